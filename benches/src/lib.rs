@@ -1,0 +1,1 @@
+//! Benches and reports: criterion, ratio table, load.

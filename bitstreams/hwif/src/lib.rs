@@ -1,0 +1,1 @@
+//! The host-device contract: registers, queue entries, doorbells.

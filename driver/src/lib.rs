@@ -1,0 +1,1 @@
+//! Userspace driver for FaaM cards: transports, DMA arena, rings, queue-pair workers.

@@ -1,0 +1,1 @@
+//! CPU engines, DEFLATE framing, joining, verification.

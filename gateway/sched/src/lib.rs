@@ -1,0 +1,1 @@
+//! Which job runs next, where: pure decisions, no I/O, no clock.

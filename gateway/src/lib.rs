@@ -1,0 +1,1 @@
+//! FaaM: accelerator cards as a shared compression service.

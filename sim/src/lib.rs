@@ -1,0 +1,1 @@
+//! The simulated card: a vfio-user server in its own process.
