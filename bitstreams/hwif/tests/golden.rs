@@ -4,6 +4,8 @@
 //! after a comment that names it. `FAAM_BLESS=1 cargo test -p faam-hwif` rewrites them,
 //! after which the interface uuid changes: run `make regs`.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use faam_hwif::admin::{AdminCommand, Feature, LogPage};
 use faam_hwif::{
     CardLevel, CommandId, CompletionEntry, Flags, Iova, Opcode, QueueEntries, QueueEpoch, QueueId,

@@ -1,0 +1,543 @@
+//! Start-time fair queueing over tenants, with placement at the moment of taking.
+//!
+//! Each tenant has a bounded queue and a weight. A backlogged tenant carries a
+//! start tag: the larger of virtual time and the finish tag of its last job. The
+//! tenant with the least start tag goes first; taking a job charges its predicted
+//! reference cost over the weight, and [`Scheduler::finish`] corrects the charge to
+//! what was measured. (Goyal, Vin and Cheng, "Start-time Fair Queueing", 1996;
+//! with several jobs in service at once it is SFQ(D), Jin, Chase and Kaur, 2004.)
+//!
+//! Within a tenant, jobs of the same placement are first in, first out; jobs of
+//! different placements stand in lanes of their own, so that one that waits for a
+//! card does not hold up one that does not.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use crate::Nanos;
+use crate::predictor::{KernelClass, Predictor};
+use crate::target::{Placement, TARGETS_MAX, TargetIndex, TargetSet};
+
+/// Weight of a tenant for whom nothing else is said.
+pub const WEIGHT_DEFAULT: u32 = 100;
+/// Heads that one call of `next` looks at before it gives up, whether they could run here or not.
+const HEADS_SCANNED_MAX: usize = 1024;
+
+/// One tenant's place. Handed out by the scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TenantIndex(u32);
+
+/// What is tuned.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Heads, in tag order, among which a target may pick one that suits it.
+    pub eligible_heads_max: usize,
+    /// A head is left to another target for no longer than this.
+    pub defer_max: Nanos,
+    /// How much later than elsewhere a job may end here and still be taken.
+    pub slack: Nanos,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            eligible_heads_max: 8,
+            defer_max: Nanos(2_000_000),
+            slack: Nanos(200_000),
+        }
+    }
+}
+
+/// The tenant's queue is at its bound; the job comes back.
+#[derive(Debug, thiserror::Error)]
+#[error("the tenant's queue holds {queued} jobs, its most; wait for one to be taken")]
+pub struct QueueFull<J> {
+    /// The job that did not fit.
+    pub job: J,
+    /// Jobs in the queue.
+    pub queued: usize,
+}
+
+/// What a target holds while it runs a job; goes back with [`Scheduler::finish`] or [`Scheduler::requeue`].
+#[derive(Debug)]
+#[must_use = "a receipt that is dropped leaves its target charged for ever"]
+pub struct Receipt {
+    tenant: TenantIndex,
+    target: TargetIndex,
+    placement: Placement,
+    kernel: KernelClass,
+    bytes: usize,
+    predicted: Nanos,
+    charged: Nanos,
+    queued_at: Nanos,
+}
+
+/// A job that a target took.
+#[derive(Debug)]
+pub struct Taken<J> {
+    /// The job.
+    pub job: J,
+    /// To be given back when it ends.
+    pub receipt: Receipt,
+    /// How long it stood in the queue.
+    pub waited: Nanos,
+    /// Whether a target it would sooner have run on let it stand for `defer_max`.
+    pub deferred: bool,
+}
+
+#[derive(Debug)]
+struct Queued<J> {
+    job: J,
+    kernel: KernelClass,
+    bytes: usize,
+    queued_at: Nanos,
+    sequence: u64,
+    /// Set for a job that comes back: its charge was made when it was first taken.
+    charged: Option<Nanos>,
+}
+
+#[derive(Debug)]
+struct Lane<J> {
+    placement: Placement,
+    jobs: VecDeque<Queued<J>>,
+}
+
+#[derive(Debug)]
+struct Tenant<J> {
+    weight: u32,
+    queued_max: usize,
+    queued: usize,
+    start: u128,
+    finish: u128,
+    lanes: Vec<Lane<J>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    servers: u64,
+    outstanding_ns: u64,
+    reference: bool,
+}
+
+/// See the module's head. `J` is whatever the caller runs.
+#[derive(Debug)]
+pub struct Scheduler<J> {
+    config: Config,
+    tenants: Vec<Tenant<J>>,
+    backlogged: BTreeSet<(u128, TenantIndex)>,
+    targets: Vec<Target>,
+    in_service: TargetSet,
+    predictor: Predictor,
+    virtual_time: u128,
+    sequence: u64,
+}
+
+impl<J> Scheduler<J> {
+    /// An empty scheduler.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            tenants: Vec::new(),
+            backlogged: BTreeSet::new(),
+            targets: Vec::new(),
+            in_service: TargetSet::EMPTY,
+            predictor: Predictor::default(),
+            virtual_time: 0,
+            sequence: 0,
+        }
+    }
+
+    /// A new tenant, with a queue of at most `queued_max` jobs and a weight of at least 1.
+    pub fn add_tenant(&mut self, weight: u32, queued_max: usize) -> TenantIndex {
+        let index = TenantIndex(u32::try_from(self.tenants.len()).unwrap_or(u32::MAX));
+        self.tenants.push(Tenant {
+            weight: weight.max(1),
+            queued_max,
+            queued: 0,
+            start: 0,
+            finish: 0,
+            lanes: Vec::new(),
+        });
+        index
+    }
+
+    /// A new target, out of service, that runs `servers` jobs side by side; `None` once there are [`TARGETS_MAX`].
+    ///
+    /// Cost is charged as the predicted time on the `reference` target, wherever the job runs;
+    /// the first target that says it is one is taken.
+    pub fn add_target(&mut self, servers: u32, reference: bool) -> Option<TargetIndex> {
+        let index = u8::try_from(self.targets.len())
+            .ok()
+            .filter(|n| usize::from(*n) < TARGETS_MAX)?;
+        self.targets.push(Target {
+            servers: u64::from(servers.max(1)),
+            outstanding_ns: 0,
+            reference,
+        });
+        Some(TargetIndex(index))
+    }
+
+    /// Put a target into service or take it out; what it holds is not touched.
+    pub fn set_in_service(&mut self, target: TargetIndex, on: bool) {
+        let this = TargetSet::of(target);
+        self.in_service = if on {
+            self.in_service.union(this)
+        } else {
+            self.in_service.without(this)
+        };
+    }
+
+    /// Targets in service.
+    #[must_use]
+    pub const fn in_service(&self) -> TargetSet {
+        self.in_service
+    }
+
+    /// Jobs that a tenant has queued.
+    #[must_use]
+    pub fn queued(&self, tenant: TenantIndex) -> usize {
+        self.tenant(tenant).map_or(0, |t| t.queued)
+    }
+
+    /// Jobs queued in all.
+    #[must_use]
+    pub fn queued_in_all(&self) -> usize {
+        self.backlogged
+            .iter()
+            .filter_map(|(_, index)| self.tenant(*index))
+            .map(|t| t.queued)
+            .sum()
+    }
+
+    /// When the job that has waited longest was queued.
+    #[must_use]
+    pub fn oldest_queued_at(&self) -> Option<Nanos> {
+        self.backlogged
+            .iter()
+            .filter_map(|(_, index)| self.tenant(*index))
+            .flat_map(|tenant| &tenant.lanes)
+            .filter_map(|lane| lane.jobs.front())
+            .map(|job| job.queued_at)
+            .min()
+    }
+
+    /// Predicted time of the work that a target holds, spread over its servers.
+    #[must_use]
+    pub fn outstanding(&self, target: TargetIndex) -> Nanos {
+        Nanos(
+            self.targets
+                .get(target.number())
+                .map_or(0, |t| t.outstanding_ns / t.servers),
+        )
+    }
+
+    /// Queue a job.
+    ///
+    /// # Errors
+    /// [`QueueFull`] with the job, when the tenant's queue is at its bound or the tenant is unknown.
+    pub fn push(
+        &mut self,
+        tenant: TenantIndex,
+        job: J,
+        kernel: KernelClass,
+        bytes: usize,
+        placement: Placement,
+        now: Nanos,
+    ) -> Result<(), QueueFull<J>> {
+        let virtual_time = self.virtual_time;
+        let sequence = self.sequence;
+        let Some(t) = self.tenants.get_mut(tenant.0 as usize) else {
+            return Err(QueueFull { job, queued: 0 });
+        };
+        if t.queued >= t.queued_max {
+            return Err(QueueFull {
+                job,
+                queued: t.queued,
+            });
+        }
+        self.sequence += 1;
+        if t.queued == 0 {
+            t.start = t.finish.max(virtual_time);
+            self.backlogged.insert((t.start, tenant));
+        }
+        t.queued += 1;
+        t.lane(placement).jobs.push_back(Queued {
+            job,
+            kernel,
+            bytes,
+            queued_at: now,
+            sequence,
+            charged: None,
+        });
+        Ok(())
+    }
+
+    /// Put a job back that its target could not finish, ahead of the tenant's others,
+    /// at no second charge. The bound of the queue does not apply: the job was in it before.
+    pub fn requeue(&mut self, receipt: Receipt, job: J, placement: Placement) {
+        self.release(&receipt);
+        let virtual_time = self.virtual_time;
+        let sequence = self.sequence;
+        self.sequence += 1;
+        let Some(t) = self.tenants.get_mut(receipt.tenant.0 as usize) else {
+            return;
+        };
+        if t.queued == 0 {
+            t.start = t.finish.max(virtual_time);
+            self.backlogged.insert((t.start, receipt.tenant));
+        }
+        t.queued += 1;
+        t.lane(placement).jobs.push_front(Queued {
+            job,
+            kernel: receipt.kernel,
+            bytes: receipt.bytes,
+            queued_at: receipt.queued_at,
+            sequence,
+            charged: Some(receipt.charged),
+        });
+    }
+
+    /// A target with credit asks for work. `None`: nothing that it should run now.
+    pub fn next(&mut self, target: TargetIndex, now: Nanos) -> Option<Taken<J>> {
+        if !self.in_service.contains(target) {
+            return None;
+        }
+        let (tenant, lane, deferred) = self.choose(target, now)?;
+        self.take(tenant, lane, target, now, deferred)
+    }
+
+    /// A job ended: `took` is what the target spent on it, `reference` the measured cost in
+    /// reference time, if it was measured; the charge is corrected to it.
+    pub fn finish(&mut self, receipt: Receipt, took: Nanos, reference: Option<Nanos>) {
+        self.release(&receipt);
+        self.predictor
+            .learn(receipt.target, receipt.kernel, receipt.bytes, took);
+        if let Some(measured) = reference {
+            self.correct(receipt.tenant, receipt.charged, measured);
+        }
+    }
+
+    /// A job ended without teaching anything about speed: it was cancelled, or its input was bad.
+    pub fn abandon(&mut self, receipt: Receipt) {
+        self.release(&receipt);
+    }
+
+    /// Remove the queued jobs that `gone` picks, and give them back.
+    pub fn remove(&mut self, mut gone: impl FnMut(&J) -> bool) -> Vec<J> {
+        let mut out = Vec::new();
+        for (n, tenant) in self.tenants.iter_mut().enumerate() {
+            for lane in &mut tenant.lanes {
+                for _ in 0..lane.jobs.len() {
+                    let Some(queued) = lane.jobs.pop_front() else {
+                        break;
+                    };
+                    if gone(&queued.job) {
+                        tenant.queued -= 1;
+                        out.push(queued.job);
+                    } else {
+                        lane.jobs.push_back(queued);
+                    }
+                }
+            }
+            tenant.lanes.retain(|lane| !lane.jobs.is_empty());
+            if tenant.queued == 0 {
+                self.backlogged.remove(&(
+                    tenant.start,
+                    TenantIndex(u32::try_from(n).unwrap_or(u32::MAX)),
+                ));
+            }
+        }
+        out
+    }
+
+    fn tenant(&self, index: TenantIndex) -> Option<&Tenant<J>> {
+        self.tenants.get(index.0 as usize)
+    }
+
+    /// The tenant and lane to take from, and whether only the deferral limit allows it.
+    fn choose(&self, target: TargetIndex, now: Nanos) -> Option<(TenantIndex, usize, bool)> {
+        let mut eligible = 0;
+        for (_, index) in self.backlogged.iter().take(HEADS_SCANNED_MAX) {
+            let Some(tenant) = self.tenant(*index) else {
+                continue;
+            };
+            let mut lanes: Vec<(usize, &Queued<J>, TargetSet)> = tenant
+                .lanes
+                .iter()
+                .enumerate()
+                .filter_map(|(n, lane)| {
+                    Some((
+                        n,
+                        lane.jobs.front()?,
+                        lane.placement.effective(self.in_service),
+                    ))
+                })
+                .filter(|(_, _, effective)| effective.contains(target))
+                .collect();
+            lanes.sort_by_key(|(_, head, _)| (head.charged.is_none(), head.sequence));
+            for (lane, head, effective) in lanes {
+                if self.best_here(target, head, effective) {
+                    return Some((*index, lane, false));
+                }
+                if now.since(head.queued_at) >= self.config.defer_max {
+                    return Some((*index, lane, true));
+                }
+            }
+            if tenant
+                .lanes
+                .iter()
+                .any(|lane| lane.placement.effective(self.in_service).contains(target))
+            {
+                eligible += 1;
+                if eligible >= self.config.eligible_heads_max {
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether the job would end here no later than on any other target that may take it, plus slack.
+    fn best_here(&self, target: TargetIndex, head: &Queued<J>, effective: TargetSet) -> bool {
+        let here = self.ends_after(target, head);
+        effective
+            .iter()
+            .filter(|other| *other != target)
+            .all(|other| {
+                here <= self
+                    .ends_after(other, head)
+                    .saturating_add(self.config.slack.0)
+            })
+    }
+
+    fn ends_after(&self, target: TargetIndex, head: &Queued<J>) -> u64 {
+        self.outstanding(target)
+            .0
+            .saturating_add(self.predictor.predict(target, head.kernel, head.bytes).0)
+    }
+
+    fn take(
+        &mut self,
+        index: TenantIndex,
+        lane: usize,
+        target: TargetIndex,
+        now: Nanos,
+        deferred: bool,
+    ) -> Option<Taken<J>> {
+        let reference = self
+            .targets
+            .iter()
+            .position(|t| t.reference)
+            .unwrap_or(target.number());
+        let reference = TargetIndex(u8::try_from(reference).unwrap_or(target.0));
+        let tenant = self.tenants.get_mut(index.0 as usize)?;
+        let line = tenant.lanes.get_mut(lane)?;
+        let placement = line.placement;
+        let queued = line.jobs.pop_front()?;
+        if line.jobs.is_empty() {
+            tenant.lanes.swap_remove(lane);
+        }
+        tenant.queued -= 1;
+        self.backlogged.remove(&(tenant.start, index));
+        let charged = queued.charged.unwrap_or_else(|| {
+            self.predictor
+                .predict(reference, queued.kernel, queued.bytes)
+        });
+        self.virtual_time = self.virtual_time.max(tenant.start);
+        tenant.finish = match queued.charged {
+            None => tenant.start + scaled(charged, tenant.weight),
+            Some(_) => tenant.start,
+        };
+        if tenant.queued > 0 {
+            tenant.start = tenant.finish;
+            self.backlogged.insert((tenant.start, index));
+        }
+        let predicted = self.predictor.predict(target, queued.kernel, queued.bytes);
+        if let Some(t) = self.targets.get_mut(target.number()) {
+            t.outstanding_ns = t.outstanding_ns.saturating_add(predicted.0);
+        }
+        Some(Taken {
+            waited: now.since(queued.queued_at),
+            deferred,
+            receipt: Receipt {
+                tenant: index,
+                target,
+                placement,
+                kernel: queued.kernel,
+                bytes: queued.bytes,
+                predicted,
+                charged,
+                queued_at: queued.queued_at,
+            },
+            job: queued.job,
+        })
+    }
+
+    fn release(&mut self, receipt: &Receipt) {
+        if let Some(t) = self.targets.get_mut(receipt.target.number()) {
+            t.outstanding_ns = t.outstanding_ns.saturating_sub(receipt.predicted.0);
+        }
+    }
+
+    fn correct(&mut self, index: TenantIndex, charged: Nanos, measured: Nanos) {
+        let Some(tenant) = self.tenants.get_mut(index.0 as usize) else {
+            return;
+        };
+        let (was, is) = (
+            scaled(charged, tenant.weight),
+            scaled(measured, tenant.weight),
+        );
+        let backlogged = tenant.queued > 0 && self.backlogged.remove(&(tenant.start, index));
+        tenant.finish = (tenant.finish + is).saturating_sub(was);
+        if backlogged {
+            // Never behind virtual time: credit for the past must not starve the others.
+            tenant.start = ((tenant.start + is).saturating_sub(was)).max(self.virtual_time);
+            self.backlogged.insert((tenant.start, index));
+        }
+    }
+}
+
+impl<J> Tenant<J> {
+    fn lane(&mut self, placement: Placement) -> &mut Lane<J> {
+        let at = match self
+            .lanes
+            .iter()
+            .position(|lane| lane.placement == placement)
+        {
+            Some(at) => at,
+            None => {
+                self.lanes.push(Lane {
+                    placement,
+                    jobs: VecDeque::new(),
+                });
+                self.lanes.len() - 1
+            }
+        };
+        &mut self.lanes[at]
+    }
+}
+
+impl Receipt {
+    /// The job's tenant.
+    #[must_use]
+    pub const fn tenant(&self) -> TenantIndex {
+        self.tenant
+    }
+
+    /// Where the job was allowed to run.
+    #[must_use]
+    pub const fn placement(&self) -> Placement {
+        self.placement
+    }
+
+    /// Who took it.
+    #[must_use]
+    pub const fn target(&self) -> TargetIndex {
+        self.target
+    }
+}
+
+/// Cost over weight, in tag units: nanoseconds at the default weight.
+fn scaled(cost: Nanos, weight: u32) -> u128 {
+    u128::from(cost.0) * u128::from(WEIGHT_DEFAULT) / u128::from(weight)
+}

@@ -1,0 +1,265 @@
+//! What the scheduler promises, over arbitrary loads: fairness bounds, order, bounds, placement.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::cast_possible_truncation, reason = "job numbers are small")]
+
+use std::collections::VecDeque;
+
+use faam_sched::{
+    Config, KernelClass, Nanos, Placement, Receipt, Scheduler, TargetIndex, TargetSet, TenantIndex,
+    WEIGHT_DEFAULT,
+};
+use proptest::prelude::*;
+
+const KERNEL: KernelClass = KernelClass(0);
+
+struct Rig {
+    scheduler: Scheduler<u32>,
+    cpu: TargetIndex,
+    card: TargetIndex,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let mut scheduler = Scheduler::new(Config::default());
+        let cpu = scheduler.add_target(1, true).unwrap();
+        let card = scheduler.add_target(1, false).unwrap();
+        scheduler.set_in_service(cpu, true);
+        scheduler.set_in_service(card, true);
+        Self {
+            scheduler,
+            cpu,
+            card,
+        }
+    }
+
+    fn any(&self) -> Placement {
+        Placement::any_of(TargetSet::of(self.cpu).union(TargetSet::of(self.card)))
+    }
+
+    fn push(
+        &mut self,
+        tenant: TenantIndex,
+        job: u32,
+        bytes: usize,
+        placement: Placement,
+        now: u64,
+    ) {
+        self.scheduler
+            .push(tenant, job, KERNEL, bytes, placement, Nanos(now))
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_full_queue_gives_the_job_back() {
+    let mut rig = Rig::new();
+    let tenant = rig.scheduler.add_tenant(WEIGHT_DEFAULT, 2);
+    let any = rig.any();
+    rig.push(tenant, 1, 10, any, 0);
+    rig.push(tenant, 2, 10, any, 0);
+    let full = rig
+        .scheduler
+        .push(tenant, 3, KERNEL, 10, any, Nanos(0))
+        .unwrap_err();
+    assert_eq!((full.job, full.queued), (3, 2));
+    rig.scheduler.next(rig.cpu, Nanos(0)).unwrap();
+    rig.push(tenant, 3, 10, any, 0);
+}
+
+#[test]
+fn a_job_that_waits_for_a_card_does_not_hold_up_one_that_does_not() {
+    let mut rig = Rig::new();
+    let tenant = rig.scheduler.add_tenant(WEIGHT_DEFAULT, 8);
+    rig.scheduler.set_in_service(rig.card, false);
+    let (any, card_only) = (rig.any(), Placement::any_of(TargetSet::of(rig.card)));
+    rig.push(tenant, 1, 10, card_only, 0);
+    rig.push(tenant, 2, 10, any, 0);
+    assert_eq!(rig.scheduler.next(rig.cpu, Nanos(0)).unwrap().job, 2);
+    assert!(
+        rig.scheduler.next(rig.cpu, Nanos(u64::MAX)).is_none(),
+        "the CPU never takes a card's job"
+    );
+    assert!(
+        rig.scheduler.next(rig.card, Nanos(0)).is_none(),
+        "out of service"
+    );
+    rig.scheduler.set_in_service(rig.card, true);
+    assert_eq!(rig.scheduler.next(rig.card, Nanos(0)).unwrap().job, 1);
+}
+
+#[test]
+fn a_preference_holds_while_its_target_is_in_service() {
+    let mut rig = Rig::new();
+    let tenant = rig.scheduler.add_tenant(WEIGHT_DEFAULT, 8);
+    let prefer = Placement {
+        preferred: TargetSet::of(rig.card),
+        ..rig.any()
+    };
+    rig.push(tenant, 1, 10, prefer, 0);
+    assert!(rig.scheduler.next(rig.cpu, Nanos(u64::MAX)).is_none());
+    rig.scheduler.set_in_service(rig.card, false);
+    assert_eq!(rig.scheduler.next(rig.cpu, Nanos(0)).unwrap().job, 1);
+}
+
+#[test]
+fn a_job_is_left_to_the_sooner_target_until_the_deferral_limit() {
+    let mut rig = Rig::new();
+    let tenant = rig.scheduler.add_tenant(WEIGHT_DEFAULT, 64);
+    let any = rig.any();
+    // Teach: the card is ten times faster.
+    for (target, took) in [(rig.cpu, 10_000_000), (rig.card, 1_000_000)] {
+        rig.push(
+            tenant,
+            0,
+            1_000_000,
+            Placement::any_of(TargetSet::of(target)),
+            0,
+        );
+        let taken = rig.scheduler.next(target, Nanos(0)).unwrap();
+        rig.scheduler.finish(taken.receipt, Nanos(took), None);
+    }
+    rig.push(tenant, 1, 1_000_000, any, 0);
+    assert!(
+        rig.scheduler.next(rig.cpu, Nanos(1_000_000)).is_none(),
+        "the card ends sooner"
+    );
+    let taken = rig.scheduler.next(rig.cpu, Nanos(2_000_000)).unwrap();
+    assert!(taken.deferred, "after the limit anyone takes it");
+    // With the card's backlog long enough, the CPU is the sooner one.
+    let mut held = Vec::new();
+    for n in 0..12 {
+        rig.push(
+            tenant,
+            n,
+            1_000_000,
+            Placement::any_of(TargetSet::of(rig.card)),
+            0,
+        );
+        held.push(rig.scheduler.next(rig.card, Nanos(0)).unwrap().receipt);
+    }
+    rig.scheduler.abandon(taken.receipt);
+    rig.push(tenant, 99, 1_000_000, any, 0);
+    assert_eq!(rig.scheduler.next(rig.cpu, Nanos(0)).unwrap().job, 99);
+    held.into_iter()
+        .for_each(|receipt| rig.scheduler.abandon(receipt));
+    assert_eq!(
+        rig.scheduler.outstanding(rig.card),
+        Nanos(0),
+        "everything given back"
+    );
+}
+
+#[test]
+fn a_replayed_job_goes_first_and_is_not_charged_again() {
+    let mut rig = Rig::new();
+    let a = rig.scheduler.add_tenant(WEIGHT_DEFAULT, 8);
+    let b = rig.scheduler.add_tenant(WEIGHT_DEFAULT, 8);
+    let any = rig.any();
+    for job in [1, 2, 3] {
+        rig.push(a, job, 1000, any, 0);
+    }
+    for job in [11, 12, 13] {
+        rig.push(b, job, 1000, any, 0);
+    }
+    let first = rig.scheduler.next(rig.card, Nanos(0)).unwrap();
+    assert_eq!(first.job, 1);
+    let placement = first.receipt.placement().avoiding(rig.card);
+    rig.scheduler.requeue(first.receipt, first.job, placement);
+    let order: Vec<u32> = (0..6)
+        .map(|_| {
+            let taken = rig.scheduler.next(rig.cpu, Nanos(u64::MAX)).unwrap();
+            let job = taken.job;
+            rig.scheduler.abandon(taken.receipt);
+            job
+        })
+        .collect();
+    // b's first was due after a's first; a's replay does not push a's second back behind b's second.
+    assert_eq!(order, [11, 1, 2, 12, 3, 13]);
+}
+
+#[test]
+fn removed_jobs_are_given_back_once() {
+    let mut rig = Rig::new();
+    let tenant = rig.scheduler.add_tenant(WEIGHT_DEFAULT, 8);
+    let any = rig.any();
+    (0..6).for_each(|job| rig.push(tenant, job, 1, any, 0));
+    assert_eq!(rig.scheduler.remove(|job| job % 2 == 0), [0, 2, 4]);
+    assert_eq!(rig.scheduler.queued(tenant), 3);
+    let rest: Vec<u32> =
+        std::iter::from_fn(|| rig.scheduler.next(rig.cpu, Nanos(u64::MAX)).map(|t| t.job))
+            .collect();
+    assert_eq!(rest, [1, 3, 5]);
+    assert_eq!(rig.scheduler.queued_in_all(), 0);
+}
+
+proptest! {
+    /// Two tenants that stay backlogged: the difference of their normalised service stays under
+    /// SFQ(D)'s bound, (D + 1) x (largest cost over weight of either), whatever the sizes.
+    #[test]
+    fn backlogged_tenants_share_by_weight(
+        weights in (1u32..1000, 1u32..1000),
+        sizes in proptest::collection::vec(1usize..131_072, 64),
+        depth in 1usize..6,
+    ) {
+        let mut rig = Rig::new();
+        let tenants = [rig.scheduler.add_tenant(weights.0, 4096), rig.scheduler.add_tenant(weights.1, 4096)];
+        let only_cpu = Placement::any_of(TargetSet::of(rig.cpu));
+        let cost = |bytes: usize| 10_000.0 + 10.0 * bytes as f64;
+        for round in 0..10u32 {
+            for (n, size) in sizes.iter().enumerate() {
+                rig.push(tenants[0], round * 64 + n as u32, *size, only_cpu, 0);
+                rig.push(tenants[1], round * 64 + n as u32, sizes[63 - n], only_cpu, 0);
+            }
+        }
+        let largest = cost(*sizes.iter().max().unwrap());
+        let mut served = [0.0f64; 2];
+        let mut held: VecDeque<Receipt> = VecDeque::new();
+        while rig.scheduler.queued(tenants[0]) > 0 && rig.scheduler.queued(tenants[1]) > 0 {
+            let taken = rig.scheduler.next(rig.cpu, Nanos(0)).unwrap();
+            let which = usize::from(taken.receipt.tenant() == tenants[1]);
+            let n = taken.job as usize % 64;
+            served[which] += cost(if which == 0 { sizes[n] } else { sizes[63 - n] }) / f64::from([weights.0, weights.1][which]);
+            held.push_back(taken.receipt);
+            if held.len() == depth {
+                rig.scheduler.abandon(held.pop_front().unwrap());
+            }
+            let bound = (depth as f64 + 1.0) * (largest / f64::from(weights.0) + largest / f64::from(weights.1));
+            prop_assert!((served[0] - served[1]).abs() <= bound, "{served:?} differ by more than {bound}");
+        }
+        held.into_iter().for_each(|receipt| rig.scheduler.abandon(receipt));
+    }
+
+    /// Work conserving and complete: whatever is pushed is taken once, in order within its tenant and placement.
+    #[test]
+    fn every_job_is_taken_once_and_in_order(jobs in proptest::collection::vec((0usize..4, 1usize..100_000, 0u8..3), 1..200)) {
+        let mut rig = Rig::new();
+        let tenants: Vec<_> = (0..4).map(|n| rig.scheduler.add_tenant(50 + n * 100, 1000)).collect();
+        let places = [rig.any(), Placement::any_of(TargetSet::of(rig.cpu)), Placement { preferred: TargetSet::of(rig.card), ..rig.any() }];
+        for (n, (tenant, bytes, place)) in jobs.iter().enumerate() {
+            rig.push(tenants[*tenant], n as u32, *bytes, places[usize::from(*place)], n as u64);
+        }
+        let mut taken = Vec::new();
+        let mut now = 1_000_000_000;
+        while rig.scheduler.queued_in_all() > 0 {
+            now += 1;
+            let mut any = false;
+            for target in [rig.cpu, rig.card] {
+                if let Some(job) = rig.scheduler.next(target, Nanos(now)) {
+                    any = true;
+                    taken.push(job.job);
+                    rig.scheduler.finish(job.receipt, Nanos(1_000_000), Some(Nanos(900_000)));
+                }
+            }
+            prop_assert!(any, "queued jobs, idle targets, and nobody takes one");
+        }
+        for (tenant, _) in tenants.iter().enumerate() {
+            for place in 0..3u8 {
+                let order: Vec<u32> = taken.iter().copied().filter(|n| (jobs[*n as usize].0, jobs[*n as usize].2) == (tenant, place)).collect();
+                prop_assert!(order.is_sorted(), "{order:?}");
+            }
+        }
+        taken.sort_unstable();
+        prop_assert_eq!(taken, (0..jobs.len() as u32).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,188 @@
+//! A job: one block of a caller's data on its way through an engine, and what becomes of it.
+//!
+//! Owns the words that the HTTP side and the engine side share. It knows neither
+//! HTTP nor devices. Invariant: a job's input is the host's own memory, which no
+//! card can write; results are verified against it before anyone sees them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use faam_codec::decompress::Limits;
+use faam_codec::engine::Position;
+use faam_codec::format::{Format, Level};
+use faam_codec::member::BlockChecksum;
+
+use crate::admission::AdmissionPermit;
+use crate::tenants::TenantId;
+
+/// Input bytes of one compression job: large enough that blocks without history lose
+/// little (ratio 3.38 against 3.43 for a whole megabyte), small enough that an engine
+/// is never held for long.
+pub const BLOCK_BYTES: usize = 128 << 10;
+
+/// What is to be done with the input.
+#[derive(Clone, Copy, Debug)]
+pub enum Kernel {
+    /// Compress to raw DEFLATE that joins with its neighbours.
+    Compress {
+        /// Effort, in HTTP levels.
+        level: Level,
+        /// Whether the stream ends with this block.
+        position: Position,
+    },
+    /// Decompress from the start of the input. An engine may stop after one whole
+    /// member: `consumed` of the outcome says how far it came.
+    Decompress {
+        /// Format, already detected.
+        format: Format,
+        /// When to stop a bomb.
+        limits: Limits,
+    },
+}
+
+/// Which engines a caller lets a job run on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendPolicy {
+    /// Wherever it ends soonest.
+    #[default]
+    Auto,
+    /// A card or nothing.
+    RequireHardware,
+    /// A card while one is in service.
+    PreferHardware,
+    /// The CPU engines.
+    Cpu,
+}
+
+/// A job as the HTTP side hands it over.
+#[derive(Debug)]
+pub struct JobSpec {
+    /// Who pays.
+    pub tenant: TenantId,
+    /// What to do.
+    pub kernel: Kernel,
+    /// With what. Shared, so that a replay needs no copy.
+    pub input: Bytes,
+    /// Where it may run.
+    pub policy: BackendPolicy,
+    /// When the caller stops waiting.
+    pub deadline: Option<Instant>,
+    /// Held until the job has ended everywhere, also when the caller has gone.
+    pub permit: Arc<AdmissionPermit>,
+}
+
+/// Which engine served a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EngineId {
+    /// The CPU pool.
+    Cpu,
+    /// A function of a card.
+    Card {
+        /// Card number, from 0.
+        card: u8,
+        /// Function of the card.
+        function: u8,
+        /// Whether anything but hardware executed it.
+        simulated: bool,
+    },
+}
+
+impl fmt::Display for EngineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Card { card, function, .. } => write!(f, "fpga{card}.{function}"),
+        }
+    }
+}
+
+/// Why a job did not run where its policy would rather have had it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FallbackReason {
+    /// No card in service.
+    NoCard,
+    /// A card failed while it held the job; the job was replayed.
+    CardFault,
+    /// A card's result did not pass verification; the job was replayed.
+    VerifyFailed,
+    /// The job is beyond what the card can do (level, size of a member).
+    BeyondCard,
+    /// The card was busy for longer than placement defers a job.
+    CardBusy,
+}
+
+impl FallbackReason {
+    /// Every reason: the label set of the metric.
+    pub const ALL: [Self; 5] =
+        [Self::NoCard, Self::CardFault, Self::VerifyFailed, Self::BeyondCard, Self::CardBusy];
+
+    /// As headers and metrics spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoCard => "no-card",
+            Self::CardFault => "card-fault",
+            Self::VerifyFailed => "verify-failed",
+            Self::BeyondCard => "beyond-card",
+            Self::CardBusy => "card-busy",
+        }
+    }
+}
+
+/// Where a job's time went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Phases {
+    /// From submission to an engine's taking it, all attempts together.
+    pub queue: Duration,
+    /// Copies into and out of DMA memory.
+    pub transfer: Duration,
+    /// On the engine.
+    pub device: Duration,
+    /// Decoding and comparing.
+    pub verify: Duration,
+}
+
+/// A verified result.
+#[derive(Debug)]
+pub struct BlockOutcome {
+    /// The bytes.
+    pub output: Bytes,
+    /// Input bytes that they stand for.
+    pub consumed: usize,
+    /// Checksum of the uncompressed side, computed from the host's own bytes.
+    pub checksum: BlockChecksum,
+    /// Who made them.
+    pub engine: EngineId,
+    /// Why not somewhere else, if so.
+    pub fallback: Option<FallbackReason>,
+    /// Where the time went.
+    pub phases: Phases,
+}
+
+/// Why a job has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The caller's data is not what it says.
+    #[error("the input could not be decoded")]
+    Input(#[source] faam_codec::decompress::DecompressError),
+    /// Only a card was allowed, and the job is beyond any card.
+    #[error("{0}")]
+    BeyondCard(String),
+    /// Only a card was allowed, and none came into service in time.
+    #[error("no card came into service within {waited_ms} ms")]
+    NoCard {
+        /// How long the job waited.
+        waited_ms: u64,
+    },
+    /// The caller's deadline passed.
+    #[error("the deadline passed")]
+    Deadline(Phases),
+    /// The gateway is stopping.
+    #[error("the gateway is stopping")]
+    Stopping,
+    /// A bug of ours: every engine's result failed verification, or an invariant broke.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
