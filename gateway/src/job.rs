@@ -27,6 +27,8 @@ pub const BLOCK_BYTES: usize = 128 << 10;
 pub enum Kernel {
     /// Compress to raw DEFLATE that joins with its neighbours.
     Compress {
+        /// Container of the member: decides which checksum the outcome carries.
+        format: Format,
         /// Effort, in HTTP levels.
         level: Level,
         /// Whether the stream ends with this block.
@@ -109,14 +111,11 @@ pub enum FallbackReason {
     VerifyFailed,
     /// The job is beyond what the card can do (level, size of a member).
     BeyondCard,
-    /// The card was busy for longer than placement defers a job.
-    CardBusy,
 }
 
 impl FallbackReason {
     /// Every reason: the label set of the metric.
-    pub const ALL: [Self; 5] =
-        [Self::NoCard, Self::CardFault, Self::VerifyFailed, Self::BeyondCard, Self::CardBusy];
+    pub const ALL: [Self; 4] = [Self::NoCard, Self::CardFault, Self::VerifyFailed, Self::BeyondCard];
 
     /// As headers and metrics spell it.
     #[must_use]
@@ -126,7 +125,6 @@ impl FallbackReason {
             Self::CardFault => "card-fault",
             Self::VerifyFailed => "verify-failed",
             Self::BeyondCard => "beyond-card",
-            Self::CardBusy => "card-busy",
         }
     }
 }
