@@ -1,1 +1,46 @@
 //! CPU engines, DEFLATE framing, joining, verification.
+//!
+//! Bytes in, bytes out: no I/O, no threads, no clock. What the gateway does on the CPU with a block or a
+//! member is here, and what must hold of a card's answer before a caller may see it.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `format` | the caller's choices: [`Format`], [`Level`] |
+//! | `engine` | the interface of all CPU engines, the stored form, the bound on growth |
+//! | `libdeflate` | the libdeflate engine and its level table |
+//! | `walker` | block ends in a DEFLATE stream; final streams made joinable |
+//! | `member` | headers and trailers that we write; checksums that combine |
+//! | `header` | headers that callers send |
+//! | `verify` | proof that a block, or what a card decompressed, is right |
+//! | `decompress` | decompression on the CPU, bounded against bombs |
+//!
+//! A member is made so: [`write_header`], then blocks from [`Engine::compress_block`] (all but the last as
+//! [`Position::Middle`]) laid end to end, then [`write_trailer`] of the blocks' [`BlockChecksum`]s combined.
+
+mod decompress;
+mod engine;
+mod format;
+mod header;
+mod libdeflate;
+mod member;
+mod verify;
+mod walker;
+
+pub use decompress::{
+    DecompressError, Decompressed, Decompressor, InflateDone, InflateError, Limits, MEMBERS_MAX,
+    RATIO_FREE_BYTES, inflate_member,
+};
+pub use engine::{
+    EMPTY_FINAL_STORED_BLOCK, EMPTY_STORED_BLOCK, Engine, EngineError, Position,
+    SCRATCH_KEPT_BYTES_MAX, STORED_BLOCK_BYTES_MAX, STORED_BLOCK_OVERHEAD_BYTES, SYNC_MARKER,
+    output_bytes_max, write_stored,
+};
+pub use format::{Format, FormatError, Level, LevelError};
+pub use header::{GzipHeader, HeaderError, TEXT_FIELD_BYTES_MAX, ZlibHeader};
+pub use libdeflate::{LibdeflateEngine, native_level};
+pub use member::{
+    BlockChecksum, HEADER_BYTES_MAX, TRAILER_BYTES_MAX, header_bytes, trailer_bytes, write_header,
+    write_trailer,
+};
+pub use verify::{Decoder, Verifier, VerifyError};
+pub use walker::{Walk, WalkError, Walker};

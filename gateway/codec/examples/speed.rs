@@ -1,0 +1,197 @@
+//! Speeds of this crate's parts over a directory of files, each block on its own, one thread.
+//!
+//!     cargo run --release -p faam-codec --example speed -- .cache/corpus
+//!
+//! MB/s are of uncompressed bytes, 10^6 a second, wall time; best of the rounds, all parts in turn within a
+//! round, so that they stand for one another's conditions.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use std::{env, fs, io};
+
+use faam_codec::{
+    BlockChecksum, Decoder, Decompressor, Engine, Format, Level, LibdeflateEngine, Limits,
+    Position, Verifier, Walker, output_bytes_max, write_header, write_trailer,
+};
+
+const ROUNDS: usize = 3;
+const BLOCK_BYTES: usize = 128 << 10;
+/// A slice of each file is enough, and keeps a run short.
+const FILE_BYTES_MAX: usize = 4 << 20;
+
+fn main() -> ExitCode {
+    let directory = env::args()
+        .nth(1)
+        .unwrap_or_else(|| ".cache/corpus".to_owned());
+    match run(&directory) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{directory}: {error} (benches/corpus.sh makes the corpus)");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Best time of each part, by name, in the order of first use.
+#[derive(Default)]
+struct Parts(Vec<(&'static str, Duration, Duration)>);
+
+impl Parts {
+    fn time<T>(&mut self, name: &'static str, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let value = work();
+        let spent = start.elapsed();
+        match self.0.iter_mut().find(|(known, ..)| *known == name) {
+            Some((_, round, _)) => *round += spent,
+            None => self.0.push((name, spent, Duration::MAX)),
+        }
+        value
+    }
+
+    fn end_round(&mut self) {
+        for (_, round, best) in &mut self.0 {
+            *best = (*best).min(*round);
+            *round = Duration::ZERO;
+        }
+    }
+}
+
+fn run(directory: &str) -> io::Result<()> {
+    let mut paths: Vec<_> = fs::read_dir(directory)?
+        .collect::<Result<Vec<_>, _>>()?
+        .iter()
+        .map(fs::DirEntry::path)
+        .collect();
+    paths.sort();
+    let mut engine = LibdeflateEngine::new();
+    let mut verifier = Verifier::new();
+    let mut walker = Walker::new();
+    let mut decompressor = Decompressor::new();
+    let mut native = libdeflater::Compressor::new(
+        libdeflater::CompressionLvl::new(1).map_err(|_| io::ErrorKind::Other)?,
+    );
+    let limits = Limits {
+        output_bytes_max: FILE_BYTES_MAX,
+        ratio_max: 1100,
+    };
+    let level = Level::default();
+    println!("level {level}, blocks of {BLOCK_BYTES} bytes; MB/s");
+    let mut total = Total::default();
+    for path in paths {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if name == "SHA256SUMS" || !path.is_file() {
+            continue;
+        }
+        let mut data = fs::read(&path)?;
+        data.truncate(FILE_BYTES_MAX);
+        let mut parts = Parts::default();
+        let mut packed = 0;
+        let mut raw = vec![0; output_bytes_max(BLOCK_BYTES) + 64];
+        for _ in 0..ROUNDS {
+            packed = 0;
+            let mut member = Vec::with_capacity(data.len());
+            write_header(Format::Gzip, level, &mut member);
+            let mut checksum = BlockChecksum::empty(Format::Gzip);
+            let mut blocks = data.chunks(BLOCK_BYTES).peekable();
+            while let Some(block) = blocks.next() {
+                let position = if blocks.peek().is_some() {
+                    Position::Middle
+                } else {
+                    Position::Last
+                };
+                let len = parts
+                    .time("libdeflate 1", || native.deflate_compress(block, &mut raw))
+                    .map_err(io::Error::other)?;
+                parts
+                    .time("walk", || walker.walk(&raw[..len]))
+                    .map_err(io::Error::other)?;
+                let mut last = Vec::with_capacity(output_bytes_max(block.len()));
+                parts
+                    .time("last block", || {
+                        engine.compress_block(block, level, Position::Last, &mut last)
+                    })
+                    .map_err(io::Error::other)?;
+                let before = member.len();
+                parts
+                    .time("block as placed", || {
+                        engine.compress_block(block, level, position, &mut member)
+                    })
+                    .map_err(io::Error::other)?;
+                let made = &member[before..];
+                parts
+                    .time("verify zlib-rs", || {
+                        verifier.check_block(made, position, block, Decoder::ZlibRs)
+                    })
+                    .map_err(io::Error::other)?;
+                parts
+                    .time("verify libdeflate", || {
+                        verifier.check_block(made, position, block, Decoder::Libdeflate)
+                    })
+                    .map_err(io::Error::other)?;
+                checksum = checksum
+                    .combine(parts.time("crc-32", || BlockChecksum::of(Format::Gzip, block)));
+                packed += made.len();
+            }
+            write_trailer(&checksum, &mut member);
+            let back = parts
+                .time("decompress gzip", || {
+                    decompressor.decompress(&member, None, limits)
+                })
+                .map_err(io::Error::other)?;
+            assert!(
+                back.data == data,
+                "{name}: the member decompresses to its data"
+            );
+            let raw_stream = &member[10..member.len() - 8];
+            parts
+                .time("decompress raw", || {
+                    decompressor.decompress(raw_stream, Some(Format::Deflate), limits)
+                })
+                .map_err(io::Error::other)?;
+            parts.end_round();
+        }
+        report(&name, data.len(), packed, &parts);
+        total.add(data.len(), packed, &parts);
+    }
+    report("all, by time", total.bytes, total.packed, &total.parts);
+    Ok(())
+}
+
+#[derive(Default)]
+struct Total {
+    bytes: usize,
+    packed: usize,
+    parts: Parts,
+}
+
+impl Total {
+    fn add(&mut self, bytes: usize, packed: usize, parts: &Parts) {
+        self.bytes += bytes;
+        self.packed += packed;
+        for (name, _, best) in &parts.0 {
+            match self.parts.0.iter_mut().find(|(known, ..)| known == name) {
+                Some((.., sum)) => *sum += *best,
+                None => self.parts.0.push((name, Duration::ZERO, *best)),
+            }
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+fn report(name: &str, bytes: usize, packed: usize, parts: &Parts) {
+    print!(
+        "{name:>18}  ratio {:6.3}",
+        bytes as f64 / packed.max(1) as f64
+    );
+    for (part, _, best) in &parts.0 {
+        print!(
+            "  {part} {:.0}",
+            bytes as f64 / best.as_secs_f64().max(1e-9) / 1e6
+        );
+    }
+    println!();
+}

@@ -1,0 +1,611 @@
+//! Decompression on the CPU: whole bodies of gzip (many members), zlib or raw DEFLATE, and single
+//! members into a bounded buffer.
+//!
+//! Invariant: bytes are returned only if they are confirmed: gzip and zlib by the trailer, against a
+//! checksum of the bytes actually produced; raw DEFLATE, which has none, by a second decoder whose output
+//! must be equal. Output stops growing at the caller's [`Limits`], before the bytes beyond them are made.
+//! Time is linear in input and output together.
+//!
+//! A gzip body that is one member whose ISIZE is within the limits is first tried with libdeflate, which
+//! needs the whole output in advance and is the faster. Everything else, and whatever it cannot
+//! settle, streams through zlib-rs.
+//!
+//! All offsets are of bytes in the caller's input.
+
+use flate2::{Decompress, FlushDecompress, Status};
+use thiserror::Error;
+
+use crate::format::Format;
+use crate::header::HeaderError;
+use crate::member::{BlockChecksum, trailer_bytes};
+use crate::verify::occurs_only_at_end;
+
+/// Most members in one gzip body. An empty member is 20 bytes and costs about a microsecond, so the
+/// worst body of this many takes a second or so.
+pub const MEMBERS_MAX: usize = 1 << 20;
+
+/// Output up to this size is never refused for its ratio: small, highly repetitive bodies are honest.
+pub const RATIO_FREE_BYTES: usize = 64 << 10;
+
+/// DEFLATE cannot expand further: 258 bytes from 2 bits, a length code and a distance code of one each.
+const EXPANSION_MAX: usize = 1032;
+
+/// First reservation for output whose size nothing tells, a multiple of the input, and the least.
+const FIRST_RESERVE_RATIO: usize = 4;
+const FIRST_RESERVE_BYTES_MIN: usize = 16 << 10;
+
+/// Bounds on what decompression may produce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes of output, all members together.
+    pub output_bytes_max: usize,
+    /// Most bytes of output a byte of input, above [`RATIO_FREE_BYTES`]. DEFLATE's own limit is 1032.
+    pub ratio_max: u32,
+}
+
+impl Limits {
+    /// Where output must stop for an input of `input_len` bytes, and the error that says so.
+    fn stop(&self, input_len: usize) -> (usize, DecompressError) {
+        let by_ratio =
+            input_len.saturating_mul(usize::try_from(self.ratio_max).unwrap_or(usize::MAX));
+        let by_ratio = by_ratio.max(RATIO_FREE_BYTES);
+        if self.output_bytes_max <= by_ratio {
+            (
+                self.output_bytes_max,
+                DecompressError::TooLarge {
+                    output_bytes_max: self.output_bytes_max,
+                },
+            )
+        } else {
+            (
+                by_ratio,
+                DecompressError::RatioExceeded {
+                    ratio_max: self.ratio_max,
+                },
+            )
+        }
+    }
+}
+
+/// A body, decompressed and confirmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decompressed {
+    /// What it was, given or detected.
+    pub format: Format,
+    /// Number of members; 1 for zlib and raw DEFLATE.
+    pub members: usize,
+    /// The bytes.
+    pub data: Vec<u8>,
+}
+
+/// Why a body was not decompressed: always the body's fault, or a limit's.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DecompressError {
+    /// Neither gzip's nor zlib's first bytes, where the format was to be detected.
+    #[error(
+        "unknown format: the body begins with neither a gzip nor a zlib header; raw DEFLATE must be named"
+    )]
+    UnknownFormat,
+    /// A header that is not what its format prescribes.
+    #[error("bad header at byte {offset}")]
+    BadHeader {
+        /// Where the header begins.
+        offset: usize,
+        /// What is wrong with it.
+        #[source]
+        source: HeaderError,
+    },
+    /// A header field longer than we accept.
+    #[error("header too large at byte {offset}")]
+    HeaderTooLarge {
+        /// Where the header begins.
+        offset: usize,
+        /// Which field.
+        #[source]
+        source: HeaderError,
+    },
+    /// zlib data that needs a dictionary.
+    #[error("the data needs a preset dictionary (Adler-32 {id:#010x}): compress it without one")]
+    PresetDictionary {
+        /// DICTID.
+        id: u32,
+    },
+    /// Not DEFLATE.
+    #[error("corrupt input at byte {offset}: {what}")]
+    CorruptInput {
+        /// Byte near which decoding stopped.
+        offset: usize,
+        /// What stands there.
+        what: &'static str,
+    },
+    /// The input ends before its last member does.
+    #[error("input cut short: it ends at byte {offset}, inside a member")]
+    Truncated {
+        /// Length of the input.
+        offset: usize,
+    },
+    /// The trailer's CRC-32 or Adler-32 is not that of the data.
+    #[error(
+        "checksum mismatch in member {member}: its trailer says {expected:#010x}, its data has {got:#010x}"
+    )]
+    ChecksumMismatch {
+        /// What the trailer says.
+        expected: u32,
+        /// What the decompressed bytes give.
+        got: u32,
+        /// Member, from 0.
+        member: usize,
+    },
+    /// gzip's ISIZE is not the length of the data.
+    #[error(
+        "length mismatch in member {member}: its trailer says {expected}, its data has {got} bytes (modulo 2^32)"
+    )]
+    LengthMismatch {
+        /// What the trailer says.
+        expected: u32,
+        /// What was decompressed, modulo 2^32.
+        got: u32,
+        /// Member, from 0.
+        member: usize,
+    },
+    /// Something that is no member follows the last one.
+    #[error("trailing garbage: bytes from {offset} on are no {format} data; remove them")]
+    TrailingGarbage {
+        /// First byte after the last member.
+        offset: usize,
+        /// The format of what went before.
+        format: Format,
+    },
+    /// More members than we take in one body.
+    #[error("more than {MEMBERS_MAX} gzip members: join them before sending")]
+    TooManyMembers,
+    /// More output than the limit.
+    #[error("the data decompresses to more than {output_bytes_max} bytes")]
+    TooLarge {
+        /// The limit.
+        output_bytes_max: usize,
+    },
+    /// More output a byte of input than the limit.
+    #[error("the data decompresses to more than {ratio_max} times its size")]
+    RatioExceeded {
+        /// The limit.
+        ratio_max: u32,
+    },
+}
+
+impl DecompressError {
+    fn header(offset: usize, input_len: usize, source: HeaderError) -> Self {
+        match source {
+            HeaderError::Truncated { .. } => Self::Truncated { offset: input_len },
+            HeaderError::PresetDictionary { id } => Self::PresetDictionary { id },
+            HeaderError::FieldTooLong { .. } => Self::HeaderTooLarge { offset, source },
+            _ => Self::BadHeader { offset, source },
+        }
+    }
+}
+
+/// One member decoded into a caller's buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InflateDone {
+    /// Bytes of the member, header and trailer included. What follows was not looked at.
+    pub consumed: usize,
+    /// Bytes written to the buffer.
+    pub produced: usize,
+}
+
+/// Why one member was not decoded.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum InflateError {
+    /// The member has more data than the buffer takes.
+    #[error("the member has more data than the {capacity} bytes of the output buffer")]
+    OutputFull {
+        /// Length of the buffer.
+        capacity: usize,
+    },
+    /// The input ends inside the member.
+    #[error("the member is cut short after {len} bytes")]
+    Truncated {
+        /// Length of the input.
+        len: usize,
+    },
+    /// Not a member of the format, or one that its trailer does not confirm.
+    #[error("corrupt member at byte {offset}: {what}")]
+    Corrupt {
+        /// Byte near which decoding stopped.
+        offset: usize,
+        /// What is wrong there.
+        what: &'static str,
+    },
+}
+
+/// A member's trailer as it stands in the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Trailer {
+    checksum: Option<u32>,
+    length: Option<u32>,
+}
+
+impl Trailer {
+    /// The trailer that `bytes` begins with; `None` if they are too few.
+    fn read(bytes: &[u8], format: Format) -> Option<Self> {
+        Some(match format {
+            Format::Gzip => {
+                let &[c0, c1, c2, c3, l0, l1, l2, l3] = bytes.first_chunk::<8>()?;
+                let length = u32::from_le_bytes([l0, l1, l2, l3]);
+                Self {
+                    checksum: Some(u32::from_le_bytes([c0, c1, c2, c3])),
+                    length: Some(length),
+                }
+            }
+            Format::Zlib => Self {
+                checksum: Some(u32::from_be_bytes(*bytes.first_chunk()?)),
+                length: None,
+            },
+            Format::Deflate => Self {
+                checksum: None,
+                length: None,
+            },
+        })
+    }
+
+    /// Compares with the checksum of the bytes that were produced.
+    pub(crate) fn confirm(
+        &self,
+        produced: &BlockChecksum,
+        member: usize,
+    ) -> Result<(), DecompressError> {
+        let got = produced.value();
+        if let Some(expected) = self.checksum.filter(|&expected| expected != got) {
+            return Err(DecompressError::ChecksumMismatch {
+                expected,
+                got,
+                member,
+            });
+        }
+        let got = produced.length_modulo_2_32();
+        if let Some(expected) = self.length.filter(|&expected| expected != got) {
+            return Err(DecompressError::LengthMismatch {
+                expected,
+                got,
+                member,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Splits exactly one member into its DEFLATE stream and its trailer.
+pub(crate) fn member_parts(
+    member: &[u8],
+    format: Format,
+) -> Result<(&[u8], Trailer), DecompressError> {
+    let truncated = DecompressError::Truncated {
+        offset: member.len(),
+    };
+    let header_len = format
+        .parse_header(member)
+        .map_err(|source| DecompressError::header(0, member.len(), source))?;
+    let rest = member.get(header_len..).unwrap_or_default();
+    let Some(stream_len) = rest.len().checked_sub(trailer_bytes(format)) else {
+        return Err(truncated);
+    };
+    let (stream, trailer) = rest.split_at_checked(stream_len).unwrap_or((rest, &[]));
+    Ok((stream, Trailer::read(trailer, format).ok_or(truncated)?))
+}
+
+/// Decodes one member; see [`Decompressor::inflate_member`]. Makes its state anew at each call.
+///
+/// # Errors
+/// [`InflateError`]
+pub fn inflate_member(
+    input: &[u8],
+    format: Format,
+    out: &mut [u8],
+) -> Result<InflateDone, InflateError> {
+    Decompressor::new().inflate_member(input, format, out)
+}
+
+/// The decoders of one worker.
+pub struct Decompressor {
+    zlib_rs: Decompress,
+    libdeflate: libdeflater::Decompressor,
+}
+
+impl Default for Decompressor {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How the decoding of a raw stream ended badly. Offsets count from the stream's first byte.
+enum StreamStop {
+    OutputFull,
+    Truncated,
+    Corrupt { offset: usize },
+}
+
+impl Decompressor {
+    /// Decoders, ready.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            zlib_rs: Decompress::new(false),
+            libdeflate: libdeflater::Decompressor::new(),
+        }
+    }
+
+    /// Decompresses a whole body. `format` `None` detects gzip and zlib by their headers.
+    ///
+    /// gzip: any number of members up to [`MEMBERS_MAX`], and zeros after the last (tapes and block devices
+    /// pad so). Other bytes after the end are an error in every format.
+    ///
+    /// # Errors
+    /// [`DecompressError`]
+    pub fn decompress(
+        &mut self,
+        input: &[u8],
+        format: Option<Format>,
+        limits: Limits,
+    ) -> Result<Decompressed, DecompressError> {
+        let format = match format.or_else(|| Format::detect(input)) {
+            Some(format) => format,
+            // A lone 1f may be a gzip body's beginning; no bytes at all are no format.
+            None if input == [0x1f] => return Err(DecompressError::Truncated { offset: 1 }),
+            None => return Err(DecompressError::UnknownFormat),
+        };
+        if format == Format::Gzip
+            && let Some(data) = self.one_gzip_member(input, limits)
+        {
+            return Ok(Decompressed {
+                format,
+                members: 1,
+                data,
+            });
+        }
+        let mut data = Vec::new();
+        let mut offset = 0;
+        let mut members = 0;
+        loop {
+            if members == MEMBERS_MAX {
+                return Err(DecompressError::TooManyMembers);
+            }
+            offset = self.append_member(input, offset, format, limits, members, &mut data)?;
+            members += 1;
+            let rest = input.get(offset..).unwrap_or_default();
+            let done = match format {
+                Format::Gzip => rest.iter().all(|&byte| byte == 0),
+                Format::Zlib | Format::Deflate => rest.is_empty(),
+            };
+            if done {
+                break;
+            }
+            if format != Format::Gzip || !begins_like_gzip(rest) {
+                return Err(DecompressError::TrailingGarbage { offset, format });
+            }
+        }
+        if format == Format::Deflate {
+            self.confirm_raw(input, &data)?;
+        }
+        Ok(Decompressed {
+            format,
+            members,
+            data,
+        })
+    }
+
+    /// Decodes exactly one member, checked against its trailer, into `out`. Bytes after the member are left
+    /// alone. On an error what `out` holds is not to be used.
+    ///
+    /// Raw DEFLATE is decoded once only: whoever needs it confirmed compares with a second decoder.
+    ///
+    /// # Errors
+    /// [`InflateError`]
+    pub fn inflate_member(
+        &mut self,
+        input: &[u8],
+        format: Format,
+        out: &mut [u8],
+    ) -> Result<InflateDone, InflateError> {
+        let truncated = InflateError::Truncated { len: input.len() };
+        let header_len = format.parse_header(input).map_err(|error| match error {
+            HeaderError::Truncated { .. } => truncated.clone(),
+            HeaderError::PresetDictionary { .. } => InflateError::Corrupt {
+                offset: 0,
+                what: "a header that asks for a preset dictionary",
+            },
+            _ => InflateError::Corrupt {
+                offset: 0,
+                what: "a header that is not its format's",
+            },
+        })?;
+        let stream = input.get(header_len..).unwrap_or_default();
+        let (stream_len, produced) = self.inflate_into(stream, out).map_err(|stop| match stop {
+            StreamStop::OutputFull => InflateError::OutputFull {
+                capacity: out.len(),
+            },
+            StreamStop::Truncated => truncated.clone(),
+            StreamStop::Corrupt { offset } => InflateError::Corrupt {
+                offset: header_len.saturating_add(offset),
+                what: "bytes that are not DEFLATE",
+            },
+        })?;
+        let trailer_offset = header_len.saturating_add(stream_len);
+        let trailer = input
+            .get(trailer_offset..)
+            .and_then(|rest| Trailer::read(rest, format))
+            .ok_or(truncated)?;
+        let data = out.get(..produced).unwrap_or_default();
+        trailer
+            .confirm(&BlockChecksum::of(format, data), 0)
+            .map_err(|_| InflateError::Corrupt {
+                offset: trailer_offset,
+                what: "a trailer that does not confirm the data",
+            })?;
+        Ok(InflateDone {
+            consumed: trailer_offset + trailer_bytes(format),
+            produced,
+        })
+    }
+
+    /// The whole body as one gzip member by libdeflate, or `None` if that does not settle it: then the
+    /// streaming decoder finds the members, or the fault.
+    fn one_gzip_member(&mut self, input: &[u8], limits: Limits) -> Option<Vec<u8>> {
+        // Our own bounds on the header first: libdeflate has none.
+        Format::Gzip.parse_header(input).ok()?;
+        let trailer_bytes = *input.last_chunk::<8>()?;
+        let trailer = Trailer::read(&trailer_bytes, Format::Gzip)?;
+        let len = usize::try_from(trailer.length?).ok()?;
+        let (stop, _) = limits.stop(input.len());
+        if len > stop || len > input.len().saturating_mul(EXPANSION_MAX) {
+            return None;
+        }
+        let mut data = vec![0; len];
+        let produced = self.libdeflate.gzip_decompress(input, &mut data).ok()?;
+        // libdeflate does not say where the member ended. It compared the trailer that it met there; if
+        // those 8 bytes stand at the body's end only, the member is the whole body.
+        let confirmed = produced == len
+            && trailer
+                .confirm(&BlockChecksum::of(Format::Gzip, &data), 0)
+                .is_ok()
+            && occurs_only_at_end(input, trailer_bytes);
+        confirmed.then_some(data)
+    }
+
+    /// Decodes the member at `offset` onto `data`; returns the offset just past it.
+    fn append_member(
+        &mut self,
+        input: &[u8],
+        offset: usize,
+        format: Format,
+        limits: Limits,
+        member: usize,
+        data: &mut Vec<u8>,
+    ) -> Result<usize, DecompressError> {
+        let rest = input.get(offset..).unwrap_or_default();
+        let header_len = format
+            .parse_header(rest)
+            .map_err(|source| DecompressError::header(offset, input.len(), source))?;
+        let stream = rest.get(header_len..).unwrap_or_default();
+        let data_before = data.len();
+        let (stop, at_stop) = limits.stop(input.len());
+        let stream_len = self
+            .inflate_onto(stream, stop, data)
+            .map_err(|error| match error {
+                StreamStop::OutputFull => at_stop,
+                StreamStop::Truncated => DecompressError::Truncated {
+                    offset: input.len(),
+                },
+                StreamStop::Corrupt { offset: within } => DecompressError::CorruptInput {
+                    offset: offset.saturating_add(header_len).saturating_add(within),
+                    what: "bytes that are not DEFLATE",
+                },
+            })?;
+        let after_stream = stream.get(stream_len..).unwrap_or_default();
+        let trailer = Trailer::read(after_stream, format).ok_or(DecompressError::Truncated {
+            offset: input.len(),
+        })?;
+        let produced = data.get(data_before..).unwrap_or_default();
+        trailer.confirm(&BlockChecksum::of(format, produced), member)?;
+        Ok(offset + header_len + stream_len + trailer_bytes(format))
+    }
+
+    /// Decodes one raw stream onto `data`, whose length may reach `stop`; returns the stream's length.
+    fn inflate_onto(
+        &mut self,
+        stream: &[u8],
+        stop: usize,
+        data: &mut Vec<u8>,
+    ) -> Result<usize, StreamStop> {
+        // One byte more than allowed is enough to know that there is more.
+        let ceiling = stop.saturating_add(1);
+        self.zlib_rs.reset(false);
+        loop {
+            if data.len() == data.capacity() {
+                let guess = stream
+                    .len()
+                    .saturating_mul(FIRST_RESERVE_RATIO)
+                    .max(FIRST_RESERVE_BYTES_MIN);
+                let wanted = if data.is_empty() { guess } else { data.len() };
+                data.reserve_exact(wanted.min(ceiling.saturating_sub(data.len())).max(1));
+            }
+            let consumed = self.stream_offset();
+            let made_before = data.len();
+            let rest = stream.get(consumed..).unwrap_or_default();
+            let status = self
+                .zlib_rs
+                .decompress_vec(rest, data, FlushDecompress::None)
+                .map_err(|_| StreamStop::Corrupt {
+                    offset: self.stream_offset(),
+                })?;
+            if data.len() > stop {
+                return Err(StreamStop::OutputFull);
+            }
+            if status == Status::StreamEnd {
+                return Ok(self.stream_offset());
+            }
+            if data.len() == made_before && self.stream_offset() == consumed {
+                return Err(StreamStop::Truncated);
+            }
+        }
+    }
+
+    /// Decodes one raw stream into `out`; returns the stream's length and the data's.
+    fn inflate_into(
+        &mut self,
+        stream: &[u8],
+        out: &mut [u8],
+    ) -> Result<(usize, usize), StreamStop> {
+        self.zlib_rs.reset(false);
+        let mut produced = 0;
+        loop {
+            let consumed = self.stream_offset();
+            let rest = stream.get(consumed..).unwrap_or_default();
+            // With the buffer full the stream's end may still be to come: one byte of our own tells
+            // an end from more data.
+            let mut probe = [0];
+            let space = match out.get_mut(produced..) {
+                Some(space) if !space.is_empty() => space,
+                _ => &mut probe[..],
+            };
+            let before = self.zlib_rs.total_out();
+            let status = self
+                .zlib_rs
+                .decompress(rest, space, FlushDecompress::None)
+                .map_err(|_| StreamStop::Corrupt {
+                    offset: self.stream_offset(),
+                })?;
+            let made = usize::try_from(self.zlib_rs.total_out() - before).unwrap_or_default();
+            produced += made;
+            if produced > out.len() {
+                return Err(StreamStop::OutputFull);
+            }
+            if status == Status::StreamEnd {
+                return Ok((self.stream_offset(), produced));
+            }
+            if made == 0 && self.stream_offset() == consumed {
+                return Err(StreamStop::Truncated);
+            }
+        }
+    }
+
+    /// Decodes a raw body again, with libdeflate, and compares.
+    fn confirm_raw(&mut self, input: &[u8], data: &[u8]) -> Result<(), DecompressError> {
+        let mut again = vec![0; data.len()];
+        match self.libdeflate.deflate_decompress(input, &mut again) {
+            Ok(len) if again.get(..len) == Some(data) => Ok(()),
+            _ => {
+                let what = "raw DEFLATE that two decoders read differently";
+                Err(DecompressError::CorruptInput { offset: 0, what })
+            }
+        }
+    }
+
+    fn stream_offset(&self) -> usize {
+        usize::try_from(self.zlib_rs.total_in()).unwrap_or(usize::MAX)
+    }
+}
+
+/// Whether what follows a member may be another one, whole or cut short.
+fn begins_like_gzip(rest: &[u8]) -> bool {
+    matches!(rest, [0x1f] | [0x1f, 0x8b, ..])
+}
