@@ -10,7 +10,7 @@ pub const MATCH_LENGTH_MIN: usize = 4;
 /// Longest match, in bytes (RFC 1951, section 3.2.5).
 pub const MATCH_LENGTH_MAX: usize = 258;
 /// Farthest match, in bytes: 24 short of the window, so that a window RAM of 32 KiB may run ahead of the comparison.
-pub const DISTANCE_MAX: u32 = 32744;
+pub const DISTANCE_MAX: usize = 32744;
 /// A match of at least this length is taken without looking at the next position. It bounds the work a token can cost.
 pub const LAZY_LENGTH_MAX: usize = 32;
 /// Fewest bits of hash, that is log2 of the sets.
@@ -22,8 +22,6 @@ pub const WAYS_MAX: usize = 4;
 
 /// 2^32 divided by the golden ratio: an odd multiplier whose high product bits depend on all four bytes.
 const HASH_MULTIPLIER: u32 = 0x9e37_79b1;
-/// Epochs start over here; the table is cleared then.
-const EPOCH_MAX: u32 = 0xffff;
 
 /// What a level fixes about matching.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,24 +50,88 @@ pub(super) trait Sink {
     fn matched(&mut self, length: usize, distance: usize);
 }
 
-/// The hash table, allocated once for the largest parameters. An entry is `epoch << 16 | position mod 2^16`.
+/// One set of the hash table: positions modulo 2^16, the newest in the lowest bits. A shift is the insertion.
+trait Set: Copy {
+    /// A set that nothing was inserted into.
+    const EMPTY: Self;
+
+    /// The set after `position` came in front and, if it was full, its oldest fell out.
+    fn insert(self, position: u16) -> Self;
+
+    /// The position in way `way`, 0 being the newest.
+    fn way(self, way: usize) -> u16;
+}
+
+impl Set for u16 {
+    const EMPTY: Self = 0;
+
+    #[inline(always)]
+    fn insert(self, position: u16) -> Self {
+        position
+    }
+
+    #[inline(always)]
+    fn way(self, _way: usize) -> u16 {
+        self
+    }
+}
+
+impl Set for u32 {
+    const EMPTY: Self = 0;
+
+    #[inline(always)]
+    fn insert(self, position: u16) -> Self {
+        (self << 16) | u32::from(position)
+    }
+
+    #[inline(always)]
+    fn way(self, way: usize) -> u16 {
+        ((self >> (16 * way)) & 0xffff) as u16
+    }
+}
+
+impl Set for u64 {
+    const EMPTY: Self = 0;
+
+    #[inline(always)]
+    fn insert(self, position: u16) -> Self {
+        (self << 16) | u64::from(position)
+    }
+
+    #[inline(always)]
+    fn way(self, way: usize) -> u16 {
+        ((self >> (16 * way)) & 0xffff) as u16
+    }
+}
+
+/// The hash tables, one for each size of set, allocated once for the largest parameters.
+///
+/// Why no epoch in an entry, as the gateware has: here a job begins with an empty table, which costs a memset and is
+/// the same thing. Why 0 may stand for "empty" although it is a position too: an empty way that seems to hold position
+/// `k * 2^16` can only be a candidate at a position whose four bytes are equal to those there. These were inserted
+/// into the very same set, and since it still has an empty way nothing fell out of it: the true entry is in a lower
+/// way and wins the tie.
 pub(super) struct Matcher {
-    entries: Vec<u32>,
-    epoch: u32,
+    one_way: Box<[u16]>,
+    two_ways: Box<[u32]>,
+    /// For three ways as well: the fourth is filled and never looked at.
+    four_ways: Box<[u64]>,
 }
 
 impl Matcher {
     pub(super) fn new() -> Self {
         Self {
-            entries: vec![0; WAYS_MAX << HASH_BITS_MAX],
-            epoch: 0,
+            one_way: vec![Set::EMPTY; 1 << HASH_BITS_MAX].into_boxed_slice(),
+            two_ways: vec![Set::EMPTY; 1 << HASH_BITS_MAX].into_boxed_slice(),
+            four_ways: vec![Set::EMPTY; 1 << HASH_BITS_MAX].into_boxed_slice(),
         }
     }
 
     /// Forgets every position of every job.
     pub(super) fn clear(&mut self) {
-        self.entries.fill(0);
-        self.epoch = 0;
+        self.one_way.fill(Set::EMPTY);
+        self.two_ways.fill(Set::EMPTY);
+        self.four_ways.fill(Set::EMPTY);
     }
 
     /// Parses `stream` from `start` on into `sink`; the bytes before are history. `params` must be valid.
@@ -80,49 +142,33 @@ impl Matcher {
         params: Params,
         sink: &mut S,
     ) {
-        if self.epoch == EPOCH_MAX {
-            self.clear();
-        }
-        // Epoch 0 is never a job's: a cleared entry holds for nobody.
-        self.epoch += 1;
-        match params.ways {
-            1 => self
-                .search::<1>(stream, params)
-                .parse(start, params.lazy, sink),
-            2 => self
-                .search::<2>(stream, params)
-                .parse(start, params.lazy, sink),
-            3 => self
-                .search::<3>(stream, params)
-                .parse(start, params.lazy, sink),
-            _ => self
-                .search::<4>(stream, params)
-                .parse(start, params.lazy, sink),
-        }
-    }
-
-    fn search<'a, const WAYS: usize>(
-        &'a mut self,
-        stream: &'a [u8],
-        params: Params,
-    ) -> Search<'a, WAYS> {
-        let sets = self.entries.as_chunks_mut::<WAYS>().0;
-        let hash_bits = params.hash_bits.clamp(HASH_BITS_MIN, HASH_BITS_MAX);
-        Search {
-            stream,
-            sets: sets.get_mut(..1 << hash_bits).unwrap_or_default(),
-            hash_shift: 32 - hash_bits,
-            tag: self.epoch << 16,
+        let Params {
+            hash_bits,
+            ways,
+            lazy,
+        } = params;
+        match ways {
+            1 => Search::<_, 1>::new(stream, &mut self.one_way, hash_bits).parse(start, lazy, sink),
+            2 => {
+                Search::<_, 2>::new(stream, &mut self.two_ways, hash_bits).parse(start, lazy, sink);
+            }
+            3 => {
+                Search::<_, 3>::new(stream, &mut self.four_ways, hash_bits)
+                    .parse(start, lazy, sink);
+            }
+            _ => {
+                Search::<_, 4>::new(stream, &mut self.four_ways, hash_bits)
+                    .parse(start, lazy, sink);
+            }
         }
     }
 }
 
 /// One parse under way.
-struct Search<'a, const WAYS: usize> {
+struct Search<'a, S, const WAYS: usize> {
     stream: &'a [u8],
-    sets: &'a mut [[u32; WAYS]],
+    sets: &'a mut [S],
     hash_shift: u32,
-    tag: u32,
 }
 
 #[inline(always)]
@@ -137,10 +183,10 @@ fn double_word(stream: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes))
 }
 
-/// How many bytes at `here` equal those at `there`, which lies before it: at least `known`, at most `limit`.
+/// How many bytes at `here` equal those at `there`, which lies before it: at most `limit`.
 #[inline(always)]
-fn common_length(stream: &[u8], here: usize, there: usize, known: usize, limit: usize) -> usize {
-    let mut length = known;
+fn common_length(stream: &[u8], here: usize, there: usize, limit: usize) -> usize {
+    let mut length = 0;
     while length + 8 <= limit {
         let (Some(a), Some(b)) = (
             double_word(stream, here + length),
@@ -160,45 +206,65 @@ fn common_length(stream: &[u8], here: usize, there: usize, known: usize, limit: 
     length
 }
 
-impl<const WAYS: usize> Search<'_, WAYS> {
-    /// Puts `entry` in front of its set, the oldest falls out; what the set held before.
+impl<'a, T: Set, const WAYS: usize> Search<'a, T, WAYS> {
+    /// Takes the first `2^hash_bits` sets of `table`, emptied.
+    fn new(stream: &'a [u8], table: &'a mut [T], hash_bits: u32) -> Self {
+        let hash_bits = hash_bits.clamp(HASH_BITS_MIN, HASH_BITS_MAX);
+        let sets = table.get_mut(..1 << hash_bits).unwrap_or_default();
+        sets.fill(T::EMPTY);
+        Self {
+            stream,
+            sets,
+            hash_shift: 32 - hash_bits,
+        }
+    }
+
+    /// Inserts `position`, where `bytes` are; what the set held before.
     #[inline(always)]
-    fn insert(&mut self, bytes: u32, position: u32) -> [u32; WAYS] {
+    fn insert(&mut self, bytes: u32, position: u16) -> T {
         let set = (bytes.wrapping_mul(HASH_MULTIPLIER) >> self.hash_shift) as usize;
         let Some(set) = self.sets.get_mut(set) else {
-            return [0; WAYS];
+            return T::EMPTY;
         };
         let before = *set;
-        let mut after = [self.tag | position; WAYS];
-        after[1..].copy_from_slice(&before[..WAYS - 1]);
-        *set = after;
+        *set = before.insert(position);
         before
     }
 
     /// Looks up and inserts `at`, which has four bytes; the longest match above `floor` bytes, if any.
     #[inline(always)]
     fn find(&mut self, at: usize, floor: usize) -> Option<(usize, usize)> {
-        let bytes = word(self.stream, at)?;
-        let position = (at & 0xffff) as u32;
-        let candidates = self.insert(bytes, position);
-        let limit = MATCH_LENGTH_MAX.min(self.stream.len() - at);
+        let stream = self.stream;
+        let position = (at & 0xffff) as u16;
+        let candidates = self.insert(word(stream, at)?, position);
+        // A match longer than `floor` has these four bytes in common; most candidates fall here.
+        let probe = at + floor - (MATCH_LENGTH_MIN - 1);
+        let probe_bytes = word(stream, probe)?;
+        // Without a branch a way: which of them holds is anything but predictable.
+        let mut holding = 0u32;
+        let mut distances = [0usize; WAYS];
+        for (way, slot) in distances.iter_mut().enumerate() {
+            let distance = usize::from(position.wrapping_sub(candidates.way(way)));
+            let is_near = distance.wrapping_sub(1) < DISTANCE_MAX.min(at);
+            let distance = if is_near { distance } else { 0 };
+            let is_equal = word(stream, probe - distance) == Some(probe_bytes);
+            holding |= u32::from(is_near & is_equal) << way;
+            *slot = distance;
+        }
+        if holding == 0 {
+            return None;
+        }
+        let limit = MATCH_LENGTH_MAX.min(stream.len() - at);
         let mut best = floor;
         let mut best_distance = 0;
-        for candidate in candidates {
-            let distance = position.wrapping_sub(candidate) & 0xffff;
-            let is_near = distance.wrapping_sub(1) < DISTANCE_MAX;
-            let is_ours = (candidate ^ self.tag) >> 16 == 0;
-            if !(is_near & is_ours) {
-                continue;
-            }
-            let there = at - distance as usize;
-            if word(self.stream, there) != Some(bytes) {
-                continue;
-            }
-            let length = common_length(self.stream, at, there, MATCH_LENGTH_MIN, limit);
+        while holding != 0 {
+            let way = holding.trailing_zeros() as usize;
+            holding &= holding - 1;
+            let distance = distances.get(way).copied().unwrap_or(0);
+            let length = common_length(stream, at, at - distance, limit);
             if length > best {
                 best = length;
-                best_distance = distance as usize;
+                best_distance = distance;
             }
         }
         (best > floor).then_some((best, best_distance))
@@ -206,10 +272,11 @@ impl<const WAYS: usize> Search<'_, WAYS> {
 
     #[inline(always)]
     fn insert_range(&mut self, from: usize, to: usize) {
-        for at in from..to {
-            if let Some(bytes) = word(self.stream, at) {
-                self.insert(bytes, (at & 0xffff) as u32);
-            }
+        let Some(bytes) = self.stream.get(from..to + MATCH_LENGTH_MIN - 1) else {
+            return;
+        };
+        for (bytes, at) in bytes.array_windows::<MATCH_LENGTH_MIN>().zip(from..) {
+            self.insert(u32::from_le_bytes(*bytes), (at & 0xffff) as u16);
         }
     }
 
