@@ -242,14 +242,10 @@ impl<'a, T: Set, const WAYS: usize> Search<'a, T, WAYS> {
         let probe_bytes = word(stream, probe)?;
         // Without a branch a way: which of them holds is anything but predictable.
         let mut holding = 0u32;
-        let mut distances = [0usize; WAYS];
-        for (way, slot) in distances.iter_mut().enumerate() {
+        for way in 0..WAYS {
             let distance = usize::from(position.wrapping_sub(candidates.way(way)));
-            let is_near = distance.wrapping_sub(1) < DISTANCE_MAX.min(at);
-            let distance = if is_near { distance } else { 0 };
-            let is_equal = word(stream, probe - distance) == Some(probe_bytes);
-            holding |= u32::from(is_near & is_equal) << way;
-            *slot = distance;
+            let is_equal = word(stream, probe.wrapping_sub(distance)) == Some(probe_bytes);
+            holding |= u32::from(is_equal) << way;
         }
         if holding == 0 {
             return None;
@@ -260,7 +256,10 @@ impl<'a, T: Set, const WAYS: usize> Search<'a, T, WAYS> {
         while holding != 0 {
             let way = holding.trailing_zeros() as usize;
             holding &= holding - 1;
-            let distance = distances.get(way).copied().unwrap_or(0);
+            let distance = usize::from(position.wrapping_sub(candidates.way(way)));
+            if distance.wrapping_sub(1) >= DISTANCE_MAX.min(at) {
+                continue;
+            }
             let length = common_length(stream, at, at - distance, limit);
             if length > best {
                 best = length;
