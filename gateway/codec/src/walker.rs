@@ -220,6 +220,10 @@ impl Walker {
 pub(crate) const MIDDLE_GROWTH_BYTES_MAX: usize = STORED_BLOCK_OVERHEAD_BYTES;
 
 /// Bits of a byte slice, lowest first. Past the end it reads zeros, which `check` and `refill` refuse.
+///
+/// Rare paths take and return it by value: a reference would pin it to memory, and the common path lives
+/// by holding it in registers.
+#[derive(Clone, Copy)]
 struct BitReader<'stream> {
     stream: &'stream [u8],
     /// Bits not yet taken, lowest first. Above `available` it may hold bits that are read again.
@@ -266,7 +270,7 @@ impl<'stream> BitReader<'stream> {
     }
 
     #[cold]
-    fn tail_word(&self) -> Result<u64, WalkError> {
+    fn tail_word(self) -> Result<u64, WalkError> {
         self.check()?;
         let mut bytes = [0; 8];
         if let Some(rest) = self.stream.get(self.next..) {
@@ -395,21 +399,40 @@ impl<const SYMBOLS: usize> CanonicalCode<SYMBOLS> {
         None
     }
 
-    /// Calls `fill(symbol, length, reversed code word)` for each code word of at most `bits_max` bits.
-    fn for_each_word(&self, bits_max: usize, mut fill: impl FnMut(u16, usize, usize)) {
+    /// Fills a table of 2^`bits` entries, indexed by the next bits: at each index the entry of the code word
+    /// that it begins with, or `unresolved` if there is none of at most `bits` bits.
+    ///
+    /// The table of each length is the one of the length before, twice, and the new words.
+    fn fill_table<Entry: Copy>(
+        &self,
+        bits: usize,
+        table: &mut [Entry],
+        unresolved: Entry,
+        entry_of: impl Fn(u16, u8) -> Entry,
+    ) {
         let (mut code, mut index) = (0usize, 0usize);
-        for length in 1..=bits_max {
-            for _ in 0..self.count[length] {
-                if let Some(&symbol) = self.symbols.get(index) {
-                    fill(
-                        symbol,
-                        length,
-                        code.reverse_bits() >> (usize::BITS as usize - length),
-                    );
+        if let Some(first) = table.first_mut() {
+            *first = unresolved;
+        }
+        for length in 1..=bits {
+            let half = 1 << (length - 1);
+            if let Some((low, high)) = table
+                .get_mut(..2 * half)
+                .map(|table| table.split_at_mut(half))
+            {
+                high.copy_from_slice(low);
+            }
+            let count = usize::from(self.count[length]);
+            let symbols = self.symbols.get(index..index + count).unwrap_or_default();
+            for &symbol in symbols {
+                let word = code.reverse_bits() >> (usize::BITS as usize - length);
+                if let Some(slot) = table.get_mut(word) {
+                    // Lengths are at most 15.
+                    *slot = entry_of(symbol, u8::try_from(length).unwrap_or_default());
                 }
-                index += 1;
                 code += 1;
             }
+            index += count;
             code <<= 1;
         }
     }
@@ -494,12 +517,12 @@ impl Tables {
             return Err(impossible(bits));
         }
         let mut by_window = [(0u16, 0u8); 1 << PRECODE_BITS_MAX];
-        self.precode
-            .for_each_word(PRECODE_BITS_MAX, |symbol, length, word| {
-                for entry in by_window.iter_mut().skip(word).step_by(1 << length) {
-                    *entry = (symbol, u8::try_from(length).unwrap_or_default());
-                }
-            });
+        self.precode.fill_table(
+            PRECODE_BITS_MAX,
+            &mut by_window,
+            (0, 0),
+            |symbol, length| (symbol, length),
+        );
         let mut lengths = [0u8; 286 + DISTANCE_SYMBOLS];
         let total = litlen_count + distance_count;
         let mut filled = 0;
@@ -549,50 +572,50 @@ impl Tables {
         if !self.litlen.define(litlen_lengths) || !self.distance.define(distance_lengths) {
             return false;
         }
-        self.first_word.fill(FirstWord::UNRESOLVED);
-        let first_word = &mut self.first_word;
-        self.litlen
-            .for_each_word(LITLEN_TABLE_BITS, |symbol, length, word| {
-                let code_bits = u8::try_from(length).unwrap_or(u8::MAX);
+        self.litlen.fill_table(
+            LITLEN_TABLE_BITS,
+            &mut self.first_word,
+            FirstWord::UNRESOLVED,
+            |symbol, code_bits| {
                 let skip = if symbol < END_OF_BLOCK {
                     code_bits | NO_DISTANCE
                 } else {
                     length_extra_bits(symbol).map_or(CANONICAL, |extra| code_bits + extra)
                 };
-                for entry in first_word.iter_mut().skip(word).step_by(1 << length) {
-                    *entry = FirstWord { code_bits, skip };
-                }
-            });
+                FirstWord { code_bits, skip }
+            },
+        );
         for (window, skip) in self.litlen_skip.iter_mut().enumerate() {
             *skip = compose(&self.first_word, window);
         }
         let (distances, _zeros) = self.distance_skip.split_at_mut(1 << DISTANCE_TABLE_BITS);
-        distances.fill(CANONICAL);
-        self.distance
-            .for_each_word(DISTANCE_TABLE_BITS, |symbol, length, word| {
-                if let (Some(extra), Ok(code_bits)) =
-                    (distance_extra_bits(symbol), u8::try_from(length))
-                {
-                    for entry in distances.iter_mut().skip(word).step_by(1 << length) {
-                        *entry = code_bits + extra;
-                    }
-                }
-            });
+        self.distance.fill_table(
+            DISTANCE_TABLE_BITS,
+            distances,
+            CANONICAL,
+            |symbol, code_bits| {
+                distance_extra_bits(symbol).map_or(CANONICAL, |extra| code_bits + extra)
+            },
+        );
         true
     }
 
     /// Skips the symbols of a block up to and including its end-of-block word.
-    fn skip_symbols(&self, bits: &mut BitReader<'_>) -> Result<(), WalkError> {
+    fn skip_symbols(&self, reader: &mut BitReader<'_>) -> Result<(), WalkError> {
         const LITLEN_MASK: usize = (1 << LITLEN_TABLE_BITS) - 1;
         const DISTANCE_MASK: usize = (1 << DISTANCE_TABLE_BITS) - 1;
         // NO_DISTANCE moved to the bit that selects the zero half.
         const ZERO_HALF_SHIFT: usize = DISTANCE_TABLE_BITS - NO_DISTANCE.trailing_zeros() as usize;
+        let mut bits = *reader;
         loop {
             bits.refill()?;
             #[expect(clippy::cast_possible_truncation, reason = "masked to a table index")]
             let skip = self.litlen_skip[bits.buffer as usize & LITLEN_MASK];
             if skip & CANONICAL != 0 {
-                if self.skip_canonical(bits)? {
+                let (after, end_of_block) = self.skip_canonical(bits)?;
+                bits = after;
+                if end_of_block {
+                    *reader = bits;
                     return bits.check();
                 }
                 continue;
@@ -602,7 +625,7 @@ impl Tables {
             #[expect(clippy::cast_possible_truncation, reason = "masked to a table index")]
             let distance = self.distance_skip[(bits.buffer as usize & DISTANCE_MASK) | zero_half];
             if distance & CANONICAL != 0 {
-                self.skip_distance(bits)?;
+                bits = self.skip_distance(bits)?;
                 continue;
             }
             bits.skip(u32::from(distance & SKIP_BITS));
@@ -611,29 +634,31 @@ impl Tables {
 
     /// Skips one symbol the long way; true at the end of the block.
     #[cold]
-    fn skip_canonical(&self, bits: &mut BitReader<'_>) -> Result<bool, WalkError> {
+    fn skip_canonical<'a>(
+        &self,
+        mut bits: BitReader<'a>,
+    ) -> Result<(BitReader<'a>, bool), WalkError> {
         let symbol_error = WalkError::Symbol {
             offset: bits.position() / 8,
         };
         let (symbol, length) = self.litlen.decode(bits.buffer).ok_or(symbol_error)?;
         bits.skip(length);
         if symbol <= END_OF_BLOCK {
-            return Ok(symbol == END_OF_BLOCK);
+            return Ok((bits, symbol == END_OF_BLOCK));
         }
         bits.skip(u32::from(length_extra_bits(symbol).ok_or(symbol_error)?));
-        self.skip_distance(bits)?;
-        Ok(false)
+        Ok((self.skip_distance(bits)?, false))
     }
 
     #[cold]
-    fn skip_distance(&self, bits: &mut BitReader<'_>) -> Result<(), WalkError> {
+    fn skip_distance<'a>(&self, mut bits: BitReader<'a>) -> Result<BitReader<'a>, WalkError> {
         let symbol_error = WalkError::Symbol {
             offset: bits.position() / 8,
         };
         let (symbol, length) = self.distance.decode(bits.buffer).ok_or(symbol_error)?;
         bits.skip(length);
         bits.skip(u32::from(distance_extra_bits(symbol).ok_or(symbol_error)?));
-        Ok(())
+        Ok(bits)
     }
 }
 
