@@ -40,7 +40,7 @@ pub enum Decoder {
 }
 
 /// A block that must not be sent. Offsets are in decoded bytes unless they say otherwise.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum VerifyError {
     /// The decoded bytes differ from the input.
     #[error("decoded data differs from the input at byte {offset} of {input_len}")]
