@@ -160,7 +160,7 @@ fn bytes_after_the_stream_are_refused() {
         };
         assert_eq!(
             refuse_everywhere(&longer, Position::Last, &input),
-            [expected.clone(), expected]
+            [expected; 2]
         );
     }
 }
@@ -177,7 +177,7 @@ fn a_final_stream_behind_a_planted_marker_is_no_middle_block() {
     };
     assert_eq!(
         refuse_everywhere(&block, Position::Middle, &input),
-        [expected.clone(), expected]
+        [expected; 2]
     );
 }
 
@@ -195,10 +195,7 @@ fn a_trailer_planted_by_a_card_that_knows_the_input_does_not_help_it() {
             consumed,
             block_len: block.len(),
         };
-        assert_eq!(
-            refuse_everywhere(&block, position, &input),
-            [expected.clone(), expected]
-        );
+        assert_eq!(refuse_everywhere(&block, position, &input), [expected; 2]);
     }
 }
 
