@@ -74,10 +74,9 @@ impl Histogram {
     /// # Errors
     /// [`BadHistogram::Short`] under [`HISTOGRAM_BYTES`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadHistogram> {
-        let bytes: &[u8; HISTOGRAM_BYTES] =
-            bytes
-                .first_chunk()
-                .ok_or(BadHistogram::Short { got: bytes.len() })?;
+        let bytes: &[u8; HISTOGRAM_BYTES] = bytes
+            .first_chunk()
+            .ok_or(BadHistogram::Short { got: bytes.len() })?;
         let (litlen, distance) = bytes.split_at(HISTOGRAM_DISTANCE_OFFSET);
         let mut histogram = Self {
             litlen: [0; LITLEN_SYMBOLS],
