@@ -300,6 +300,31 @@ fn the_walker_refuses_each_kind_of_fault_by_name() {
 }
 
 #[test]
+fn padding_that_is_not_zero_does_not_leak_into_the_marker() {
+    let mut paddings = [false; 8];
+    for len in 1..200 {
+        let input = text(len);
+        let mut stream = compress(&input, 6, Position::Last);
+        let walk = Walker::new()
+            .walk(&stream)
+            .expect("libdeflate makes DEFLATE");
+        let used = walk.end_bit % 8;
+        if used != 0 {
+            *stream.last_mut().expect("not empty") |= 0xff << used;
+        }
+        paddings[usize::try_from(used).expect("below 8")] = true;
+        Walker::new()
+            .make_middle(&mut stream)
+            .expect("padding may be anything");
+        for decoder in DECODERS {
+            let verdict = Verifier::new().check_block(&stream, Position::Middle, &input, decoder);
+            assert_eq!(verdict, Ok(()), "{len} bytes, {used} bits used");
+        }
+    }
+    assert_eq!(paddings, [true; 8], "every number of used bits occurs");
+}
+
+#[test]
 fn every_cut_of_a_stream_is_refused_by_the_walker() {
     let mut walker = Walker::new();
     for level in [1, 6] {
