@@ -96,7 +96,7 @@ impl<'a> BitWriter<'a> {
                 return;
             }
             let mask = (1u64 << take) - 1;
-            self.put(u64::from(*byte) & mask, (take & 0xf) as u32);
+            self.put(u64::from(*byte) & mask, (take as u64 & 0xf) as u32);
             self.flush();
             left -= take;
         }

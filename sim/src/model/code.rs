@@ -149,7 +149,7 @@ impl BlockCode {
             let entry = litlen_codes[END_OF_BLOCK + 1 + index];
             if entry != 0 {
                 let count = entry >> 24;
-                let rest = (length - LENGTH_BASE[index] as usize) as u32;
+                let rest = ((length - LENGTH_BASE[index] as usize) as u64 & 0x1f) as u32;
                 let bits = (entry & 0x00ff_ffff) | (rest << count);
                 code.lengths[length] = ((count + LENGTH_EXTRA[index] as u32) << 24) | bits;
             }
@@ -213,12 +213,13 @@ const fn canonical<const N: usize>(lengths: &[u8; N]) -> [u32; N] {
     let mut entries = [0u32; N];
     symbol = 0;
     while symbol < N {
-        let length = lengths[symbol] as usize & 15;
-        if length != 0 {
+        let bits = lengths[symbol] as u32 & 15;
+        if bits != 0 {
+            let length = bits as usize;
             let code = first[length] & 0x7fff;
             first[length] += 1;
-            let reversed = code.reverse_bits() >> (32 - length as u32);
-            entries[symbol] = ((length as u32) << 24) | reversed;
+            let reversed = code.reverse_bits() >> (32 - bits);
+            entries[symbol] = (bits << 24) | reversed;
         }
         symbol += 1;
     }

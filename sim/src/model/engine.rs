@@ -299,7 +299,7 @@ fn write_stored(writer: &mut BitWriter<'_>, src: &[u8], last: bool) {
         writer.put(u64::from(last && after.is_empty()), 1);
         writer.put(BTYPE_STORED, 2);
         writer.align();
-        let len = (block.len() & 0xffff) as u16;
+        let len = (block.len() as u64 & 0xffff) as u16;
         writer.bytes(&len.to_le_bytes());
         writer.bytes(&(!len).to_le_bytes());
         writer.bytes(block);

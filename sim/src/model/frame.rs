@@ -42,7 +42,7 @@ impl Format {
             Format::Zlib => writer.bytes(&adler32.to_be_bytes()),
             Format::Gzip => {
                 writer.bytes(&crc32.to_le_bytes());
-                let isize_field = (src_len & 0xffff_ffff) as u32;
+                let isize_field = (src_len as u64 & 0xffff_ffff) as u32;
                 writer.bytes(&isize_field.to_le_bytes());
             }
         }

@@ -235,7 +235,7 @@ impl<'a, T: Set, const WAYS: usize> Search<'a, T, WAYS> {
     #[inline(always)]
     fn find(&mut self, at: usize, floor: usize) -> Option<(usize, usize)> {
         let stream = self.stream;
-        let position = (at & 0xffff) as u16;
+        let position = (at as u64 & 0xffff) as u16;
         let candidates = self.insert(word(stream, at)?, position);
         // A match longer than `floor` has these four bytes in common; most candidates fall here.
         let probe = at + floor - (MATCH_LENGTH_MIN - 1);
@@ -275,7 +275,7 @@ impl<'a, T: Set, const WAYS: usize> Search<'a, T, WAYS> {
             return;
         };
         for (bytes, at) in bytes.array_windows::<MATCH_LENGTH_MIN>().zip(from..) {
-            self.insert(u32::from_le_bytes(*bytes), (at & 0xffff) as u16);
+            self.insert(u32::from_le_bytes(*bytes), (at as u64 & 0xffff) as u16);
         }
     }
 

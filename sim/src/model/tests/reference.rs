@@ -131,7 +131,7 @@ impl Reference {
         let mut best: Option<(usize, usize)> = None;
         for candidate in &candidates[..params.ways] {
             let d = (p + 65536 - usize::from(candidate.position)) % 65536;
-            if candidate.epoch != self.epoch || d < 1 || d > DISTANCE_MAX || d > p {
+            if candidate.epoch != self.epoch || !(1..=DISTANCE_MAX).contains(&d) || d > p {
                 continue;
             }
             let limit = LENGTH_MAX.min(stream.len() - p);
