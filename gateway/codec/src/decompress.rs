@@ -609,3 +609,25 @@ impl Decompressor {
 fn begins_like_gzip(rest: &[u8]) -> bool {
     matches!(rest, [0x1f] | [0x1f, 0x8b, ..])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_data_that_the_second_decoder_does_not_confirm_is_refused() {
+        // A fixed block with the literals "ab", as RFC 1951, 3.2.6 codes them.
+        let stream = [0x4b, 0x4c, 0x02, 0x00];
+        let mut decompressor = Decompressor::new();
+        assert_eq!(decompressor.confirm_raw(&stream, b"ab"), Ok(()));
+        for other in [&b"aa"[..], b"a", b"abc", b""] {
+            let error = decompressor
+                .confirm_raw(&stream, other)
+                .expect_err("other bytes");
+            assert!(
+                matches!(error, DecompressError::CorruptInput { .. }),
+                "{error:?}"
+            );
+        }
+    }
+}

@@ -265,4 +265,21 @@ mod tests {
         assert_eq!(bytes(6), [0x78, 0x9c]);
         assert_eq!(bytes(12), [0x78, 0xda]);
     }
+
+    #[test]
+    fn adler32_combines_over_any_length() {
+        // n zeros have a = 1 and b = n modulo 65521, so only n's remainder can matter.
+        let abc = BlockChecksum::of(Format::Zlib, b"abc").value();
+        for len in [0, 1, 65_520, 65_521, 65_522, 1 << 32, u64::MAX] {
+            let remainder = len % ADLER_MODULUS;
+            let zeros = u32::try_from(remainder << 16 | 1).expect("two halves of 16 bits");
+            let mut data = b"abc".to_vec();
+            data.resize(3 + usize::try_from(remainder).expect("small"), 0);
+            assert_eq!(
+                combine_adler32(abc, zeros, len),
+                BlockChecksum::of(Format::Zlib, &data).value(),
+                "{len}"
+            );
+        }
+    }
 }
