@@ -1,3 +1,39 @@
 //! The simulated card: a vfio-user server in its own process.
+//!
+//! Two functions, each behind a UNIX socket of its own, speak vfio-user to one client at a time. Behind the protocol
+//! is a PCI function with registers, queues and engines as the contract (`faam-hwif`) has them; the engines run a
+//! functional model that is exact to the bit, and count the cycles that gateware would take.
+//!
+//! Everything that comes over the socket or lies in the client's memory is taken for hostile.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `protocol` | frames, messages, the socket |
+//! | `config_space`, `msix` | what PCI software sees |
+//! | `memory` | the client's memory: maps, rights, leases. The only unsafe code |
+//! | `function`, `registers` | a function's life, BAR0 |
+//! | `queues`, `dispatcher`, `admin`, `job` | rings, fetching, commands |
+//! | `engine`, `model` | executing jobs |
+//! | `card`, `process`, `options` | the whole, as a value and as a process |
 
+mod admin;
+mod bell;
+mod card;
+mod config_space;
+mod dispatcher;
+mod engine;
+mod error_log;
+mod function;
+mod job;
+mod memory;
 pub mod model;
+mod msix;
+mod options;
+mod process;
+mod protocol;
+mod queues;
+mod registers;
+
+pub use card::{Card, StartError};
+pub use options::{CLOCK_MHZ_DEFAULT, CLOCK_MHZ_MAX, ENGINES_MAX, HangPlan, Options};
+pub use process::{RunError, run};

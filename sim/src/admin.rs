@@ -1,0 +1,229 @@
+//! The admin queue's commands.
+//!
+//! Owns what each of them does to the function. Invariant: each ends with exactly one completion, and at once: deleting
+//! a queue takes its right to memory away rather than waiting for its jobs.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use faam_hwif::admin::{AdminCommand, Feature, Identify, LogPage, field};
+use faam_hwif::error::ErrorCode;
+use faam_hwif::{
+    CommandId, CompletionEntry, HISTORY_BYTES_MAX, IO_PAIRS_MAX, Iova, JOB_BYTES_MAX, QueueEntries,
+    QueueId, Status, SubmissionEntry, pci,
+};
+
+use crate::dispatcher::Lanes;
+use crate::function::Function;
+use crate::memory::DmaFault;
+use crate::queues::{CreateRefused, Queue, QueueShape};
+
+/// Model name that identify returns.
+const MODEL_NAME: &str = "FaaM simulated card";
+
+/// Status, `out_len` and `info` of the completion.
+struct Answer {
+    status: Status,
+    out_len: u32,
+    info: u32,
+}
+
+impl Answer {
+    fn done(out_len: u32) -> Self {
+        Self {
+            status: Status::Success,
+            out_len,
+            info: 0,
+        }
+    }
+
+    fn refused(status: Status, info: u32) -> Self {
+        Self {
+            status,
+            out_len: 0,
+            info,
+        }
+    }
+}
+
+/// Executes an admin command and posts its completion.
+pub(crate) fn execute(
+    function: &Function,
+    admin: &Queue,
+    lanes: &mut Lanes,
+    entry: &SubmissionEntry,
+) {
+    let answer = match AdminCommand::decode(entry) {
+        Ok(command) => answer(function, admin, lanes, command),
+        Err(refusal) => Answer::refused(refusal.status, refusal.info),
+    };
+    let completion = CompletionEntry {
+        cid: entry.cid,
+        out_len: answer.out_len,
+        info: answer.info,
+        ..CompletionEntry::default()
+    };
+    // A fault is the end of the admin queue, and has been noted there.
+    let _ = admin.post(completion, answer.status, &function.errors);
+}
+
+fn answer(function: &Function, admin: &Queue, lanes: &mut Lanes, command: AdminCommand) -> Answer {
+    match command {
+        AdminCommand::Identify { dst, dst_cap } => write(
+            function,
+            admin,
+            dst,
+            dst_cap,
+            &identify(function).to_bytes(),
+        ),
+        AdminCommand::CreateQueue {
+            queue,
+            entries,
+            sq,
+            cq,
+            shadow,
+            vector,
+            epoch,
+        } => {
+            if queue == QueueId::ADMIN || queue.0 > IO_PAIRS_MAX {
+                return Answer::refused(Status::InvalidQueue, field::SRC_LEN);
+            }
+            if vector.is_some_and(|vector| vector >= pci::MSIX_VECTORS) {
+                return Answer::refused(Status::InvalidField, field::AUX_LEN);
+            }
+            let shape = QueueShape {
+                id: queue,
+                entries,
+                sq,
+                cq,
+                shadow,
+                vector,
+                epoch,
+            };
+            create(function, admin, shape)
+        }
+        AdminCommand::DeleteQueue { queue } => delete(function, queue),
+        AdminCommand::SetFeatures { feature, value } => match feature {
+            Feature::QueuePairs => Answer::done(value.clamp(1, u32::from(IO_PAIRS_MAX))),
+            // Each completion is judged by itself: CQ_WANT is what a host coalesces with.
+            Feature::InterruptCoalescing => Answer::done(1),
+        },
+        AdminCommand::Abort { queue, command } => abort(function, lanes, queue, command),
+        AdminCommand::GetLogPage { page, dst, dst_cap } => {
+            let bytes = match page {
+                LogPage::Errors => function.errors.page(),
+                LogPage::Health => function.health().to_bytes().to_vec(),
+            };
+            // A shorter buffer gets the front of the page: the newest errors, the first counters.
+            let room = usize::try_from(dst_cap).unwrap_or(usize::MAX);
+            let front = bytes.get(..room).unwrap_or(&bytes);
+            write(function, admin, dst, dst_cap, front)
+        }
+    }
+}
+
+fn create(function: &Function, admin: &Queue, shape: QueueShape) -> Answer {
+    let queue = Queue::new(shape, function.memory.lease());
+    // Ask for a kick at the first entry, and learn now whether the shadow page can be reached.
+    if let Err(fault) = queue.arm() {
+        return fault_answer(function, shape.id, ErrorCode::RingAccess, fault);
+    }
+    match function.queues.create(Arc::new(queue), admin.lease()) {
+        Ok(()) => Answer::done(0),
+        Err(CreateRefused::Exists) => Answer::refused(Status::QueueExists, 0),
+        Err(CreateRefused::OutOfRange) => Answer::refused(Status::InvalidQueue, field::SRC_LEN),
+        // Its completion will not be written either.
+        Err(CreateRefused::NoAdmin) => Answer::refused(Status::QueueDeleted, 0),
+    }
+}
+
+fn delete(function: &Function, queue: QueueId) -> Answer {
+    if queue == QueueId::ADMIN {
+        return Answer::refused(Status::InvalidQueue, field::SRC_LEN);
+    }
+    match function.queues.delete(queue) {
+        None => Answer::refused(Status::InvalidQueue, field::SRC_LEN),
+        Some(Ok(_)) => {
+            function.pool.drop_revoked();
+            Answer::done(0)
+        }
+        // Not a fence, and says so: the host has to reset.
+        Some(Err(still)) => {
+            tracing::error!(%queue, %still, "deleted");
+            Answer::refused(Status::EngineFault, 0)
+        }
+    }
+}
+
+/// Best effort: a command that waits is ended, one that an engine has begun is not.
+fn abort(function: &Function, lanes: &mut Lanes, queue: QueueId, command: CommandId) -> Answer {
+    if queue == QueueId::ADMIN || function.queues.get(queue).is_none() {
+        return Answer::refused(Status::InvalidQueue, field::SRC_LEN);
+    }
+    let job = lanes
+        .take_held(queue, command)
+        .or_else(|| function.pool.take_back(queue, command));
+    let Some(job) = job else {
+        return Answer::done(0);
+    };
+    let completion = CompletionEntry {
+        cid: job.id.0,
+        ..CompletionEntry::default()
+    };
+    function.count_failed_job();
+    if job
+        .queue
+        .post(completion, Status::Aborted, &function.errors)
+        .is_ok()
+    {
+        job.queue.announce(&function.msix, &function.errors);
+    }
+    Answer::done(1)
+}
+
+fn write(function: &Function, admin: &Queue, dst: Iova, dst_cap: u32, bytes: &[u8]) -> Answer {
+    let Ok(len) = u32::try_from(bytes.len()) else {
+        return Answer::refused(Status::EngineFault, 0);
+    };
+    if len > dst_cap {
+        return Answer::refused(Status::InvalidLength, field::DST_CAP);
+    }
+    match admin.lease().write(dst, bytes) {
+        Ok(()) => Answer::done(len),
+        Err(fault) => fault_answer(function, admin.id(), ErrorCode::DataWrite, fault),
+    }
+}
+
+fn fault_answer(function: &Function, queue: QueueId, code: ErrorCode, fault: DmaFault) -> Answer {
+    let DmaFault::Refused { at } = fault else {
+        return Answer::refused(Status::QueueDeleted, 0);
+    };
+    function.health.dma_faults.fetch_add(1, Ordering::Relaxed);
+    function.errors.note(code, queue, at.0);
+    Answer::refused(Status::DmaWriteFault, 0)
+}
+
+fn identify(function: &Function) -> Identify {
+    let identity = &function.identity;
+    Identify {
+        serial: text(&format!("{:016X}", identity.serial)),
+        model: text(MODEL_NAME),
+        firmware: text(env!("CARGO_PKG_VERSION")),
+        engines: u32::from(identity.engines),
+        job_bytes_max: JOB_BYTES_MAX,
+        history_bytes_max: HISTORY_BYTES_MAX,
+        clock_khz: identity.clock_khz,
+        io_pairs_max: IO_PAIRS_MAX,
+        entries_log2_max: QueueEntries::LOG2_MAX,
+        function: identity.index,
+    }
+}
+
+/// ASCII, padded with spaces, cut if it is too long.
+fn text<const N: usize>(from: &str) -> [u8; N] {
+    let mut out = [b' '; N];
+    for (place, byte) in out.iter_mut().zip(from.bytes()) {
+        *place = byte;
+    }
+    out
+}

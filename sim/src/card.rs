@@ -1,0 +1,274 @@
+//! The card: its functions, their threads and their sockets, from start to stop.
+//!
+//! Threads: for each function one for its socket, one dispatcher, and its engines. Invariant: when [`Card::stop`] has
+//! returned, all of them have ended and the sockets are gone from the file system.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use faam_hwif::FUNCTIONS;
+use rustix::event::{EventfdFlags, eventfd};
+use thiserror::Error;
+
+use crate::dispatcher;
+use crate::engine::Worker;
+use crate::function::{Function, Identity};
+use crate::options::{CLOCK_MHZ_DEFAULT, CLOCK_MHZ_MAX, ENGINES_MAX, Options};
+use crate::protocol::server;
+
+/// Mode of the sockets' directory: whoever can connect can have the card read and write what it maps.
+const DIR_MODE: u32 = 0o700;
+
+/// Why a card did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An option is out of range.
+    #[error("{option} must be {expected}, got {got}")]
+    Option {
+        /// Which.
+        option: &'static str,
+        /// What it can be.
+        expected: String,
+        /// What it was.
+        got: String,
+    },
+    /// A fault was asked for without leave.
+    #[error(
+        "a hang plan needs allow_faults (--allow-faults): it makes a card that fails on purpose"
+    )]
+    FaultsNotAllowed,
+    /// The directory could not be made.
+    #[error("cannot make the directory {dir}: give one that can be written")]
+    Dir {
+        /// Which.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another card listens there.
+    #[error("{path} is in use by a card that runs: stop it, or give another directory")]
+    InUse {
+        /// Its socket.
+        path: PathBuf,
+    },
+    /// A socket could not be made.
+    #[error("cannot listen on {path}")]
+    Listen {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No descriptor or thread was to be had.
+    #[error("the system gave no descriptor or thread: raise the limits (ulimit -n, -u)")]
+    Resources(#[source] std::io::Error),
+}
+
+/// A card that runs. Dropping it stops it.
+pub struct Card {
+    functions: Vec<Arc<Function>>,
+    stopped: Arc<AtomicBool>,
+    stop: Arc<OwnedFd>,
+    threads: Vec<JoinHandle<()>>,
+    sockets: Vec<PathBuf>,
+}
+
+impl Card {
+    /// Starts a card. When this returns, its sockets accept.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running or lying about then.
+    pub fn start(options: &Options) -> Result<Self, StartError> {
+        check(options)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(DIR_MODE)
+            .create(&options.dir)
+            .map_err(|source| StartError::Dir {
+                dir: options.dir.clone(),
+                source,
+            })?;
+        let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|errno| StartError::Resources(errno.into()))?;
+        // From here on dropping `card` undoes what was done.
+        let mut card = Self {
+            functions: Vec::new(),
+            stopped: Arc::new(AtomicBool::new(false)),
+            stop: Arc::new(stop),
+            threads: Vec::new(),
+            sockets: Vec::new(),
+        };
+        let serial = options.seed.map_or_else(|| random(b"serial"), serial_of);
+        for index in 0..FUNCTIONS {
+            card.start_function(options, index, serial)?;
+        }
+        Ok(card)
+    }
+
+    fn start_function(
+        &mut self,
+        options: &Options,
+        index: u8,
+        serial: u64,
+    ) -> Result<(), StartError> {
+        let path = options.dir.join(format!("fn{index}"));
+        let listener = listen(&path)?;
+        self.sockets.push(path);
+        let identity = Identity {
+            index,
+            serial,
+            engines: options.engines,
+            clock_khz: options.pace_mhz.unwrap_or(CLOCK_MHZ_DEFAULT) * 1000,
+            paced: options.pace_mhz.is_some(),
+        };
+        let hang = options
+            .hang
+            .filter(|plan| plan.function == index)
+            .map(|plan| plan.after_jobs);
+        // Never from the seed: a driver tells a new process from the old one by this.
+        let [a, b, c, d, ..] = random(b"epoch").to_le_bytes();
+        let function = Arc::new(Function::new(
+            identity,
+            u32::from_le_bytes([a, b, c, d]),
+            hang,
+        ));
+        self.functions.push(Arc::clone(&function));
+
+        for engine in 0..options.engines {
+            let worker = Worker::new(Arc::clone(&function));
+            self.spawn(format!("fn{index}-engine{engine}"), move || worker.run())?;
+        }
+        let (served, stopped) = (Arc::clone(&function), Arc::clone(&self.stopped));
+        self.spawn(format!("fn{index}-dispatch"), move || {
+            dispatcher::run(&served, &|| stopped.load(Ordering::Relaxed));
+        })?;
+        let stop = Arc::clone(&self.stop);
+        self.spawn(format!("fn{index}-socket"), move || {
+            server::serve(&listener, &function, &stop);
+        })
+    }
+
+    fn spawn(
+        &mut self,
+        name: String,
+        body: impl FnOnce() + Send + 'static,
+    ) -> Result<(), StartError> {
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(body)
+            .map_err(StartError::Resources)?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// Path of a function's socket.
+    #[must_use]
+    pub fn socket(&self, function: u8) -> Option<&Path> {
+        self.sockets
+            .get(usize::from(function))
+            .map(PathBuf::as_path)
+    }
+
+    /// Stops the card: its clients are cut off, its threads end, its sockets are removed.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Card {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        // The counter of an eventfd that nobody reads stays readable for every poller.
+        if let Err(errno) = rustix::io::write(&*self.stop, &1u64.to_ne_bytes()) {
+            tracing::error!(%errno, "the sockets' threads could not be told to stop");
+        }
+        for function in &self.functions {
+            function.pool.stop();
+            function.bell.ring();
+        }
+        for thread in self.threads.drain(..) {
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            if thread.join().is_err() {
+                tracing::error!(name, "a thread of the card had panicked");
+            }
+        }
+        for path in &self.sockets {
+            // Gone already is as good.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn check(options: &Options) -> Result<(), StartError> {
+    let out_of_range = |option, most: u32, got: u32| StartError::Option {
+        option,
+        expected: format!("from 1 to {most}"),
+        got: got.to_string(),
+    };
+    if options.engines == 0 || options.engines > ENGINES_MAX {
+        return Err(out_of_range(
+            "engines",
+            ENGINES_MAX.into(),
+            options.engines.into(),
+        ));
+    }
+    if let Some(mhz) = options.pace_mhz
+        && !(1..=CLOCK_MHZ_MAX).contains(&mhz)
+    {
+        return Err(out_of_range("pace_mhz", CLOCK_MHZ_MAX, mhz));
+    }
+    match options.hang {
+        Some(_) if !options.allow_faults => Err(StartError::FaultsNotAllowed),
+        Some(plan) if plan.function >= FUNCTIONS => Err(StartError::Option {
+            option: "hang",
+            expected: format!("a function below {FUNCTIONS}"),
+            got: plan.function.to_string(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Listens on `path`, in place of a socket that a card left behind; never of one that still listens, or of another file.
+fn listen(path: &Path) -> Result<UnixListener, StartError> {
+    let failed = |source| StartError::Listen {
+        path: path.to_owned(),
+        source,
+    };
+    match UnixStream::connect(path) {
+        Ok(_) => {
+            return Err(StartError::InUse {
+                path: path.to_owned(),
+            });
+        }
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(failed)?;
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+/// A random number: the standard library seeds its hashers from the kernel.
+fn random(purpose: &[u8]) -> u64 {
+    RandomState::new().hash_one(purpose)
+}
+
+/// Spreads a seed over the serial number's bits (SplitMix64's finaliser), so that seeds 1 and 2 do not look alike.
+fn serial_of(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}

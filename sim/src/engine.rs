@@ -1,0 +1,557 @@
+//! Engines: threads that take jobs, read their memory once, run the model and write the result.
+//!
+//! Owns the waiting jobs of a function, pacing, scrubbing and the hang plan. Invariants:
+//! - at most [`JOBS_PER_ENGINE_MAX`] jobs an engine are taken from queues and not yet completed;
+//! - nothing of a job's result is written before it is known to fit `dst_cap`, and nothing ever beyond that;
+//! - an engine that goes from one context to another is scrubbed first, and no job pays for it;
+//! - a job whose queue is gone is dropped without a word: its lease is revoked, so it could not do any harm.
+//!
+//! It does not know rings: a job ends by [`Queue::post`].
+//!
+//! Lock order: the pool's lock is a leaf.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use faam_codec::{Decompressor, InflateError};
+use faam_hwif::completion::INFO_STORED;
+use faam_hwif::error::ErrorCode;
+use faam_hwif::regs::QueueCounter;
+use faam_hwif::{
+    CommandId, CompletionEntry, HISTORY_BYTES_MAX, Iova, JOB_BYTES_MAX, JOBS_PER_ENGINE_MAX,
+    QueueId, Status,
+};
+use parking_lot::{Condvar, Mutex};
+
+use crate::function::Function;
+use crate::job::{Job, Span, Work};
+use crate::memory::{DmaFault, DmaLease};
+use crate::model::{Engine, Fault, Format, Job as ModelJob, LoadedTable, Tables};
+
+/// Cycles of a scrub: the 8,192 sets of the hash table, one a cycle; the window's 32 KiB, 16 bytes a cycle, go alongside.
+pub(crate) const SCRUB_CYCLES: u64 = 8_192;
+/// Cycles of a decompress job that do not depend on its data: fetching it, header, trailer, report, as for compress.
+const DECOMPRESS_CYCLES_PER_JOB: u64 = crate::model::CYCLES_PER_JOB;
+/// Longest output of a compress job, bytes: its input stored, with block headers and framing to spare.
+const OUTPUT_BYTES_MAX: usize = JOB_BYTES_MAX as usize + 4096;
+/// Longest sleep of an engine without work, milliseconds.
+const IDLE_MS_MAX: u64 = 1_000;
+/// A hang plan that never strikes.
+const NO_HANG: u64 = u64::MAX;
+
+/// The jobs that wait for a function's engines.
+pub(crate) struct EnginePool {
+    state: Mutex<PoolState>,
+    changed: Condvar,
+    waiting_max: usize,
+    /// Jobs still executed before the engines hang.
+    jobs_before_hang: AtomicU64,
+}
+
+#[derive(Default)]
+struct PoolState {
+    waiting: VecDeque<Box<Job>>,
+    /// Counts resets, which end a hang.
+    resets: u64,
+    stopped: bool,
+}
+
+impl EnginePool {
+    /// A pool for `engines` engines.
+    pub(crate) fn new(engines: u8, hang_after_jobs: Option<u64>) -> Self {
+        // One job runs in each engine; the others wait here.
+        let waiting_max = usize::from(engines) * (JOBS_PER_ENGINE_MAX as usize - 1);
+        Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            waiting_max,
+            jobs_before_hang: AtomicU64::new(hang_after_jobs.unwrap_or(NO_HANG)),
+        }
+    }
+
+    /// Queues a job, or gives it back if there is no room.
+    pub(crate) fn offer(&self, job: Box<Job>) -> Result<(), Box<Job>> {
+        let mut state = self.state.lock();
+        if state.waiting.len() >= self.waiting_max {
+            return Err(job);
+        }
+        state.waiting.push_back(job);
+        drop(state);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Takes a waiting job out, if it has not begun.
+    pub(crate) fn take_back(&self, queue: QueueId, id: CommandId) -> Option<Box<Job>> {
+        let mut state = self.state.lock();
+        let at = state
+            .waiting
+            .iter()
+            .position(|job| job.id == id && job.queue.id() == queue && job.queue.is_alive())?;
+        state.waiting.remove(at)
+    }
+
+    /// Drops waiting jobs of queues that are gone, and wakes engines that sleep over one.
+    pub(crate) fn drop_revoked(&self) {
+        self.state
+            .lock()
+            .waiting
+            .retain(|job| !job.queue.lease().is_revoked());
+        self.changed.notify_all();
+    }
+
+    /// A reset of the function: ends a hang for good.
+    pub(crate) fn reset(&self) {
+        self.jobs_before_hang.store(NO_HANG, Ordering::Relaxed);
+        self.state.lock().resets += 1;
+        self.changed.notify_all();
+    }
+
+    /// The card stops: engines return.
+    pub(crate) fn stop(&self) {
+        self.state.lock().stopped = true;
+        self.changed.notify_all();
+    }
+
+    /// The next job; `None` when the card stops.
+    fn take(&self) -> Option<Box<Job>> {
+        let mut state = self.state.lock();
+        loop {
+            if state.stopped {
+                return None;
+            }
+            if let Some(job) = state.waiting.pop_front() {
+                return Some(job);
+            }
+            self.changed
+                .wait_for(&mut state, Duration::from_millis(IDLE_MS_MAX));
+        }
+    }
+
+    /// Sleeps until `time`, or until the lease is revoked or the card stops: `false` then.
+    fn sleep_until(&self, time: Instant, lease: &DmaLease) -> bool {
+        let mut state = self.state.lock();
+        loop {
+            if state.stopped || lease.is_revoked() {
+                return false;
+            }
+            if Instant::now() >= time {
+                return true;
+            }
+            self.changed.wait_until(&mut state, time);
+        }
+    }
+
+    /// Hangs if the plan says so, until the function is reset. Whether it did.
+    fn hang(&self) -> bool {
+        let struck =
+            self.jobs_before_hang
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                    (left != NO_HANG).then(|| left.saturating_sub(1))
+                });
+        if struck != Ok(0) {
+            return false;
+        }
+        tracing::warn!("an engine hangs, as planned");
+        let mut state = self.state.lock();
+        let resets = state.resets;
+        while state.resets == resets && !state.stopped {
+            self.changed
+                .wait_for(&mut state, Duration::from_millis(IDLE_MS_MAX));
+        }
+        true
+    }
+}
+
+/// How a job ended.
+struct Ending {
+    status: Status,
+    entry: CompletionEntry,
+    /// Bytes to write, from the start of the worker's output buffer, and where to.
+    output: Option<(Iova, usize)>,
+    cycles: u64,
+}
+
+impl Ending {
+    fn failed(status: Status, info: u32) -> Self {
+        Self {
+            status,
+            entry: CompletionEntry {
+                info,
+                ..CompletionEntry::default()
+            },
+            output: None,
+            cycles: 0,
+        }
+    }
+}
+
+/// One engine and its buffers.
+pub(crate) struct Worker {
+    function: Arc<Function>,
+    model: Engine,
+    decompressor: Decompressor,
+    src: PageBuffer,
+    history: PageBuffer,
+    aux: PageBuffer,
+    dst: PageBuffer,
+    context: Option<u32>,
+    /// When the engine's modelled time has caught up with what it has done.
+    free_at: Instant,
+}
+
+impl Worker {
+    /// An engine of this function. Its buffers are all it ever allocates.
+    pub(crate) fn new(function: Arc<Function>) -> Self {
+        Self {
+            function,
+            model: Engine::new(),
+            decompressor: Decompressor::new(),
+            src: PageBuffer::new(JOB_BYTES_MAX as usize),
+            history: PageBuffer::new(HISTORY_BYTES_MAX as usize),
+            aux: PageBuffer::new(faam_hwif::table::HISTOGRAM_BYTES as usize),
+            dst: PageBuffer::new(OUTPUT_BYTES_MAX),
+            context: None,
+            free_at: Instant::now(),
+        }
+    }
+
+    /// Executes jobs until the card stops.
+    pub(crate) fn run(mut self) {
+        let function = Arc::clone(&self.function);
+        while let Some(job) = function.pool.take() {
+            // There is room for another one.
+            function.bell.ring();
+            if job.queue.lease().is_revoked() || function.pool.hang() {
+                continue;
+            }
+            self.execute(&job);
+        }
+    }
+
+    fn execute(&mut self, job: &Job) {
+        let function = Arc::clone(&self.function);
+        // A job that waited starts in the modelled instant in which the one before it ended, however late this thread
+        // woke up: oversleeping does not add up.
+        let mut start = self.free_at.max(job.fetched_at);
+        if self.context.replace(job.context) != Some(job.context) {
+            self.scrub();
+            start += self.time(SCRUB_CYCLES);
+        }
+        let mut ending = match self.work(job) {
+            Ok(ending) => ending,
+            Err(ending) => ending,
+        };
+        let end = start + self.time(ending.cycles);
+        self.free_at = end;
+        let mut due = if function.identity.paced {
+            end
+        } else {
+            Instant::now()
+        };
+        if let Some(deadline) = deadline(job)
+            && due > deadline
+        {
+            due = deadline;
+            self.free_at = deadline.max(start);
+            let cycles = ending.cycles;
+            ending = Ending::failed(Status::TimedOut, 0);
+            ending.cycles = cycles;
+        }
+        if function.identity.paced && !function.pool.sleep_until(due, job.queue.lease()) {
+            return;
+        }
+        if let Some((at, bytes)) = ending.output {
+            let result = job.queue.lease().write(at, self.dst.get(bytes));
+            match result {
+                Ok(()) => {}
+                Err(DmaFault::Revoked) => return,
+                Err(DmaFault::Refused { at }) => {
+                    let cycles = ending.cycles;
+                    ending = self.fault(job, ErrorCode::DataWrite, at);
+                    ending.cycles = cycles;
+                }
+            }
+        }
+        self.finish(job, ending);
+    }
+
+    fn finish(&self, job: &Job, ending: Ending) {
+        let entry = CompletionEntry {
+            cid: job.id.0,
+            cycles: u32::try_from(ending.cycles).unwrap_or(u32::MAX),
+            ..ending.entry
+        };
+        let (input, output) = (u64::from(entry.in_len), u64::from(entry.out_len));
+        let failed = u64::from(ending.status != Status::Success);
+        let health = &self.function.health;
+        health.jobs.fetch_add(1, Ordering::Relaxed);
+        health.jobs_failed.fetch_add(failed, Ordering::Relaxed);
+        health.bytes_in.fetch_add(input, Ordering::Relaxed);
+        health.bytes_out.fetch_add(output, Ordering::Relaxed);
+        health
+            .busy_cycles
+            .fetch_add(ending.cycles, Ordering::Relaxed);
+        job.queue.count(QueueCounter::BytesIn, input);
+        job.queue.count(QueueCounter::BytesOut, output);
+        job.queue.count(QueueCounter::Cycles, ending.cycles);
+        let errors = &self.function.errors;
+        // A fault here is the queue's end, and has been noted there.
+        if job.queue.post(entry, ending.status, errors).is_ok() {
+            job.queue.announce(&self.function.msix, errors);
+        }
+    }
+
+    fn scrub(&mut self) {
+        self.model.scrub();
+        // Its window goes with it.
+        self.decompressor = Decompressor::new();
+        for buffer in [
+            &mut self.src,
+            &mut self.history,
+            &mut self.aux,
+            &mut self.dst,
+        ] {
+            buffer.scrub();
+        }
+        self.function
+            .health
+            .scrub_cycles
+            .fetch_add(SCRUB_CYCLES, Ordering::Relaxed);
+    }
+
+    /// The ending, whichever arm it comes by: errors leave early.
+    fn work(&mut self, job: &Job) -> Result<Ending, Ending> {
+        match job.work {
+            Work::Compress {
+                src,
+                history,
+                table,
+                dst,
+                params,
+                format,
+                last,
+                sync,
+            } => {
+                self.load(job, src, history)?;
+                let loaded = match table {
+                    None => None,
+                    Some(span) => {
+                        self.load_aux(job, span)?;
+                        let table = LoadedTable::parse(self.aux.get(span.bytes as usize));
+                        Some(table.map_err(|bad| {
+                            tracing::debug!(%bad, "bad table");
+                            Ending::failed(Status::BadTable, 0)
+                        })?)
+                    }
+                };
+                let model_job = ModelJob {
+                    src: self.src.get(src.bytes as usize),
+                    history: self.history.get(history.map_or(0, |h| h.bytes) as usize),
+                    params,
+                    format,
+                    last,
+                    sync,
+                    tables: loaded.as_ref().map_or(Tables::Fixed, Tables::Loaded),
+                };
+                let room = OUTPUT_BYTES_MAX.min(dst.bytes as usize);
+                let report = self
+                    .model
+                    .compress(&model_job, self.dst.get_mut(room))
+                    .map_err(|fault| Ending::failed(status(&fault), 0))?;
+                Ok(Ending {
+                    status: Status::Success,
+                    entry: CompletionEntry {
+                        out_len: u32::try_from(report.out_len).unwrap_or(u32::MAX),
+                        in_len: src.bytes,
+                        crc32: report.crc32,
+                        adler32: report.adler32,
+                        info: if report.stored { INFO_STORED } else { 0 },
+                        ..CompletionEntry::default()
+                    },
+                    output: Some((dst.at, report.out_len)),
+                    cycles: report.cycles,
+                })
+            }
+            Work::Count {
+                src,
+                history,
+                aux,
+                params,
+            } => {
+                self.load(job, src, history)?;
+                let (histogram, cycles) = self
+                    .model
+                    .count(
+                        self.src.get(src.bytes as usize),
+                        self.history.get(history.map_or(0, |h| h.bytes) as usize),
+                        params,
+                    )
+                    .map_err(|fault| Ending::failed(status(&fault), 0))?;
+                let bytes = histogram.to_bytes();
+                self.dst.get_mut(bytes.len()).copy_from_slice(&bytes);
+                Ok(Ending {
+                    status: Status::Success,
+                    entry: CompletionEntry {
+                        in_len: src.bytes,
+                        ..CompletionEntry::default()
+                    },
+                    output: Some((aux.at, bytes.len())),
+                    cycles,
+                })
+            }
+            Work::Decompress { src, dst, format } => {
+                self.load(job, src, None)?;
+                self.decompress(src, dst, format)
+            }
+        }
+    }
+
+    fn decompress(&mut self, src: Span, dst: Span, format: Format) -> Result<Ending, Ending> {
+        // A job's data is bounded on both sides; more than that is the host's to do.
+        let room = (dst.bytes as usize).min(JOB_BYTES_MAX as usize);
+        let format = match format {
+            Format::Raw => faam_codec::Format::Deflate,
+            Format::Zlib => faam_codec::Format::Zlib,
+            Format::Gzip => faam_codec::Format::Gzip,
+        };
+        let input = self.src.get(src.bytes as usize);
+        let output = self.dst.get_mut(room);
+        let done = self
+            .decompressor
+            .inflate_member(input, format, output)
+            .map_err(|error| match error {
+                InflateError::OutputFull { .. } => Ending::failed(Status::OutputFull, 0),
+                InflateError::Truncated { .. } => Ending::failed(Status::TruncatedInput, 0),
+                InflateError::Corrupt { offset, .. } => Ending::failed(
+                    Status::CorruptInput,
+                    u32::try_from(offset).unwrap_or(u32::MAX),
+                ),
+            })?;
+        let data = self.dst.get(done.produced);
+        Ok(Ending {
+            status: Status::Success,
+            entry: CompletionEntry {
+                out_len: u32::try_from(done.produced).unwrap_or(u32::MAX),
+                in_len: u32::try_from(done.consumed).unwrap_or(u32::MAX),
+                crc32: crc32fast::hash(data),
+                adler32: simd_adler32::adler32(&data),
+                ..CompletionEntry::default()
+            },
+            output: Some((dst.at, done.produced)),
+            cycles: DECOMPRESS_CYCLES_PER_JOB + done.produced.max(done.consumed) as u64,
+        })
+    }
+
+    fn load(&mut self, job: &Job, src: Span, history: Option<Span>) -> Result<(), Ending> {
+        let lease = job.queue.lease();
+        if let Some(span) = history {
+            let into = self.history.get_mut(span.bytes as usize);
+            let read = lease.read(span.at, into);
+            read.map_err(|fault| self.read_fault(job, fault))?;
+        }
+        let read = lease.read(src.at, self.src.get_mut(src.bytes as usize));
+        read.map_err(|fault| self.read_fault(job, fault))
+    }
+
+    fn load_aux(&mut self, job: &Job, span: Span) -> Result<(), Ending> {
+        let read = job
+            .queue
+            .lease()
+            .read(span.at, self.aux.get_mut(span.bytes as usize));
+        read.map_err(|fault| self.read_fault(job, fault))
+    }
+
+    fn read_fault(&self, job: &Job, fault: DmaFault) -> Ending {
+        match fault {
+            // Posting it will find the same, and drop it.
+            DmaFault::Revoked => Ending::failed(Status::QueueDeleted, 0),
+            DmaFault::Refused { at } => self.fault(job, ErrorCode::DataRead, at),
+        }
+    }
+
+    fn fault(&self, job: &Job, code: ErrorCode, at: Iova) -> Ending {
+        self.function
+            .health
+            .dma_faults
+            .fetch_add(1, Ordering::Relaxed);
+        self.function.errors.note(code, job.queue.id(), at.0);
+        let status = match code {
+            ErrorCode::DataRead => Status::DmaReadFault,
+            _ => Status::DmaWriteFault,
+        };
+        Ending::failed(status, 0)
+    }
+
+    /// Time that cycles take at the card's clock.
+    fn time(&self, cycles: u64) -> Duration {
+        let nanos = u128::from(cycles) * 1_000_000 / u128::from(self.function.identity.clock_khz);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+fn deadline(job: &Job) -> Option<Instant> {
+    let limit = Duration::from_micros(u64::from(job.timeout_us));
+    (job.timeout_us != 0).then(|| job.fetched_at + limit)
+}
+
+/// The completion status of a model's refusal.
+fn status(fault: &Fault) -> Status {
+    match fault {
+        Fault::OutputFull { .. } => Status::OutputFull,
+        Fault::BadTable(_) => Status::BadTable,
+        Fault::TableMiss => Status::TableMiss,
+        // The entry was checked against the same limits before it got here: the engine and its front disagree.
+        Fault::InputTooLong { .. }
+        | Fault::HistoryTooLong { .. }
+        | Fault::HistoryInFrame { .. }
+        | Fault::NoEnd
+        | Fault::BadParams { .. } => Status::EngineFault,
+    }
+}
+
+/// A buffer whose first byte starts a page. Source and destination of a copy that differ by 16 modulo a page make
+/// `rep movsb` twenty times slower, and that is just where an allocator puts large buffers.
+struct PageBuffer {
+    bytes: Vec<u8>,
+    start: usize,
+    capacity: usize,
+    /// Bytes that have been handed out since the last scrub.
+    touched: usize,
+}
+
+const PAGE_BYTES: usize = 4096;
+
+impl PageBuffer {
+    fn new(capacity: usize) -> Self {
+        let bytes = vec![0; capacity + PAGE_BYTES];
+        let start = bytes.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
+        Self {
+            bytes,
+            start,
+            capacity,
+            touched: 0,
+        }
+    }
+
+    /// The first `len` bytes, or fewer if it is smaller.
+    fn get(&self, len: usize) -> &[u8] {
+        let end = self.start + len.min(self.capacity);
+        self.bytes.get(self.start..end).unwrap_or_default()
+    }
+
+    fn get_mut(&mut self, len: usize) -> &mut [u8] {
+        let len = len.min(self.capacity);
+        self.touched = self.touched.max(len);
+        let end = self.start + len;
+        self.bytes.get_mut(self.start..end).unwrap_or_default()
+    }
+
+    fn scrub(&mut self) {
+        let touched = self.touched;
+        self.get_mut(touched).fill(0);
+        self.touched = 0;
+    }
+}

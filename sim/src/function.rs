@@ -1,0 +1,275 @@
+//! One function of the card: everything that its registers, its queues and its reset concern.
+//!
+//! Owns the function's life: power-on, enable, reset, and the end of a client. Invariant: when a reset has returned
+//! `Ok`, no access to the client's memory is in flight, none will start until CONTROL.enable is set, and RESET_EPOCH
+//! differs from before. That does not wait for engines: their right to the memory is taken, not asked back, so a
+//! hung engine delays nobody.
+//!
+//! Lock order: `control`, then `config`, then the locks of `queues`, `msix`, `errors`, the engine pool and the memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
+
+use faam_hwif::admin::Health;
+use parking_lot::Mutex;
+
+use crate::bell::Bell;
+use crate::config_space::ConfigSpace;
+use crate::engine::EnginePool;
+use crate::error_log::ErrorLog;
+use crate::memory::{Memory, StillInFlight};
+use crate::msix::Msix;
+use crate::queues::QueueTable;
+use crate::registers::Control;
+
+/// What a function is, fixed for the card's life.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    pub(crate) index: u8,
+    pub(crate) serial: u64,
+    pub(crate) engines: u8,
+    pub(crate) clock_khz: u32,
+    pub(crate) paced: bool,
+}
+
+/// A region of the device that messages read and write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Region {
+    /// BAR0.
+    Registers,
+    /// BAR2.
+    Msix,
+    /// Configuration space.
+    Config,
+}
+
+/// Counters since power-on.
+#[derive(Default)]
+pub(crate) struct HealthCounters {
+    pub(crate) jobs: AtomicU64,
+    pub(crate) jobs_failed: AtomicU64,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+    pub(crate) busy_cycles: AtomicU64,
+    pub(crate) scrub_cycles: AtomicU64,
+    pub(crate) dma_faults: AtomicU64,
+}
+
+/// A function.
+pub(crate) struct Function {
+    pub(crate) identity: Identity,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) msix: Msix,
+    config: Mutex<ConfigSpace>,
+    /// The registers that software writes. Only the socket's thread does.
+    pub(crate) control: Mutex<Control>,
+    pub(crate) queues: QueueTable,
+    /// Wakes the dispatcher.
+    pub(crate) bell: Bell,
+    pub(crate) pool: EnginePool,
+    pub(crate) errors: ErrorLog,
+    pub(crate) health: HealthCounters,
+    pub(crate) reset_epoch: AtomicU32,
+    pub(crate) heartbeat: AtomicU32,
+    /// All DMA of deleted queues has ended.
+    settled: AtomicBool,
+    power_on: Instant,
+}
+
+impl Function {
+    /// A function as after power-on, with a reset epoch of `epoch`.
+    pub(crate) fn new(identity: Identity, epoch: u32, hang_after_jobs: Option<u64>) -> Self {
+        let power_on = Instant::now();
+        Self {
+            identity,
+            memory: Arc::new(Memory::default()),
+            msix: Msix::new(),
+            config: Mutex::new(ConfigSpace::new()),
+            control: Mutex::new(Control::default()),
+            queues: QueueTable::new(),
+            bell: Bell::default(),
+            pool: EnginePool::new(identity.engines, hang_after_jobs),
+            errors: ErrorLog::new(power_on),
+            health: HealthCounters::default(),
+            reset_epoch: AtomicU32::new(not_all_ones(epoch)),
+            heartbeat: AtomicU32::new(0),
+            settled: AtomicBool::new(true),
+            power_on,
+        }
+    }
+
+    pub(crate) fn index(&self) -> u8 {
+        self.identity.index
+    }
+
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    pub(crate) fn msix(&self) -> &Msix {
+        &self.msix
+    }
+
+    /// Reads from a region; the range lies in it.
+    pub(crate) fn region_read(&self, region: Region, offset: usize, into: &mut [u8]) {
+        if region == Region::Config {
+            return self.config.lock().read(offset, into);
+        }
+        if !self.config.lock().memory_space() {
+            // Nobody answers the request: the root complex makes all-ones of it.
+            return into.fill(0xFF);
+        }
+        let mut at = offset;
+        let mut rest = into;
+        while !rest.is_empty() {
+            let word = match region {
+                Region::Registers => self.read_register(at & !3),
+                Region::Msix => self.msix.read_word(at & !3),
+                Region::Config => 0,
+            };
+            let bytes = word.to_le_bytes();
+            let from = bytes.get(at % 4..).unwrap_or_default();
+            let take = from.len().min(rest.len());
+            let (piece, after) = rest.split_at_mut(take);
+            piece.copy_from_slice(from.get(..take).unwrap_or_default());
+            rest = after;
+            at += take;
+        }
+    }
+
+    /// Writes to a region; the range lies in it. Registers take whole aligned 32-bit words alone; a write of anything
+    /// else is dropped, as the bytes of a register cannot be told apart.
+    pub(crate) fn region_write(&self, region: Region, offset: usize, from: &[u8]) {
+        if region == Region::Config {
+            return self.config_write(offset, from);
+        }
+        if !self.config.lock().memory_space() {
+            return;
+        }
+        let (words, odd) = from.as_chunks::<4>();
+        if !offset.is_multiple_of(4) || !odd.is_empty() {
+            tracing::debug!(
+                ?region,
+                offset,
+                bytes = from.len(),
+                "dropped a write that is not of whole words"
+            );
+            return;
+        }
+        for (n, word) in words.iter().enumerate() {
+            let (at, value) = (offset + n * 4, u32::from_le_bytes(*word));
+            match region {
+                Region::Registers => self.write_register(at, value),
+                Region::Msix => self.msix.write_word(at, value),
+                Region::Config => {}
+            }
+        }
+    }
+
+    fn config_write(&self, offset: usize, from: &[u8]) {
+        let change = self.config.lock().write(offset, from);
+        if change.function_level_reset {
+            // The client has no way to learn of a time-out here but STATUS, which keeps saying so.
+            let _ = self.reset();
+            self.config.lock().reset();
+            self.msix.reset();
+        }
+        self.apply_config();
+    }
+
+    /// Brings memory and interrupts in line with configuration space.
+    fn apply_config(&self) {
+        let (bus_master, mask) = {
+            let config = self.config.lock();
+            (config.bus_master(), config.msix_function_mask())
+        };
+        if self.memory.set_bus_master(bus_master).is_err() {
+            tracing::error!("bus mastering was not changed: an access did not end");
+        }
+        self.msix.set_function_mask(mask);
+    }
+
+    /// Resets the function: queues, engines' work, errors. PCI configuration stays.
+    pub(crate) fn reset(&self) -> Result<(), StillInFlight> {
+        let mut control = self.control.lock();
+        *control = Control::default();
+        let ended = self.delete_queues();
+        self.errors.clear();
+        self.pool.reset();
+        let epoch = self.reset_epoch.load(Ordering::Relaxed);
+        self.reset_epoch
+            .store(not_all_ones(epoch.wrapping_add(1)), Ordering::Release);
+        drop(control);
+        self.bell.ring();
+        ended
+    }
+
+    /// VFIO_USER_DEVICE_RESET: a function-level reset with configuration saved and restored around it, which is what
+    /// VFIO_DEVICE_RESET does.
+    pub(crate) fn device_reset(&self) -> Result<(), StillInFlight> {
+        let ended = self.reset();
+        self.msix.reset();
+        self.apply_config();
+        ended
+    }
+
+    /// The client is gone: reset, and forget its memory and eventfds.
+    pub(crate) fn detach(&self) {
+        // Each of these says in the log what it could not do; nothing more can be done for a client that is gone.
+        let _ = self.reset();
+        self.config.lock().reset();
+        self.msix.disable();
+        self.apply_config();
+        if let Err(errno) = self.memory.unmap_all() {
+            tracing::error!(%errno, "the last client's memory is still mapped: an access did not end");
+        }
+    }
+
+    /// Deletes all queues. Their DMA has ended when this returns `Ok`.
+    pub(crate) fn delete_queues(&self) -> Result<(), StillInFlight> {
+        let ended = self.queues.clear(&self.memory);
+        self.settled.store(ended.is_ok(), Ordering::Release);
+        self.pool.drop_revoked();
+        ended
+    }
+
+    /// Whether the DMA of all queues that were deleted by reset or disable has ended.
+    pub(crate) fn is_settled(&self) -> bool {
+        if !self.settled.load(Ordering::Acquire) && self.memory.barrier().is_ok() {
+            self.settled.store(true, Ordering::Release);
+        }
+        self.settled.load(Ordering::Acquire)
+    }
+
+    /// Milliseconds since power-on.
+    pub(crate) fn uptime_ms(&self) -> u64 {
+        u64::try_from(self.power_on.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Counts a job that ended without an engine, and not well.
+    pub(crate) fn count_failed_job(&self) {
+        self.health.jobs.fetch_add(1, Ordering::Relaxed);
+        self.health.jobs_failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The health log page.
+    pub(crate) fn health(&self) -> Health {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Health {
+            uptime_ms: self.uptime_ms(),
+            jobs: get(&self.health.jobs),
+            jobs_failed: get(&self.health.jobs_failed),
+            bytes_in: get(&self.health.bytes_in),
+            bytes_out: get(&self.health.bytes_out),
+            busy_cycles: get(&self.health.busy_cycles),
+            scrub_cycles: get(&self.health.scrub_cycles),
+            dma_faults: get(&self.health.dma_faults),
+        }
+    }
+}
+
+/// Epochs and heartbeats are never all-ones, which would read as a function that is gone.
+pub(crate) fn not_all_ones(value: u32) -> u32 {
+    if value == u32::MAX { 0 } else { value }
+}

@@ -1,0 +1,70 @@
+//! What a card is started with.
+
+use std::path::PathBuf;
+
+/// Most engines a function may have.
+pub const ENGINES_MAX: u8 = 16;
+/// Clock that cycles are counted against when none is asked for, MHz: what the engine is designed to meet on a mid-range FPGA.
+pub const CLOCK_MHZ_DEFAULT: u32 = 250;
+/// Highest clock that can be asked for, MHz.
+pub const CLOCK_MHZ_MAX: u32 = 4_000;
+
+/// Options of a card.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Directory for the functions' sockets, `fn0` and `fn1`. Made with mode 0700 if it is not there.
+    pub dir: PathBuf,
+    /// Engines a function, 1 to [`ENGINES_MAX`].
+    pub engines: u8,
+    /// Clock to pace completions at, MHz, 1 to [`CLOCK_MHZ_MAX`]; `None` = as fast as the model runs.
+    pub pace_mhz: Option<u32>,
+    /// Decides the serial number; `None` = a random one. The reset epoch starts at random in any case.
+    pub seed: Option<u64>,
+    /// Stop when standard input reaches its end: the parent holds the other end of a pipe, and is gone.
+    pub exit_on_stdin_eof: bool,
+    /// A function whose engines stop for good. Refused unless `allow_faults`.
+    pub hang: Option<HangPlan>,
+    /// Faults may be asked for.
+    pub allow_faults: bool,
+}
+
+impl Options {
+    /// One engine a function, unpaced, no faults.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            engines: 1,
+            pace_mhz: None,
+            seed: None,
+            exit_on_stdin_eof: false,
+            hang: None,
+            allow_faults: false,
+        }
+    }
+}
+
+/// The engines of one function stop for good after a number of jobs, until the function is reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HangPlan {
+    /// Index of the function.
+    pub function: u8,
+    /// Jobs that are still executed.
+    pub after_jobs: u64,
+}
+
+impl std::str::FromStr for HangPlan {
+    type Err = String;
+
+    /// `FUNCTION:JOBS`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = || {
+            let (function, jobs) = text.split_once(':')?;
+            Some(Self {
+                function: function.parse().ok()?,
+                after_jobs: jobs.parse().ok()?,
+            })
+        };
+        parse().ok_or_else(|| format!("expected FUNCTION:JOBS, such as 1:100, got {text:?}"))
+    }
+}
