@@ -8,25 +8,20 @@
 //!
 //! It deliberately does not know jobs or cards.
 
+use faam_hwif::table;
 use thiserror::Error;
 
-/// Literal, end-of-block and length symbols (RFC 1951, section 3.2.5).
-pub const LITLEN_SYMBOLS: usize = 286;
-/// Distance symbols (RFC 1951, section 3.2.5).
-pub const DISTANCE_SYMBOLS: usize = 30;
-/// Bytes of a table block.
-pub const TABLE_BYTES: usize = 1024;
-/// Bytes of a histogram: 288 + 32 little-endian u32.
-pub const HISTOGRAM_BYTES: usize = 1280;
+pub use faam_hwif::table::{DISTANCE_SYMBOLS, LITLEN_SYMBOLS};
 
-/// Where the distance counts of a histogram begin.
-const HISTOGRAM_DISTANCE_OFFSET: usize = 0x480;
-/// Where the distance code lengths of a table block begin.
-const TABLE_DISTANCE_OFFSET: usize = 0x120;
-/// Where the header's length in bits stands, a little-endian u32.
-const TABLE_HEADER_BITS_OFFSET: usize = 0x140;
-/// Where the header's bits begin.
-const TABLE_HEADER_OFFSET: usize = 0x144;
+/// Bytes of a table block.
+pub const TABLE_BYTES: usize = table::TABLE_BYTES as usize;
+/// Bytes of a histogram.
+pub const HISTOGRAM_BYTES: usize = table::HISTOGRAM_BYTES as usize;
+
+const HISTOGRAM_DISTANCE_OFFSET: usize = table::HISTOGRAM_DISTANCE_OFFSET as usize;
+const TABLE_DISTANCE_OFFSET: usize = table::TABLE_DISTANCE_OFFSET as usize;
+const TABLE_HEADER_BITS_OFFSET: usize = table::TABLE_HEADER_BITS_OFFSET as usize;
+const TABLE_HEADER_OFFSET: usize = table::TABLE_HEADER_OFFSET as usize;
 /// Longest literal, length or distance code (RFC 1951, section 3.2.7).
 const CODE_LENGTH_MAX: usize = 15;
 /// Code length symbols, and the longest code among them (RFC 1951, section 3.2.7).

@@ -13,9 +13,26 @@
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+mod admin;
+mod bring_up;
 pub mod command_table;
 pub mod dma;
+mod event;
 pub mod fault;
+pub mod function;
 pub mod huffman;
+pub mod identity;
+mod queue;
+pub mod queue_pair;
 pub mod rings;
 pub mod transport;
+
+pub use admin::AdminError;
+pub use bring_up::BringUpError;
+pub use dma::{Arena, ChildFence, DmaBuffer, FenceProof, Incarnation};
+pub use fault::DeviceFault;
+pub use function::{Function, FunctionConfig, QueuePairError, ResetError};
+pub use identity::{FunctionIdentity, ModelKind};
+pub use queue_pair::QueuePair;
+pub use transport::vfio_user::VfioUser;
+pub use transport::{Transport, TransportError, TransportKind};

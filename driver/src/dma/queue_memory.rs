@@ -1,4 +1,7 @@
-//! The memory of one queue pair: both rings and the shadow page, private to one function.
+//! The memory of one queue pair: both rings, the shadow page and a scratch page, private to one function.
+//!
+//! Each life of a function has its own, in a file of its own, so it needs no fence: a
+//! card that writes late writes what nobody reads.
 //!
 //! Owns layout and access. Invariant: every access is in bounds by construction, because
 //! indices are masked with the size that the memory was laid out for; the card's side is
@@ -17,6 +20,10 @@ use faam_hwif::{Iova, QueueEntries};
 
 use super::shared_memory::{PAGE_BYTES, SharedMemory, SharedMemoryError};
 
+/// Bytes of the scratch page.
+const SCRATCH_BYTES: u32 = 4096;
+const _: () = assert!(SCRATCH_BYTES as usize == PAGE_BYTES);
+
 /// Where the parts of a queue pair's memory lie, bytes from its start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QueueMemoryLayout {
@@ -24,6 +31,7 @@ pub(crate) struct QueueMemoryLayout {
     pub(crate) entries: QueueEntries,
     completions: usize,
     shadow: usize,
+    scratch: usize,
     total: usize,
 }
 
@@ -37,7 +45,8 @@ impl QueueMemoryLayout {
             entries,
             completions,
             shadow,
-            total: shadow + PAGE_BYTES,
+            scratch: shadow + PAGE_BYTES,
+            total: shadow + 2 * PAGE_BYTES,
         }
     }
 
@@ -82,6 +91,27 @@ impl QueueMemory {
 
     pub(crate) fn shadow_iova(&self) -> Iova {
         Iova(self.iova.0 + self.layout.shadow as u64)
+    }
+
+    /// The scratch page, which admin commands write their structures to, and its length.
+    pub(crate) fn scratch_iova(&self) -> (Iova, u32) {
+        let iova = Iova(self.iova.0 + self.layout.scratch as u64);
+        (iova, SCRATCH_BYTES)
+    }
+
+    /// Copy out of the scratch page; what lies beyond it reads as zero.
+    pub(crate) fn read_scratch(&self, offset: usize, bytes: &mut [u8]) {
+        bytes.fill(0);
+        let left = PAGE_BYTES.saturating_sub(offset);
+        let wanted = bytes.len().min(left);
+        if let Some(bytes) = bytes.get_mut(..wanted).filter(|bytes| !bytes.is_empty()) {
+            let from = self
+                .memory
+                .base()
+                .wrapping_add(self.layout.scratch + offset);
+            // SAFETY: `offset + bytes.len()` is within the scratch page, which the layout made room for in this mapping.
+            unsafe { super::copy::from_device(bytes, from) };
+        }
     }
 
     /// Write the entry at a free-running index. Unordered: the tail's Release store publishes it.

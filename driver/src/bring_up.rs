@@ -1,0 +1,325 @@
+//! From a transport to a function that serves: checked, mapped, enabled, identified.
+//!
+//! Owns the order of steps and what is undone when one fails. Invariant: a function is
+//! handed out only if its identity passed every check and its admin queue answered.
+//! Order: identity; bus mastering; a reset if anything is left of an earlier life; maps;
+//! interrupts; admin queue and enable; identify; features.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use faam_hwif::admin::{AdminCommand, Feature, IDENTIFY_BYTES, Identify};
+use faam_hwif::queue::QueueEntries;
+use faam_hwif::regs::{RESET_KEY, control, queue_control};
+use faam_hwif::{Iova, Mmio, QueueEpoch, QueueId};
+use parking_lot::Mutex;
+use thiserror::Error;
+
+use crate::admin::{ADMIN_ENTRIES_LOG2, Admin, AdminError};
+use crate::dma::{ARENA_IOVA, Arena, Incarnation, SharedMemoryError};
+use crate::event::new_eventfd;
+use crate::function::{
+    Function, FunctionConfig, FunctionShared, QUEUE_IOVA_STRIDE, QUEUES_IOVA, QueueBook,
+    new_queue_memory, unmap_all,
+};
+use crate::identity::{self, FunctionIdentity, IdentityError, RegisterMap};
+use crate::queue::{Doorbells, Queue};
+use crate::transport::{Bar0, DmaAccess, Transport, TransportError};
+
+/// Vectors set up at most: one a queue.
+const VECTORS_MAX: u16 = faam_hwif::QUEUES_MAX;
+
+/// Why a function could not be brought up.
+#[derive(Debug, Error)]
+pub enum BringUpError {
+    /// The transport failed.
+    #[error("the function could not be reached")]
+    Transport(#[from] TransportError),
+    /// It is none that this driver can serve.
+    #[error("the function is none that this driver can serve")]
+    Identity(#[from] IdentityError),
+    /// Bus mastering did not take.
+    #[error("bus mastering was switched on but reads back as off: the device cannot reach memory")]
+    BusMaster,
+    /// Where the arena or the queues go is not among the addresses that may be mapped.
+    #[error("IOVA {iova} with {bytes} bytes cannot be mapped for this device")]
+    IovaUnavailable {
+        /// Wanted address.
+        iova: Iova,
+        /// Wanted length.
+        bytes: u64,
+    },
+    /// No memory for the admin queue.
+    #[error("the admin queue's memory could not be had")]
+    Memory(#[from] SharedMemoryError),
+    /// It has no vector or no usable queue size.
+    #[error("the function offers no vector or no usable queue size")]
+    NoAdminQueue,
+    /// Eventfds could not be made.
+    #[error("interrupts could not be set up")]
+    Events(#[from] rustix::io::Errno),
+    /// It did not become ready, or did not finish its reset.
+    #[error("the function did not {what} within {limit_ms} ms: status {status:#x}")]
+    NotReady {
+        /// What was waited for.
+        what: &'static str,
+        /// The limit.
+        limit_ms: u64,
+        /// Last STATUS.
+        status: u32,
+    },
+    /// An admin command failed.
+    #[error("the admin command {command} failed")]
+    Admin {
+        /// Which.
+        command: &'static str,
+        /// How.
+        #[source]
+        source: AdminError,
+    },
+}
+
+impl Function {
+    /// Bring the function behind `transport` up, with `arena` in its reach.
+    ///
+    /// # Errors
+    /// [`BringUpError`]; what was mapped until then is taken back, and the function is left disabled.
+    pub fn bring_up(
+        transport: Arc<dyn Transport>,
+        arena: Arc<Arena>,
+        config: FunctionConfig,
+    ) -> Result<Self, BringUpError> {
+        let bar = Bar0(transport);
+        let (map, identity) = identity::read(&bar)?;
+        if !bar.0.set_bus_master(true)? {
+            return Err(BringUpError::BusMaster);
+        }
+        let mut bring_up = BringUp {
+            bar,
+            map,
+            config,
+            maps: Vec::new(),
+        };
+        match bring_up.run(identity, arena) {
+            Ok(function) => Ok(function),
+            Err(error) => {
+                bring_up.undo();
+                Err(error)
+            }
+        }
+    }
+}
+
+struct BringUp {
+    bar: Bar0,
+    map: RegisterMap,
+    config: FunctionConfig,
+    maps: Vec<(Iova, u64)>,
+}
+
+impl BringUp {
+    fn run(
+        &mut self,
+        identity: FunctionIdentity,
+        arena: Arc<Arena>,
+    ) -> Result<Function, BringUpError> {
+        let mut identity = identity;
+        self.clear_earlier_life()?;
+        self.check_addresses(&identity, &arena)?;
+        let transport = Arc::clone(&self.bar.0);
+
+        transport.map_dma(arena.memory(), ARENA_IOVA, DmaAccess::ReadWrite)?;
+        self.maps.push((ARENA_IOVA, arena.bytes() as u64));
+        let entries = QueueEntries::from_log2(ADMIN_ENTRIES_LOG2.min(identity.entries_log2_max))
+            .ok_or(BringUpError::NoAdminQueue)?;
+        let (memory, iova) = new_queue_memory(QueueId::ADMIN, entries)?;
+        transport.map_dma(memory.memory(), iova, DmaAccess::ReadWrite)?;
+        self.maps.push((iova, memory.memory().len() as u64));
+
+        let vectors = identity.vectors.min(VECTORS_MAX);
+        let interrupts = (0..vectors)
+            .map(|_| new_eventfd().map(Arc::new))
+            .collect::<Result<Vec<_>, _>>()?;
+        let fds: Vec<_> = interrupts.iter().map(|fd| fd.as_fd()).collect();
+        transport.set_interrupts(0, &fds)?;
+        let interrupt = interrupts.first().ok_or(BringUpError::NoAdminQueue)?;
+
+        let incarnation = Incarnation::begin(transport.serving_process());
+        let epoch: control::ResetEpoch = self.bar.read(self.map.control)?;
+        let [e0, e1, ..] = epoch.0.to_le_bytes();
+        // The reset epoch differs from life to life, so a completion of an earlier life fails its check.
+        let epoch = QueueEpoch(u16::from_le_bytes([e0, e1]).wrapping_mul(256)).next();
+        let (sq, cq) = (memory.submissions_iova(), memory.completions_iova());
+        let queue = Queue::new(
+            QueueId::ADMIN,
+            epoch,
+            memory,
+            Arc::clone(&transport),
+            self.map.doorbell_page(QueueId::ADMIN),
+            Doorbells::Mmio,
+        );
+        let mut admin = Admin::new(queue, interrupt, self.config.admin_limit)?;
+        self.enable(entries, epoch, sq, cq)?;
+
+        self.identify(&mut admin, &mut identity)?;
+        let wanted = self.config.queue_pairs.clamp(1, identity.io_pairs_max);
+        let granted = admin
+            .execute(AdminCommand::SetFeatures {
+                feature: Feature::QueuePairs,
+                value: u32::from(wanted),
+            })
+            .map_err(|source| BringUpError::Admin {
+                command: "set features: queue pairs",
+                source,
+            })?
+            .out_len;
+        let granted = usize::try_from(granted)
+            .unwrap_or(usize::MAX)
+            .min(usize::from(wanted));
+        let mut used = vec![false; granted + 1];
+        if let Some(admin) = used.first_mut() {
+            *admin = true;
+        }
+        Ok(Function {
+            shared: Arc::new(FunctionShared {
+                bar: self.bar.clone(),
+                map: self.map,
+                identity,
+                arena,
+                incarnation,
+                ended: AtomicBool::new(false),
+            }),
+            config: self.config,
+            admin: Mutex::new(admin),
+            book: Mutex::new(QueueBook {
+                used,
+                next_epoch: epoch,
+                maps: std::mem::take(&mut self.maps),
+            }),
+            interrupts,
+        })
+    }
+
+    /// A function that was left enabled, or stopped on an error, is reset first.
+    fn clear_earlier_life(&self) -> Result<(), BringUpError> {
+        let status: control::Status = self.bar.read(self.map.control)?;
+        if status.0 == u32::MAX {
+            return Err(IdentityError::Gone.into());
+        }
+        let enabled: control::Control = self.bar.read(self.map.control)?;
+        if enabled.enable() || status.ready() || status.fatal() || status.resetting() {
+            self.bar
+                .write(self.map.control, control::Reset(RESET_KEY))?;
+            self.wait_for("finish a reset", |status| {
+                !status.resetting() && !status.ready() && status.dma_idle()
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_addresses(
+        &self,
+        identity: &FunctionIdentity,
+        arena: &Arc<Arena>,
+    ) -> Result<(), BringUpError> {
+        let ranges = self.bar.0.iova_ranges();
+        let queues = (u64::from(identity.io_pairs_max) + 1) * QUEUE_IOVA_STRIDE;
+        let arena = arena.bytes() as u64;
+        let clash = arena > QUEUES_IOVA.0 - ARENA_IOVA.0;
+        for (iova, bytes) in [(ARENA_IOVA, arena), (QUEUES_IOVA, queues)] {
+            if clash || !ranges.iter().any(|range| range.holds(iova, bytes)) {
+                return Err(BringUpError::IovaUnavailable { iova, bytes });
+            }
+        }
+        Ok(())
+    }
+
+    fn enable(
+        &self,
+        entries: QueueEntries,
+        epoch: QueueEpoch,
+        sq: Iova,
+        cq: Iova,
+    ) -> Result<(), BringUpError> {
+        let at = self.map.queue_control;
+        let (sq_lo, sq_hi) = halves(sq);
+        let (cq_lo, cq_hi) = halves(cq);
+        self.bar.write(at, queue_control::AdminSqLo(sq_lo))?;
+        self.bar.write(at, queue_control::AdminSqHi(sq_hi))?;
+        self.bar.write(at, queue_control::AdminCqLo(cq_lo))?;
+        self.bar.write(at, queue_control::AdminCqHi(cq_hi))?;
+        let shape = queue_control::AdminQueue::default()
+            .with_entries_log2(u32::from(entries.log2()))
+            .with_vector(0)
+            .with_epoch(u32::from(epoch.0));
+        self.bar.write(at, shape)?;
+        let on = control::Control::default().with_enable(true);
+        self.bar.write(self.map.control, on)?;
+        self.wait_for("become ready", |status| status.ready())
+    }
+
+    fn wait_for(
+        &self,
+        what: &'static str,
+        reached: impl Fn(control::Status) -> bool,
+    ) -> Result<(), BringUpError> {
+        let limit = self.config.ready_limit;
+        let deadline = Instant::now() + limit;
+        loop {
+            let status: control::Status = self.bar.read(self.map.control)?;
+            if status.0 == u32::MAX {
+                return Err(IdentityError::Gone.into());
+            }
+            if reached(status) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(BringUpError::NotReady {
+                    what,
+                    limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+                    status: status.0,
+                });
+            }
+            std::thread::sleep(crate::function::REGISTER_POLL);
+        }
+    }
+
+    fn identify(
+        &self,
+        admin: &mut Admin,
+        identity: &mut FunctionIdentity,
+    ) -> Result<(), BringUpError> {
+        let failed = |source| BringUpError::Admin {
+            command: "identify",
+            source,
+        };
+        let (dst, dst_cap) = admin.page();
+        let done = admin
+            .execute(AdminCommand::Identify { dst, dst_cap })
+            .map_err(failed)?;
+        let bytes = admin
+            .read_page::<IDENTIFY_BYTES>(done.out_len)
+            .map_err(failed)?;
+        identity.complete(&Identify::from_bytes(&bytes))?;
+        Ok(())
+    }
+
+    /// Leave nothing behind: disable, then take the maps back. Best effort, on a function that just failed.
+    fn undo(&mut self) {
+        let off = control::Control::default();
+        if let Err(error) = self.bar.write(self.map.control, off) {
+            tracing::debug!(%error, "a function that failed to come up could not be disabled");
+        }
+        unmap_all(&self.bar.0, &std::mem::take(&mut self.maps));
+    }
+}
+
+fn halves(iova: Iova) -> (u32, u32) {
+    let [a, b, c, d, e, f, g, h] = iova.0.to_le_bytes();
+    (
+        u32::from_le_bytes([a, b, c, d]),
+        u32::from_le_bytes([e, f, g, h]),
+    )
+}

@@ -1,0 +1,108 @@
+//! Sleeping until any of a few eventfds is signalled, or a time has passed.
+//!
+//! Owns an epoll instance, edge-triggered. Invariant: a signal between two waits ends the
+//! second at once; nobody reads the counters, so several waiters can share one eventfd
+//! (queues that share an interrupt vector) and none takes another's signal.
+//! It deliberately does not know what a signal means.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::io::Errno;
+
+/// Descriptors that one waiter watches at most: an interrupt and a waker.
+const SOURCES_MAX: usize = 2;
+
+/// A new eventfd at zero.
+pub(crate) fn new_eventfd() -> Result<OwnedFd, Errno> {
+    eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+}
+
+/// Signal an eventfd. A full counter is signalled already.
+pub(crate) fn signal(fd: BorrowedFd<'_>) {
+    let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
+}
+
+/// Waits for eventfds.
+pub(crate) struct EventWaiter {
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+}
+
+impl std::fmt::Debug for EventWaiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventWaiter")
+            .field("epoll", &self.epoll)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EventWaiter {
+    pub(crate) fn new(sources: &[BorrowedFd<'_>]) -> Result<Self, Errno> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for (number, source) in sources.iter().take(SOURCES_MAX).enumerate() {
+            epoll::add(
+                &epoll,
+                source,
+                epoll::EventData::new_u64(number as u64),
+                epoll::EventFlags::IN | epoll::EventFlags::ET,
+            )?;
+        }
+        Ok(Self {
+            epoll,
+            events: Vec::with_capacity(SOURCES_MAX),
+        })
+    }
+
+    /// Sleep until a source is signalled or `limit` has passed. May return early.
+    pub(crate) fn wait(&mut self, limit: Duration) -> Result<(), Errno> {
+        let limit = Timespec::try_from(limit).map_err(|_| Errno::INVAL)?;
+        self.events.clear();
+        match epoll::wait(
+            self.epoll.as_fd(),
+            spare_capacity(&mut self.events),
+            Some(&limit),
+        ) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn each_waiter_sees_each_signal_of_a_shared_eventfd() {
+        let shared = new_eventfd().unwrap();
+        let mut waiters: Vec<_> = (0..2)
+            .map(|_| EventWaiter::new(&[shared.as_fd()]).unwrap())
+            .collect();
+        for _ in 0..3 {
+            signal(shared.as_fd());
+            for waiter in &mut waiters {
+                let before = Instant::now();
+                waiter.wait(LONG).unwrap();
+                assert!(before.elapsed() < LONG);
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_new_signal_the_time_passes() {
+        let fd = new_eventfd().unwrap();
+        let mut waiter = EventWaiter::new(&[fd.as_fd()]).unwrap();
+        signal(fd.as_fd());
+        waiter.wait(LONG).unwrap();
+        let limit = Duration::from_millis(5);
+        let before = Instant::now();
+        waiter.wait(limit).unwrap();
+        assert!(before.elapsed() >= limit);
+    }
+}
