@@ -70,7 +70,7 @@ lint: ## Format, clippy, documentation, licences, scripts: a warning is an error
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --locked check licenses bans sources; \
 	else echo "skipped: cargo install --locked cargo-deny"; fi
 	$(call step,shell scripts)
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run .ci/install benches/corpus.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck --severity=warning .ci/run .ci/install benches/corpus.sh; \
 	else echo "skipped: sudo apt-get install -y shellcheck"; fi
 
 regs: $(VENV)/ready ## Write the views of the register map anew from its SystemRDL source
