@@ -1,1 +1,3 @@
 //! Benches and reports: criterion, ratio table, load.
+
+pub mod ratio;

@@ -1,5 +1,7 @@
 //! What a count pass returns: how often each symbol of the alphabet would have been coded.
 
+use faam_hwif::table as layout;
+
 use super::code::{distance_symbol, length_symbol};
 use super::matcher::Sink;
 use super::{DISTANCE_SYMBOLS, LITLEN_SYMBOLS};
@@ -13,10 +15,8 @@ pub struct Histogram {
     pub distance: [u32; DISTANCE_SYMBOLS],
 }
 
-/// Bytes of a histogram in memory: 288 + 32 little-endian u32, unused slots zero.
-const HISTOGRAM_BYTES: usize = 1280;
-/// Where the distance counts begin.
-const DISTANCE_OFFSET: usize = 0x480;
+const HISTOGRAM_BYTES: usize = layout::HISTOGRAM_BYTES as usize;
+const DISTANCE_OFFSET: usize = layout::HISTOGRAM_DISTANCE_OFFSET as usize;
 
 impl Histogram {
     pub(super) fn new() -> Self {
@@ -26,7 +26,8 @@ impl Histogram {
         }
     }
 
-    /// The memory image: `litlen[288]` at 0, `distance[32]` at 0x480, each a little-endian u32, unused slots zero.
+    /// The memory image: `litlen[288]` at 0, `distance[32]` at 0x480, each a
+    /// little-endian u32, unused slots zero (layout: `faam_hwif::table`).
     pub fn to_bytes(&self) -> [u8; HISTOGRAM_BYTES] {
         let mut bytes = [0; HISTOGRAM_BYTES];
         let (litlen, distance) = bytes.split_at_mut(DISTANCE_OFFSET);

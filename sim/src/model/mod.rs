@@ -16,6 +16,8 @@ mod histogram;
 mod matcher;
 mod table;
 
+pub use faam_hwif::table::{DISTANCE_SYMBOLS, LITLEN_SYMBOLS};
+
 pub use cycles::{CYCLES_PER_JOB, CYCLES_PER_TABLE};
 pub use engine::{Engine, Fault, HISTORY_BYTES_MAX, INPUT_BYTES_MAX, Job, Report, Tables};
 pub use frame::Format;
@@ -28,8 +30,3 @@ pub use table::{Alphabet, BadTable, LoadedTable};
 
 #[cfg(test)]
 mod tests;
-
-/// Literal and length symbols that a block may use (RFC 1951, section 3.2.5).
-pub const LITLEN_SYMBOLS: usize = 286;
-/// Distance symbols that a block may use (RFC 1951, section 3.2.5).
-pub const DISTANCE_SYMBOLS: usize = 30;

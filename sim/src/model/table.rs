@@ -3,20 +3,16 @@
 //! Invariant: a `LoadedTable` has two prefix codes that a decoder accepts, and an end-of-block code. Whether its packed
 //! header says the same as its code lengths is not checked here: the host that wrote both verifies what comes out.
 
+use faam_hwif::table as layout;
 use thiserror::Error;
 
 use super::code::{BlockCode, END_OF_BLOCK};
 use super::{DISTANCE_SYMBOLS, LITLEN_SYMBOLS};
 
-/// Bytes of a table block.
-const TABLE_BYTES: usize = 1024;
-/// Where the distance code lengths begin; the literal and length ones begin at 0.
-const DISTANCE_OFFSET: usize = 0x120;
-/// Where the header's length in bits stands, a little-endian u32.
-const HEADER_BITS_OFFSET: usize = 0x140;
-/// Where the header's bits begin, bit 0 of byte 0 first.
-const HEADER_OFFSET: usize = 0x144;
-/// Bytes there are for the header's bits.
+const TABLE_BYTES: usize = layout::TABLE_BYTES as usize;
+const DISTANCE_OFFSET: usize = layout::TABLE_DISTANCE_OFFSET as usize;
+const HEADER_BITS_OFFSET: usize = layout::TABLE_HEADER_BITS_OFFSET as usize;
+const HEADER_OFFSET: usize = layout::TABLE_HEADER_OFFSET as usize;
 const HEADER_BYTES: usize = TABLE_BYTES - HEADER_OFFSET;
 /// Longest code (RFC 1951, section 3.2.7).
 const CODE_LENGTH_MAX: u8 = 15;

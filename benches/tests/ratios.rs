@@ -1,0 +1,120 @@
+//! Gates on what the card's algorithm puts out: byte for byte on the committed sample, within 1 % of the design's
+//! ratios on the corpus.
+//!
+//! The golden file is written anew by `FAAM_BLESS=1 cargo test -p faam-benches --test ratios`: a change in it is a
+//! change of the algorithm, and of `bitstreams/doc/algorithm.md`.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use faam_benches::ratio::{Bench, Codec, Extent, ROWS, RatioError, SLICE_BYTES, load, measure};
+
+/// Bytes of each golden job: small enough for tables to differ from slice to slice of the sample.
+const GOLDEN_SLICE_BYTES: usize = 20_000;
+
+/// Most that a row may differ from the design.
+const DIFFERENCE_MAX: f64 = 0.01;
+
+/// Rows that may differ by more, by name and slice size; `bitstreams/doc/algorithm.md`, "Ratios", says why.
+const EXPLAINED: [(&str, usize); 1] = [("8K x 4 lazy, table of the previous block", 1 << 20)];
+
+fn in_workspace(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// The committed sample, by name; noise included, so that storing is frozen as well.
+fn sample() -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = std::fs::read_dir(in_workspace("benches/sample"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| !entry.file_name().to_string_lossy().ends_with(".md"))
+        .map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            (name, std::fs::read(entry.path()).unwrap())
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// One line a file and row: bytes out and CRC-32 over all outputs, of the model's rows alone.
+fn golden_of_sample() -> Result<String, RatioError> {
+    let mut bench = Bench::default();
+    let mut golden =
+        String::from("# file | row | bytes out | CRC-32 of the outputs, one after the other\n");
+    for (name, bytes) in sample() {
+        for row in ROWS {
+            if !matches!(row.codec, Codec::Model(..)) {
+                continue;
+            }
+            let mut whole = Vec::new();
+            let mut previous = None;
+            for slice in bytes.chunks(GOLDEN_SLICE_BYTES) {
+                whole.extend_from_slice(bench.slice(row.codec, slice, previous, None)?);
+                previous = Some(slice);
+            }
+            let crc32 = libdeflater::crc32(&whole);
+            writeln!(
+                golden,
+                "{} | {} | {} | {crc32:08x}",
+                name,
+                row.name,
+                whole.len()
+            )
+            .unwrap_or_default();
+        }
+    }
+    Ok(golden)
+}
+
+#[test]
+fn output_on_the_sample_is_what_it_was() {
+    let path = in_workspace("benches/tests/ratios.golden");
+    let ours = golden_of_sample().unwrap();
+    assert!(
+        ours.lines().count() > ROWS.len(),
+        "no sample in benches/sample"
+    );
+    if std::env::var_os("FAAM_BLESS").is_some() {
+        std::fs::write(&path, &ours).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap();
+    for (line, expected) in ours.lines().zip(golden.lines()) {
+        assert_eq!(line, expected, "the algorithm's output has changed");
+    }
+    assert_eq!(ours.lines().count(), golden.lines().count());
+}
+
+#[test]
+fn ratios_on_the_corpus_are_the_designs() {
+    let corpus = in_workspace(".cache/corpus");
+    let files = match load(&corpus, Extent::Quarter) {
+        Ok(files) if files.len() == 10 => files,
+        _ => {
+            eprintln!(
+                "skipped: no corpus in {}; `make corpus` fetches it",
+                corpus.display()
+            );
+            return;
+        }
+    };
+    let table = measure(&ROWS, &files).unwrap();
+    let bytes_in: u64 = files.iter().map(|file| file.bytes.len() as u64).sum();
+    let mut outside = Vec::new();
+    for (row, bytes_out) in ROWS.iter().zip(&table) {
+        for (size, slice_bytes) in SLICE_BYTES.into_iter().enumerate() {
+            let ratio = bytes_in as f64 / bytes_out[size].iter().sum::<u64>() as f64;
+            let difference = ratio / row.design[size] - 1.0;
+            let explained = EXPLAINED.contains(&(row.name, slice_bytes));
+            // An explained row that is within bounds again should leave the list.
+            if (difference.abs() > DIFFERENCE_MAX) != explained {
+                outside.push(format!(
+                    "{} at {slice_bytes}: {ratio:.3}, {:+.2} %",
+                    row.name,
+                    difference * 100.0
+                ));
+            }
+        }
+    }
+    assert!(outside.is_empty(), "{outside:#?}");
+}
