@@ -20,7 +20,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::{SealFlags, fcntl_get_seals, fstat, fstatfs};
+use rustix::fs::{OFlags, SealFlags, fcntl_get_seals, fcntl_getfl, fstat, fstatfs};
 use rustix::io::Errno;
 
 /// Largest file that is mapped or accepted, bytes: far above any arena or guest, far below the address space.
@@ -51,8 +51,13 @@ enum Kind {
 }
 
 impl Backing {
-    /// Key of the file behind `fd`, and its length in bytes.
+    /// Key of the file behind `fd`, and its length in bytes. EACCES if this descriptor does not give the rights that are
+    /// asked for, even where another one has given them before.
     pub(crate) fn identify(fd: &OwnedFd, writable: bool) -> Result<(FileKey, u64), Errno> {
+        let access = fcntl_getfl(fd)? & OFlags::ACCMODE;
+        if access == OFlags::WRONLY || (writable && access == OFlags::RDONLY) {
+            return Err(Errno::ACCESS);
+        }
         let stat = fstat(fd)?;
         let len = u64::try_from(stat.st_size).map_err(|_| Errno::INVAL)?;
         if len > FILE_BYTES_MAX {
@@ -70,12 +75,6 @@ impl Backing {
     pub(crate) fn open(fd: OwnedFd, key: FileKey, len: u64) -> Result<Self, Errno> {
         let writable = key.writable;
         let seals = fcntl_get_seals(&fd).map_err(|_| Errno::OPNOTSUPP)?;
-        let access = rustix::fs::fcntl_getfl(&fd)? & rustix::fs::OFlags::ACCMODE;
-        let can_read = access != rustix::fs::OFlags::WRONLY;
-        let can_write = access != rustix::fs::OFlags::RDONLY;
-        if !can_read || (writable && !can_write) {
-            return Err(Errno::ACCESS);
-        }
         if !seals.contains(SealFlags::SHRINK) {
             let hugetlb = u64::try_from(fstatfs(&fd)?.f_type).is_ok_and(|t| t == HUGETLBFS_MAGIC);
             if hugetlb {

@@ -2,9 +2,7 @@
 
 use faam_hwif::admin::{AdminCommand, Feature, Health, IDENTIFY_BYTES, Identify, LogPage};
 use faam_hwif::regs::{Access, BAR0_BYTES, CardRegister, INTERFACE_UUID};
-use faam_hwif::{
-    FUNCTIONS, IO_PAIRS_MAX, Iova, JOB_BYTES_MAX, QueueEntries, QueueId, Status, pci,
-};
+use faam_hwif::{FUNCTIONS, IO_PAIRS_MAX, Iova, JOB_BYTES_MAX, QueueEntries, QueueId, Status, pci};
 
 use crate::client::{
     BAR0, BAR2, CONFIG, Client, DEVICE_GET_INFO, DEVICE_GET_IRQ_INFO, DEVICE_GET_REGION_INFO,
@@ -151,10 +149,7 @@ fn odd_sizes_and_offsets_read_the_same_bytes() {
     client.write(BAR0, at + 1, &[1, 2, 3, 4]).unwrap();
     assert_eq!(client.read(BAR0, at, 8).unwrap(), [0; 8]);
     client.write(BAR0, at, &[1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
-    assert_eq!(
-        client.read(BAR0, at, 8).unwrap(),
-        [1, 2, 3, 4, 5, 6, 7, 8]
-    );
+    assert_eq!(client.read(BAR0, at, 8).unwrap(), [1, 2, 3, 4, 5, 6, 7, 8]);
     // The whole BAR at once, and not a byte more.
     assert_eq!(
         client.read(BAR0, 0, BAR0_BYTES).unwrap().len(),
@@ -341,8 +336,14 @@ fn three_resets_one_meaning() {
     host.enable();
     host.create(1, 4, true, None);
     // Initiate FLR: device control, bit 15, of the PCI Express capability at 0x60.
-    host.client.write(CONFIG, 0x68, &0xA810u16.to_le_bytes()).unwrap();
-    assert_eq!(host.client.read32(CONFIG, 4) & 0xFFFF, 0, "command is reset");
+    host.client
+        .write(CONFIG, 0x68, &0xA810u16.to_le_bytes())
+        .unwrap();
+    assert_eq!(
+        host.client.read32(CONFIG, 4) & 0xFFFF,
+        0,
+        "command is reset"
+    );
     host.client.command(6);
     epochs.push(host.register(CardRegister::ControlResetEpoch));
     assert_eq!(host.register(CardRegister::ControlStatus), 0b100);

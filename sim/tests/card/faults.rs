@@ -6,8 +6,9 @@ use faam_hwif::admin::{AdminCommand, ERROR_LOG_ENTRY_BYTES, ErrorLogEntry, LogPa
 use faam_hwif::regs::CardRegister;
 use faam_hwif::{CommandId, Iova, QueueId, Status};
 use faam_sim::HangPlan;
+use rustix::io::Errno;
 
-use crate::client::{BAR0, CONFIG, Client, DEVICE_RESET, MAP_READ, MAP_WRITE, VERSION};
+use crate::client::{BAR0, CONFIG, Client, DEVICE_RESET, MAP_READ, MAP_WRITE};
 use crate::host::{
     ARENA, ARENA_BYTES, Arena, Bench, DST, Host, Ring, SCRATCH, SRC, compress, eventually, nop,
     status, text,
@@ -54,7 +55,13 @@ fn data_that_cannot_be_reached_fails_its_job_alone() {
         (good.src, NOWHERE, Status::DmaWriteFault, 6, NOWHERE),
         // Read-only memory is read, and never written.
         (good.src, ASIDE, Status::DmaWriteFault, 6, ASIDE),
-        (u64::MAX - 5, good.dst, Status::DmaReadFault, 5, u64::MAX - 5),
+        (
+            u64::MAX - 5,
+            good.dst,
+            Status::DmaReadFault,
+            5,
+            u64::MAX - 5,
+        ),
     ] {
         let mut entry = good;
         (entry.src, entry.dst) = (src, dst);
@@ -72,7 +79,9 @@ fn memory_may_be_write_only_and_without_a_file() {
     let bench = Bench::new();
     let mut host = bench.host(0);
     let mut ring = host.create(1, 4, true, None);
-    host.client.map(ASIDE, 0x1000, MAP_READ | MAP_WRITE, None).unwrap();
+    host.client
+        .map(ASIDE, 0x1000, MAP_READ | MAP_WRITE, None)
+        .unwrap();
     let mut entry = compress(1, 10, 1000);
     entry.src = ASIDE;
     assert_eq!(status(&host.run(&mut ring, &entry)), Status::DmaReadFault);
@@ -125,7 +134,10 @@ fn a_buffer_may_straddle_maps_of_any_order() {
     let expected = host.arena.read(DST, plain.out_len as usize);
     entry.dst = ASIDE + 100;
     let done = host.run(&mut ring, &entry);
-    assert_eq!((status(&done), done.out_len), (Status::Success, plain.out_len));
+    assert_eq!(
+        (status(&done), done.out_len),
+        (Status::Success, plain.out_len)
+    );
     let mut got = Vec::new();
     for page in 0..64u64 {
         got.extend_from_slice(&aside.read((page * 29 + 5) % 64 * 4096, 4096));
@@ -143,8 +155,7 @@ fn maps_are_checked() {
     let arena = Arena::new(0x4000, true);
     let both = MAP_READ | MAP_WRITE;
     let file = Some((&arena.fd, 0));
-    let errno = |errno: rustix::io::Errno| Err(errno.raw_os_error());
-    use rustix::io::Errno;
+    let errno = |errno: Errno| Err(errno.raw_os_error());
     assert_eq!(client.map(0x1000, 0, both, file), errno(Errno::INVAL));
     assert_eq!(client.map(0x1001, 0x1000, both, file), errno(Errno::INVAL));
     assert_eq!(client.map(0x1000, 0x1001, both, file), errno(Errno::INVAL));
@@ -175,8 +186,15 @@ fn maps_are_checked() {
 
     // A file that cannot be written is not mapped for writing, one that is no memory not at all.
     let readable = std::fs::File::open("/proc/self/exe").unwrap().into();
-    assert!(client.map(0x10_0000, 0x1000, MAP_READ, Some((&readable, 0))).is_err());
-    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&arena.fd));
+    assert!(
+        client
+            .map(0x10_0000, 0x1000, MAP_READ, Some((&readable, 0)))
+            .is_err()
+    );
+    let path = format!(
+        "/proc/self/fd/{}",
+        std::os::fd::AsRawFd::as_raw_fd(&arena.fd)
+    );
     let read_only = std::fs::File::open(path).unwrap().into();
     assert_eq!(
         client.map(0x10_0000, 0x1000, both, Some((&read_only, 0))),
@@ -199,7 +217,10 @@ fn a_file_that_shrinks_does_not_kill_the_card() {
     host.arena.write(SRC, &data);
     let good = compress(1, 50_000, 1 << 20);
     let done = host.run(&mut ring, &good);
-    assert_eq!((status(&done), done.crc32), (Status::Success, crc32fast::hash(&data)));
+    assert_eq!(
+        (status(&done), done.crc32),
+        (Status::Success, crc32fast::hash(&data))
+    );
     // The destination goes, then the source, then the rings.
     rustix::fs::ftruncate(&host.arena.fd, DST).unwrap();
     assert_eq!(status(&host.run(&mut ring, &good)), Status::DmaWriteFault);
@@ -244,7 +265,11 @@ fn check_cut(cut: impl Fn(&mut Host)) {
         let mut ring = host.create(1, 6, true, None);
         host.arena.write(SRC, &text(1 << 18));
         for id in 0..40 {
-            ring.submit(&host.arena, &mut host.client, &compress(id, 1 << 18, 1 << 20));
+            ring.submit(
+                &host.arena,
+                &mut host.client,
+                &compress(id, 1 << 18, 1 << 20),
+            );
         }
         // Cut at another moment each time.
         for _ in 0..round % 5 {
@@ -317,7 +342,11 @@ fn deleting_a_queue_ends_its_dma_and_no_others() {
         let mut other = host.create(2, 4, true, None);
         host.arena.write(SRC, &text(1 << 18));
         for id in 0..20 {
-            busy.submit(&host.arena, &mut host.client, &compress(id, 1 << 18, 1 << 20));
+            busy.submit(
+                &host.arena,
+                &mut host.client,
+                &compress(id, 1 << 18, 1 << 20),
+            );
         }
         busy.next(&host.arena);
         assert_eq!(host.delete(1), Status::Success);
@@ -388,7 +417,7 @@ fn a_waiting_command_is_aborted_and_a_finished_one_is_not_found() {
         ring.submit(&host.arena, &mut host.client, &compress(id, 100, 1000));
     }
     eventually(|| host.client.read32(BAR0, 0x2000 + 0x40) == 3);
-    let mut abort = |host: &mut Host, id: u16| {
+    let abort = |host: &mut Host, id: u16| {
         let done = host.admin(&AdminCommand::Abort {
             queue: QueueId(1),
             command: CommandId(id),
@@ -433,7 +462,11 @@ fn completions_are_paced_by_modelled_cycles() {
     host.arena.write(SRC, &text(20_000));
     let begin = Instant::now();
     for id in 0..10 {
-        ring.submit(&host.arena, &mut host.client, &compress(id, 20_000, 1 << 20));
+        ring.submit(
+            &host.arena,
+            &mut host.client,
+            &compress(id, 20_000, 1 << 20),
+        );
     }
     let mut cycles = 0u64;
     for _ in 0..10 {
@@ -454,7 +487,11 @@ fn the_next_client_finds_nothing_of_the_last() {
     let fd = host.listen(1);
     host.arena.write(SRC, &text(1 << 20));
     for id in 0..8 {
-        ring.submit(&host.arena, &mut host.client, &compress(id, 1 << 20, 2 << 20));
+        ring.submit(
+            &host.arena,
+            &mut host.client,
+            &compress(id, 1 << 20, 2 << 20),
+        );
     }
     // A second client waits while this one is there.
     let mut second = Client::connect(bench.card.socket(0).unwrap());
@@ -477,7 +514,6 @@ fn the_next_client_finds_nothing_of_the_last() {
     let mut ring = host.create(1, 4, true, None);
     assert_eq!(status(&host.run(&mut ring, &nop(1))), Status::Success);
     assert!(arena.read(DST, 1 << 20).iter().all(|byte| *byte == 0x5A));
-    assert_ne!(VERSION, DEVICE_RESET);
 }
 
 #[test]
@@ -488,7 +524,11 @@ fn a_client_that_disappears_in_the_middle_of_anything_is_survived() {
         let mut ring: Ring = host.create(1, 6, true, None);
         host.arena.write(SRC, &text(1 << 16));
         for id in 0..20 {
-            ring.submit(&host.arena, &mut host.client, &compress(id, 1 << 16, 1 << 20));
+            ring.submit(
+                &host.arena,
+                &mut host.client,
+                &compress(id, 1 << 16, 1 << 20),
+            );
         }
         // Part of a frame, or none.
         let frame = crate::client::frame(1, 9, 0, &[0; 16]);

@@ -32,7 +32,8 @@ pub(crate) const SCRATCH: u64 = 0x2000;
 /// A card in a directory of its own.
 pub(crate) struct Bench {
     pub(crate) card: Card,
-    pub(crate) dir: tempfile::TempDir,
+    /// Removed when the bench ends.
+    _dir: tempfile::TempDir,
 }
 
 impl Bench {
@@ -46,7 +47,7 @@ impl Bench {
         options.seed = Some(7);
         change(&mut options);
         let card = Card::start(&options).unwrap();
-        Self { card, dir }
+        Self { card, _dir: dir }
     }
 
     /// A host on this function, brought up as far as the admin queue.
@@ -64,11 +65,8 @@ pub(crate) struct Arena {
 
 impl Arena {
     pub(crate) fn new(bytes: u64, sealed: bool) -> Self {
-        let fd = rustix::fs::memfd_create(
-            "arena",
-            MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
-        )
-        .unwrap();
+        let fd = rustix::fs::memfd_create("arena", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+            .unwrap();
         rustix::fs::ftruncate(&fd, bytes).unwrap();
         if sealed {
             rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW).unwrap();
@@ -77,7 +75,10 @@ impl Arena {
     }
 
     pub(crate) fn write(&self, at: u64, bytes: &[u8]) {
-        assert_eq!(rustix::io::pwrite(&self.fd, bytes, at).unwrap(), bytes.len());
+        assert_eq!(
+            rustix::io::pwrite(&self.fd, bytes, at).unwrap(),
+            bytes.len()
+        );
     }
 
     pub(crate) fn read(&self, at: u64, bytes: usize) -> Vec<u8> {
@@ -265,7 +266,12 @@ impl Ring {
     }
 
     /// Pushes an entry and tells the card as the contract has it. Whether that took a kick.
-    pub(crate) fn submit(&mut self, arena: &Arena, client: &mut Client, entry: &SubmissionEntry) -> bool {
+    pub(crate) fn submit(
+        &mut self,
+        arena: &Arena,
+        client: &mut Client,
+        entry: &SubmissionEntry,
+    ) -> bool {
         let old = self.tail;
         self.push(arena, entry);
         let kick = match self.shadow {

@@ -81,8 +81,12 @@ fn descriptors_that_nobody_asked_for_are_closed() {
         .map(|_| eventfd(0, EventfdFlags::CLOEXEC).unwrap())
         .collect();
     let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
-    let read: Vec<u8> = [0u64.to_le_bytes().as_slice(), &CONFIG.to_le_bytes(), &4u32.to_le_bytes()]
-        .concat();
+    let read: Vec<u8> = [
+        0u64.to_le_bytes().as_slice(),
+        &CONFIG.to_le_bytes(),
+        &4u32.to_le_bytes(),
+    ]
+    .concat();
     client.request(REGION_READ, &read, &borrowed).unwrap();
     let before = open();
     for _ in 0..50 {
@@ -217,11 +221,18 @@ fn region_writes_that_do_not_match_their_count_are_refused() {
     let bench = Bench::new();
     let mut client = Client::open(bench.card.socket(0).unwrap());
     let head = |count: u32| {
-        [0u64.to_le_bytes().as_slice(), &CONFIG.to_le_bytes(), &count.to_le_bytes()].concat()
+        [
+            0u64.to_le_bytes().as_slice(),
+            &CONFIG.to_le_bytes(),
+            &count.to_le_bytes(),
+        ]
+        .concat()
     };
     for (count, bytes) in [(4u32, 3usize), (4, 5), (0, 0), (u32::MAX, 4), (4097, 4097)] {
         let payload = [head(count), vec![0; bytes]].concat();
         assert!(client.request(REGION_WRITE, &payload, &[]).is_err());
     }
-    client.request(REGION_WRITE, &[head(4), vec![0; 4]].concat(), &[]).unwrap();
+    client
+        .request(REGION_WRITE, &[head(4), vec![0; 4]].concat(), &[])
+        .unwrap();
 }
