@@ -257,7 +257,7 @@ impl BringUp {
         self.bar.write(at, shape)?;
         let on = control::Control::default().with_enable(true);
         self.bar.write(self.map.control, on)?;
-        self.wait_for("become ready", |status| status.ready())
+        self.wait_for("become ready", control::Status::ready)
     }
 
     fn wait_for(

@@ -241,13 +241,13 @@ mod tests {
         }
 
         #[test]
-        fn any_order_of_completion_retires_each_command_once(order in Just((0..32usize).collect::<Vec<_>>()).prop_shuffle()) {
+        fn any_order_of_completion_retires_each_command_once(order in Just((0..32u32).collect::<Vec<_>>()).prop_shuffle()) {
             let mut table = CommandTable::new(32);
             for lap in 0..8u32 {
                 let ids: Vec<_> = (0..32u32).map(|n| table.insert(limits(), lap * 32 + n).unwrap()).collect();
                 for n in &order {
-                    let entry = completion(ids[*n], 1, 1);
-                    prop_assert_eq!(table.retire(&entry, EPOCH), Ok((Status::Success, lap * 32 + *n as u32)));
+                    let entry = completion(ids[usize::try_from(*n).unwrap()], 1, 1);
+                    prop_assert_eq!(table.retire(&entry, EPOCH), Ok((Status::Success, lap * 32 + n)));
                     prop_assert!(table.retire(&entry, EPOCH).is_err());
                 }
             }

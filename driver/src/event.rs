@@ -5,10 +5,10 @@
 //! (queues that share an interrupt vector) and none takes another's signal.
 //! It deliberately does not know what a signal means.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::Errno;
 
@@ -26,17 +26,9 @@ pub(crate) fn signal(fd: BorrowedFd<'_>) {
 }
 
 /// Waits for eventfds.
+#[derive(Debug)]
 pub(crate) struct EventWaiter {
     epoll: OwnedFd,
-    events: Vec<epoll::Event>,
-}
-
-impl std::fmt::Debug for EventWaiter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EventWaiter")
-            .field("epoll", &self.epoll)
-            .finish_non_exhaustive()
-    }
 }
 
 impl EventWaiter {
@@ -50,21 +42,14 @@ impl EventWaiter {
                 epoll::EventFlags::IN | epoll::EventFlags::ET,
             )?;
         }
-        Ok(Self {
-            epoll,
-            events: Vec::with_capacity(SOURCES_MAX),
-        })
+        Ok(Self { epoll })
     }
 
     /// Sleep until a source is signalled or `limit` has passed. May return early.
-    pub(crate) fn wait(&mut self, limit: Duration) -> Result<(), Errno> {
+    pub(crate) fn wait(&self, limit: Duration) -> Result<(), Errno> {
         let limit = Timespec::try_from(limit).map_err(|_| Errno::INVAL)?;
-        self.events.clear();
-        match epoll::wait(
-            self.epoll.as_fd(),
-            spare_capacity(&mut self.events),
-            Some(&limit),
-        ) {
+        let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; SOURCES_MAX];
+        match epoll::wait(&self.epoll, &mut events, Some(&limit)) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(errno),
         }
@@ -74,6 +59,7 @@ impl EventWaiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd;
     use std::time::Instant;
 
     const LONG: Duration = Duration::from_secs(30);
@@ -81,12 +67,12 @@ mod tests {
     #[test]
     fn each_waiter_sees_each_signal_of_a_shared_eventfd() {
         let shared = new_eventfd().unwrap();
-        let mut waiters: Vec<_> = (0..2)
+        let waiters: Vec<_> = (0..2)
             .map(|_| EventWaiter::new(&[shared.as_fd()]).unwrap())
             .collect();
         for _ in 0..3 {
             signal(shared.as_fd());
-            for waiter in &mut waiters {
+            for waiter in &waiters {
                 let before = Instant::now();
                 waiter.wait(LONG).unwrap();
                 assert!(before.elapsed() < LONG);
@@ -97,7 +83,7 @@ mod tests {
     #[test]
     fn without_a_new_signal_the_time_passes() {
         let fd = new_eventfd().unwrap();
-        let mut waiter = EventWaiter::new(&[fd.as_fd()]).unwrap();
+        let waiter = EventWaiter::new(&[fd.as_fd()]).unwrap();
         signal(fd.as_fd());
         waiter.wait(LONG).unwrap();
         let limit = Duration::from_millis(5);

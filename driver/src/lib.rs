@@ -25,7 +25,9 @@ pub mod identity;
 mod queue;
 pub mod queue_pair;
 pub mod rings;
+mod self_test;
 pub mod transport;
+pub mod worker;
 
 pub use admin::AdminError;
 pub use bring_up::BringUpError;
@@ -34,5 +36,10 @@ pub use fault::DeviceFault;
 pub use function::{Function, FunctionConfig, QueuePairError, ResetError};
 pub use identity::{FunctionIdentity, ModelKind};
 pub use queue_pair::QueuePair;
+pub use self_test::{SelfTest, SelfTestError};
 pub use transport::vfio_user::VfioUser;
 pub use transport::{Transport, TransportError, TransportKind};
+pub use worker::{
+    Completion, DataRefusal, Job, JobSource, Kernel, Outcome, Request, Waker, Worker, WorkerConfig,
+    WorkerExit, WorkerHandle,
+};

@@ -91,6 +91,7 @@ impl Queue {
         self.id
     }
 
+    #[cfg(test)]
     pub(crate) fn epoch(&self) -> QueueEpoch {
         self.epoch
     }

@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(memory.len(), 2 * PAGE_BYTES);
         assert!(memory.file.set_len(4096).is_err(), "shrinking is sealed");
         assert!(memory.file.set_len(1 << 20).is_err(), "growing is sealed");
-        assert!(memory.base().is_aligned_to_page());
+        assert!(memory.base().addr().is_multiple_of(PAGE_BYTES));
     }
 
     #[test]
@@ -158,15 +158,5 @@ mod tests {
     fn no_length_and_absurd_lengths_are_refused() {
         assert!(SharedMemory::new("faam-test", 0).is_err());
         assert!(SharedMemory::new("faam-test", usize::MAX).is_err());
-    }
-
-    trait PageAligned {
-        fn is_aligned_to_page(self) -> bool;
-    }
-
-    impl PageAligned for *mut u8 {
-        fn is_aligned_to_page(self) -> bool {
-            self.addr().is_multiple_of(PAGE_BYTES)
-        }
     }
 }

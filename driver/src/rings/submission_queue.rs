@@ -11,9 +11,9 @@ use crate::dma::QueueMemory;
 /// No place for another command until one completes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("all {in_use_max} places of the queue are taken: wait for a completion")]
-pub struct QueueFull {
+pub(crate) struct QueueFull {
     /// Commands that may be outstanding.
-    pub in_use_max: u32,
+    pub(crate) in_use_max: u32,
 }
 
 /// Host side of a submission ring.

@@ -476,7 +476,7 @@ mod tests {
             let _ = parse_irq_count(&bytes, index);
             let _ = check_region_write(&bytes, 0, index, count);
             if parse_region_read(&bytes, 0, index, count).is_ok() {
-                prop_assert_eq!(bytes.len() as u32, 16 + count);
+                prop_assert_eq!(u32::try_from(bytes.len()).unwrap(), 16 + count);
             }
         }
 

@@ -1,0 +1,384 @@
+//! Whether a function does its work right: before it serves, and after every fence.
+//!
+//! Owns the cases and what must come of them. Invariant: a function passes only if known
+//! streams decode to known bytes, and known bytes survive each level, with the checksums
+//! that another implementation computed.
+//! The cases do not fix what a level's output looks like, so they hold for every revision
+//! of a card; that the gateway verifies each result by another decoder is not their business.
+//!
+//! It goes the way that all work goes, through a worker on a queue pair of its own, so it
+//! tests queue creation, doorbells, interrupts, DMA and deletion as well.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use faam_hwif::{CardLevel, WireFormat};
+use thiserror::Error;
+
+use crate::function::{Function, QueuePairError};
+use crate::worker::{
+    Completion, Job, JobSource, Kernel, Outcome, Request, SpawnError, Worker, WorkerConfig,
+    WorkerExit,
+};
+
+/// Hang limit of each command of the test.
+const COMMAND_LIMIT: Duration = Duration::from_millis(1000);
+/// Longest wait for one case: two commands, a table, and the host's own delays.
+const CASE_LIMIT: Duration = Duration::from_secs(4);
+/// Scrub domain of the test: no tenant's.
+const CONTEXT: u32 = u32::MAX;
+
+/// What a passed test measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SelfTest {
+    /// Jobs run.
+    pub jobs: u32,
+    /// How long they took.
+    pub took: Duration,
+}
+
+/// Why a function did not pass.
+#[derive(Debug, Error)]
+pub enum SelfTestError {
+    /// No queue pair for it.
+    #[error("the self-test's queue pair could not be created or deleted")]
+    QueuePair(#[from] QueuePairError),
+    /// No worker for it.
+    #[error("the self-test's worker could not be started")]
+    Worker(#[from] SpawnError),
+    /// A job did not succeed.
+    #[error("self-test case {case} ended with {outcome}")]
+    Failed {
+        /// Which.
+        case: &'static str,
+        /// How.
+        outcome: String,
+    },
+    /// A job succeeded with a wrong result.
+    #[error("self-test case {case} has the wrong {what}: the card computes wrong")]
+    Wrong {
+        /// Which.
+        case: &'static str,
+        /// What of it.
+        what: &'static str,
+    },
+    /// A job or the worker's end did not come.
+    #[error("self-test case {case} did not end within {} s", CASE_LIMIT.as_secs())]
+    NoAnswer {
+        /// Which.
+        case: &'static str,
+    },
+}
+
+impl Function {
+    /// Run the self-test on a queue pair made for it. The function may serve others meanwhile.
+    ///
+    /// # Errors
+    /// [`SelfTestError`]: fence the function; it is not to serve.
+    pub fn self_test(&self) -> Result<SelfTest, SelfTestError> {
+        let begun = Instant::now();
+        let pair = self.create_queue_pair()?;
+        let (send, jobs) = channel();
+        let (tell, exit) = channel();
+        let worker = Worker::spawn(
+            "faam-self-test",
+            pair,
+            Jobs(jobs),
+            WorkerConfig::default(),
+            move |exit| {
+                let _ = tell.send(exit);
+            },
+        )?;
+        let mut bench = Cases {
+            send,
+            waker: worker.waker(),
+            run: 0,
+        };
+        let passed = bench.all(self);
+        worker.stop();
+        let ended = exit
+            .recv_timeout(CASE_LIMIT)
+            .map_err(|_| SelfTestError::NoAnswer { case: "stop" });
+        passed?;
+        match ended? {
+            WorkerExit::Stopped { queue_pair } => self.delete_queue_pair(queue_pair)?,
+            other @ (WorkerExit::Fault { .. } | WorkerExit::Panicked { .. }) => {
+                return Err(SelfTestError::Failed {
+                    case: "stop",
+                    outcome: format!("{other:?}"),
+                });
+            }
+        }
+        Ok(SelfTest {
+            jobs: bench.run,
+            took: begun.elapsed(),
+        })
+    }
+}
+
+/// Runs cases one after the other.
+struct Cases {
+    send: Sender<TestJob>,
+    waker: crate::worker::Waker,
+    run: u32,
+}
+
+impl Cases {
+    fn all(&mut self, function: &Function) -> Result<(), SelfTestError> {
+        let identity = function.identity();
+        let text = golden_text();
+        if identity.features.decompress() {
+            let streams: [(&'static str, WireFormat, &[u8]); 3] = [
+                ("decode stored", WireFormat::Zlib, &golden_stored(&text)),
+                ("decode fixed", WireFormat::Raw, &GOLDEN_FIXED),
+                ("decode dynamic", WireFormat::Gzip, &GOLDEN_DYNAMIC),
+            ];
+            for (case, format, stream) in streams {
+                if identity.has_format(format) {
+                    let done = self.job(case, Kernel::Decompress { format }, stream, text.len())?;
+                    check(case, &done, &text, GOLDEN_CRC32, GOLDEN_ADLER32)?;
+                }
+            }
+        }
+        for (level, case) in [
+            (CardLevel::Fast, "fast"),
+            (CardLevel::Balanced, "balanced"),
+            (CardLevel::Dense, "dense"),
+        ] {
+            if !identity.has_level(level) {
+                continue;
+            }
+            for (bytes, crc32, adler32) in PATTERNS {
+                self.there_and_back(function, case, level, bytes, crc32, adler32)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn there_and_back(
+        &mut self,
+        function: &Function,
+        case: &'static str,
+        level: CardLevel,
+        bytes: usize,
+        crc32: u32,
+        adler32: u32,
+    ) -> Result<(), SelfTestError> {
+        let format = WireFormat::Raw;
+        let input = pattern(bytes);
+        let kernel = Kernel::Compress {
+            level,
+            format,
+            last: true,
+        };
+        let there = self.job(case, kernel, &input, bytes + bytes / 64 + 256)?;
+        if there.crc32 != crc32 || there.adler32 != adler32 {
+            return Err(SelfTestError::Wrong {
+                case,
+                what: "checksum",
+            });
+        }
+        if function.identity().features.decompress() {
+            let back = self.job(case, Kernel::Decompress { format }, &there.output, bytes)?;
+            check(case, &back, &input, crc32, adler32)?;
+        }
+        Ok(())
+    }
+
+    fn job(
+        &mut self,
+        case: &'static str,
+        kernel: Kernel,
+        input: &[u8],
+        room: usize,
+    ) -> Result<Completion, SelfTestError> {
+        let (reply, outcome) = channel();
+        let job = TestJob {
+            kernel,
+            input: input.to_vec(),
+            room,
+            reply,
+        };
+        let no_answer = || SelfTestError::NoAnswer { case };
+        self.send.send(job).map_err(|_| no_answer())?;
+        self.waker.wake();
+        self.run += 1;
+        match outcome.recv_timeout(CASE_LIMIT).map_err(|_| no_answer())? {
+            Outcome::Done(done) => Ok(done),
+            other @ (Outcome::Data(_) | Outcome::Fault(_)) => Err(SelfTestError::Failed {
+                case,
+                outcome: format!("{other:?}"),
+            }),
+        }
+    }
+}
+
+fn check(
+    case: &'static str,
+    done: &Completion,
+    expected: &[u8],
+    crc32: u32,
+    adler32: u32,
+) -> Result<(), SelfTestError> {
+    let wrong = |what| Err(SelfTestError::Wrong { case, what });
+    match done {
+        done if done.output != expected => wrong("output"),
+        done if done.crc32 != crc32 => wrong("CRC-32"),
+        done if done.adler32 != adler32 => wrong("Adler-32"),
+        _ => Ok(()),
+    }
+}
+
+struct TestJob {
+    kernel: Kernel,
+    input: Vec<u8>,
+    room: usize,
+    reply: Sender<Outcome>,
+}
+
+impl Job for TestJob {
+    fn request(&self) -> Request<'_> {
+        Request {
+            kernel: self.kernel,
+            input: &self.input,
+            output_bytes_max: self.room,
+            context: CONTEXT,
+            timeout: COMMAND_LIMIT,
+        }
+    }
+
+    fn complete(self, outcome: Outcome) {
+        let _ = self.reply.send(outcome);
+    }
+}
+
+struct Jobs(Receiver<TestJob>);
+
+impl JobSource for Jobs {
+    type Job = TestJob;
+
+    fn next(&mut self) -> Option<TestJob> {
+        self.0.try_recv().ok()
+    }
+}
+
+/// Lengths of [`pattern`], with the CRC-32 and Adler-32 that zlib computes of it.
+const PATTERNS: [(usize, u32, u32); 4] = [
+    (1, 0x76d3_2be0, 0x0067_0067),
+    (300, 0x1764_8400, 0x7b35_71f8),
+    (5000, 0x42da_6783, 0x5625_6023),
+    (65_536, 0xc541_2b5e, 0x53e0_133d),
+];
+
+/// Compressible bytes that a few lines make: words picked by a linear congruential generator.
+fn pattern(bytes: usize) -> Vec<u8> {
+    const WORDS: [&[u8]; 8] = [
+        b"queue ",
+        b"fence ",
+        b"arena ",
+        b"card ",
+        b"block ",
+        b"doorbell ",
+        b"phase ",
+        b"epoch ",
+    ];
+    let mut out = Vec::with_capacity(bytes + 16);
+    let mut state = 1u32;
+    while out.len() < bytes {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let [_, _, flags, top] = state.to_le_bytes();
+        let word = WORDS.get(usize::from(top >> 5)).copied().unwrap_or(b"?");
+        out.extend_from_slice(word);
+        if flags & 1 != 0 {
+            out.push(top);
+        }
+    }
+    out.truncate(bytes);
+    out
+}
+
+const GOLDEN_CRC32: u32 = 0x3405_edc5;
+const GOLDEN_ADLER32: u32 = 0x0cec_47cd;
+
+/// What the golden streams decode to.
+fn golden_text() -> Vec<u8> {
+    let line =
+        b"A card that fails its self-test serves nobody: reset, test, and only then re-admit. ";
+    let mut text = line.to_vec();
+    text.extend(line.iter().rev());
+    for _ in 0..6 {
+        text.extend_from_slice(b"0123456789");
+    }
+    text
+}
+
+/// One stored block in zlib framing (RFC 1950; RFC 1951, section 3.2.4), made by hand.
+fn golden_stored(text: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(text.len()).unwrap_or(0);
+    let mut stream = vec![0x78, 0x01, 0x01];
+    stream.extend(len.to_le_bytes());
+    stream.extend((!len).to_le_bytes());
+    stream.extend_from_slice(text);
+    stream.extend(GOLDEN_ADLER32.to_be_bytes());
+    stream
+}
+
+/// The text in one block of fixed codes, raw (RFC 1951, section 3.2.6), by zlib 1.2.13, strategy Z_FIXED.
+const GOLDEN_FIXED: [u8; 166] = [
+    0x73, 0x54, 0x48, 0x4e, 0x2c, 0x4a, 0x51, 0x28, 0xc9, 0x48, 0x2c, 0x51, 0x48, 0x4b, 0xcc, 0xcc,
+    0x29, 0x56, 0xc8, 0x2c, 0x29, 0x56, 0x28, 0x4e, 0xcd, 0x49, 0xd3, 0x2d, 0x49, 0x2d, 0x2e, 0x01,
+    0xb2, 0x8a, 0xca, 0x52, 0x8b, 0x15, 0xf2, 0xf2, 0x93, 0xf2, 0x53, 0x2a, 0xad, 0x14, 0x8a, 0x52,
+    0x8b, 0x53, 0x4b, 0x74, 0x14, 0x40, 0x52, 0x3a, 0x0a, 0x89, 0x79, 0x29, 0x0a, 0xf9, 0x79, 0x39,
+    0x95, 0x40, 0xdd, 0xa9, 0x79, 0x40, 0x29, 0xdd, 0xc4, 0x94, 0xdc, 0xcc, 0x12, 0x3d, 0x05, 0x05,
+    0xbd, 0x92, 0xcc, 0xdc, 0x94, 0x44, 0xdd, 0xd4, 0x22, 0x85, 0xbc, 0xd4, 0x8c, 0x12, 0x85, 0xca,
+    0x9c, 0xbc, 0x7c, 0x85, 0x94, 0xbc, 0x44, 0x05, 0x9d, 0x12, 0xa0, 0x6e, 0x20, 0x09, 0x34, 0xa4,
+    0x48, 0xc1, 0xaa, 0x32, 0x05, 0x68, 0x68, 0x1e, 0xd0, 0x86, 0x32, 0xa0, 0xa9, 0x0a, 0x20, 0x29,
+    0xdd, 0xb4, 0x1c, 0x20, 0xab, 0xb8, 0x24, 0x53, 0xa1, 0x38, 0x27, 0x33, 0x31, 0x4d, 0xa1, 0x24,
+    0x11, 0xa8, 0x3b, 0xa5, 0x28, 0x31, 0x59, 0xc1, 0xd1, 0xc0, 0xd0, 0xc8, 0xd8, 0xc4, 0xd4, 0xcc,
+    0xdc, 0xc2, 0x92, 0x74, 0x16, 0x00,
+];
+
+/// The text in one block of dynamic codes, gzip, by zlib 1.2.13, level 9.
+const GOLDEN_DYNAMIC: [u8; 152] = [
+    0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x03, 0x95, 0x8d, 0xd9, 0x09, 0xc4, 0x30,
+    0x0c, 0x05, 0x5b, 0x79, 0x05, 0x24, 0x61, 0xef, 0xeb, 0x2f, 0xa5, 0x68, 0x23, 0x99, 0x18, 0x1c,
+    0x19, 0x2c, 0x11, 0x70, 0xf7, 0xab, 0x94, 0xb0, 0x3f, 0x62, 0x60, 0x98, 0xa7, 0x19, 0x0b, 0x35,
+    0x86, 0xaf, 0xe4, 0x48, 0x94, 0x8b, 0x21, 0xbb, 0xc1, 0xa4, 0xa4, 0xd1, 0xc5, 0x3c, 0xa8, 0xed,
+    0x62, 0xd0, 0xfa, 0xad, 0xdc, 0x3f, 0x68, 0x62, 0xe2, 0x03, 0x0e, 0x35, 0x80, 0x94, 0x51, 0xb5,
+    0xf4, 0xa8, 0x45, 0x43, 0x8d, 0xc4, 0x5b, 0xf6, 0x09, 0x98, 0x3c, 0x6f, 0x4c, 0xa3, 0x34, 0xa8,
+    0xac, 0x8e, 0x5e, 0xb4, 0x82, 0x95, 0x30, 0x78, 0xd4, 0x71, 0x63, 0xa4, 0xe1, 0xd3, 0x39, 0x46,
+    0x35, 0x3e, 0xec, 0xb1, 0x8a, 0x43, 0x8d, 0xa9, 0x04, 0x99, 0x67, 0x58, 0xc9, 0x94, 0xe0, 0x14,
+    0x35, 0x37, 0x5a, 0x30, 0x9f, 0xce, 0x97, 0xeb, 0xed, 0xfe, 0x78, 0xbe, 0xde, 0xff, 0xd3, 0x0f,
+    0xc5, 0xed, 0x05, 0x34, 0xe4, 0x00, 0x00, 0x00,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn the_golden_streams_and_sums_are_right_by_another_implementation() {
+        let text = golden_text();
+        let mut fixed = Vec::new();
+        flate2::read::DeflateDecoder::new(&GOLDEN_FIXED[..])
+            .read_to_end(&mut fixed)
+            .unwrap();
+        let mut dynamic = Vec::new();
+        flate2::read::GzDecoder::new(&GOLDEN_DYNAMIC[..])
+            .read_to_end(&mut dynamic)
+            .unwrap();
+        let mut stored = Vec::new();
+        flate2::read::ZlibDecoder::new(&golden_stored(&text)[..])
+            .read_to_end(&mut stored)
+            .unwrap();
+        assert_eq!((&fixed, &dynamic, &stored), (&text, &text, &text));
+        assert_eq!(crc32fast::hash(&text), GOLDEN_CRC32);
+        // BTYPE of the first block: bits 2:1 of its first byte.
+        assert_eq!(GOLDEN_FIXED[0] >> 1 & 3, 1);
+        assert_eq!(GOLDEN_DYNAMIC[10] >> 1 & 3, 2);
+        for (bytes, crc32, _) in PATTERNS {
+            assert_eq!(crc32fast::hash(&pattern(bytes)), crc32, "{bytes}");
+        }
+    }
+}
