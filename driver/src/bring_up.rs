@@ -2,7 +2,7 @@
 //!
 //! Owns the order of steps and what is undone when one fails. Invariant: a function is
 //! handed out only if its identity passed every check and its admin queue answered.
-//! Order: identity; bus mastering; a reset if anything is left of an earlier life; maps;
+//! Order: memory decoding; identity; bus mastering; a reset if anything is left of an earlier life; maps;
 //! interrupts; admin queue and enable; identify; features.
 
 use std::os::fd::AsFd;
@@ -92,6 +92,8 @@ impl Function {
         config: FunctionConfig,
     ) -> Result<Self, BringUpError> {
         let bar = Bar0(transport);
+        // Registers are decoded only once memory space is enabled; bus mastering waits until they are known for ours.
+        bar.0.set_bus_master(false)?;
         let (map, identity) = identity::read(&bar)?;
         if !bar.0.set_bus_master(true)? {
             return Err(BringUpError::BusMaster);
