@@ -1,0 +1,119 @@
+//! What a queue pair's worker pulls from the scheduler, and where its results go.
+//!
+//! Owns the translation between a job and a card's kernels. Runs on the driver's
+//! worker thread, so nothing here blocks: results are handed to the CPU pool,
+//! which verifies them. Invariant: a job taken here is either claimed or failed, once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use faam_codec::{Format, Level, Position, output_bytes_max};
+use faam_driver::{Job, JobSource, Kernel as CardKernel, Outcome, Request};
+use faam_hwif::{CardLevel, JOB_BYTES_MAX, WireFormat};
+use faam_sched::TargetIndex;
+
+use crate::dispatch::{Claim, RunningJob, Shared};
+use crate::job::{EngineId, Kernel};
+
+/// How long a command may take before its function counts as hung: a whole
+/// job takes a few milliseconds, and with the queue ahead of it on a loaded machine some tens.
+pub(crate) const HANG_LIMIT: Duration = Duration::from_millis(1000);
+
+/// One function's view of the scheduler.
+pub(crate) struct CardQueue {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) target: TargetIndex,
+    pub(crate) engine: EngineId,
+}
+
+impl JobSource for CardQueue {
+    type Job = CardJob;
+
+    fn next(&mut self) -> Option<CardJob> {
+        let running = self.shared.next_for_card(self.target, self.engine)?;
+        Some(CardJob {
+            shared: Arc::clone(&self.shared),
+            running,
+        })
+    }
+}
+
+/// A job in a card's hands.
+pub(crate) struct CardJob {
+    shared: Arc<Shared>,
+    running: RunningJob,
+}
+
+impl Job for CardJob {
+    fn request(&self) -> Request<'_> {
+        let spec = &self.running.job.spec;
+        let (kernel, output_bytes_max) = match spec.kernel {
+            Kernel::Compress {
+                level, position, ..
+            } => (
+                CardKernel::Compress {
+                    level: card_level(level),
+                    format: WireFormat::Raw,
+                    last: position == Position::Last,
+                },
+                output_bytes_max(spec.input.len()),
+            ),
+            Kernel::Decompress { format, limits } => (
+                CardKernel::Decompress {
+                    format: wire_format(format),
+                },
+                // A byte over the caller's limit, so that passing it is seen.
+                limits
+                    .output_bytes_max
+                    .saturating_add(1)
+                    .min(JOB_BYTES_MAX as usize),
+            ),
+        };
+        Request {
+            kernel,
+            input: &spec.input,
+            output_bytes_max,
+            context: self.running.job.context,
+            timeout: HANG_LIMIT,
+        }
+    }
+
+    fn complete(self, outcome: Outcome) {
+        let Self { shared, running } = self;
+        match outcome {
+            Outcome::Done(completion) => shared.card_claims(running, Claim::Done(completion)),
+            Outcome::Data(refusal) => shared.card_claims(running, Claim::Refused(refusal)),
+            Outcome::Fault(fault) => shared.card_failed(running, &fault),
+        }
+    }
+}
+
+/// The card level that serves an HTTP level.
+fn card_level(level: Level) -> CardLevel {
+    match level.get() {
+        ..=2 => CardLevel::Fast,
+        3..=5 => CardLevel::Balanced,
+        _ => CardLevel::Dense,
+    }
+}
+
+fn wire_format(format: Format) -> WireFormat {
+    match format {
+        Format::Deflate => WireFormat::Raw,
+        Format::Zlib => WireFormat::Zlib,
+        Format::Gzip => WireFormat::Gzip,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_map_as_the_contract_says() {
+        let of = |n| card_level(Level::new(n).unwrap());
+        assert_eq!([of(1), of(2)], [CardLevel::Fast; 2]);
+        assert_eq!([of(3), of(4), of(5)], [CardLevel::Balanced; 3]);
+        assert_eq!([of(6), of(7), of(8), of(9)], [CardLevel::Dense; 4]);
+    }
+}

@@ -1,0 +1,322 @@
+//! The CPU pool: threads that compress, decompress, and verify what cards made.
+//!
+//! Owns per-thread engine state, made once. Invariant: nothing is answered that was
+//! not decoded by another implementation than the one that made it and compared
+//! with the host's own input. A block that fails that check is made again as
+//! stored blocks, which need no engine.
+
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use faam_codec::{
+    BlockChecksum, Decoder, Decompressor, Engine, Format, Level, LibdeflateEngine, Limits, Position, RATIO_FREE_BYTES,
+    Verifier, output_bytes_max, write_stored,
+};
+use faam_driver::{Completion, DataRefusal};
+use faam_hwif::Status;
+
+use crate::dispatch::{
+    Claim, CpuWork, PendingJob, RunningJob, Shared, Unverified, beyond_card_text, exact,
+};
+use crate::job::{BackendPolicy, BlockOutcome, EngineId, FallbackReason, JobError, Kernel, Phases};
+
+/// The pool's threads.
+pub(crate) struct CpuPool {
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl CpuPool {
+    pub(crate) fn start(shared: &Arc<Shared>, workers: usize) -> std::io::Result<Self> {
+        let threads = (0..workers)
+            .map(|n| {
+                let shared = Arc::clone(shared);
+                std::thread::Builder::new()
+                    .name(format!("cpu-{n}"))
+                    .spawn(move || work(&shared))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { threads })
+    }
+
+    /// Wait for the threads to end; [`Shared`] has been told to stop.
+    pub(crate) fn join(self) {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a CPU worker ended by a panic outside any job");
+            }
+        }
+    }
+}
+
+fn work(shared: &Shared) {
+    let mut worker = Worker::new();
+    loop {
+        // A panic is a bug of ours: the job's caller gets a 500 (its reply is dropped), the worker starts afresh.
+        let step = catch_unwind(AssertUnwindSafe(|| worker.step(shared)));
+        match step {
+            Ok(ControlFlow::Continue(())) => {}
+            Ok(ControlFlow::Break(())) => return,
+            Err(_) => {
+                tracing::error!("a job panicked on a CPU worker");
+                worker = Worker::new();
+            }
+        }
+    }
+}
+
+/// Engine state of one thread.
+struct Worker {
+    engine: LibdeflateEngine,
+    verifier: Verifier,
+    decompressor: Decompressor,
+    scratch: Vec<u8>,
+}
+
+/// Scratch that is kept between jobs; more is given back.
+const SCRATCH_KEPT_BYTES_MAX: usize = 1 << 20;
+
+impl Worker {
+    fn new() -> Self {
+        Self {
+            engine: LibdeflateEngine::new(),
+            verifier: Verifier::new(),
+            decompressor: Decompressor::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    fn step(&mut self, shared: &Shared) -> ControlFlow<()> {
+        match shared.next_for_cpu() {
+            CpuWork::Run(running) => self.run(shared, running),
+            CpuWork::Verify(unverified) => self.verify(shared, unverified),
+            CpuWork::Stop => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn run(&mut self, shared: &Shared, running: RunningJob) {
+        let RunningJob {
+            mut job, receipt, ..
+        } = running;
+        let started = Instant::now();
+        let (result, made) = match job.spec.kernel {
+            Kernel::Compress {
+                format,
+                level,
+                position,
+            } => {
+                let result = self.compress(shared, &job.spec.input, format, level, position);
+                (result, started.elapsed())
+            }
+            Kernel::Decompress { format, limits } => {
+                let result = self
+                    .decompressor
+                    .decompress(&job.spec.input, Some(format), limits)
+                    .map(|done| Made {
+                        checksum: BlockChecksum::of(format, &done.data),
+                        output: Bytes::from(done.data),
+                        consumed: job.spec.input.len(),
+                        verify: Duration::ZERO,
+                    })
+                    .map_err(JobError::Input);
+                (result, started.elapsed())
+            }
+        };
+        if self.scratch.capacity() > SCRATCH_KEPT_BYTES_MAX {
+            self.scratch = Vec::new();
+        }
+        let verify = result
+            .as_ref()
+            .map_or_else(|_| Duration::ZERO, |made| made.verify);
+        job.phases.device += made.saturating_sub(verify);
+        job.phases.verify += verify;
+        shared.settle(receipt, result.is_ok().then_some(made), Some(made));
+        finish(job, EngineId::Cpu, result);
+    }
+
+    fn compress(
+        &mut self,
+        shared: &Shared,
+        input: &[u8],
+        format: Format,
+        level: Level,
+        position: Position,
+    ) -> Result<Made, JobError> {
+        self.scratch.clear();
+        self.scratch.reserve(output_bytes_max(input.len()));
+        let compressed = self
+            .engine
+            .compress_block(input, level, position, &mut self.scratch);
+        let begun = Instant::now();
+        let right = match compressed {
+            Ok(()) => self
+                .verifier
+                .check_block(&self.scratch, position, input, Decoder::ZlibRs)
+                .map_err(|e| e.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(why) = right {
+            tracing::error!(engine = self.engine.name(), %why, "a block failed verification; storing it");
+            shared.report_verify_failure(EngineId::Cpu);
+            self.scratch.clear();
+            write_stored(input, position, &mut self.scratch);
+            self.verifier
+                .check_block(&self.scratch, position, input, Decoder::ZlibRs)
+                .map_err(|error| {
+                    JobError::Internal(format!("stored blocks failed verification: {error}"))
+                })?;
+        }
+        Ok(Made {
+            output: exact(&self.scratch),
+            consumed: input.len(),
+            checksum: BlockChecksum::of(format, input),
+            verify: begun.elapsed(),
+        })
+    }
+
+    fn verify(&mut self, shared: &Shared, unverified: Unverified) {
+        let Unverified { mut running, claim } = unverified;
+        let begun = Instant::now();
+        let verdict = match claim {
+            Claim::Done(completion) => {
+                running.job.phases.device += completion.device;
+                running.job.phases.transfer += completion.transfer;
+                self.judge(&running.job, completion)
+            }
+            Claim::Refused(refusal) => self.judge_refusal(&running.job, refusal),
+        };
+        running.job.phases.verify += begun.elapsed();
+        match verdict {
+            Verdict::Right(made) => {
+                shared.settle(running.receipt, Some(made.1), None);
+                finish(running.job, running.engine, Ok(made.0));
+            }
+            Verdict::Answer(error) => {
+                shared.settle(running.receipt, None, None);
+                finish(running.job, running.engine, Err(error));
+            }
+            Verdict::Replay(reason) => shared.replay(running, reason),
+            Verdict::Wrong(why) => {
+                tracing::error!(engine = %running.engine, %why, "a card's result failed verification; replaying the job");
+                shared.report_verify_failure(running.engine);
+                shared.replay(running, FallbackReason::VerifyFailed);
+            }
+        }
+    }
+
+    /// Whether a card's result is what the host's input calls for.
+    fn judge(&mut self, job: &PendingJob, completion: Completion) -> Verdict {
+        let input = &job.spec.input;
+        let took = completion.device;
+        let consumed = completion.consumed as usize;
+        match job.spec.kernel {
+            Kernel::Compress {
+                format, position, ..
+            } => {
+                match self.verifier.check_block(
+                    &completion.output,
+                    position,
+                    input,
+                    Decoder::Libdeflate,
+                ) {
+                    Ok(()) => Verdict::Right((
+                        Made {
+                            checksum: BlockChecksum::of(format, input),
+                            output: exact(&completion.output),
+                            consumed: input.len(),
+                            verify: Duration::ZERO,
+                        },
+                        took,
+                    )),
+                    Err(error) => Verdict::Wrong(error.to_string()),
+                }
+            }
+            Kernel::Decompress { format, limits } => {
+                let ratio_max = usize::try_from(limits.ratio_max).unwrap_or(usize::MAX);
+                let made = completion.output.len();
+                if made > limits.output_bytes_max
+                    || made > RATIO_FREE_BYTES && made > consumed.saturating_mul(ratio_max)
+                {
+                    return self.judge_over_limit(input, format, limits);
+                }
+                match self
+                    .verifier
+                    .check_decompressed(input, format, &completion.output, consumed)
+                {
+                    Ok(()) => Verdict::Right((
+                        Made {
+                            checksum: BlockChecksum::of(format, &completion.output),
+                            output: Bytes::from(completion.output),
+                            consumed,
+                            verify: Duration::ZERO,
+                        },
+                        took,
+                    )),
+                    Err(error) => Verdict::Wrong(error.to_string()),
+                }
+            }
+        }
+    }
+
+    /// A card's output passes a limit of the caller's: the CPU, which stops at the limit, says so in its words.
+    fn judge_over_limit(&mut self, input: &[u8], format: Format, limits: Limits) -> Verdict {
+        match self.decompressor.decompress(input, Some(format), limits) {
+            Err(error) => Verdict::Answer(JobError::Input(error)),
+            Ok(_) => Verdict::Wrong("a card's output is longer than the data's".to_owned()),
+        }
+    }
+
+    /// A card says that the data cannot be processed. Its word is checked like any other: the CPU decodes too.
+    fn judge_refusal(&mut self, job: &PendingJob, refusal: DataRefusal) -> Verdict {
+        let Kernel::Decompress { format, limits } = job.spec.kernel else {
+            return Verdict::Wrong(format!("a card refused to compress: {:?}", refusal.status));
+        };
+        if refusal.status == Status::OutputFull {
+            return if job.spec.policy == BackendPolicy::RequireHardware {
+                Verdict::Answer(JobError::BeyondCard(beyond_card_text(job.spec.input.len())))
+            } else {
+                Verdict::Replay(FallbackReason::BeyondCard)
+            };
+        }
+        match self
+            .decompressor
+            .decompress(&job.spec.input, Some(format), limits)
+        {
+            Err(error) => Verdict::Answer(JobError::Input(error)),
+            Ok(_) => Verdict::Wrong(format!(
+                "a card says {:?} of data that decodes",
+                refusal.status
+            )),
+        }
+    }
+}
+
+enum Verdict {
+    Right((Made, Duration)),
+    Answer(JobError),
+    Replay(FallbackReason),
+    Wrong(String),
+}
+
+struct Made {
+    output: Bytes,
+    consumed: usize,
+    checksum: BlockChecksum,
+    verify: Duration,
+}
+
+fn finish(job: PendingJob, engine: EngineId, result: Result<Made, JobError>) {
+    let (fallback, phases): (_, Phases) = (job.fallback, job.phases);
+    job.answer(result.map(|made| BlockOutcome {
+        output: made.output,
+        consumed: made.consumed,
+        checksum: made.checksum,
+        engine,
+        fallback,
+        phases,
+    }));
+}
