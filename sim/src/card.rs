@@ -6,7 +6,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -250,6 +250,11 @@ fn listen(path: &Path) -> Result<UnixListener, StartError> {
             });
         }
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            // A file that is no socket refuses connections too.
+            let kind = std::fs::symlink_metadata(path).map_err(failed)?.file_type();
+            if !kind.is_socket() {
+                return Err(failed(ErrorKind::AlreadyExists.into()));
+            }
             std::fs::remove_file(path).map_err(failed)?;
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}

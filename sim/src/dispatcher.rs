@@ -121,7 +121,16 @@ pub(crate) fn run(function: &Function, stopped: &dyn Fn() -> bool) {
     let mut lanes = Lanes::default();
     let mut first = 0usize;
     let mut last_work = Instant::now();
+    let mut last_beat = Instant::now();
     while !stopped() {
+        let now = Instant::now();
+        if now.duration_since(last_beat) >= Duration::from_millis(BEAT_MS) {
+            last_beat = now;
+            let beat = function.heartbeat.load(Ordering::Relaxed).wrapping_add(1);
+            function
+                .heartbeat
+                .store(not_all_ones(beat), Ordering::Relaxed);
+        }
         lanes.follow(function);
         let count = lanes.lanes.len();
         first = (first + 1) % count.max(1);
@@ -130,10 +139,10 @@ pub(crate) fn run(function: &Function, stopped: &dyn Fn() -> bool) {
             turns.note(serve(function, &mut lanes, (first + n) % count.max(1)));
         }
         if turns.progress {
-            last_work = Instant::now();
+            last_work = now;
             continue;
         }
-        if last_work.elapsed() < Duration::from_micros(SPIN_US) && count > 0 {
+        if now.duration_since(last_work) < Duration::from_micros(SPIN_US) && count > 0 {
             std::hint::spin_loop();
             continue;
         }
@@ -148,10 +157,6 @@ pub(crate) fn run(function: &Function, stopped: &dyn Fn() -> bool) {
         if function.bell.wait(sleep) {
             last_work = Instant::now();
         }
-        let beat = function.heartbeat.load(Ordering::Relaxed).wrapping_add(1);
-        function
-            .heartbeat
-            .store(not_all_ones(beat), Ordering::Relaxed);
     }
 }
 

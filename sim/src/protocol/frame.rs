@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn sizes_are_bounded_both_ways() {
-        let most = (HEADER_BYTES + PAYLOAD_BYTES_MAX) as u32;
+        let most = u32::try_from(HEADER_BYTES + PAYLOAD_BYTES_MAX).unwrap();
         for (size, fits) in [
             (0, false),
             (15, false),

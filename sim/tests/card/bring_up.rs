@@ -301,13 +301,24 @@ fn disabling_deletes_queues_and_leaves_dma_idle() {
 }
 
 #[test]
-fn the_heartbeat_advances() {
+fn the_heartbeat_advances_idle_and_busy() {
     let bench = Bench::new();
-    let mut client = Client::open(bench.card.socket(0).unwrap());
-    client.command(2);
-    let at = CardRegister::ControlHeartbeat.offset();
-    let before = client.read32(BAR0, at);
-    crate::host::eventually(|| client.read32(BAR0, at) != before);
+    let mut host = bench.host(0);
+    let before = host.register(CardRegister::ControlHeartbeat);
+    crate::host::eventually(|| host.register(CardRegister::ControlHeartbeat) != before);
+    let mut ring = host.create(1, 6, true, None);
+    let before = host.register(CardRegister::ControlHeartbeat);
+    crate::host::eventually(|| {
+        // Never a moment without an entry to fetch.
+        for id in 0..32 {
+            ring.submit(&host.arena, &mut host.client, &crate::host::nop(id));
+        }
+        for _ in 0..32 {
+            ring.next(&host.arena);
+        }
+        ring.retire(&host.arena, &mut host.client);
+        host.register(CardRegister::ControlHeartbeat) != before
+    });
 }
 
 #[test]

@@ -1,0 +1,212 @@
+//! The card as a process of its own: signals, its parent's end, what it leaves behind.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+
+use faam_hwif::Status;
+use faam_hwif::regs::CardRegister;
+use faam_sim::{Card, Options, StartError};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+use crate::client::{BAR0, Client};
+use crate::host::{Host, SRC, compress, eventually, nop, status, text};
+
+const DIR: &str = "FAAM_TEST_CARD_DIR";
+
+/// Not a test: what the tests below start, in a process of its own.
+#[test]
+#[ignore = "the body of a child process"]
+fn child() {
+    let Some(dir) = std::env::var_os(DIR) else {
+        return;
+    };
+    let mut options = Options::new(dir);
+    options.exit_on_stdin_eof = true;
+    faam_sim::run(options).unwrap();
+}
+
+/// A card in a child process, killed at the end if it still runs.
+struct Process {
+    child: Child,
+    dir: PathBuf,
+    /// Kept open: it is the test harness in the child that minds a broken pipe, not the card.
+    _out: BufReader<ChildStdout>,
+}
+
+impl Process {
+    /// Starts it and waits until it is ready.
+    fn start(dir: &Path) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "process::child", "--ignored", "--nocapture"])
+            .env(DIR, dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let ready = format!("ready {}", dir.display());
+        let mut lines = out.by_ref().lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.ends_with(&ready)), "never ready");
+        Self {
+            child,
+            dir: dir.to_owned(),
+            _out: out,
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.join("fn0")
+    }
+
+    fn host(&self) -> Host {
+        let mut host = Host::attach(Client::open(&self.socket()));
+        host.enable();
+        host
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let mut ended = None;
+        eventually(|| {
+            ended = self.child.try_wait().unwrap();
+            ended.is_some()
+        });
+        ended.unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn sockets(dir: &Path) -> usize {
+    std::fs::read_dir(dir).unwrap().count()
+}
+
+#[test]
+fn sigterm_ends_it_cleanly_even_with_a_client() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut card = Process::start(dir.path());
+    let mut host = card.host();
+    let mut ring = host.create(1, 4, true, None);
+    host.run(&mut ring, &nop(1));
+    assert_eq!(sockets(dir.path()), 2);
+    card.signal(Signal::TERM);
+    assert!(card.wait().success());
+    assert_eq!(sockets(dir.path()), 0);
+    assert!(host.client.is_closed());
+}
+
+#[test]
+fn the_end_of_its_standard_input_ends_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut card = Process::start(dir.path());
+    drop(card.child.stdin.take());
+    assert!(card.wait().success());
+    assert_eq!(sockets(dir.path()), 0);
+}
+
+#[test]
+fn a_killed_card_leaves_sockets_that_the_next_one_replaces() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut card = Process::start(dir.path());
+    let mut host = card.host();
+    let epoch = host.register(CardRegister::ControlResetEpoch);
+    let mut ring = host.create(1, 6, true, None);
+    host.arena.write(SRC, &text(1 << 18));
+    for id in 0..20 {
+        ring.submit(
+            &host.arena,
+            &mut host.client,
+            &compress(id, 1 << 18, 1 << 20),
+        );
+    }
+    card.signal(Signal::KILL);
+    card.wait();
+    assert!(host.client.is_closed());
+    assert_eq!(sockets(dir.path()), 2, "nobody was there to remove them");
+
+    let card = Process::start(dir.path());
+    let mut host = card.host();
+    assert_ne!(host.register(CardRegister::ControlResetEpoch), epoch);
+    let mut ring = host.create(1, 4, true, None);
+    assert_eq!(status(&host.run(&mut ring, &nop(1))), Status::Success);
+}
+
+#[test]
+fn a_stopped_card_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let card = Process::start(dir.path());
+    let mut host = card.host();
+    let mut ring = host.create(1, 4, true, None);
+    card.signal(Signal::STOP);
+    // The signal is sent; this returns when all its threads have stopped.
+    let pid = Pid::from_child(&card.child);
+    let (_, stopped) = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
+    assert!(stopped.stopped());
+    ring.submit(&host.arena, &mut host.client, &nop(7));
+    assert_eq!(ring.peek(&host.arena), None);
+    card.signal(Signal::CONT);
+    assert_eq!(ring.next(&host.arena).cid, 7);
+    host.client.read32(BAR0, 0);
+}
+
+#[test]
+fn a_directory_in_use_is_refused_and_files_are_not_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = dir.path().join("made").join("here");
+    let card = Card::start(&Options::new(&inner)).unwrap();
+    let mode = std::fs::metadata(&inner).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    assert!(matches!(
+        Card::start(&Options::new(&inner)),
+        Err(StartError::InUse { .. })
+    ));
+    assert_eq!(sockets(&inner), 2, "the running card keeps its sockets");
+    card.stop();
+    assert_eq!(sockets(&inner), 0);
+
+    std::fs::write(inner.join("fn1"), "mine").unwrap();
+    assert!(matches!(
+        Card::start(&Options::new(&inner)),
+        Err(StartError::Listen { .. })
+    ));
+    assert_eq!(std::fs::read(inner.join("fn1")).unwrap(), b"mine");
+    assert_eq!(sockets(&inner), 1, "fn0 was removed again");
+}
+
+#[test]
+fn options_out_of_range_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |change: fn(&mut Options)| {
+        let mut options = Options::new(dir.path());
+        change(&mut options);
+        Card::start(&options).err().map(|error| error.to_string())
+    };
+    for (change, word) in [
+        ((|o| o.engines = 0) as fn(&mut Options), "engines"),
+        (|o| o.engines = 17, "engines"),
+        (|o| o.pace_mhz = Some(0), "pace_mhz"),
+        (|o| o.pace_mhz = Some(4001), "pace_mhz"),
+        (|o| o.hang = "0:1".parse().ok(), "allow-faults"),
+        (
+            |o| {
+                o.allow_faults = true;
+                o.hang = "2:1".parse().ok();
+            },
+            "hang",
+        ),
+    ] {
+        let message = refused(change).expect("it started");
+        assert!(message.contains(word), "{message}");
+    }
+    assert_eq!(sockets(dir.path()), 0);
+}
