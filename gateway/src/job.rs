@@ -9,10 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use faam_codec::decompress::Limits;
-use faam_codec::engine::Position;
-use faam_codec::format::{Format, Level};
-use faam_codec::member::BlockChecksum;
+use faam_codec::{BlockChecksum, DecompressError, Format, Level, Limits, Position};
 
 use crate::admission::AdmissionPermit;
 use crate::tenants::TenantId;
@@ -115,7 +112,12 @@ pub enum FallbackReason {
 
 impl FallbackReason {
     /// Every reason: the label set of the metric.
-    pub const ALL: [Self; 4] = [Self::NoCard, Self::CardFault, Self::VerifyFailed, Self::BeyondCard];
+    pub const ALL: [Self; 4] = [
+        Self::NoCard,
+        Self::CardFault,
+        Self::VerifyFailed,
+        Self::BeyondCard,
+    ];
 
     /// As headers and metrics spell it.
     #[must_use]
@@ -164,7 +166,7 @@ pub struct BlockOutcome {
 pub enum JobError {
     /// The caller's data is not what it says.
     #[error("the input could not be decoded")]
-    Input(#[source] faam_codec::decompress::DecompressError),
+    Input(#[source] DecompressError),
     /// Only a card was allowed, and the job is beyond any card.
     #[error("{0}")]
     BeyondCard(String),

@@ -1,1 +1,31 @@
 //! FaaM: accelerator cards as a shared compression service.
+//!
+//! The gateway takes callers' bytes over HTTP, cuts them into jobs, runs those on whatever
+//! engine ends soonest, verifies each result against the host's own input, and answers.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `gateway`, `config` | one gateway, assembled, and what it is started with |
+//! | `http` | the HTTP surface |
+//! | `auth`, `tenants` | from a credential to a tenant, and its limits |
+//! | `admission` | who may begin: requests in flight, memory of bodies |
+//! | `error` | every problem's name and status |
+//! | `job`, `dispatch` | a block on its way through an engine; the one boundary between async and threads |
+//! | `cpu` | the CPU engines' workers |
+//! | `cards`, `card_process`, `card_worker` | cards: their processes, their supervision, their queue pairs |
+//! | `metrics` | what is published |
+
+pub mod admission;
+pub mod auth;
+mod card_process;
+mod card_worker;
+pub mod cards;
+pub mod config;
+mod cpu;
+pub mod dispatch;
+pub mod error;
+pub mod gateway;
+pub mod http;
+pub mod job;
+pub mod metrics;
+pub mod tenants;

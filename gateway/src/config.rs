@@ -1,0 +1,61 @@
+//! Everything that one gateway is started with.
+//!
+//! Owns the assembled configuration; where its values come from (flags, environment) is
+//! the command line's, what they mean is their owners'.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::admission::BODY_MEMORY_BYTES_MAX;
+use crate::dispatch::DispatchConfig;
+use crate::http::limits::HttpLimits;
+use crate::tenants::TenantLimits;
+
+/// Port of the public listener.
+pub const LISTEN_PORT: u16 = 8080;
+/// Port of the admin listener.
+pub const ADMIN_PORT: u16 = 8081;
+/// How long requests in flight may take to end once the gateway was told to stop. Orchestrators kill after 30 s.
+pub const DRAIN: Duration = Duration::from_secs(20);
+/// How long engines and cards may take to stop after that.
+pub const ENGINES_STOP: Duration = Duration::from_secs(5);
+
+/// How a gateway is started.
+#[derive(Clone, Debug)]
+pub struct GatewayConfig {
+    /// Where callers connect.
+    pub listen: SocketAddr,
+    /// Where probes and metrics are.
+    pub admin_listen: SocketAddr,
+    /// Where keys and sockets are kept.
+    pub data_dir: PathBuf,
+    /// The demo tenant's key, if the operator sets it.
+    pub bootstrap_key: Option<String>,
+    /// Engines.
+    pub dispatch: DispatchConfig,
+    /// Limits of the HTTP surface.
+    pub limits: HttpLimits,
+    /// Limits of the demo tenant.
+    pub tenant_limits: TenantLimits,
+    /// Bytes of bodies in memory.
+    pub body_memory_bytes_max: usize,
+    /// See [`DRAIN`].
+    pub drain: Duration,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, LISTEN_PORT)),
+            admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)),
+            data_dir: PathBuf::from("data"),
+            bootstrap_key: None,
+            dispatch: DispatchConfig::default(),
+            limits: HttpLimits::default(),
+            tenant_limits: TenantLimits::default(),
+            body_memory_bytes_max: BODY_MEMORY_BYTES_MAX,
+            drain: DRAIN,
+        }
+    }
+}

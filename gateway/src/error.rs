@@ -1,0 +1,505 @@
+//! Problems: the one place where what went wrong becomes an HTTP answer (RFC 9457).
+//!
+//! Owns the names, the status codes and the mapping from every inner error. Invariant:
+//! no other file names a status code of ours, and every refusal says what was expected,
+//! what came and what to do. It does not know which invocation it answers: the
+//! outermost layer adds that when it renders.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
+use axum::response::IntoResponse;
+use faam_codec::{DecompressError, Format};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::admission::Refusal;
+use crate::auth::AuthError;
+use crate::http::answer::{Progress, Spent};
+use crate::job::JobError;
+
+/// Media type of a problem (RFC 9457, 3).
+pub const PROBLEM_JSON: &str = "application/problem+json";
+/// When a caller may come back after a refusal for lack of room.
+const RETRY_AFTER_SATURATED: Duration = Duration::from_secs(1);
+/// When a caller may come back while no engine serves.
+const RETRY_AFTER_NO_ENGINE: Duration = Duration::from_secs(2);
+/// When a caller may come back after a drain: another process has to start.
+const RETRY_AFTER_DRAINING: Duration = Duration::from_secs(5);
+
+/// The kinds of problems: each a `type` URI, a title and a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProblemKind {
+    /// A query option or a request header that we do not accept.
+    InvalidOption,
+    /// No such resource.
+    NotFound,
+    /// The resource is there, the method is not for it.
+    Method,
+    /// The body came too slowly.
+    TooSlow,
+    /// A format, or a content coding, that we do not serve.
+    UnknownFormat,
+    /// The body is not what its format prescribes.
+    CorruptInput,
+    /// A body, or what it decompresses to, beyond the limit.
+    TooLarge,
+    /// Decompression beyond the allowed ratio.
+    RatioExceeded,
+    /// Request headers beyond the limit.
+    Headers,
+    /// No credential, or not one of ours.
+    NoCredential,
+    /// The tenant's bound on requests in flight.
+    TooManyInFlight,
+    /// No memory for another body.
+    Saturated,
+    /// The process is about to end.
+    Draining,
+    /// No engine that the caller allows can serve this.
+    NoEngine,
+    /// The caller's deadline passed.
+    Deadline,
+    /// A bug of ours.
+    Internal,
+}
+
+impl ProblemKind {
+    /// Every kind.
+    pub const ALL: [Self; 16] = [
+        Self::InvalidOption,
+        Self::NotFound,
+        Self::Method,
+        Self::TooSlow,
+        Self::UnknownFormat,
+        Self::CorruptInput,
+        Self::TooLarge,
+        Self::RatioExceeded,
+        Self::Headers,
+        Self::NoCredential,
+        Self::TooManyInFlight,
+        Self::Saturated,
+        Self::Draining,
+        Self::NoEngine,
+        Self::Deadline,
+        Self::Internal,
+    ];
+
+    /// The last part of its `type` URI, and its label in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InvalidOption => "invalid-option",
+            Self::NotFound => "not-found",
+            Self::Method => "method",
+            Self::TooSlow => "too-slow",
+            Self::UnknownFormat => "unknown-format",
+            Self::CorruptInput => "corrupt-input",
+            Self::TooLarge => "too-large",
+            Self::RatioExceeded => "ratio-exceeded",
+            Self::Headers => "headers",
+            Self::NoCredential => "no-credential",
+            Self::TooManyInFlight => "too-many-in-flight",
+            Self::Saturated => "saturated",
+            Self::Draining => "draining",
+            Self::NoEngine => "no-engine",
+            Self::Deadline => "deadline",
+            Self::Internal => "internal",
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::InvalidOption => "An option is not accepted",
+            Self::NotFound => "There is nothing here",
+            Self::Method => "The method is not for this resource",
+            Self::TooSlow => "The body came too slowly",
+            Self::UnknownFormat => "The format is not served",
+            Self::CorruptInput => "The body is corrupt",
+            Self::TooLarge => "The body is too large",
+            Self::RatioExceeded => "The body expands too far",
+            Self::Headers => "The request headers are too large",
+            Self::NoCredential => "A valid key is needed",
+            Self::TooManyInFlight => "Too many requests are in flight",
+            Self::Saturated => "The gateway is full",
+            Self::Draining => "The gateway is about to stop",
+            Self::NoEngine => "No allowed engine can serve this",
+            Self::Deadline => "The deadline has passed",
+            Self::Internal => "An error of the gateway's own",
+        }
+    }
+
+    /// What it means and what to do about it, for `GET /problems/{name}`.
+    const fn mend(self) -> &'static str {
+        match self {
+            Self::InvalidOption => {
+                "Send only the query options and header values that the detail lists."
+            }
+            Self::NotFound => "GET / lists what there is.",
+            Self::Method => {
+                "Use a method that the Allow header lists. curl -T sends PUT: add -X POST."
+            }
+            Self::TooSlow => "Send the body without long pauses, or send the request again.",
+            Self::UnknownFormat => {
+                "Use one of the formats that the detail lists, and no Content-Encoding."
+            }
+            Self::CorruptInput => {
+                "Check the body around the offset given, and that it was transferred as binary."
+            }
+            Self::TooLarge => {
+                "Split the data, or have the operator raise the limit that the detail names."
+            }
+            Self::RatioExceeded => {
+                "If the data is honest, have the operator raise the tenant's ratio limit."
+            }
+            Self::Headers => "Send fewer or shorter headers.",
+            Self::NoCredential => {
+                "Send `Authorization: Bearer faam_...` with a key of this gateway."
+            }
+            Self::TooManyInFlight => "Wait for some requests to end, or for Retry-After.",
+            Self::Saturated => "Send the request again after Retry-After.",
+            Self::Draining => "Send the request again after Retry-After, on a new connection.",
+            Self::NoEngine => {
+                "Send `Faam-Backend: auto` or `prefer-hw`, or come back after Retry-After."
+            }
+            Self::Deadline => {
+                "Send a larger Faam-Deadline-Ms, or less data; the detail says where time went."
+            }
+            Self::Internal => "Send the request again; report the instance if it persists.",
+        }
+    }
+
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidOption => StatusCode::BAD_REQUEST,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::UnknownFormat => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::CorruptInput => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooLarge | Self::RatioExceeded => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Headers => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::NoCredential => StatusCode::UNAUTHORIZED,
+            Self::TooManyInFlight => StatusCode::TOO_MANY_REQUESTS,
+            Self::Saturated | Self::Draining | Self::NoEngine => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Deadline => StatusCode::GATEWAY_TIMEOUT,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    const fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::TooManyInFlight | Self::Saturated => Some(RETRY_AFTER_SATURATED),
+            Self::NoEngine => Some(RETRY_AFTER_NO_ENGINE),
+            Self::Draining => Some(RETRY_AFTER_DRAINING),
+            _ => None,
+        }
+    }
+
+    /// Its documentation, for `GET /problems/{name}`; `None` for a name of nothing.
+    #[must_use]
+    pub fn describe(name: &str) -> Option<Value> {
+        let kind = Self::ALL.into_iter().find(|kind| kind.name() == name)?;
+        Some(json!({
+            "type": kind.uri(),
+            "title": kind.title(),
+            "status": kind.status().as_u16(),
+            "mend": kind.mend(),
+        }))
+    }
+
+    fn uri(self) -> String {
+        format!("/problems/{}", self.name())
+    }
+}
+
+/// A refusal on its way to the caller. Boxed: it is rare, and every handler's result has room for it.
+#[derive(Clone, Debug)]
+pub struct Problem(Box<Parts>);
+
+#[derive(Clone, Debug)]
+struct Parts {
+    kind: ProblemKind,
+    detail: String,
+    members: Map<String, Value>,
+    carried: HeaderMap,
+}
+
+/// A response that is a problem, until the outermost layer renders it.
+#[derive(Clone, Debug)]
+struct Unrendered(Problem);
+
+impl Problem {
+    /// A problem of `kind`; `detail` says what was expected, what came and what to do.
+    pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self(Box::new(Parts {
+            kind,
+            detail,
+            members: Map::new(),
+            carried: HeaderMap::new(),
+        }))
+    }
+
+    /// An option or header value that is not accepted.
+    pub fn invalid_option(detail: impl Into<String>) -> Self {
+        Self::new(ProblemKind::InvalidOption, detail)
+    }
+
+    /// A bug of ours. `what` goes to the log, never to the caller.
+    pub fn internal(what: &str) -> Self {
+        tracing::error!(what, "internal error");
+        Self::new(
+            ProblemKind::Internal,
+            "the gateway broke one of its own rules; the log has the cause under this id",
+        )
+    }
+
+    /// With an extension member (RFC 9457, 3.2).
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Serialize) -> Self {
+        // What cannot be serialized is left out: the problem matters more.
+        if let Ok(value) = serde_json::to_value(value) {
+            self.0.members.insert(name.to_owned(), value);
+        }
+        self
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> ProblemKind {
+        self.0.kind
+    }
+
+    /// What was expected, what came and what to do.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// A decompression error at `base` bytes into the body.
+    #[must_use]
+    pub fn decompress(error: &DecompressError, base: usize) -> Self {
+        use DecompressError as E;
+        let kind = match error {
+            E::UnknownFormat => ProblemKind::UnknownFormat,
+            E::TooLarge { .. } => ProblemKind::TooLarge,
+            E::RatioExceeded { .. } => ProblemKind::RatioExceeded,
+            _ => ProblemKind::CorruptInput,
+        };
+        let mut detail = chain(error);
+        let offset = match error {
+            E::BadHeader { offset, .. }
+            | E::HeaderTooLarge { offset, .. }
+            | E::CorruptInput { offset, .. }
+            | E::Truncated { offset }
+            | E::TrailingGarbage { offset, .. } => Some(base.saturating_add(*offset)),
+            _ => None,
+        };
+        if base > 0 {
+            detail.push_str(&format!(
+                " (counted from byte {base} of the body, where a member begins)"
+            ));
+        }
+        let problem = Self::new(kind, detail);
+        match offset {
+            Some(offset) => problem.with("offset", offset),
+            None => problem,
+        }
+    }
+
+    /// The body of a problem with its id.
+    fn render(&self, invocation: Uuid) -> Response<Body> {
+        let mut body = Map::new();
+        body.insert("type".into(), self.0.kind.uri().into());
+        body.insert("title".into(), self.0.kind.title().into());
+        body.insert("status".into(), self.0.kind.status().as_u16().into());
+        body.insert("detail".into(), self.0.detail.clone().into());
+        body.insert("instance".into(), invocation.urn().to_string().into());
+        body.extend(self.0.members.clone());
+        let mut response = (self.0.kind.status(), Json(Value::Object(body))).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if let Some(retry_after) = self.0.kind.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs()));
+        }
+        if self.0.kind == ProblemKind::NoCredential {
+            headers.insert(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"faam\""),
+            );
+        }
+        headers.extend(self.0.carried.clone());
+        response
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> axum::response::Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.0.kind.status();
+        response.extensions_mut().insert(Unrendered(self));
+        response
+    }
+}
+
+/// Turns a response that is a problem into its final form; any other is left as it is. The kind is
+/// returned for the log.
+pub fn render(response: Response<Body>, invocation: Uuid) -> (Response<Body>, Option<Problem>) {
+    let (mut parts, body) = response.into_parts();
+    let Some(Unrendered(mut problem)) = parts.extensions.remove::<Unrendered>() else {
+        return (Response::from_parts(parts, body), None);
+    };
+    // The router knows which methods there are, and a layer below whether the connection can go on.
+    for name in [ALLOW, CONNECTION] {
+        if let Some(value) = parts.headers.remove(&name) {
+            problem.0.carried.insert(name, value);
+        }
+    }
+    (problem.render(invocation), Some(problem))
+}
+
+/// The answer to a probe that fails while the gateway drains.
+pub fn not_ready(state: Value) -> Response<Body> {
+    (ProblemKind::Draining.status(), Json(state)).into_response()
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let (kind, mend) = match refusal {
+            Refusal::TooManyInFlight { .. } => {
+                (ProblemKind::TooManyInFlight, "wait for some of them to end")
+            }
+            Refusal::Saturated { .. } => (
+                ProblemKind::Saturated,
+                "send the request again after Retry-After",
+            ),
+            Refusal::Draining => (
+                ProblemKind::Draining,
+                "send the request again on a new connection",
+            ),
+        };
+        Self::new(kind, format!("{refusal}; {mend}"))
+    }
+}
+
+impl From<AuthError> for Problem {
+    fn from(error: AuthError) -> Self {
+        Self::new(ProblemKind::NoCredential, error.to_string())
+    }
+}
+
+impl Problem {
+    /// A job that started at `base` bytes into the body has no result. What it spent is added to the request's.
+    #[must_use]
+    pub fn job(error: JobError, progress: &mut Progress, base: usize) -> Self {
+        match error {
+            JobError::Input(source) => Self::decompress(&source, base),
+            // Says what to do as well: the limit that was met is the engines' to know.
+            JobError::BeyondCard(what) => Self::new(ProblemKind::NoEngine, what),
+            JobError::NoCard { .. } => Self::new(
+                ProblemKind::NoEngine,
+                format!(
+                    "{error}; send `Faam-Backend: auto` or `prefer-hw`, or come back after Retry-After"
+                ),
+            ),
+            JobError::Deadline(phases) => {
+                progress.spent.add(&phases);
+                Self::deadline(&progress.spent)
+            }
+            JobError::Stopping => Refusal::Draining.into(),
+            JobError::Internal(what) => Self::internal(&what),
+        }
+    }
+
+    /// The deadline passed, with what was spent where.
+    #[must_use]
+    pub fn deadline(spent: &Spent) -> Self {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let parts: Vec<_> = spent
+            .by_phase()
+            .iter()
+            .map(|(phase, time)| format!("{phase} {:.1} ms", ms(*time)))
+            .collect();
+        let spent_ms: Map<_, _> = spent
+            .by_phase()
+            .iter()
+            .map(|(phase, time)| ((*phase).to_owned(), Value::from(ms(*time))))
+            .collect();
+        Self::new(
+            ProblemKind::Deadline,
+            format!(
+                "the deadline passed; spent until then: {} (parallel blocks add up); send a larger Faam-Deadline-Ms or \
+                 less data",
+                parts.join(", ")
+            ),
+        )
+        .with("spent_ms", spent_ms)
+    }
+
+    /// A format that is not served.
+    #[must_use]
+    pub fn unknown_format(got: &str, expected: &str) -> Self {
+        Self::new(
+            ProblemKind::UnknownFormat,
+            format!("format {got:?} is not served: expected {expected}; choose one of these"),
+        )
+        .with("served", Format::ALL.map(Format::name))
+    }
+}
+
+/// An error with its sources, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_described() {
+        for kind in ProblemKind::ALL {
+            let described = ProblemKind::describe(kind.name()).expect("described");
+            assert_eq!(described["title"], kind.title(), "{}", kind.name());
+        }
+        assert_eq!(ProblemKind::describe("nothing"), None);
+    }
+
+    #[test]
+    fn refusals_for_lack_of_room_say_when_to_come_back() {
+        for kind in ProblemKind::ALL {
+            let status = kind.status();
+            let ours = status == StatusCode::SERVICE_UNAVAILABLE
+                || status == StatusCode::TOO_MANY_REQUESTS;
+            assert_eq!(kind.retry_after().is_some(), ours, "{}", kind.name());
+        }
+    }
+
+    #[test]
+    fn offsets_count_from_the_start_of_the_body() {
+        let error = DecompressError::CorruptInput {
+            offset: 5,
+            what: "a bad block",
+        };
+        let problem = Problem::decompress(&error, 100);
+        assert_eq!(problem.0.members["offset"], 105);
+        assert_eq!(problem.kind(), ProblemKind::CorruptInput);
+    }
+
+    #[test]
+    fn the_cause_of_a_bug_is_not_told() {
+        assert!(!Problem::internal("the secret").detail().contains("secret"));
+    }
+}

@@ -1,0 +1,279 @@
+//! One gateway, assembled: listeners, engines, the demo tenant; and its orderly end.
+//!
+//! Owns the runtimes. Invariants: the admin listener lives on a thread of its own from
+//! before the first request until after the last; engines stop only once the listeners
+//! have drained. It knows no process: signals and printing are the command's.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use thiserror::Error;
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::Admission;
+use crate::auth::{DemoKey, KeyError};
+use crate::config::{ENGINES_STOP, GatewayConfig};
+use crate::dispatch::{self, Dispatcher};
+use crate::http::app::{self, App};
+use crate::http::listener::{self, BindError};
+use crate::http::{admin, limits::HttpLimits};
+use crate::metrics::Metrics;
+use crate::tenants::Tenant;
+
+/// File whose lock says that a gateway uses the data directory.
+const LOCK_FILE: &str = "gateway.lock";
+/// Connections of the admin listener.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// How long admin connections may take to end.
+const ADMIN_DRAIN: Duration = Duration::from_secs(1);
+/// How long the runtimes may take to end after all else has.
+const RUNTIME_STOP: Duration = Duration::from_secs(2);
+
+/// Why a gateway did not start.
+#[derive(Debug, Error)]
+pub enum GatewayError {
+    /// Everybody could use a key that nobody chose.
+    #[error(
+        "{address} can be reached from other machines, and no key was chosen: set FAAM_BOOTSTRAP_KEY to a key of your own \
+         (faam_ and at least 19 letters, digits, - or _), or listen on 127.0.0.1"
+    )]
+    OpenDemo {
+        /// Where it would have listened.
+        address: SocketAddr,
+    },
+    /// Two gateways would share keys and sockets.
+    #[error(
+        "the data directory {path} is in use by another gateway; stop it, or choose another with --data-dir"
+    )]
+    DataDirTaken {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The data directory cannot be used.
+    #[error(
+        "cannot use the data directory {path}; make it writable, or choose another with --data-dir"
+    )]
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The demo tenant's key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A port.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Engines.
+    #[error(transparent)]
+    Dispatch(#[from] dispatch::StartError),
+    /// Threads.
+    #[error("cannot start the network threads")]
+    Runtime(#[source] io::Error),
+}
+
+/// A gateway that serves.
+pub struct Gateway {
+    public: SocketAddr,
+    admin: SocketAddr,
+    key: String,
+    key_path: PathBuf,
+    app: App,
+    drain: Duration,
+    runtime: Runtime,
+    public_stop: CancellationToken,
+    public_task: tokio::task::JoinHandle<io::Result<()>>,
+    admin_stop: CancellationToken,
+    admin_thread: JoinHandle<io::Result<()>>,
+    _lock: File,
+}
+
+impl Gateway {
+    /// Starts serving. Ports 0 are chosen by the system: see [`Gateway::public_address`].
+    ///
+    /// # Errors
+    /// [`GatewayError`]; nothing is left running.
+    pub fn start(config: GatewayConfig) -> Result<Self, GatewayError> {
+        if !config.listen.ip().is_loopback() && config.bootstrap_key.is_none() {
+            return Err(GatewayError::OpenDemo {
+                address: config.listen,
+            });
+        }
+        let lock = lock_data_dir(&config.data_dir)?;
+        let public_listener = listener::bind(config.listen, "--listen")?;
+        let admin_listener = listener::bind(config.admin_listen, "--admin-listen")?;
+        let address =
+            |listener: &std::net::TcpListener| listener.local_addr().map_err(GatewayError::Runtime);
+        let (public, admin) = (address(&public_listener)?, address(&admin_listener)?);
+
+        let tenant = Arc::new(Tenant::demo(config.tenant_limits));
+        let demo = DemoKey::open(
+            &config.data_dir,
+            config.bootstrap_key.as_deref(),
+            Arc::clone(&tenant),
+        )?;
+
+        let runtime = Builder::new_multi_thread()
+            .thread_name("faam-http")
+            .enable_all()
+            .build()
+            .map_err(GatewayError::Runtime)?;
+        let admin_runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(GatewayError::Runtime)?;
+
+        let metrics = Arc::new(Metrics::new());
+        let dispatcher = Dispatcher::start(config.dispatch, Arc::clone(&metrics))?;
+        dispatcher.add_tenant(&tenant);
+        let app = App {
+            dispatcher,
+            admission: Admission::new(config.body_memory_bytes_max),
+            authenticator: Arc::new(demo.authenticator),
+            metrics,
+            limits: config.limits,
+        };
+
+        let admin_stop = CancellationToken::new();
+        let admin_limits = HttpLimits {
+            connections_max: ADMIN_CONNECTIONS_MAX,
+            ..config.limits
+        };
+        let admin_serving = listener::serve(
+            admin_listener,
+            admin::router(app.clone()),
+            admin_limits,
+            admin_stop.clone(),
+            ADMIN_DRAIN,
+        );
+        let admin_thread = std::thread::Builder::new()
+            .name("faam-admin".to_owned())
+            .spawn(move || admin_runtime.block_on(admin_serving))
+            .map_err(GatewayError::Runtime)?;
+
+        let public_stop = CancellationToken::new();
+        let router = app::router(app.clone());
+        let public_task = runtime.spawn(listener::serve(
+            public_listener,
+            router,
+            config.limits,
+            public_stop.clone(),
+            config.drain,
+        ));
+        Ok(Self {
+            public,
+            admin,
+            key: demo.key,
+            key_path: demo.path,
+            app,
+            drain: config.drain,
+            runtime,
+            public_stop,
+            public_task,
+            admin_stop,
+            admin_thread,
+            _lock: lock,
+        })
+    }
+
+    /// Where callers connect.
+    #[must_use]
+    pub const fn public_address(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// Where probes and metrics are.
+    #[must_use]
+    pub const fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The demo tenant's key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Where the demo tenant's key is kept.
+    #[must_use]
+    pub fn key_path(&self) -> &Path {
+        &self.key_path
+    }
+
+    /// What admission holds now.
+    #[must_use]
+    pub const fn admission(&self) -> &Admission {
+        &self.app.admission
+    }
+
+    /// Cards and CPU engines.
+    #[must_use]
+    pub const fn dispatcher(&self) -> &Dispatcher {
+        &self.app.dispatcher
+    }
+
+    /// Refuses new requests, lets those in flight end within the drain limit, then stops the engines.
+    pub fn stop(self) {
+        self.app.admission.drain();
+        self.public_stop.cancel();
+        let Self {
+            app,
+            runtime,
+            public_task,
+            drain,
+            ..
+        } = self;
+        runtime.block_on(async {
+            match public_task.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "the public listener ended early"),
+                Err(error) => tracing::error!(%error, "the public listener panicked"),
+            }
+            tracing::info!(
+                in_flight = app.admission.in_flight(),
+                drain_s = drain.as_secs(),
+                "drained"
+            );
+            app.dispatcher.stop(ENGINES_STOP).await;
+        });
+        // Probes are answered until the very end.
+        self.admin_stop.cancel();
+        if self.admin_thread.join().is_err() {
+            tracing::error!("the admin thread panicked");
+        }
+        runtime.shutdown_timeout(RUNTIME_STOP);
+    }
+}
+
+/// Makes the data directory, and locks it for this process.
+fn lock_data_dir(path: &Path) -> Result<File, GatewayError> {
+    let error = |source| GatewayError::DataDir {
+        path: path.to_owned(),
+        source,
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(error)?;
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    let lock = options.open(path.join(LOCK_FILE)).map_err(error)?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(errno) if errno == rustix::io::Errno::WOULDBLOCK => Err(GatewayError::DataDirTaken {
+            path: path.to_owned(),
+        }),
+        Err(errno) => Err(error(errno.into())),
+    }
+}

@@ -1,0 +1,69 @@
+//! The admin listener's surface: probes and metrics, without credentials.
+//!
+//! It runs on a thread and a runtime of its own, so that no load on the public side
+//! starves it. It answers from snapshots and never waits for an engine.
+
+use axum::Json;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, Response};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use serde_json::json;
+
+use super::app::{App, method_not_allowed, stack};
+use crate::error::{self, Problem, ProblemKind};
+use crate::metrics;
+
+/// The admin surface.
+pub fn router(app: App) -> Router {
+    let routes = Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(render))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed);
+    stack(routes, &app.metrics, app.limits).with_state(app)
+}
+
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Ready while anything serves: the CPU engines always do, until the drain.
+async fn readyz(State(app): State<App>) -> Response<Body> {
+    let draining = app.admission.is_draining();
+    let state = json!({
+        "ready": !draining,
+        "draining": draining,
+        "in_flight": app.admission.in_flight(),
+        "cards": app.dispatcher.cards(),
+    });
+    if draining {
+        error::not_ready(state)
+    } else {
+        Json(state).into_response()
+    }
+}
+
+async fn render(State(app): State<App>) -> Response<Body> {
+    app.metrics
+        .admission(app.admission.in_flight(), app.admission.memory_bytes());
+    app.dispatcher.refresh_gauges();
+    let mut response = Response::new(Body::from(app.metrics.render()));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static(metrics::CONTENT_TYPE),
+    );
+    response
+}
+
+async fn not_found(request: Request) -> Problem {
+    let detail = format!(
+        "{} names nothing here; there are /healthz, /readyz and /metrics",
+        request.uri().path()
+    );
+    Problem::new(ProblemKind::NotFound, detail)
+}

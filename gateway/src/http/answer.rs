@@ -1,0 +1,272 @@
+//! A verified result on its way out: chunks, which engines made them, and where the time went.
+//!
+//! Invariant: whatever ran on a simulated card says so, in every header that names it.
+//! It knows neither kernels nor admission.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response};
+use bytes::{Bytes, BytesMut};
+
+use super::body::ChunkedBody;
+use super::options::FAAM_BACKEND;
+use crate::admission::AdmissionPermit;
+use crate::job::{BlockOutcome, EngineId, FallbackReason, Phases};
+
+/// Why blocks ran elsewhere than their policy prefers.
+pub const FAAM_BACKEND_REASON: HeaderName = HeaderName::from_static("faam-backend-reason");
+/// Whether the answer was verified.
+pub const FAAM_VERIFY: HeaderName = HeaderName::from_static("faam-verify");
+/// The level that served.
+pub const FAAM_LEVEL: HeaderName = HeaderName::from_static("faam-level");
+/// W3C Server-Timing.
+pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// An answer up to this size is copied into one chunk, so that it leaves in one write.
+const COALESCE_BYTES_MAX: usize = 16 << 10;
+
+/// Which engines served a request's blocks, in order of first use, and why not others.
+#[derive(Clone, Debug, Default)]
+pub struct EngineUse {
+    engines: Vec<(EngineId, u64)>,
+    reasons: Vec<FallbackReason>,
+}
+
+impl EngineUse {
+    fn count(&mut self, engine: EngineId, fallback: Option<FallbackReason>) {
+        match self.engines.iter_mut().find(|(known, _)| *known == engine) {
+            Some((_, blocks)) => *blocks += 1,
+            None => self.engines.push((engine, 1)),
+        }
+        if let Some(reason) = fallback.filter(|reason| !self.reasons.contains(reason)) {
+            self.reasons.push(reason);
+        }
+    }
+
+    /// `Faam-Backend`: the engine, or all of them with their shares.
+    #[must_use]
+    pub fn header(&self) -> String {
+        let mut text = String::new();
+        for (engine, blocks) in &self.engines {
+            if !text.is_empty() {
+                text.push_str(", ");
+            }
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{engine}");
+            if matches!(
+                engine,
+                EngineId::Card {
+                    simulated: true,
+                    ..
+                }
+            ) {
+                text.push_str(";simulated");
+            }
+            if self.engines.len() > 1 {
+                let _ = write!(text, ";blocks={blocks}");
+            }
+        }
+        text
+    }
+
+    /// `Faam-Backend-Reason`, if there was a fallback.
+    #[must_use]
+    pub fn reasons(&self) -> Option<String> {
+        let words: Vec<_> = self.reasons.iter().map(|reason| reason.as_str()).collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+
+    /// The label of the metric: `cpu`, `card`, `simulated`, `mixed` or `none`.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        let label = |engine: &EngineId| match engine {
+            EngineId::Cpu => "cpu",
+            EngineId::Card {
+                simulated: true, ..
+            } => "simulated",
+            EngineId::Card {
+                simulated: false, ..
+            } => "card",
+        };
+        let mut labels = self.engines.iter().map(|(engine, _)| label(engine));
+        match labels.next() {
+            None => "none",
+            Some(first) if labels.all(|label| label == first) => first,
+            Some(_) => "mixed",
+        }
+    }
+}
+
+/// Where a request's time went. Blocks that ran in parallel add up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    /// From the end of the headers to admission.
+    pub admit: Duration,
+    /// Waiting for the caller's body.
+    pub receive: Duration,
+    /// The blocks'.
+    pub phases: Phases,
+}
+
+impl Spent {
+    /// Adds a block's.
+    pub fn add(&mut self, phases: &Phases) {
+        self.phases.queue += phases.queue;
+        self.phases.transfer += phases.transfer;
+        self.phases.device += phases.device;
+        self.phases.verify += phases.verify;
+    }
+
+    /// Each phase and its time.
+    #[must_use]
+    pub fn by_phase(&self) -> [(&'static str, Duration); 6] {
+        let Phases {
+            queue,
+            transfer,
+            device,
+            verify,
+        } = self.phases;
+        [
+            ("admit", self.admit),
+            ("receive", self.receive),
+            ("queue", queue),
+            ("transfer", transfer),
+            ("device", device),
+            ("verify", verify),
+        ]
+    }
+
+    fn header(&self, total: Duration) -> String {
+        let mut text = String::new();
+        for (phase, time) in self.by_phase() {
+            let _ = write!(text, "{phase};dur={:.3}, ", time.as_secs_f64() * 1e3);
+        }
+        let _ = write!(text, "total;dur={:.3}", total.as_secs_f64() * 1e3);
+        text
+    }
+}
+
+/// What has become of a request so far. Outlives the work, so that a deadline can say where time went.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Engines.
+    pub engines: EngineUse,
+    /// Time.
+    pub spent: Spent,
+    /// Bytes of the body.
+    pub bytes_in: u64,
+    /// Bytes of the answer.
+    pub bytes_out: u64,
+}
+
+impl Progress {
+    /// A block has ended.
+    pub fn count(&mut self, outcome: &BlockOutcome) {
+        self.engines.count(outcome.engine, outcome.fallback);
+        self.spent.add(&outcome.phases);
+    }
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// The bytes.
+    pub chunks: Vec<Bytes>,
+    /// Headers of the kernel's own; `Content-Type` among them.
+    pub headers: HeaderMap,
+    /// Until when the last byte has to leave.
+    pub deadline: Option<Instant>,
+    /// What is held until the last byte has left.
+    pub permit: Arc<AdmissionPermit>,
+}
+
+impl Answer {
+    /// With the facts as headers.
+    #[must_use]
+    pub fn into_response(mut self, progress: &Progress, began: Instant) -> Response<Body> {
+        let length: usize = self.chunks.iter().map(Bytes::len).sum();
+        if self.chunks.len() > 1 && length <= COALESCE_BYTES_MAX {
+            let mut whole = BytesMut::with_capacity(length);
+            for chunk in self.chunks.drain(..) {
+                whole.extend_from_slice(&chunk);
+            }
+            self.chunks.push(whole.freeze());
+        }
+        let mut headers = self.headers;
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        headers
+            .entry(CONTENT_TYPE)
+            .or_insert(HeaderValue::from_static("application/octet-stream"));
+        headers.insert(FAAM_VERIFY, HeaderValue::from_static("ok"));
+        let texts = [
+            (FAAM_BACKEND, Some(progress.engines.header())),
+            (FAAM_BACKEND_REASON, progress.engines.reasons()),
+            (SERVER_TIMING, Some(progress.spent.header(began.elapsed()))),
+        ];
+        for (name, text) in texts {
+            // Made of words of ours and of numbers.
+            if let Some(value) = text.and_then(|text| HeaderValue::try_from(text).ok()) {
+                headers.insert(name, value);
+            }
+        }
+        let mut response = Response::new(Body::new(ChunkedBody::new(
+            self.chunks,
+            self.deadline,
+            self.permit,
+        )));
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CARD: EngineId = EngineId::Card {
+        card: 0,
+        function: 1,
+        simulated: true,
+    };
+
+    fn engine_use(blocks: &[(EngineId, Option<FallbackReason>)]) -> EngineUse {
+        let mut engines = EngineUse::default();
+        for (engine, fallback) in blocks {
+            engines.count(*engine, *fallback);
+        }
+        engines
+    }
+
+    #[test]
+    fn one_engine_stands_alone_and_a_simulated_one_says_so() {
+        let engines = engine_use(&[(CARD, None), (CARD, None)]);
+        assert_eq!(engines.header(), "fpga0.1;simulated");
+        assert_eq!(engines.reasons(), None);
+        assert_eq!(engines.label(), "simulated");
+        assert_eq!(engine_use(&[(EngineId::Cpu, None)]).header(), "cpu");
+        let hardware = EngineId::Card {
+            card: 3,
+            function: 0,
+            simulated: false,
+        };
+        assert_eq!(engine_use(&[(hardware, None)]).header(), "fpga3.0");
+    }
+
+    #[test]
+    fn mixed_engines_come_in_order_of_first_use_with_their_shares() {
+        let fault = Some(FallbackReason::CardFault);
+        let engines = engine_use(&[
+            (CARD, None),
+            (EngineId::Cpu, fault),
+            (CARD, None),
+            (EngineId::Cpu, fault),
+        ]);
+        assert_eq!(engines.header(), "fpga0.1;simulated;blocks=2, cpu;blocks=2");
+        assert_eq!(engines.reasons().as_deref(), Some("card-fault"));
+        assert_eq!(engines.label(), "mixed");
+    }
+}

@@ -1,0 +1,394 @@
+//! Routes and the stack of layers: what a request passes through, in order.
+//!
+//! Invariant: credential, options, announced length and admission are decided before a
+//! body is first polled. It knows neither connections nor engines.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Extension, Path, Request, State};
+use axum::http::header::{CONNECTION, EXPECT, HOST};
+use axum::http::{HeaderMap, HeaderValue, Response, Version};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use faam_codec::{Format, Level};
+use serde_json::{Value, json};
+use tokio::time::timeout_at;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::answer::Progress;
+use super::body::{WatchedBody, too_large};
+use super::compress::compress;
+use super::decompress::decompress;
+use super::invocation::observe;
+use super::limits::HttpLimits;
+use super::options::ServiceOptions;
+use crate::admission::{Admission, AdmissionPermit};
+use crate::auth::Authenticator;
+use crate::dispatch::Dispatcher;
+use crate::error::{Problem, ProblemKind};
+use crate::metrics::{Metrics, RequestEnd};
+use crate::tenants::Tenant;
+
+/// Memory of a request beyond its body: buffers of its connection, header and trailer, growth of stored blocks.
+const REQUEST_OVERHEAD_BYTES: usize = 64 << 10;
+
+/// What handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    /// Runs jobs.
+    pub dispatcher: Dispatcher,
+    /// Lets requests begin.
+    pub admission: Admission,
+    /// Ends every credential in a tenant.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Limits.
+    pub limits: HttpLimits,
+}
+
+/// The public surface.
+pub fn router(app: App) -> Router {
+    let tenants_only = Router::new()
+        .route("/v1/compress", post(compress))
+        .route("/v1/decompress", post(decompress))
+        .route("/v1/devices", get(devices))
+        .route("/v1/kernels", get(kernels))
+        .route("/v1/tenants/self", get(tenant_self))
+        .method_not_allowed_fallback(method_not_allowed)
+        .route_layer(from_fn_with_state(app.clone(), authenticate));
+    let everyone = Router::new()
+        .route("/", get(front))
+        .route("/healthz", get(healthz))
+        .route("/problems/{name}", get(problem))
+        .method_not_allowed_fallback(method_not_allowed);
+    let routes = tenants_only.merge(everyone).fallback(not_found);
+    stack(routes, &app.metrics, app.limits).with_state(app)
+}
+
+/// What every request passes through, outermost first.
+pub(super) fn stack<S: Clone + Send + Sync + 'static>(
+    routes: Router<S>,
+    metrics: &Arc<Metrics>,
+    limits: HttpLimits,
+) -> Router<S> {
+    routes.layer(
+        ServiceBuilder::new()
+            // Names the request, opens its span, renders whatever problem comes back.
+            .layer(from_fn_with_state(Arc::clone(metrics), observe))
+            // A panic is a bug of ours: a 500 with an id, and the process lives on.
+            .layer(CatchPanicLayer::custom(panicked))
+            // A body that is left unread is drained, and its connection ends.
+            .layer(from_fn(move |request, next| {
+                watch_body(limits, request, next)
+            }))
+            // Headers beyond the limit are refused.
+            .layer(from_fn(move |request, next| {
+                limit_headers(limits, request, next)
+            })),
+    )
+}
+
+impl App {
+    /// Lets a request begin: its announced length first, then room for it, `unannounced_bytes` if it does not say.
+    pub(super) fn admit(
+        &self,
+        tenant: &Tenant,
+        service: &ServiceOptions,
+        unannounced_bytes: usize,
+    ) -> Result<Arc<AdmissionPermit>, Problem> {
+        let bytes = match service.content_length {
+            Some(length) if length > self.limits.body_bytes_max => {
+                return Err(too_large(self.limits.body_bytes_max, Some(length)));
+            }
+            Some(length) => usize::try_from(length)
+                .map_err(|_| too_large(self.limits.body_bytes_max, Some(length)))?,
+            None => unannounced_bytes,
+        };
+        let permit = self
+            .admission
+            .admit(tenant, bytes.saturating_add(REQUEST_OVERHEAD_BYTES))?;
+        Ok(Arc::new(permit))
+    }
+
+    /// Counts a request of `kernel`, also when its caller hangs up.
+    pub(super) fn count<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        kernel: &'static str,
+    ) -> RequestCount<'a> {
+        RequestCount {
+            metrics: &self.metrics,
+            tenant: tenant.id.as_str(),
+            kernel,
+            ended: false,
+        }
+    }
+}
+
+/// A request that will be counted once.
+pub(super) struct RequestCount<'a> {
+    metrics: &'a Metrics,
+    tenant: &'a str,
+    kernel: &'static str,
+    ended: bool,
+}
+
+impl RequestCount<'_> {
+    /// It has ended with an answer or a problem.
+    pub(super) fn end<T>(mut self, progress: &Progress, result: &Result<T, Problem>) {
+        self.ended = true;
+        let outcome = match result {
+            Ok(_) => {
+                self.metrics.bytes(progress.bytes_in, progress.bytes_out);
+                "ok"
+            }
+            Err(problem) => problem.kind().name(),
+        };
+        for (phase, time) in progress.spent.by_phase() {
+            self.metrics.request_phase(phase, time);
+        }
+        self.count(progress.engines.label(), outcome);
+    }
+
+    fn count(&self, backend: &'static str, outcome: &'static str) {
+        self.metrics.request_end(RequestEnd {
+            tenant: self.tenant,
+            kernel: self.kernel,
+            backend,
+            outcome,
+        });
+    }
+}
+
+impl Drop for RequestCount<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.count("none", "cancelled");
+        }
+    }
+}
+
+/// `work`, or `None` once the deadline has passed.
+pub(super) async fn within<T>(
+    deadline: Option<Instant>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline.into(), work).await.ok(),
+        None => Some(work.await),
+    }
+}
+
+async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response<Body> {
+    match app.authenticator.authenticate(request.headers()) {
+        Ok(tenant) => {
+            request.extensions_mut().insert(tenant);
+            next.run(request).await
+        }
+        Err(error) => Problem::from(error).into_response(),
+    }
+}
+
+async fn watch_body(limits: HttpLimits, request: Request, next: Next) -> Response<Body> {
+    let expects_continue = request.headers().contains_key(EXPECT);
+    // HTTP/2 ends the stream, not the connection.
+    let http1 = request.version() <= Version::HTTP_11;
+    let (parts, body) = request.into_parts();
+    let (body, watch) = WatchedBody::new(body, expects_continue, limits);
+    let mut response = next.run(Request::from_parts(parts, Body::new(body))).await;
+    if http1 && !watch.ended() {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn limit_headers(limits: HttpLimits, request: Request, next: Next) -> Response<Body> {
+    let fields = request.headers().iter();
+    let bytes: usize = fields
+        .map(|(name, value)| name.as_str().len().saturating_add(value.len()))
+        .sum();
+    let bytes = bytes.saturating_add(
+        request
+            .uri()
+            .path_and_query()
+            .map_or(0, |path| path.as_str().len()),
+    );
+    if bytes > limits.header_bytes_max {
+        let detail = format!(
+            "request line and headers of {bytes} bytes: expected at most {}; send fewer or shorter ones",
+            limits.header_bytes_max
+        );
+        return Problem::new(ProblemKind::Headers, detail).into_response();
+    }
+    next.run(request).await
+}
+
+fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response<Body> {
+    let what = cause
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| cause.downcast_ref::<&str>().copied());
+    Problem::internal(what.unwrap_or("a panic without a message")).into_response()
+}
+
+pub(super) async fn method_not_allowed(request: Request) -> Problem {
+    let path = request.uri().path();
+    let curl = if path.starts_with("/v1/") && path.ends_with("compress") {
+        "expected POST; with curl say `-X POST` (curl -T sends PUT)"
+    } else {
+        "expected GET"
+    };
+    Problem::new(
+        ProblemKind::Method,
+        format!("{} {path}: {curl}", request.method()),
+    )
+}
+
+async fn not_found(request: Request) -> Problem {
+    let detail = format!(
+        "{} names nothing here; GET / lists what there is",
+        request.uri().path()
+    );
+    Problem::new(ProblemKind::NotFound, detail)
+}
+
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+async fn problem(Path(name): Path<String>) -> Result<Json<Value>, Problem> {
+    ProblemKind::describe(&name).map(Json).ok_or_else(|| {
+        let names: Vec<_> = ProblemKind::ALL.iter().map(|kind| kind.name()).collect();
+        Problem::new(
+            ProblemKind::NotFound,
+            format!("no such problem; there are {}", names.join(", ")),
+        )
+    })
+}
+
+async fn devices(State(app): State<App>) -> Json<Value> {
+    Json(json!({ "cards": app.dispatcher.cards() }))
+}
+
+async fn kernels(State(app): State<App>) -> Json<Value> {
+    let formats = Format::ALL.map(Format::name);
+    Json(json!({
+        "kernels": [
+            {
+                "name": "compress",
+                "path": "/v1/compress",
+                "formats": formats,
+                "default_format": Format::Gzip.name(),
+                "level_min": Level::MIN.get(),
+                "level_max": Level::MAX.get(),
+                "card_level_max": crate::dispatch::CARD_LEVEL_MAX,
+                "default_level": Level::DEFAULT.get(),
+                "block_bytes": crate::job::BLOCK_BYTES,
+                "body_bytes_max": app.limits.body_bytes_max,
+            },
+            {
+                "name": "decompress",
+                "path": "/v1/decompress",
+                "formats": formats,
+                "default_format": "auto",
+                "body_bytes_max": app.limits.body_bytes_max,
+            },
+        ],
+    }))
+}
+
+async fn tenant_self(Extension(tenant): Extension<Arc<Tenant>>) -> Json<Value> {
+    Json(json!({
+        "id": tenant.id.as_str(),
+        "limits": {
+            "in_flight_max": tenant.limits.in_flight_max,
+            "output_bytes_max": tenant.limits.output_bytes_max,
+            "ratio_max": tenant.limits.ratio_max,
+        },
+    }))
+}
+
+/// Five lines that work as they stand, once `FAAM_KEY` is set.
+async fn front(headers: HeaderMap) -> String {
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .filter(|host| is_authority(host));
+    let url = format!("http://{}", host.unwrap_or("127.0.0.1:8080"));
+    let key = r#"-H "Authorization: Bearer $FAAM_KEY""#;
+    let send = "curl -sS -X POST --data-binary @-";
+    format!(
+        "# FaaM compresses on accelerator cards. Put the key that `faam serve` printed into FAAM_KEY; then:\n\
+         printf 'hello hello hello' | {send} {key} {url}/v1/compress | gunzip\n\
+         printf 'hello hello hello' | {send} {key} '{url}/v1/compress?format=zlib&level=9' | {send} {key} {url}/v1/decompress\n\
+         printf 'hello hello hello' | {send} {key} -H 'Faam-Backend: prefer-hw' -o /dev/null -D - {url}/v1/compress\n\
+         curl -sS {key} {url}/v1/devices\n\
+         curl -sS {key} {url}/v1/kernels\n"
+    )
+}
+
+/// Whether a Host header can stand in a shell line as it is.
+fn is_authority(host: &str) -> bool {
+    !host.is_empty()
+        && host.len() <= 255
+        && host.bytes().all(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']')
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_with_an_id_and_without_its_cause() {
+        async fn broken() -> &'static str {
+            panic!("a secret")
+        }
+        let metrics = Arc::new(Metrics::new());
+        let routes = Router::new().route("/", get(broken));
+        let service = stack(routes, &metrics, HttpLimits::default());
+        let response = service
+            .oneshot(Request::new(Body::empty()))
+            .await
+            .expect("infallible");
+        assert_eq!(response.status().as_u16(), 500);
+        assert!(response.headers().contains_key("faam-invocation-id"));
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .expect("whole")
+            .to_bytes();
+        let problem: Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(problem["type"], "/problems/internal");
+        assert!(!String::from_utf8_lossy(&body).contains("a secret"));
+        assert!(
+            metrics
+                .render()
+                .contains(r#"faam_refused_total{reason="internal"} 1"#)
+        );
+    }
+
+    #[test]
+    fn only_a_plain_host_is_repeated_in_shell_lines() {
+        for host in ["127.0.0.1:8080", "[::1]:80", "faam.example"] {
+            assert!(is_authority(host), "{host}");
+        }
+        for host in ["", "a b", "a;rm", "$(x)", "a'b"] {
+            assert!(!is_authority(host), "{host}");
+        }
+    }
+}

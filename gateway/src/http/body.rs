@@ -1,0 +1,421 @@
+//! Bodies: a response of chunks whose length is known, and a request's body on its way in.
+//!
+//! Invariants: a response body announces its exact length and holds the admission permit
+//! until its last byte has left; a request body that nobody read to its end is drained
+//! within bounds, so that the caller sees the answer. It knows no compression.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use thiserror::Error;
+use tokio::time::{Instant as TokioInstant, timeout, timeout_at};
+
+use super::limits::HttpLimits;
+use crate::admission::AdmissionPermit;
+use crate::error::{Problem, ProblemKind};
+
+/// Why a response broke off after its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum BodyError {
+    /// The caller's deadline passed while the answer was sent.
+    #[error("the deadline passed before the last byte had left")]
+    Deadline,
+}
+
+/// A response body of chunks.
+#[derive(Debug)]
+pub struct ChunkedBody {
+    chunks: VecDeque<Bytes>,
+    remaining: u64,
+    deadline: Option<Instant>,
+    permit: Option<Arc<AdmissionPermit>>,
+}
+
+impl ChunkedBody {
+    /// `chunks` in order. Memory goes back to the permit's budget chunk by chunk.
+    #[must_use]
+    pub fn new(
+        chunks: Vec<Bytes>,
+        deadline: Option<Instant>,
+        permit: Arc<AdmissionPermit>,
+    ) -> Self {
+        let remaining = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        Self {
+            chunks: chunks.into(),
+            remaining,
+            deadline,
+            permit: Some(permit),
+        }
+    }
+
+    /// Bytes still to be sent.
+    #[must_use]
+    pub const fn remaining(&self) -> u64 {
+        self.remaining
+    }
+}
+
+impl HttpBody for ChunkedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self
+            .deadline
+            .is_some_and(|deadline| deadline <= Instant::now())
+            && self.remaining > 0
+        {
+            self.chunks.clear();
+            self.permit = None;
+            return Poll::Ready(Some(Err(BodyError::Deadline)));
+        }
+        loop {
+            let Some(chunk) = self.chunks.pop_front() else {
+                self.permit = None;
+                return Poll::Ready(None);
+            };
+            if chunk.is_empty() {
+                continue;
+            }
+            self.remaining = self.remaining.saturating_sub(chunk.len() as u64);
+            if let Some(permit) = &self.permit {
+                permit.shrink(chunk.len());
+            }
+            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.remaining == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.remaining)
+    }
+}
+
+/// A request body on its way into a handler: bounded in bytes and in time.
+///
+/// Time counts only while the body is waited for; while we are busy the caller is not to blame.
+#[derive(Debug)]
+pub struct Intake {
+    body: Body,
+    limits: HttpLimits,
+    received: u64,
+    waited: Duration,
+}
+
+impl Intake {
+    /// Nothing is polled yet.
+    #[must_use]
+    pub fn new(body: Body, limits: HttpLimits) -> Self {
+        Self {
+            body,
+            limits,
+            received: 0,
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// A [`Problem`]: too large, too slow, or broken.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        loop {
+            let began = Instant::now();
+            let frame = timeout(self.patience(), self.body.frame()).await;
+            self.waited += began.elapsed();
+            let Ok(frame) = frame else {
+                return Err(self.too_slow());
+            };
+            let Some(frame) = frame else { return Ok(None) };
+            let frame = frame.map_err(|_| {
+                Problem::invalid_option(format!(
+                    "the body broke off or is not framed as HTTP prescribes, after {} bytes; send it again",
+                    self.received
+                ))
+            })?;
+            // Trailers are of no use here.
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            if data.is_empty() {
+                continue;
+            }
+            self.received = self.received.saturating_add(data.len() as u64);
+            if self.received > self.limits.body_bytes_max {
+                return Err(too_large(self.limits.body_bytes_max, None));
+            }
+            return Ok(Some(data));
+        }
+    }
+
+    /// Bytes so far.
+    #[must_use]
+    pub const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Time spent waiting for bytes so far.
+    #[must_use]
+    pub const fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// How long the next bytes may take: the idle limit, or what the least rate leaves.
+    fn patience(&self) -> Duration {
+        let rate = self.limits.body_bytes_per_second_min.max(1);
+        let earned = self.limits.body_grace + Duration::from_secs(self.received / rate);
+        self.limits
+            .body_idle
+            .min(earned.saturating_sub(self.waited))
+    }
+
+    fn too_slow(&self) -> Problem {
+        Problem::new(
+            ProblemKind::TooSlow,
+            format!(
+                "{} bytes of the body came in {:.1} s: expected the next within {} s and {} bytes a second on average after \
+                 the first {} s; send it without pauses",
+                self.received,
+                self.waited.as_secs_f64(),
+                self.limits.body_idle.as_secs(),
+                self.limits.body_bytes_per_second_min,
+                self.limits.body_grace.as_secs(),
+            ),
+        )
+    }
+}
+
+/// The refusal of a body beyond `max` bytes.
+#[must_use]
+pub fn too_large(max: u64, announced: Option<u64>) -> Problem {
+    let came = announced.map_or_else(
+        || "more came".to_owned(),
+        |length| format!("Content-Length says {length}"),
+    );
+    Problem::new(
+        ProblemKind::TooLarge,
+        format!("a body has at most {max} bytes, {came}; split the data"),
+    )
+    .with("body_bytes_max", max)
+}
+
+/// Whether a request's body was read to its end.
+#[derive(Debug, Default)]
+pub struct BodyWatch {
+    polled: AtomicBool,
+    ended: AtomicBool,
+}
+
+impl BodyWatch {
+    /// Whether nothing of the body is left unread.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+}
+
+/// A request body that drains itself when it is dropped unread.
+///
+/// Why: a caller that still writes while the connection closes sees a reset instead of the answer. A caller
+/// that waits for `100 Continue` has sent nothing, and a poll would make hyper send one: it is left alone.
+#[derive(Debug)]
+pub struct WatchedBody {
+    inner: Body,
+    watch: Arc<BodyWatch>,
+    expects_continue: bool,
+    limits: HttpLimits,
+}
+
+impl WatchedBody {
+    /// `expects_continue`: the request said `Expect: 100-continue`.
+    #[must_use]
+    pub fn new(inner: Body, expects_continue: bool, limits: HttpLimits) -> (Self, Arc<BodyWatch>) {
+        let watch = Arc::new(BodyWatch::default());
+        watch.ended.store(inner.is_end_stream(), Ordering::Release);
+        (
+            Self {
+                inner,
+                watch: Arc::clone(&watch),
+                expects_continue,
+                limits,
+            },
+            watch,
+        )
+    }
+}
+
+impl HttpBody for WatchedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.watch.polled.store(true, Ordering::Release);
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        // An error ends a body as well: there is nothing left to drain.
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) || self.inner.is_end_stream() {
+            self.watch.ended.store(true, Ordering::Release);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for WatchedBody {
+    fn drop(&mut self) {
+        let untouched = self.expects_continue && !self.watch.polled.load(Ordering::Acquire);
+        if self.watch.ended() || untouched {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(drain(
+            std::mem::take(&mut self.inner),
+            self.limits.refusal_drain_bytes_max,
+            self.limits.refusal_drain,
+        ));
+    }
+}
+
+/// Reads and forgets, until the body's end, `bytes_max` or `time_max`.
+async fn drain(mut body: Body, bytes_max: u64, time_max: Duration) {
+    let deadline = TokioInstant::now() + time_max;
+    let mut drained = 0u64;
+    while drained < bytes_max {
+        match timeout_at(deadline, body.frame()).await {
+            Ok(Some(Ok(frame))) => {
+                drained = drained.saturating_add(frame.data_ref().map_or(0, Bytes::len) as u64);
+            }
+            Ok(Some(Err(_)) | None) | Err(_) => break,
+        }
+    }
+    tracing::debug!(drained, "drained an unread body");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::Admission;
+    use crate::tenants::{Tenant, TenantLimits};
+
+    fn permit(admission: &Admission, bytes: usize) -> Arc<AdmissionPermit> {
+        Arc::new(
+            admission
+                .admit(&Tenant::demo(TenantLimits::default()), bytes)
+                .expect("room"),
+        )
+    }
+
+    #[tokio::test]
+    async fn memory_goes_back_with_each_chunk_and_the_permit_with_the_last() {
+        let admission = Admission::new(100);
+        let chunks = vec![
+            Bytes::from_static(b"four"),
+            Bytes::new(),
+            Bytes::from_static(b"six..."),
+        ];
+        let mut body = ChunkedBody::new(chunks, None, permit(&admission, 10));
+        assert_eq!(body.size_hint().exact(), Some(10));
+        for (chunk, left) in [(&b"four"[..], 6), (b"six...", 0)] {
+            let frame = body.frame().await.expect("a frame").expect("no error");
+            assert_eq!(frame.into_data().expect("data"), chunk);
+            assert_eq!((admission.memory_bytes(), admission.in_flight()), (left, 1));
+        }
+        assert!(body.is_end_stream());
+        assert!(body.frame().await.is_none());
+        assert_eq!(admission.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_body_past_its_deadline_breaks_off() {
+        let admission = Admission::new(100);
+        let chunks = vec![Bytes::from_static(b"late")];
+        let mut body = ChunkedBody::new(chunks, Some(Instant::now()), permit(&admission, 4));
+        assert_eq!(
+            body.frame().await.expect("a frame").expect_err("late"),
+            BodyError::Deadline
+        );
+        assert_eq!(admission.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_silent_body_is_too_slow() {
+        struct Silent;
+        impl HttpBody for Silent {
+            type Data = Bytes;
+            type Error = BodyError;
+            fn poll_frame(
+                self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+            ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+                Poll::Pending
+            }
+        }
+        let mut intake = Intake::new(
+            Body::new(Silent),
+            HttpLimits {
+                body_idle: Duration::from_millis(1),
+                ..HttpLimits::default()
+            },
+        );
+        assert_eq!(
+            intake.next().await.expect_err("silent").kind(),
+            ProblemKind::TooSlow
+        );
+    }
+
+    #[tokio::test]
+    async fn an_unread_body_is_drained_unless_it_was_never_asked_for() {
+        let limits = HttpLimits::default();
+        for (expects_continue, drained) in [(false, true), (true, false)] {
+            let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+            let body = Body::new(OneShot(Some(sender)));
+            let (watched, watch) = WatchedBody::new(body, expects_continue, limits);
+            assert!(!watch.ended());
+            drop(watched);
+            // The drain polls, and the sender fires; without a drain the sender is dropped.
+            assert_eq!(receiver.await.is_ok(), drained);
+        }
+    }
+
+    /// Says when it is first polled, and ends.
+    struct OneShot(Option<tokio::sync::oneshot::Sender<()>>);
+
+    impl HttpBody for OneShot {
+        type Data = Bytes;
+        type Error = BodyError;
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+            if let Some(sender) = self.0.take() {
+                let _ = sender.send(());
+            }
+            Poll::Ready(None)
+        }
+    }
+}

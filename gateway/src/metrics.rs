@@ -1,0 +1,421 @@
+//! What the gateway publishes about itself, in OpenMetrics.
+//!
+//! Owns the names and labels. Invariant: every label set is bounded: tenants and devices
+//! beyond the first [`LABELS_MAX`] share the label [`OTHER`]; all other labels are words
+//! of ours. It does not know where a figure comes from.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// Media type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Distinct tenants, and distinct devices, with a label of their own.
+pub const LABELS_MAX: usize = 64;
+/// The label of all others.
+pub const OTHER: &str = "other";
+/// Upper bounds of the phase histogram, in seconds: 50 us to 26 s, doubling.
+const PHASE_BUCKETS: u16 = 20;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    tenant: String,
+    kernel: &'static str,
+    backend: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Phase {
+    phase: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Direction {
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TenantLabel {
+    tenant: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Device {
+    device: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Fault {
+    device: String,
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Engine {
+    engine: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Pool {
+    pool: &'static str,
+}
+
+type Ratio = Gauge<f64, AtomicU64>;
+type Count = Gauge<i64, AtomicI64>;
+type PhaseHistogram = fn() -> Histogram;
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    tenants: LabelSet,
+    devices: LabelSet,
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Family<Phase, Histogram, PhaseHistogram>,
+    bytes: Family<Direction, Counter>,
+    refused: Family<Reason, Counter>,
+    in_flight: Count,
+    body_memory: Count,
+    queue_depth: Family<TenantLabel, Count>,
+    queue_oldest: Ratio,
+    backlog: Family<Pool, Ratio>,
+    device_busy: Family<Device, Ratio>,
+    device_faults: Family<Fault, Counter>,
+    device_readmissions: Family<Device, Counter>,
+    device_readmission_seconds: Family<Device, Ratio>,
+    verify_failures: Family<Engine, Counter>,
+    fallback: Family<Reason, Counter>,
+}
+
+/// One request that has ended, as the metrics see it.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestEnd<'a> {
+    /// Who asked.
+    pub tenant: &'a str,
+    /// `compress` or `decompress`.
+    pub kernel: &'static str,
+    /// `cpu`, `card`, `simulated`, `mixed` or `none`.
+    pub backend: &'static str,
+    /// `ok`, or the name of the problem.
+    pub outcome: &'static str,
+}
+
+impl Metrics {
+    /// Everything registered, nothing counted.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("faam");
+        let request_seconds: Family<Phase, Histogram, PhaseHistogram> =
+            Family::new_with_constructor(phase_histogram);
+        registry.register(
+            "request_seconds",
+            "Time of a request by phase; parallel blocks add up",
+            request_seconds.clone(),
+        );
+        Self {
+            tenants: LabelSet::default(),
+            devices: LabelSet::default(),
+            requests: register(&mut registry, "requests", "Requests that have ended"),
+            request_seconds,
+            bytes: register(
+                &mut registry,
+                "bytes",
+                "Body bytes of requests that were served",
+            ),
+            refused: register(&mut registry, "refused", "Requests that were refused"),
+            in_flight: register(
+                &mut registry,
+                "inflight",
+                "Requests that hold an admission permit",
+            ),
+            body_memory: register(
+                &mut registry,
+                "body_memory_bytes",
+                "Bytes of bodies that permits hold",
+            ),
+            queue_depth: register(&mut registry, "queue_depth", "Blocks waiting for an engine"),
+            queue_oldest: register(
+                &mut registry,
+                "queue_oldest_seconds",
+                "Age of the oldest waiting block",
+            ),
+            backlog: register(
+                &mut registry,
+                "backlog_seconds",
+                "Predicted time to serve all that waits",
+            ),
+            device_busy: register(
+                &mut registry,
+                "device_busy_ratio",
+                "Share of time that the device computes",
+            ),
+            device_faults: register(&mut registry, "device_faults", "Faults of a device"),
+            device_readmissions: register(
+                &mut registry,
+                "device_readmissions",
+                "Returns to service after a fault",
+            ),
+            device_readmission_seconds: register(
+                &mut registry,
+                "device_readmission_seconds",
+                "Time from the last fault to the return to service",
+            ),
+            verify_failures: register(
+                &mut registry,
+                "verify_failures",
+                "Results that did not pass verification",
+            ),
+            fallback: register(
+                &mut registry,
+                "fallback",
+                "Blocks that ran elsewhere than their policy prefers",
+            ),
+            registry,
+        }
+    }
+
+    /// The exposition, in OpenMetrics text.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = text::encode(&mut out, &self.registry);
+        out
+    }
+
+    /// A request has ended.
+    pub fn request_end(&self, end: RequestEnd<'_>) {
+        let RequestEnd {
+            tenant,
+            kernel,
+            backend,
+            outcome,
+        } = end;
+        let tenant = self.tenants.bounded(tenant);
+        self.requests
+            .get_or_create(&RequestLabels {
+                tenant,
+                kernel,
+                backend,
+                outcome,
+            })
+            .inc();
+    }
+
+    /// A request spent `time` in `phase`.
+    pub fn request_phase(&self, phase: &'static str, time: Duration) {
+        self.request_seconds
+            .get_or_create(&Phase { phase })
+            .observe(time.as_secs_f64());
+    }
+
+    /// Bodies of a request that was served.
+    pub fn bytes(&self, bytes_in: u64, bytes_out: u64) {
+        self.bytes
+            .get_or_create(&Direction { direction: "in" })
+            .inc_by(bytes_in);
+        self.bytes
+            .get_or_create(&Direction { direction: "out" })
+            .inc_by(bytes_out);
+    }
+
+    /// A request was refused.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// What admission holds now.
+    pub fn admission(&self, in_flight: usize, memory_bytes: usize) {
+        self.in_flight.set(saturating_i64(in_flight));
+        self.body_memory.set(saturating_i64(memory_bytes));
+    }
+
+    /// A device failed.
+    pub fn device_fault(&self, device: &str, kind: &'static str) {
+        self.device_faults
+            .get_or_create(&Fault {
+                device: self.devices.bounded(device),
+                kind,
+            })
+            .inc();
+    }
+
+    /// A result of `engine` did not pass verification.
+    pub fn verify_failure(&self, engine: &str) {
+        self.verify_failures
+            .get_or_create(&Engine {
+                engine: self.devices.bounded(engine),
+            })
+            .inc();
+    }
+
+    /// A block ran elsewhere than its policy prefers.
+    pub fn fallback(&self, reason: &'static str) {
+        self.fallback.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Share of time that `device` computes, 0 to 1.
+    pub fn device_busy(&self, device: &str, ratio: f64) {
+        self.device_busy
+            .get_or_create(&Device {
+                device: self.devices.bounded(device),
+            })
+            .set(ratio);
+    }
+
+    /// Blocks of `tenant` waiting for an engine.
+    pub fn queue_depth(&self, tenant: &str, blocks: usize) {
+        let tenant = self.tenants.bounded(tenant);
+        self.queue_depth
+            .get_or_create(&TenantLabel { tenant })
+            .set(saturating_i64(blocks));
+    }
+
+    /// Age of the oldest waiting block.
+    pub fn queue_oldest(&self, seconds: f64) {
+        self.queue_oldest.set(seconds);
+    }
+
+    /// Predicted time to serve all that waits in `pool`.
+    pub fn backlog(&self, pool: &'static str, seconds: f64) {
+        self.backlog.get_or_create(&Pool { pool }).set(seconds);
+    }
+
+    /// `device` is in service again, `seconds` after its fault.
+    pub fn readmission(&self, device: &str, seconds: f64) {
+        let label = Device {
+            device: self.devices.bounded(device),
+        };
+        self.device_readmissions.get_or_create(&label).inc();
+        self.device_readmission_seconds
+            .get_or_create(&label)
+            .set(seconds);
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Label values seen so far, at most [`LABELS_MAX`].
+#[derive(Debug, Default)]
+struct LabelSet(Mutex<HashSet<String>>);
+
+impl LabelSet {
+    fn bounded(&self, value: &str) -> String {
+        let mut seen = self.0.lock();
+        if seen.contains(value) {
+            return value.to_owned();
+        }
+        if seen.len() >= LABELS_MAX {
+            return OTHER.to_owned();
+        }
+        seen.insert(value.to_owned());
+        value.to_owned()
+    }
+}
+
+fn register<M>(registry: &mut Registry, name: &str, help: &str) -> M
+where
+    M: Default + Clone + prometheus_client::registry::Metric,
+{
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn phase_histogram() -> Histogram {
+    Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(
+        50e-6,
+        2.0,
+        PHASE_BUCKETS,
+    ))
+}
+
+fn saturating_i64(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_interface() {
+        let metrics = Metrics::new();
+        let outcome = "ok";
+        metrics.request_end(RequestEnd {
+            tenant: "demo",
+            kernel: "compress",
+            backend: "cpu",
+            outcome,
+        });
+        metrics.request_phase("queue", Duration::from_millis(1));
+        metrics.bytes(3, 2);
+        metrics.refused("saturated");
+        metrics.admission(1, 2);
+        metrics.device_fault("fpga0.0", "hang");
+        metrics.verify_failure("fpga0.0");
+        metrics.fallback("no-card");
+        metrics.device_busy("fpga0.0", 0.5);
+        metrics.queue_depth("demo", 4);
+        metrics.queue_oldest(0.25);
+        metrics.backlog("cpu", 0.125);
+        metrics.readmission("fpga0", 1.5);
+        let text = metrics.render();
+        for line in [
+            r#"faam_requests_total{tenant="demo",kernel="compress",backend="cpu",outcome="ok"} 1"#,
+            r#"faam_request_seconds_count{phase="queue"} 1"#,
+            r#"faam_bytes_total{direction="in"} 3"#,
+            r#"faam_refused_total{reason="saturated"} 1"#,
+            "faam_inflight 1",
+            "faam_body_memory_bytes 2",
+            r#"faam_device_faults_total{device="fpga0.0",kind="hang"} 1"#,
+            r#"faam_verify_failures_total{engine="fpga0.0"} 1"#,
+            r#"faam_fallback_total{reason="no-card"} 1"#,
+            r#"faam_device_busy_ratio{device="fpga0.0"} 0.5"#,
+            r#"faam_queue_depth{tenant="demo"} 4"#,
+            "faam_queue_oldest_seconds 0.25",
+            r#"faam_backlog_seconds{pool="cpu"} 0.125"#,
+            r#"faam_device_readmissions_total{device="fpga0"} 1"#,
+            r#"faam_device_readmission_seconds{device="fpga0"} 1.5"#,
+        ] {
+            assert!(
+                text.lines().any(|got| got == line),
+                "{line} is missing in\n{text}"
+            );
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn labels_are_bounded() {
+        let metrics = Metrics::new();
+        for number in 0..3 * LABELS_MAX {
+            metrics.queue_depth(&format!("tenant-{number}"), 1);
+        }
+        let series = metrics
+            .render()
+            .lines()
+            .filter(|line| line.starts_with("faam_queue_depth{"))
+            .count();
+        assert_eq!(series, LABELS_MAX + 1);
+    }
+}

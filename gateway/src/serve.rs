@@ -1,0 +1,110 @@
+//! `faam serve` as a process: log, signals, and the lines that say how to use it.
+//!
+//! Invariant: the lines on stdout are printed once the gateway serves, and what they
+//! show works as printed. The first SIGTERM or SIGINT drains, the second ends at once.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::Context;
+use faam_gateway::config::GatewayConfig;
+use faam_gateway::gateway::Gateway;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Exit status of a process that a second signal ended: 128 and SIGINT.
+const FORCED_EXIT: i32 = 130;
+
+/// Serves until a signal.
+pub(crate) fn run(config: GatewayConfig) -> anyhow::Result<()> {
+    // Before anything else: a signal during the start is obeyed after it.
+    let mut signals = Signals::new()?;
+    let gateway = Gateway::start(config)?;
+    announce(&gateway).context("cannot write to stdout")?;
+    let name = signals.wait();
+    tracing::info!(signal = name, "draining; a second signal ends at once");
+    std::thread::Builder::new()
+        .name("faam-signals".to_owned())
+        .spawn(move || {
+            let name = signals.wait();
+            tracing::warn!(signal = name, "ending at once");
+            std::process::exit(FORCED_EXIT);
+        })?;
+    gateway.stop();
+    Ok(())
+}
+
+/// The two signals that end a service.
+struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_io().build()?;
+        let (terminate, interrupt) = {
+            let _entered = runtime.enter();
+            (
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+            )
+        };
+        Ok(Self {
+            runtime,
+            terminate,
+            interrupt,
+        })
+    }
+
+    fn wait(&mut self) -> &'static str {
+        let Self {
+            runtime,
+            terminate,
+            interrupt,
+        } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            }
+        })
+    }
+}
+
+/// Says how to use the gateway, in lines that can be pasted.
+fn announce(gateway: &Gateway) -> io::Result<()> {
+    let public = reachable(gateway.public_address());
+    let admin = reachable(gateway.admin_address());
+    let mut out = io::stdout().lock();
+    writeln!(out, "listening on http://{}", gateway.public_address())?;
+    writeln!(
+        out,
+        "key          {} (kept in {})",
+        gateway.key(),
+        gateway.key_path().display()
+    )?;
+    writeln!(
+        out,
+        "metrics      http://{admin}/metrics (probes: /healthz, /readyz)"
+    )?;
+    writeln!(out, "try")?;
+    writeln!(
+        out,
+        "  printf 'hello hello hello' | curl -sS -X POST --data-binary @- -H \"Authorization: Bearer {}\" \
+         http://{public}/v1/compress | gunzip",
+        gateway.key()
+    )?;
+    out.flush()
+}
+
+/// The address by which this machine reaches a listener.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}

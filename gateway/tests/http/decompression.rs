@@ -1,0 +1,132 @@
+//! Decompression: members, padding, corruption, bombs.
+
+use std::io::Write;
+
+use faam_gateway::tenants::TenantLimits;
+use flate2::Compression;
+use flate2::write::{DeflateEncoder, ZlibEncoder};
+
+use crate::samples::{gzip, noise, text};
+use crate::server::{Server, check_problem};
+
+#[test]
+fn many_members_and_padding_are_one_body() {
+    let server = Server::start();
+    let mut body = Vec::new();
+    let mut expected = Vec::new();
+    for number in 0..50 {
+        let data = text(number * 997);
+        body.extend_from_slice(&gzip(&data));
+        expected.extend_from_slice(&data);
+    }
+    assert!(server.post("/v1/decompress", &[], &body).body == expected);
+    body.extend_from_slice(&[0; 1000]);
+    assert!(server.post("/v1/decompress", &[], &body).body == expected);
+    body.extend_from_slice(b"garbage");
+    let answer = server.post("/v1/decompress", &[], &body);
+    let problem = check_problem(&answer, 422, "corrupt-input", &["trailing garbage"]);
+    assert!(problem["offset"].as_u64().expect("an offset") < body.len() as u64);
+    server.check_at_rest();
+}
+
+#[test]
+fn other_encoders_are_decoded() {
+    let server = Server::start();
+    let data = text(300_000);
+    let mut zlib = ZlibEncoder::new(Vec::new(), Compression::best());
+    zlib.write_all(&data).expect("a Vec");
+    let mut raw = DeflateEncoder::new(Vec::new(), Compression::fast());
+    raw.write_all(&data).expect("a Vec");
+    assert!(
+        server
+            .post("/v1/decompress", &[], &zlib.finish().expect("a Vec"))
+            .body
+            == data
+    );
+    let raw = raw.finish().expect("a Vec");
+    let answer = server.post("/v1/decompress?format=deflate", &[], &raw);
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/octet-stream")
+    );
+    assert!(answer.body == data);
+}
+
+#[test]
+fn corrupt_bodies_are_told_where() {
+    let server = Server::start();
+    let whole = gzip(&text(100_000));
+    let mut flipped = whole.clone();
+    let at = flipped.len() - 6;
+    flipped[at] ^= 1;
+    check_problem(
+        &server.post("/v1/decompress", &[], &flipped),
+        422,
+        "corrupt-input",
+        &["checksum"],
+    );
+    let cut = &whole[..whole.len() / 2];
+    let problem = check_problem(
+        &server.post("/v1/decompress", &[], cut),
+        422,
+        "corrupt-input",
+        &["cut short"],
+    );
+    assert_eq!(problem["offset"], cut.len());
+    let problem = check_problem(
+        &server.post("/v1/decompress", &[], b""),
+        422,
+        "corrupt-input",
+        &["empty"],
+    );
+    assert_eq!(problem["offset"], 0);
+    check_problem(
+        &server.post("/v1/decompress", &[], b"plain text"),
+        415,
+        "unknown-format",
+        &["format"],
+    );
+    let zstd = [0x28, 0xb5, 0x2f, 0xfd, 0, 0, 0];
+    check_problem(
+        &server.post("/v1/decompress", &[], &zstd),
+        415,
+        "unknown-format",
+        &["zstd"],
+    );
+    server.check_at_rest();
+}
+
+#[test]
+fn bombs_are_stopped_at_the_tenants_limits() {
+    let server = Server::start_with(|config| {
+        config.tenant_limits = TenantLimits {
+            output_bytes_max: 4 << 20,
+            ratio_max: 100,
+            ..TenantLimits::default()
+        };
+    });
+    let zeros = gzip(&vec![0; 64 << 20]);
+    assert!(zeros.len() < 1 << 20);
+    check_problem(
+        &server.post("/v1/decompress", &[], &zeros),
+        413,
+        "too-large",
+        &["4194304"],
+    );
+    // 3 MiB are within the size limit, and 1000 times the body.
+    let steep = gzip(&vec![0; 3 << 20]);
+    check_problem(
+        &server.post("/v1/decompress", &[], &steep),
+        413,
+        "ratio-exceeded",
+        &["100"],
+    );
+    // A size that the first reservation does not hold, without a word of it in the trailer.
+    let mut zlib = ZlibEncoder::new(Vec::new(), Compression::best());
+    let honest = [noise(40_000), vec![0; 2 << 20]].concat();
+    zlib.write_all(&honest).expect("a Vec");
+    let answer = server.post("/v1/decompress", &[], &zlib.finish().expect("a Vec"));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.body == honest);
+    server.check_at_rest();
+}

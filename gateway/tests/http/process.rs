@@ -1,0 +1,274 @@
+//! The gateway as a process: what it prints works, its key persists, and SIGTERM loses nothing.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wire::{Answer, Wire, request};
+
+/// How long a condition may take to come true: a failure, not a measure.
+const SOON: Duration = Duration::from_secs(20);
+
+/// `faam serve --devices none`, and what it printed.
+struct Process {
+    child: Child,
+    key: String,
+    curl: String,
+    public: SocketAddr,
+    admin: SocketAddr,
+    _stdout: BufReader<ChildStdout>,
+}
+
+fn faam(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_faam"));
+    command
+        .args([
+            "serve",
+            "--devices",
+            "none",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ])
+        .arg("--data-dir")
+        .arg(data)
+        .env_remove("FAAM_BOOTSTRAP_KEY")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+impl Process {
+    fn start(data: &Path) -> Self {
+        let mut child = faam(data).stderr(Stdio::null()).spawn().expect("starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        // The curl line is the last; the end of the pipe ends a start that failed.
+        let mut lines = Vec::new();
+        while !lines
+            .last()
+            .is_some_and(|line: &String| line.contains("curl"))
+        {
+            let mut line = String::new();
+            assert!(
+                stdout.read_line(&mut line).expect("UTF-8") > 0,
+                "it ended after {lines:?}"
+            );
+            lines.push(line.trim().to_owned());
+        }
+        let after = |mark: &str| {
+            let line = lines
+                .iter()
+                .find_map(|line| line.split_once(mark))
+                .unwrap_or_else(|| panic!("{mark} in {lines:?}"));
+            line.1.split([' ', '/']).next().expect("a word").to_owned()
+        };
+        Self {
+            key: after("Bearer ").trim_matches('"').to_owned(),
+            public: after("listening on http://").parse().expect("an address"),
+            admin: after("metrics      http://").parse().expect("an address"),
+            curl: lines.pop().expect("the curl line"),
+            child,
+            _stdout: stdout,
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a pid");
+        kill_process(pid, signal).expect("it runs");
+    }
+
+    fn admin(&self, target: &str) -> Answer {
+        request(self.admin, "GET", target, &[], b"")
+    }
+
+    /// A request whose body has begun and not ended, and that holds its permit.
+    fn begin(&self) -> Wire {
+        let mut wire = Wire::connect(self.public);
+        let authorization = format!("Bearer {}", self.key);
+        wire.head(
+            "POST",
+            "/v1/compress",
+            &[
+                ("Authorization", &authorization),
+                ("Transfer-Encoding", "chunked"),
+            ],
+        );
+        wire.chunk(b"hello ").expect("sent");
+        self.wait_until("one request is in flight", || {
+            self.admin("/readyz").json()["in_flight"] == 1
+        });
+        wire
+    }
+
+    #[track_caller]
+    fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
+        let until = Instant::now() + SOON;
+        while !condition() {
+            assert!(Instant::now() < until, "not within {SOON:?}: {what}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// The exit status, once it has ended.
+    #[track_caller]
+    fn wait(&mut self) -> Option<i32> {
+        let until = Instant::now() + SOON;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our child") {
+                return status.code();
+            }
+            assert!(Instant::now() < until, "it did not end");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_printed_line_works_as_printed_the_second_time_as_well() {
+    let data = tempfile::tempdir().expect("a directory");
+    let mut keys = Vec::new();
+    for _ in 0..2 {
+        let mut process = Process::start(data.path());
+        let output = Command::new("sh")
+            .arg("-ec")
+            .arg(&process.curl)
+            .output()
+            .expect("a shell");
+        assert!(output.status.success(), "{}\n{output:?}", process.curl);
+        assert_eq!(output.stdout, b"hello hello hello");
+        keys.push(process.key.clone());
+        process.signal(Signal::TERM);
+        assert_eq!(process.wait(), Some(0));
+    }
+    assert_eq!(keys[0], keys[1]);
+    assert_eq!(
+        std::fs::read_to_string(data.path().join("demo.key"))
+            .expect("kept")
+            .trim(),
+        keys[0]
+    );
+}
+
+#[test]
+fn a_drain_finishes_what_is_in_flight() {
+    let data = tempfile::tempdir().expect("a directory");
+    let mut process = Process::start(data.path());
+    let mut wire = process.begin();
+    let mut idle = Wire::connect(process.public);
+    process.signal(Signal::TERM);
+    process.wait_until("it is not ready", || process.admin("/readyz").status == 503);
+    assert_eq!(process.admin("/healthz").status, 200);
+    // No new callers; what is in flight goes on.
+    process.wait_until("the port is closed", || {
+        std::net::TcpStream::connect(process.public).is_err()
+    });
+    assert!(idle.is_closed(), "an idle connection ends");
+    wire.chunk(b"again").expect("still taken");
+    wire.chunk(b"").expect("still taken");
+    let answer = wire.answer();
+    assert_eq!(answer.status, 200);
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&answer.body[..])
+        .read_to_string(&mut text)
+        .expect("gzip");
+    assert_eq!(text, "hello again");
+    assert_eq!(process.wait(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let data = tempfile::tempdir().expect("a directory");
+    let mut process = Process::start(data.path());
+    let _wire = process.begin();
+    process.signal(Signal::TERM);
+    process.wait_until("it drains", || process.admin("/readyz").status == 503);
+    process.signal(Signal::INT);
+    assert_eq!(process.wait(), Some(130));
+}
+
+#[test]
+fn a_start_that_fails_says_what_to_do() {
+    let data = tempfile::tempdir().expect("a directory");
+    let process = Process::start(data.path());
+    let other = tempfile::tempdir().expect("a directory");
+    let taken = process.public.to_string();
+    let cases: [(&[&str], &Path, &[&str]); 4] = [
+        (&["--listen", &taken], other.path(), &["taken", "--listen"]),
+        (
+            &[],
+            data.path(),
+            &["in use by another gateway", "--data-dir"],
+        ),
+        (
+            &["--listen", "0.0.0.0:0"],
+            other.path(),
+            &["FAAM_BOOTSTRAP_KEY", "127.0.0.1"],
+        ),
+        (&[], Path::new("/proc/nowhere"), &["--data-dir"]),
+    ];
+    for (flags, data, words) in cases {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_faam"));
+        command
+            .args([
+                "serve",
+                "--devices",
+                "none",
+                "--admin-listen",
+                "127.0.0.1:0",
+            ])
+            .env_remove("FAAM_BOOTSTRAP_KEY");
+        if !flags.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        let output = command
+            .args(flags)
+            .arg("--data-dir")
+            .arg(data)
+            .output()
+            .expect("ends");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{flags:?}: {text}");
+        for word in words {
+            assert!(text.contains(word), "{word:?} is not in {text:?}");
+        }
+        assert!(output.stdout.is_empty(), "nothing was served");
+    }
+}
+
+#[test]
+fn help_and_version_are_there() {
+    let run = |flags: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_faam"))
+            .args(flags)
+            .output()
+            .expect("ends");
+        assert!(output.status.success(), "{flags:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    assert!(run(&["--version"]).starts_with(concat!("faam ", env!("CARGO_PKG_VERSION"))));
+    for (command, example) in [
+        ("serve", "faam serve --devices sim:2"),
+        ("sim", "faam sim --dir"),
+    ] {
+        let help = run(&[command, "--help"]);
+        assert!(
+            help.contains("Examples:") && help.contains(example),
+            "{help}"
+        );
+    }
+}
