@@ -91,11 +91,6 @@ impl Queue {
         self.id
     }
 
-    #[cfg(test)]
-    pub(crate) fn epoch(&self) -> QueueEpoch {
-        self.epoch
-    }
-
     pub(crate) fn memory(&self) -> &QueueMemory {
         &self.memory
     }

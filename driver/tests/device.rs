@@ -424,3 +424,95 @@ fn two_functions_share_one_arena() {
     }
     drop(workers);
 }
+
+#[test]
+fn a_panic_of_the_worker_loses_no_job() {
+    let bench = Bench::start(1);
+    let function = bench.function(0);
+    let (exit, outcomes) = support::panicking_source(&function, 3);
+    assert!(matches!(exit, WorkerExit::Panicked { .. }), "{exit:?}");
+    assert_eq!(outcomes.len(), 3, "each job has exactly one outcome");
+    let held = function.arena().quarantine().held_bytes();
+    let faults = outcomes
+        .iter()
+        .filter(|outcome| matches!(outcome, Outcome::Fault(_)))
+        .count();
+    assert_eq!(faults > 0, held > 0, "what was in flight is held back");
+    let proof = function.reset(Duration::from_secs(5)).unwrap();
+    assert_eq!(function.arena().release_quarantined(&proof), held);
+}
+
+#[test]
+fn a_killed_card_is_a_fault_and_its_death_a_fence_for_both_functions() {
+    let card = support::ChildCard::start();
+    let arena = Arena::new(16 << 20).unwrap();
+    let functions = [card.function(0, &arena), card.function(1, &arena)];
+    let kernel = Kernel::Compress {
+        level: CardLevel::Dense,
+        format: WireFormat::Raw,
+        last: true,
+    };
+    let input = text(1 << 20);
+    let busy: Vec<_> = functions
+        .iter()
+        .map(|function| {
+            let worker = support::Feeder::start(function);
+            let jobs: Vec<_> = (0..4)
+                .map(|_| worker.submit(Work::new(kernel, &input).timeout(Duration::from_secs(1))))
+                .collect();
+            support::until(LIMIT, || worker.counters().commands.get() >= 2);
+            (worker, jobs)
+        })
+        .collect();
+    let fence = card.kill_and_fence();
+    for (worker, jobs) in busy {
+        let (exit, outcomes) = worker.ended(jobs);
+        assert!(matches!(exit, WorkerExit::Fault { .. }), "{exit:?}");
+        assert!(!outcomes.is_empty());
+    }
+    assert!(functions[0].reset(Duration::from_secs(1)).is_err());
+    assert!(arena.quarantine().held_bytes() > 0);
+    arena.release_quarantined(&fence);
+    assert_eq!(arena.free_bytes(), arena.bytes());
+}
+
+#[test]
+fn a_stopped_card_is_a_fault_within_the_hang_limit_and_no_fence_until_it_is_dead() {
+    let card = support::ChildCard::start();
+    let arena = Arena::new(16 << 20).unwrap();
+    let function = card.function(0, &arena);
+    let worker = support::Feeder::start(&function);
+    let kernel = Kernel::Compress {
+        level: CardLevel::Dense,
+        format: WireFormat::Raw,
+        last: true,
+    };
+    card.stop();
+    let hang = Duration::from_millis(300);
+    let job = worker.submit(Work::new(kernel, &text(100_000)).timeout(hang));
+    let (exit, outcomes) = worker.ended(vec![job]);
+    assert!(
+        matches!(
+            exit,
+            WorkerExit::Fault {
+                fault: DeviceFault::Hang { .. },
+                ..
+            }
+        ),
+        "{exit:?}"
+    );
+    assert_eq!(outcomes.len(), 1);
+    assert!(function.heartbeat().is_err());
+    assert!(card.is_no_fence_yet());
+    let held = arena.quarantine().held_bytes();
+    assert!(held > 0);
+    let fence = card.kill_and_fence();
+    assert_eq!(arena.release_quarantined(&fence), held);
+}
+
+/// Not a test: the process that the tests above kill. It serves a card until its standard input ends.
+#[test]
+#[ignore = "the card's process, started by other tests"]
+fn card_process() {
+    support::card_process();
+}

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use faam_driver::worker::{WorkerCounters, WorkerExit};
 use faam_driver::{
-    Arena, Completion, Function, FunctionConfig, Job, JobSource, Kernel, Outcome, Request,
-    VfioUser, Waker, Worker, WorkerConfig, WorkerHandle,
+    Arena, ChildFence, Completion, FenceProof, Function, FunctionConfig, Job, JobSource, Kernel,
+    Outcome, Request, Transport, VfioUser, Waker, Worker, WorkerConfig, WorkerHandle,
 };
 use faam_hwif::WireFormat;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 /// Longest wait of a test for anything.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -157,7 +158,7 @@ pub(crate) struct Feeder {
 }
 
 impl Feeder {
-    fn start(function: &Function) -> Self {
+    pub(crate) fn start(function: &Function) -> Self {
         let pair = function.create_queue_pair().unwrap();
         let queue = Queue::default();
         let (tell, exit) = channel();
@@ -268,4 +269,128 @@ pub(crate) fn inflate(format: WireFormat, bytes: &[u8]) -> Vec<u8> {
     }
     .unwrap();
     out
+}
+
+/// Names the directory of a child card, and makes [`card_process`] serve one.
+const CARD_DIR: &str = "FAAM_TEST_CARD_DIR";
+
+/// A card in a process of its own, to be stopped and killed.
+pub(crate) struct ChildCard {
+    dir: tempfile::TempDir,
+    child: std::process::Child,
+    fence: ChildFence,
+}
+
+impl ChildCard {
+    pub(crate) fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "card_process", "--ignored", "--nocapture"])
+            .env(CARD_DIR, dir.path())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+        let fence = ChildFence::new(pidfd).unwrap();
+        assert_eq!(fence.pid(), child.id());
+        let card = Self { dir, child, fence };
+        for index in 0..2 {
+            until(LIMIT, || {
+                std::os::unix::net::UnixStream::connect(card.socket(index)).is_ok()
+            });
+        }
+        card
+    }
+
+    fn socket(&self, index: u8) -> std::path::PathBuf {
+        self.dir.path().join(format!("fn{index}"))
+    }
+
+    pub(crate) fn function(&self, index: u8, arena: &Arc<Arena>) -> Function {
+        let transport = VfioUser::connect(&self.socket(index)).unwrap();
+        assert_eq!(transport.serving_process(), Some(self.child.id()));
+        let config = FunctionConfig::default();
+        Function::bring_up(Arc::new(transport), Arc::clone(arena), config).unwrap()
+    }
+
+    pub(crate) fn stop(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+    }
+
+    pub(crate) fn is_no_fence_yet(&self) -> bool {
+        self.fence.proof().is_err()
+    }
+
+    pub(crate) fn kill_and_fence(mut self) -> FenceProof {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.fence.proof().unwrap()
+    }
+}
+
+impl Drop for ChildCard {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Serves a card if started as one by [`ChildCard`].
+pub(crate) fn card_process() {
+    let Some(dir) = std::env::var_os(CARD_DIR) else {
+        return;
+    };
+    let options = faam_sim::Options::new(std::path::PathBuf::from(dir));
+    let _card = faam_sim::Card::start(&options).unwrap();
+    let mut end = Vec::new();
+    std::io::stdin().read_to_end(&mut end).unwrap();
+}
+
+/// Hands out `jobs` jobs, then panics.
+struct PanicsAfter {
+    queue: Queue,
+}
+
+impl JobSource for PanicsAfter {
+    type Job = TestJob;
+
+    fn next(&mut self) -> Option<TestJob> {
+        match self.queue.next() {
+            Some(job) => Some(job),
+            None => panic!("this source panics when it is empty"),
+        }
+    }
+}
+
+/// Runs a worker whose source panics after `count` jobs.
+pub(crate) fn panicking_source(function: &Function, count: usize) -> (WorkerExit, Vec<Outcome>) {
+    let queue = Queue::default();
+    let (reply, outcomes) = channel();
+    for _ in 0..count {
+        let kernel = Kernel::Compress {
+            level: faam_hwif::CardLevel::Dense,
+            format: WireFormat::Raw,
+            last: true,
+        };
+        let work = Work::new(kernel, &text(500_000));
+        queue.0.lock().unwrap().push_back(TestJob {
+            work,
+            reply: reply.clone(),
+        });
+    }
+    drop(reply);
+    let (tell, exit) = channel();
+    let config = WorkerConfig {
+        jobs_outstanding_max: Some(8),
+        ..WorkerConfig::default()
+    };
+    let pair = function.create_queue_pair().unwrap();
+    let on_exit = move |exit| {
+        let _ = tell.send(exit);
+    };
+    let _handle =
+        Worker::spawn("test-panics", pair, PanicsAfter { queue }, config, on_exit).unwrap();
+    let exit = exit.recv_timeout(LIMIT).unwrap();
+    (exit, outcomes.iter().collect())
 }

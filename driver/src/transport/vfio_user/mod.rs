@@ -32,8 +32,9 @@ use crate::dma::SharedMemory;
 
 /// Longest wait for room in the listener's backlog, and for the version reply: a server that is just starting.
 const CONNECT_MS_MAX: u64 = 1000;
-/// Longest wait for a reply: three orders of magnitude above the 25 us that one takes, one below the hang limit.
-const REPLY_MS_MAX: u64 = 300;
+/// Longest wait for a reply. One takes 25 us; a device process that gets no processor on a machine under load may take
+/// hundreds of milliseconds, and giving it up for dead costs more than waiting. Under the hang limit of 2 s.
+const REPLY_MS_MAX: u64 = 1000;
 /// Longest wait for the reply to a reset, which ends DMA in flight first.
 const RESET_MS_MAX: u64 = 1000;
 /// Longest wait for an unmap's reply, which comes after DMA in flight has ended.
