@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use faam_codec::{
-    BlockChecksum, Decoder, Decompressor, Engine, Format, Level, LibdeflateEngine, Limits, Position, RATIO_FREE_BYTES,
-    Verifier, output_bytes_max, write_stored,
+    BlockChecksum, Decoder, Decompressor, Engine, Format, Level, LibdeflateEngine, Limits,
+    Position, RATIO_FREE_BYTES, Verifier, output_bytes_max, write_stored,
 };
 use faam_driver::{Completion, DataRefusal};
 use faam_hwif::Status;
@@ -275,7 +275,11 @@ impl Worker {
         let Kernel::Decompress { format, limits } = job.spec.kernel else {
             return Verdict::Wrong(format!("a card refused to compress: {:?}", refusal.status));
         };
-        if refusal.status == Status::OutputFull {
+        // A card was given room for a byte over the limit. Where that is less than a card can ever write,
+        // it is the limit that was passed, and the CPU says so below in its words.
+        if refusal.status == Status::OutputFull
+            && limits.output_bytes_max >= faam_hwif::JOB_BYTES_MAX as usize
+        {
             return if job.spec.policy == BackendPolicy::RequireHardware {
                 Verdict::Answer(JobError::BeyondCard(beyond_card_text(job.spec.input.len())))
             } else {
