@@ -23,26 +23,25 @@ fn in_workspace(path: &str) -> PathBuf {
 }
 
 /// The committed sample, by name; noise included, so that storing is frozen as well.
-fn sample() -> Vec<(String, Vec<u8>)> {
-    let mut files: Vec<_> = std::fs::read_dir(in_workspace("benches/sample"))
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .filter(|entry| !entry.file_name().to_string_lossy().ends_with(".md"))
-        .map(|entry| {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            (name, std::fs::read(entry.path()).unwrap())
-        })
-        .collect();
+fn sample() -> std::io::Result<Vec<(String, Vec<u8>)>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(in_workspace("benches/sample"))? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !name.ends_with(".md") {
+            files.push((name.into_owned(), std::fs::read(&path)?));
+        }
+    }
     files.sort();
-    files
+    Ok(files)
 }
 
 /// One line a file and row: bytes out and CRC-32 over all outputs, of the model's rows alone.
-fn golden_of_sample() -> Result<String, RatioError> {
+fn golden_of(files: &[(String, Vec<u8>)]) -> Result<String, RatioError> {
     let mut bench = Bench::default();
     let mut golden =
         String::from("# file | row | bytes out | CRC-32 of the outputs, one after the other\n");
-    for (name, bytes) in sample() {
+    for (name, bytes) in files {
         for row in ROWS {
             if !matches!(row.codec, Codec::Model(..)) {
                 continue;
@@ -56,8 +55,7 @@ fn golden_of_sample() -> Result<String, RatioError> {
             let crc32 = libdeflater::crc32(&whole);
             writeln!(
                 golden,
-                "{} | {} | {} | {crc32:08x}",
-                name,
+                "{name} | {} | {} | {crc32:08x}",
                 row.name,
                 whole.len()
             )
@@ -70,7 +68,7 @@ fn golden_of_sample() -> Result<String, RatioError> {
 #[test]
 fn output_on_the_sample_is_what_it_was() {
     let path = in_workspace("benches/tests/ratios.golden");
-    let ours = golden_of_sample().unwrap();
+    let ours = golden_of(&sample().unwrap()).unwrap();
     assert!(
         ours.lines().count() > ROWS.len(),
         "no sample in benches/sample"

@@ -61,11 +61,10 @@ fn print(corpus: &std::path::Path, extent: Extent, by_file: bool) -> Result<(), 
     }
     for (row, bytes_out) in ROWS.iter().zip(&table) {
         print!("| {} |", row.name);
-        for size in 0..SLICE_BYTES.len() {
-            let ours = ratio(bytes_in, bytes_out[size].iter().sum());
+        for (slices, design) in bytes_out.iter().zip(row.design) {
+            let ours = ratio(bytes_in, slices.iter().sum());
             print!(" {ours:.3} |");
             if with_design {
-                let design = row.design[size];
                 print!(" {design:.3} | {:+.2} |", (ours / design - 1.0) * 100.0);
             }
         }

@@ -147,25 +147,23 @@ impl Matcher {
             ways,
             lazy,
         } = params;
-        match ways {
-            1 => Search::<_, 1>::new(stream, &mut self.one_way, hash_bits).parse(start, lazy, sink),
-            2 => {
-                Search::<_, 2>::new(stream, &mut self.two_ways, hash_bits).parse(start, lazy, sink);
-            }
-            3 => {
-                Search::<_, 3>::new(stream, &mut self.four_ways, hash_bits)
-                    .parse(start, lazy, sink);
-            }
-            _ => {
-                Search::<_, 4>::new(stream, &mut self.four_ways, hash_bits)
-                    .parse(start, lazy, sink);
-            }
+        let (one, two, four) = (&mut self.one_way, &mut self.two_ways, &mut self.four_ways);
+        let bits = hash_bits;
+        // The card's levels use the largest table: its hash is worth a shift by a constant.
+        match (ways, bits == HASH_BITS_MAX) {
+            (1, true) => Search::<_, 1, true>::new(stream, one, bits).parse(start, lazy, sink),
+            (1, false) => Search::<_, 1, false>::new(stream, one, bits).parse(start, lazy, sink),
+            (2, true) => Search::<_, 2, true>::new(stream, two, bits).parse(start, lazy, sink),
+            (2, false) => Search::<_, 2, false>::new(stream, two, bits).parse(start, lazy, sink),
+            (3, _) => Search::<_, 3, false>::new(stream, four, bits).parse(start, lazy, sink),
+            (_, true) => Search::<_, 4, true>::new(stream, four, bits).parse(start, lazy, sink),
+            (_, false) => Search::<_, 4, false>::new(stream, four, bits).parse(start, lazy, sink),
         }
     }
 }
 
 /// One parse under way.
-struct Search<'a, S, const WAYS: usize> {
+struct Search<'a, S, const WAYS: usize, const LARGEST: bool> {
     stream: &'a [u8],
     sets: &'a mut [S],
     hash_shift: u32,
@@ -206,7 +204,7 @@ fn common_length(stream: &[u8], here: usize, there: usize, limit: usize) -> usiz
     length
 }
 
-impl<'a, T: Set, const WAYS: usize> Search<'a, T, WAYS> {
+impl<'a, T: Set, const WAYS: usize, const LARGEST: bool> Search<'a, T, WAYS, LARGEST> {
     /// Takes the first `2^hash_bits` sets of `table`, emptied.
     fn new(stream: &'a [u8], table: &'a mut [T], hash_bits: u32) -> Self {
         let hash_bits = hash_bits.clamp(HASH_BITS_MIN, HASH_BITS_MAX);
@@ -222,7 +220,12 @@ impl<'a, T: Set, const WAYS: usize> Search<'a, T, WAYS> {
     /// Inserts `position`, where `bytes` are; what the set held before.
     #[inline(always)]
     fn insert(&mut self, bytes: u32, position: u16) -> T {
-        let set = (bytes.wrapping_mul(HASH_MULTIPLIER) >> self.hash_shift) as usize;
+        let shift = if LARGEST {
+            32 - HASH_BITS_MAX
+        } else {
+            self.hash_shift
+        };
+        let set = (bytes.wrapping_mul(HASH_MULTIPLIER) >> shift) as usize;
         let Some(set) = self.sets.get_mut(set) else {
             return T::EMPTY;
         };
