@@ -28,8 +28,9 @@ use crate::tenants::Tenant;
 
 /// Memory taken at first for a body whose length is not announced.
 const FIRST_BODY_BYTES: usize = 64 << 10;
-/// Least memory taken at first for the output.
-const FIRST_OUTPUT_BYTES: usize = 256 << 10;
+/// Least memory taken at first for the output: as much as a card can give, so that a limit of ours is never what
+/// sends a job of a card's size back.
+const FIRST_OUTPUT_BYTES: usize = faam_hwif::JOB_BYTES_MAX as usize;
 /// Expansion assumed where the body does not tell.
 const FIRST_RATIO: usize = 4;
 /// DEFLATE expands no further: 258 bytes from 2 bits.

@@ -1,7 +1,10 @@
 //! The HTTP surface, held against gateways without cards: what is accepted, what is refused,
 //! how connections begin and end, and that everything that a request held comes back.
 
-#![expect(clippy::panic, reason = "a helper that panics fails its test, with its reason")]
+#![expect(
+    clippy::panic,
+    reason = "a helper that panics fails its test, with its reason"
+)]
 
 mod answers;
 mod connections;
