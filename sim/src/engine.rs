@@ -34,8 +34,8 @@ use crate::model::{Engine, Fault, Format, Job as ModelJob, LoadedTable, Tables};
 pub(crate) const SCRUB_CYCLES: u64 = 8_192;
 /// Cycles of a decompress job that do not depend on its data: fetching it, header, trailer, report, as for compress.
 const DECOMPRESS_CYCLES_PER_JOB: u64 = crate::model::CYCLES_PER_JOB;
-/// Longest output of a compress job, bytes: its input stored, with block headers and framing to spare.
-const OUTPUT_BYTES_MAX: usize = JOB_BYTES_MAX as usize + 4096;
+/// Bytes of a compress job's output that do not grow with its input: framing, a table's header, block ends.
+const OUTPUT_BYTES_FIXED: usize = 4096;
 /// Longest sleep of an engine without work, milliseconds.
 const IDLE_MS_MAX: u64 = 1_000;
 /// A hang plan that never strikes.
@@ -192,7 +192,8 @@ impl Ending {
 pub(crate) struct Worker {
     function: Arc<Function>,
     model: Engine,
-    decompressor: Decompressor,
+    /// Made when it is first needed, and again after a scrub: its window goes with it.
+    decompressor: Option<Decompressor>,
     src: PageBuffer,
     history: PageBuffer,
     aux: PageBuffer,
@@ -208,11 +209,11 @@ impl Worker {
         Self {
             function,
             model: Engine::new(),
-            decompressor: Decompressor::new(),
+            decompressor: None,
             src: PageBuffer::new(JOB_BYTES_MAX as usize),
             history: PageBuffer::new(HISTORY_BYTES_MAX as usize),
             aux: PageBuffer::new(faam_hwif::table::HISTOGRAM_BYTES as usize),
-            dst: PageBuffer::new(OUTPUT_BYTES_MAX),
+            dst: PageBuffer::new(output_bytes_max(JOB_BYTES_MAX)),
             context: None,
             free_at: Instant::now(),
         }
@@ -306,8 +307,7 @@ impl Worker {
 
     fn scrub(&mut self) {
         self.model.scrub();
-        // Its window goes with it.
-        self.decompressor = Decompressor::new();
+        self.decompressor = None;
         for buffer in [
             &mut self.src,
             &mut self.history,
@@ -356,7 +356,7 @@ impl Worker {
                     sync,
                     tables: loaded.as_ref().map_or(Tables::Fixed, Tables::Loaded),
                 };
-                let room = OUTPUT_BYTES_MAX.min(dst.bytes as usize);
+                let room = output_bytes_max(src.bytes).min(dst.bytes as usize);
                 let report = self
                     .model
                     .compress(&model_job, self.dst.get_mut(room))
@@ -421,6 +421,7 @@ impl Worker {
         let output = self.dst.get_mut(room);
         let done = self
             .decompressor
+            .get_or_insert_default()
             .inflate_member(input, format, output)
             .map_err(|error| match error {
                 InflateError::OutputFull { .. } => Ending::failed(Status::OutputFull, 0),
@@ -490,6 +491,12 @@ impl Worker {
         let nanos = u128::from(cycles) * 1_000_000 / u128::from(self.function.identity.clock_khz);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
+}
+
+/// Most bytes that a compress job writes, bytes: the longest code is 15 bits a byte, and what is longer than stored is
+/// stored. Less than the buffer, so that scrubbing after a small job is cheap.
+const fn output_bytes_max(src_bytes: u32) -> usize {
+    src_bytes as usize * 2 + OUTPUT_BYTES_FIXED
 }
 
 fn deadline(job: &Job) -> Option<Instant> {
