@@ -15,6 +15,8 @@ const FAST: Params = Params {
     lazy: true,
 };
 
+const FOUR_WAYS: Params = Params { ways: 4, ..FAST };
+
 fn job(src: &[u8]) -> Job<'_> {
     Job {
         src,
@@ -534,7 +536,7 @@ fn zeros_take_the_longest_matches() {
 #[test]
 fn history_is_matched_up_to_the_distance_limit() {
     let secret = noise(64, 77);
-    for (gap, found) in [(DISTANCE_MAX - 64, true), (DISTANCE_MAX - 63, false)] {
+    for (gap, found) in [(32744 - 64, true), (32745 - 64, false)] {
         let mut history = secret.clone();
         history.resize(64 + gap, 0);
         let job = Job {
@@ -543,6 +545,19 @@ fn history_is_matched_up_to_the_distance_limit() {
         };
         let (_, out) = check(&mut Engine::new(), &job);
         assert_eq!(out.len() < 16, found, "distance {}", 64 + gap);
+    }
+}
+
+#[test]
+fn a_match_of_32_bytes_is_taken_at_once_and_one_of_31_given_up_for_a_longer() {
+    let text = noise(48, 31);
+    for (first, literals, matches) in [(31, 1, 1), (32, 0, 2), (33, 0, 2)] {
+        // The text's beginning, cut short, and all of it but its first byte: the longer match begins a byte later.
+        let history = [&text[..first], b"\0", &text[1..], b"\0"].concat();
+        let (histogram, _) = Engine::new().count(&text, &history, FOUR_WAYS).unwrap();
+        let sum = |counts: &[u32]| counts.iter().sum::<u32>();
+        assert_eq!(sum(&histogram.litlen[..256]), literals, "{first}");
+        assert_eq!(sum(&histogram.distance), matches, "{first}");
     }
 }
 
@@ -556,11 +571,10 @@ fn a_probe_job_is_the_same_whatever_ran_before() {
     let expected = run(&mut Engine::new(), &probe);
     let mut engine = Engine::new();
     let long = words(300_000, 21);
-    let fours = Params { ways: 4, ..FAST };
     run(
         &mut engine,
         &Job {
-            params: fours,
+            params: FOUR_WAYS,
             ..job(&long)
         },
     );
@@ -571,7 +585,7 @@ fn a_probe_job_is_the_same_whatever_ran_before() {
         engine
             .compress(
                 &Job {
-                    params: fours,
+                    params: FOUR_WAYS,
                     ..job(&probe_src[..8])
                 },
                 &mut dst,
@@ -588,11 +602,11 @@ fn a_probe_job_is_the_same_whatever_ran_before() {
     assert_eq!(run(&mut engine, &probe), expected);
     // The reference's epochs of 8 bits run out here.
     let mut reference = Reference::new();
-    let first = reference.tokens(&[], &probe_src, fours);
+    let first = reference.tokens(&[], &probe_src, FOUR_WAYS);
     for _ in 0..600 {
-        reference.tokens(&[], &long[..64], fours);
+        reference.tokens(&[], &long[..64], FOUR_WAYS);
     }
-    assert!(reference.tokens(&[], &probe_src, fours) == first);
+    assert!(reference.tokens(&[], &probe_src, FOUR_WAYS) == first);
 }
 
 #[test]
