@@ -28,7 +28,9 @@ use parking_lot::{Condvar, Mutex};
 use crate::function::Function;
 use crate::job::{Job, Span, Work};
 use crate::memory::{DmaFault, DmaLease};
-use crate::model::{Engine, Fault, Format, Job as ModelJob, LoadedTable, Tables};
+use crate::model::{
+    Alphabet, BadTable, Engine, Fault, Format, Job as ModelJob, LoadedTable, Tables,
+};
 
 /// Cycles of a scrub: the 8,192 sets of the hash table, one a cycle; the window's 32 KiB, 16 bytes a cycle, go alongside.
 pub(crate) const SCRUB_CYCLES: u64 = 8_192;
@@ -343,7 +345,7 @@ impl Worker {
                         let table = LoadedTable::parse(self.aux.get(span.bytes as usize));
                         Some(table.map_err(|bad| {
                             tracing::debug!(%bad, "bad table");
-                            Ending::failed(Status::BadTable, 0)
+                            Ending::failed(Status::BadTable, rule(bad))
                         })?)
                     }
                 };
@@ -516,6 +518,25 @@ fn status(fault: &Fault) -> Status {
         | Fault::HistoryInFrame { .. }
         | Fault::NoEnd
         | Fault::BadParams { .. } => Status::EngineFault,
+    }
+}
+
+/// Number of the rule in algorithm.md, section 5, that a table breaks: `info` of BadTable.
+fn rule(bad: BadTable) -> u32 {
+    match bad {
+        BadTable::Size { .. }
+        | BadTable::Length { .. }
+        | BadTable::Reserved { .. }
+        | BadTable::Header { .. } => 1,
+        BadTable::Kraft {
+            alphabet: Alphabet::Litlen,
+            ..
+        } => 2,
+        BadTable::Kraft {
+            alphabet: Alphabet::Distance,
+            ..
+        } => 3,
+        BadTable::NoEndOfBlock => 4,
     }
 }
 

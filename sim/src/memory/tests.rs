@@ -68,6 +68,23 @@ fn a_file_that_has_grown_is_mapped_anew() {
 }
 
 #[test]
+fn maps_are_limited_in_number_and_in_bytes() {
+    let memory = ready();
+    for n in 0..MAPS_MAX as u64 {
+        memory.map(n * PAGE_BYTES, PAGE_BYTES, BOTH, None).unwrap();
+    }
+    let top = 1 << 62;
+    assert_eq!(memory.map(top, PAGE_BYTES, BOTH, None), Err(Errno::NOSPC));
+    memory.unmap(0, PAGE_BYTES).unwrap();
+    memory.map(top, PAGE_BYTES, BOTH, None).unwrap();
+    memory.unmap_all().unwrap();
+    memory.map(top, MAPPED_BYTES_MAX, BOTH, None).unwrap();
+    assert_eq!(memory.map(0, PAGE_BYTES, BOTH, None), Err(Errno::NOSPC));
+    memory.unmap(top, MAPPED_BYTES_MAX).unwrap();
+    memory.map(0, PAGE_BYTES, BOTH, None).unwrap();
+}
+
+#[test]
 fn a_revoked_lease_is_refused_and_others_are_not() {
     let memory = ready();
     let file = Some((memfd(PAGE_BYTES, true), 0));

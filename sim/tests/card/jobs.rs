@@ -280,9 +280,21 @@ fn a_loaded_table_is_used_and_a_bad_one_refused() {
     let out = host.arena.read(DST, done.out_len as usize);
     assert_eq!(out[10] & 0b110, 0b100, "a dynamic block");
     assert_eq!(gunzip(&out), data);
-    block[0] = 1;
-    host.arena.write(AUX, &block);
-    assert_eq!(status(&host.run(&mut ring, &entry)), Status::BadTable);
+    // `info` is the number of the rule in algorithm.md, section 5.
+    let good = block.clone();
+    for (at, value, rule) in [
+        (0, 16, 1),
+        (287, 1, 1),
+        (0, 1, 2),
+        (0x120, 1, 3),
+        (0x143, 1, 1),
+    ] {
+        block.clone_from(&good);
+        block[at] = value;
+        host.arena.write(AUX, &block);
+        let done = host.run(&mut ring, &entry);
+        assert_eq!((status(&done), done.info), (Status::BadTable, rule));
+    }
 }
 
 #[test]
