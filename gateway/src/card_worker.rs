@@ -9,19 +9,19 @@ use std::time::Duration;
 
 use faam_codec::{Format, Level, Position, output_bytes_max};
 use faam_driver::{Job, JobSource, Kernel as CardKernel, Outcome, Request};
-use faam_hwif::{CardLevel, JOB_BYTES_MAX, WireFormat};
+use faam_hwif::{CardLevel, JOB_BYTES_MAX, Status, WireFormat};
 use faam_sched::TargetIndex;
 
-use crate::dispatch::{Claim, RunningJob, Shared};
 use crate::job::{EngineId, Kernel};
+use crate::job_queue::{CardRefusal, CardResult, Claim, JobQueue, RunningJob};
 
 /// How long a command may take before its function counts as hung: a whole
 /// job takes a few milliseconds, and with the queue ahead of it on a loaded machine some tens.
-pub(crate) const HANG_LIMIT: Duration = Duration::from_millis(1000);
+pub(crate) const HANG_LIMIT: Duration = Duration::from_millis(1500);
 
 /// One function's view of the scheduler.
 pub(crate) struct CardQueue {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) jobs: Arc<JobQueue>,
     pub(crate) target: TargetIndex,
     pub(crate) engine: EngineId,
 }
@@ -30,9 +30,9 @@ impl JobSource for CardQueue {
     type Job = CardJob;
 
     fn next(&mut self) -> Option<CardJob> {
-        let running = self.shared.next_for_card(self.target, self.engine)?;
+        let running = self.jobs.next_for_card(self.target, self.engine)?;
         Some(CardJob {
-            shared: Arc::clone(&self.shared),
+            jobs: Arc::clone(&self.jobs),
             running,
         })
     }
@@ -40,7 +40,7 @@ impl JobSource for CardQueue {
 
 /// A job in a card's hands.
 pub(crate) struct CardJob {
-    shared: Arc<Shared>,
+    jobs: Arc<JobQueue>,
     running: RunningJob,
 }
 
@@ -79,11 +79,25 @@ impl Job for CardJob {
     }
 
     fn complete(self, outcome: Outcome) {
-        let Self { shared, running } = self;
+        let Self { jobs, running } = self;
         match outcome {
-            Outcome::Done(completion) => shared.card_claims(running, Claim::Done(completion)),
-            Outcome::Data(refusal) => shared.card_claims(running, Claim::Refused(refusal)),
-            Outcome::Fault(fault) => shared.card_failed(running, &fault),
+            Outcome::Done(done) => {
+                let result = CardResult {
+                    output: done.output,
+                    consumed: done.consumed as usize,
+                    device: done.device,
+                    transfer: done.transfer,
+                };
+                jobs.card_claims(running, Claim::Done(result));
+            }
+            Outcome::Data(refusal) if refusal.status == Status::OutputFull => {
+                jobs.card_claims(running, Claim::Refused(CardRefusal::OutputFull));
+            }
+            Outcome::Data(refusal) => {
+                let why = format!("{:?} at byte {}", refusal.status, refusal.info);
+                jobs.card_claims(running, Claim::Refused(CardRefusal::Data(why)));
+            }
+            Outcome::Fault(fault) => jobs.card_failed(running, &fault.to_string()),
         }
     }
 }

@@ -1,51 +1,27 @@
-//! Cards: each has a supervisor thread that brings it into service and, when it fails, back.
+//! The cards of a gateway, as the rest of it sees them: sources, states, and a supervisor each.
 //!
-//! Owns the life of a card: its process (if it is our own simulated one), its
-//! functions, their workers, and the fences by which DMA memory becomes free again.
-//! The order of recovery is from the least to the most: a function that faulted is
-//! reset (fence (b)); where that does not help, the process is killed and its end
-//! awaited (fence (d)) and a new one started. A function serves only after its self-test.
-//!
-//! Invariant: no buffer that a command named is reused before a fence; a foreign
-//! socket's hang-up is none, so there the arena is abandoned (fence (e)), a bounded number
-//! of times.
+//! Owns the list of supervisors. What one does is in `card_supervisor`, which exists only
+//! where the driver does (x86-64 Linux); elsewhere a gateway has no cards and serves on its CPU
+//! engines. It deliberately does not know how a card is reached or recovered.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use faam_driver::{
-    Arena, ChildFence, Function, FunctionConfig, FunctionIdentity, ModelKind, VfioUser, Worker,
-    WorkerConfig, WorkerExit, WorkerHandle,
-};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use faam_hwif::FUNCTIONS;
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::card_process::{CardCommand, CardProcess, socket_dir};
-use crate::card_worker::CardQueue;
-use crate::dispatch::{DispatchConfig, Shared, StartError};
-use crate::job::EngineId;
+use crate::dispatch::{DispatchConfig, StartError};
+use crate::job_queue::JobQueue;
 
-/// How often an idle card is asked for its heartbeat.
-const HEARTBEAT_EVERY: Duration = Duration::from_millis(250);
-/// A heartbeat that has not moved for this long is a function that hangs.
-const HEARTBEAT_STALE_MAX: Duration = Duration::from_millis(1000);
-/// How long a function's reset may take before its process is ended instead.
-const RESET_LIMIT: Duration = Duration::from_millis(500);
-/// How long a worker may take to end after its function has failed.
-const WORKER_END_LIMIT: Duration = Duration::from_secs(2);
-/// Pause before a failed start is tried again: doubled each time, between these.
-const RETRY_PAUSE_MIN: Duration = Duration::from_millis(50);
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Function resets in a row, without a job served between, after which the process is replaced instead.
-const RESETS_IN_A_ROW_MAX: u32 = 3;
-/// Arenas that a foreign card may leave behind unfenced before it is given up.
-const ARENAS_ABANDONED_MAX: u32 = 4;
 /// Events that a card's supervisor has queued; one of each kind is enough.
 const EVENTS_MAX: usize = 64;
+
+/// How long telling a supervisor to stop may take.
+const STOP_SEND_LIMIT: Duration = Duration::from_secs(1);
 
 /// Where a card comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,11 +45,12 @@ pub enum CardSource {
 /// What a supervisor is told.
 #[derive(Debug)]
 pub(crate) enum CardEvent {
-    /// A function's worker ended; `fault` unless it was asked to.
+    /// A function's worker ended: the label for metrics, and why.
     WorkerEnded {
         function: u8,
         life: u64,
-        exit: WorkerExit,
+        kind: &'static str,
+        why: String,
     },
     /// A function's result was wrong.
     VerifyFailed { function: u8 },
@@ -146,61 +123,37 @@ struct Supervisor {
     thread: JoinHandle<()>,
 }
 
+/// What a supervisor is given: the ends of its own channel, and where to say how it stands.
+pub(crate) struct Post {
+    pub(crate) sender: Sender<CardEvent>,
+    pub(crate) events: Receiver<CardEvent>,
+    pub(crate) status: Arc<Mutex<CardStatus>>,
+}
+
 impl Cards {
-    pub(crate) fn start(shared: &Arc<Shared>, config: &DispatchConfig) -> Result<Self, StartError> {
-        let arena = || {
-            Arena::new(config.arena_bytes).map_err(|source| StartError::Arena {
-                bytes: config.arena_bytes,
-                source,
-            })
-        };
-        // Functions of our own cards share one arena, so that a replay can cross from one to the other;
-        // a foreign socket gets one of its own.
-        let own = config
-            .cards
-            .iter()
-            .any(|card| matches!(card, CardSource::OwnSimulated { .. }));
-        let own = own.then(arena).transpose()?;
+    pub(crate) fn start(jobs: &Arc<JobQueue>, config: &DispatchConfig) -> Result<Self, StartError> {
         let mut supervisors = Vec::new();
+        let mut posts = Vec::new();
         for (source, number) in config.cards.iter().zip(0..) {
-            let (arena, dir) = match (source, &own) {
-                (CardSource::OwnSimulated { .. }, Some(own)) => {
-                    (Arc::clone(own), socket_dir(&config.data_dir, number))
-                }
-                (CardSource::OwnSimulated { .. }, None) => {
-                    (arena()?, socket_dir(&config.data_dir, number))
-                }
-                (CardSource::VfioUser { dir }, _) => (arena()?, dir.clone()),
-            };
             let (sender, events) = bounded(EVENTS_MAX);
             let status = Arc::new(Mutex::new(first_status(number, source)));
-            let card = Card {
-                number,
-                command: command(source, config, dir.clone()),
-                dir,
-                shared: Arc::clone(shared),
-                arena,
-                arena_bytes: config.arena_bytes,
-                arenas_abandoned: 0,
-                process: None,
-                functions: (0..FUNCTIONS).map(|_| None).collect(),
-                sender: sender.clone(),
+            supervisors.push((sender.clone(), Arc::clone(&status)));
+            posts.push(Post {
+                sender,
                 events,
-                status: Arc::clone(&status),
-                down_since: None,
-                lives: 0,
-                resets_in_a_row: 0,
-            };
-            let thread = std::thread::Builder::new()
-                .name(format!("card-{number}"))
-                .spawn(move || card.run())
-                .map_err(StartError::Thread)?;
-            supervisors.push(Supervisor {
-                events: sender,
                 status,
-                thread,
             });
         }
+        let threads = supervise(jobs, config, posts)?;
+        let supervisors = supervisors
+            .into_iter()
+            .zip(threads)
+            .map(|((events, status), thread)| Supervisor {
+                events,
+                status,
+                thread,
+            })
+            .collect();
         Ok(Self { supervisors })
     }
 
@@ -224,7 +177,7 @@ impl Cards {
             // A full channel holds faults, which the supervisor is working off.
             let _ = supervisor
                 .events
-                .send_timeout(CardEvent::Stop, RETRY_PAUSE_MAX);
+                .send_timeout(CardEvent::Stop, STOP_SEND_LIMIT);
         }
         for supervisor in self.supervisors {
             if supervisor.thread.join().is_err() {
@@ -256,411 +209,19 @@ fn first_status(card: u8, source: &CardSource) -> CardStatus {
     }
 }
 
-fn command(source: &CardSource, config: &DispatchConfig, dir: PathBuf) -> Option<CardCommand> {
-    match source {
-        CardSource::OwnSimulated {
-            engines,
-            pace_mhz,
-            hang,
-        } => Some(CardCommand {
-            program: config.sim_program.clone(),
-            dir,
-            engines: *engines,
-            pace_mhz: *pace_mhz,
-            hang: hang.clone(),
-        }),
-        CardSource::VfioUser { .. } => None,
-    }
-}
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+use crate::card_supervisor::supervise;
 
-/// A function in service.
-struct Live {
-    function: Arc<Function>,
-    worker: WorkerHandle,
-    /// Which life of the function this is: a late event of an earlier one is ignored.
-    life: u64,
-    heartbeat: (u32, Instant),
-}
-
-/// One card, on its supervisor's thread.
-struct Card {
-    number: u8,
-    command: Option<CardCommand>,
-    dir: PathBuf,
-    shared: Arc<Shared>,
-    arena: Arc<Arena>,
-    arena_bytes: usize,
-    arenas_abandoned: u32,
-    process: Option<CardProcess>,
-    functions: Vec<Option<Live>>,
-    sender: Sender<CardEvent>,
-    events: Receiver<CardEvent>,
-    status: Arc<Mutex<CardStatus>>,
-    /// Since when something has been out of service.
-    down_since: Option<Instant>,
-    lives: u64,
-    resets_in_a_row: u32,
-}
-
-/// Why a card stopped serving.
-enum Ended {
-    /// Asked to.
-    Stopped,
-    /// It failed as a whole.
-    Lost(String),
-}
-
-impl Card {
-    fn run(mut self) {
-        let mut pause = RETRY_PAUSE_MIN;
-        loop {
-            let ended = match self.bring_up() {
-                Ok(()) => {
-                    pause = RETRY_PAUSE_MIN;
-                    self.serve()
-                }
-                Err(error) => Ended::Lost(format!("{error:#}")),
-            };
-            match ended {
-                Ended::Stopped => {
-                    self.tear_down("stopping");
-                    return;
-                }
-                Ended::Lost(why) => {
-                    tracing::warn!(card = self.number, %why, "card lost");
-                    self.down_since.get_or_insert_with(Instant::now);
-                    self.status.lock().last_fault = Some(why.clone());
-                    self.tear_down(&why);
-                    if self.arenas_abandoned > ARENAS_ABANDONED_MAX {
-                        tracing::error!(
-                            card = self.number,
-                            "given up: it was lost {ARENAS_ABANDONED_MAX} times with DMA memory in its hands; restart the \
-                             gateway once its server is sound"
-                        );
-                        self.status.lock().state = CardState::OutOfService;
-                        self.wait_for_stop(None);
-                        return;
-                    }
-                    if self.wait_for_stop(Some(pause)) {
-                        return;
-                    }
-                    pause = (pause * 2).min(RETRY_PAUSE_MAX);
-                }
-            }
-        }
-    }
-
-    /// Wait for `limit` (or for ever), or until told to stop; `true` if so.
-    fn wait_for_stop(&self, limit: Option<Duration>) -> bool {
-        let until = limit.map(|limit| Instant::now() + limit);
-        loop {
-            let event = match until {
-                None => self
-                    .events
-                    .recv()
-                    .map_err(|_| RecvTimeoutError::Disconnected),
-                Some(until) => self.events.recv_deadline(until),
-            };
-            match event {
-                Ok(CardEvent::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
-                // Events of lives that have ended.
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout) => return false,
-            }
-        }
-    }
-
-    /// Start the process, if it is ours, and every function.
-    fn bring_up(&mut self) -> anyhow::Result<()> {
-        if let Some(command) = &self.command {
-            let process = CardProcess::start(command)?;
-            let mut status = self.status.lock();
-            status.restarts += u32::from(status.serial.is_some());
-            status.pid = Some(process.pid());
-            drop(status);
-            self.process = Some(process);
-        }
-        for function in 0..FUNCTIONS {
-            self.bring_up_function(function)?;
-        }
-        Ok(())
-    }
-
-    /// Connect, bring up, test, and put into service.
-    fn bring_up_function(&mut self, number: u8) -> anyhow::Result<()> {
-        let transport = VfioUser::connect(&self.dir.join(format!("fn{number}")))?;
-        let arena = Arc::clone(&self.arena);
-        let function =
-            Arc::new(Function::bring_up(Arc::new(transport), arena, FunctionConfig::default())?);
-        function.self_test()?;
-        let heartbeat = (function.heartbeat()?, Instant::now());
-        let queue_pair = function.create_queue_pair()?;
-        let identity = function.identity().clone();
-        let simulated = identity.model != ModelKind::Hardware;
-        let engine = EngineId::Card {
-            card: self.number,
-            function: number,
-            simulated,
-        };
-        let target = self.shared.target_of(self.number, number).ok_or_else(|| {
-            anyhow::anyhow!("function {number} of card {} has no target", self.number)
-        })?;
-        self.lives += 1;
-        let life = self.lives;
-        let events = self.sender.clone();
-        let worker = Worker::spawn(
-            &engine.to_string(),
-            queue_pair,
-            CardQueue {
-                shared: Arc::clone(&self.shared),
-                target,
-                engine,
-            },
-            WorkerConfig::default(),
-            move |exit| {
-                // A full channel already holds a reason to recover this card.
-                let _ = events.try_send(CardEvent::WorkerEnded {
-                    function: number,
-                    life,
-                    exit,
-                });
-            },
-        )?;
-        self.shared
-            .set_in_service(self.number, number, Some(worker.waker()));
-        if let Some(place) = self.functions.get_mut(usize::from(number)) {
-            *place = Some(Live {
-                function,
-                worker,
-                life,
-                heartbeat,
-            });
-        }
-        self.note_in_service(number, &identity, simulated);
-        Ok(())
-    }
-
-    fn note_in_service(&mut self, number: u8, identity: &FunctionIdentity, simulated: bool) {
-        let back = self.down_since.map(|since| since.elapsed());
-        let all = self.functions.iter().all(Option::is_some);
-        if all {
-            self.down_since = None;
-        }
-        let mut status = self.status.lock();
-        status.state = if all {
-            CardState::InService
-        } else {
-            CardState::Degraded
-        };
-        status.simulated = simulated;
-        status.serial = Some(identity.serial.clone());
-        let mut name = String::new();
-        if let Some(function) = status.functions.get_mut(usize::from(number)) {
-            function.in_service = true;
-            function.engines = Some(identity.engines);
-            function.clock_khz = Some(identity.clock_khz);
-            name.clone_from(&function.name);
-        }
-        match back {
-            Some(back) => {
-                status.last_readmission_ms =
-                    Some(u64::try_from(back.as_millis()).unwrap_or(u64::MAX));
-                self.shared.metrics.readmission(&name, back.as_secs_f64());
-                tracing::info!(function = %name, after_ms = back.as_millis(), "re-admitted after its self-test");
-            }
-            None => tracing::info!(function = %name, simulated, "in service"),
-        }
-    }
-
-    /// Watch the card until it stops or is lost.
-    fn serve(&mut self) -> Ended {
-        loop {
-            match self.events.recv_timeout(HEARTBEAT_EVERY) {
-                Ok(CardEvent::Stop) | Err(RecvTimeoutError::Disconnected) => return Ended::Stopped,
-                Ok(CardEvent::WorkerEnded {
-                    function,
-                    life,
-                    exit,
-                }) => {
-                    if self.life_of(function) != Some(life) {
-                        continue;
-                    }
-                    let (kind, why) = match exit {
-                        WorkerExit::Stopped { .. } => ("stopped", "its worker stopped".to_owned()),
-                        WorkerExit::Fault { fault, .. } => (fault.kind(), fault.to_string()),
-                        WorkerExit::Panicked { .. } => ("worker-panic", "its worker panicked".to_owned()),
-                    };
-                    if let Err(why) = self.recover(function, kind, &why) {
-                        return Ended::Lost(why);
-                    }
-                }
-                Ok(CardEvent::VerifyFailed { function }) => {
-                    if let Err(why) =
-                        self.recover(function, "verify", "a result failed verification")
-                    {
-                        return Ended::Lost(why);
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    if self.process.as_ref().is_some_and(CardProcess::has_ended) {
-                        return Ended::Lost("its process ended".to_owned());
-                    }
-                    for function in 0..FUNCTIONS {
-                        if let Some((kind, why)) = self.missed_heartbeat(function)
-                            && let Err(why) = self.recover(function, kind, &why)
-                        {
-                            return Ended::Lost(why);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    fn life_of(&self, function: u8) -> Option<u64> {
-        self.functions
-            .get(usize::from(function))?
-            .as_ref()
-            .map(|live| live.life)
-    }
-
-    /// Ask a function for its heartbeat; what is wrong, if something is.
-    fn missed_heartbeat(&mut self, function: u8) -> Option<(&'static str, String)> {
-        let live = self.functions.get_mut(usize::from(function))?.as_mut()?;
-        match live.function.heartbeat() {
-            Ok(count) if count != live.heartbeat.0 => {
-                live.heartbeat = (count, Instant::now());
-                self.resets_in_a_row = 0;
-                None
-            }
-            Ok(count) if count == u32::MAX => {
-                Some(("gone", "its registers read as all-ones".to_owned()))
-            }
-            Ok(_) if live.heartbeat.1.elapsed() < HEARTBEAT_STALE_MAX => None,
-            Ok(_) => Some((
-                "heartbeat",
-                format!(
-                    "no heartbeat for {} ms",
-                    live.heartbeat.1.elapsed().as_millis()
-                ),
-            )),
-            Err(error) => Some(("transport", error.to_string())),
-        }
-    }
-
-    /// Take one function out, reset it (fence (b)) and bring it back. `Err`: only a new process helps.
-    fn recover(&mut self, number: u8, kind: &'static str, why: &str) -> Result<(), String> {
-        let name = format!("fpga{}.{number}", self.number);
-        tracing::warn!(function = %name, kind, why, "out of service");
-        self.shared.metrics.device_fault(&name, kind);
-        self.down_since.get_or_insert_with(Instant::now);
-        self.resets_in_a_row += 1;
-        let Some(live) = self.take_out(number, why) else {
-            return Ok(());
-        };
-        if self.process.as_ref().is_some_and(CardProcess::has_ended) {
-            return Err(format!("{name}: {why}; its process ended"));
-        }
-        if self.resets_in_a_row > RESETS_IN_A_ROW_MAX {
-            return Err(format!(
-                "{name}: {why}, after {RESETS_IN_A_ROW_MAX} resets in a row"
-            ));
-        }
-        let proof = live
-            .function
-            .reset(RESET_LIMIT)
-            .map_err(|error| format!("{name}: {why}; reset failed: {error}"))?;
-        let freed = self.arena.release_quarantined(&proof);
-        tracing::warn!(function = %name, freed_bytes = freed, "fence (b): reset returned, epoch changed, DMA idle");
-        drop(live);
-        self.bring_up_function(number)
-            .map_err(|error| format!("{name}: {why}; bring-up after reset failed: {error:#}"))
-    }
-
-    /// Stop scheduling to a function and end its worker, whose jobs are replayed elsewhere.
-    fn take_out(&mut self, number: u8, why: &str) -> Option<Live> {
-        self.shared.set_in_service(self.number, number, None);
-        let live = self.functions.get_mut(usize::from(number))?.take()?;
-        // Its jobs are replayed at once rather than when their commands time out.
-        live.function.end();
-        live.worker.stop();
-        if let Err(error) = live.worker.join(WORKER_END_LIMIT) {
-            tracing::error!(card = self.number, function = number, %error, "a worker is left behind, its memory in quarantine");
-        }
-        let serving = self.functions.iter().any(Option::is_some);
-        let mut status = self.status.lock();
-        status.state = if serving {
-            CardState::Degraded
-        } else {
-            CardState::Recovering
-        };
-        status.last_fault = Some(why.to_owned());
-        if let Some(function) = status.functions.get_mut(usize::from(number)) {
-            function.in_service = false;
-            function.faults += 1;
-        }
-        Some(live)
-    }
-
-    /// End everything: workers, then the process, whose end is fence (d) for all that it held.
-    fn tear_down(&mut self, why: &str) {
-        for number in 0..FUNCTIONS {
-            drop(self.take_out(number, why));
-        }
-        let held = self.arena.quarantine().held_bytes();
-        let Some(mut process) = self.process.take() else {
-            if held > 0 {
-                self.abandon_arena(held);
-            }
-            return;
-        };
-        self.status.lock().pid = None;
-        let pid = process.pid();
-        // Opened while the process has not been waited for, so that the descriptor names it and no other.
-        let fence = process
-            .pidfd()
-            .map_err(|error| error.to_string())
-            .and_then(|pidfd| ChildFence::new(pidfd).map_err(|error| error.to_string()));
-        let killed = process.kill().map_err(|error| error.to_string());
-        let proof = fence.and_then(|fence| {
-            killed.and_then(|()| fence.proof().map_err(|error| error.to_string()))
-        });
-        match proof {
-            Ok(proof) => {
-                let freed = self.arena.release_quarantined(&proof);
-                tracing::warn!(
-                    card = self.number,
-                    pid,
-                    freed_bytes = freed,
-                    "fence (d): the card's process was killed and has ended"
-                );
-            }
-            Err(error) => {
-                tracing::error!(card = self.number, pid, %error, "no fence: the arena is abandoned");
-                self.abandon_arena(held);
-            }
-        }
-    }
-
-    /// Fence (e): memory that a foreign card may still write is never used again.
-    fn abandon_arena(&mut self, held: usize) {
-        self.arenas_abandoned += 1;
-        match Arena::new(self.arena_bytes) {
-            Ok(arena) => {
-                tracing::warn!(
-                    card = self.number,
-                    held_bytes = held,
-                    "fence (e): arena abandoned"
-                );
-                if let Err(error) = std::mem::replace(&mut self.arena, arena).abandon() {
-                    tracing::error!(card = self.number, %error, "the card is given up");
-                    self.arenas_abandoned = ARENAS_ABANDONED_MAX + 1;
-                }
-            }
-            Err(error) => {
-                tracing::error!(card = self.number, %error, "no memory for a new arena: the card is given up");
-                self.arenas_abandoned = ARENAS_ABANDONED_MAX + 1;
-            }
-        }
+/// Without a driver there are no cards.
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+fn supervise(
+    _: &Arc<JobQueue>,
+    config: &DispatchConfig,
+    _: Vec<Post>,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    if config.cards.is_empty() {
+        Ok(Vec::new())
+    } else {
+        Err(StartError::NoDriver)
     }
 }

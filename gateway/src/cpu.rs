@@ -16,13 +16,12 @@ use faam_codec::{
     BlockChecksum, Decoder, Decompressor, Engine, Format, Level, LibdeflateEngine, Limits,
     Position, RATIO_FREE_BYTES, Verifier, output_bytes_max, write_stored,
 };
-use faam_driver::{Completion, DataRefusal};
-use faam_hwif::Status;
 
-use crate::dispatch::{
-    Claim, CpuWork, PendingJob, RunningJob, Shared, Unverified, beyond_card_text, exact,
-};
 use crate::job::{BackendPolicy, BlockOutcome, EngineId, FallbackReason, JobError, Kernel, Phases};
+use crate::job_queue::{
+    CardRefusal, CardResult, Claim, CpuWork, JobQueue, PendingJob, RunningJob, Unverified,
+    beyond_card_text, exact,
+};
 
 /// The pool's threads.
 pub(crate) struct CpuPool {
@@ -30,19 +29,19 @@ pub(crate) struct CpuPool {
 }
 
 impl CpuPool {
-    pub(crate) fn start(shared: &Arc<Shared>, workers: usize) -> std::io::Result<Self> {
+    pub(crate) fn start(jobs: &Arc<JobQueue>, workers: usize) -> std::io::Result<Self> {
         let threads = (0..workers)
             .map(|n| {
-                let shared = Arc::clone(shared);
+                let jobs = Arc::clone(jobs);
                 std::thread::Builder::new()
                     .name(format!("cpu-{n}"))
-                    .spawn(move || work(&shared))
+                    .spawn(move || work(&jobs))
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { threads })
     }
 
-    /// Wait for the threads to end; [`Shared`] has been told to stop.
+    /// Wait for the threads to end; [`JobQueue`] has been told to stop.
     pub(crate) fn join(self) {
         for thread in self.threads {
             if thread.join().is_err() {
@@ -52,11 +51,11 @@ impl CpuPool {
     }
 }
 
-fn work(shared: &Shared) {
+fn work(jobs: &JobQueue) {
     let mut worker = Worker::new();
     loop {
         // A panic is a bug of ours: the job's caller gets a 500 (its reply is dropped), the worker starts afresh.
-        let step = catch_unwind(AssertUnwindSafe(|| worker.step(shared)));
+        let step = catch_unwind(AssertUnwindSafe(|| worker.step(jobs)));
         match step {
             Ok(ControlFlow::Continue(())) => {}
             Ok(ControlFlow::Break(())) => return,
@@ -89,16 +88,16 @@ impl Worker {
         }
     }
 
-    fn step(&mut self, shared: &Shared) -> ControlFlow<()> {
-        match shared.next_for_cpu() {
-            CpuWork::Run(running) => self.run(shared, running),
-            CpuWork::Verify(unverified) => self.verify(shared, unverified),
+    fn step(&mut self, jobs: &JobQueue) -> ControlFlow<()> {
+        match jobs.next_for_cpu() {
+            CpuWork::Run(running) => self.run(jobs, running),
+            CpuWork::Verify(unverified) => self.verify(jobs, unverified),
             CpuWork::Stop => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
     }
 
-    fn run(&mut self, shared: &Shared, running: RunningJob) {
+    fn run(&mut self, jobs: &JobQueue, running: RunningJob) {
         let RunningJob {
             mut job, receipt, ..
         } = running;
@@ -109,7 +108,7 @@ impl Worker {
                 level,
                 position,
             } => {
-                let result = self.compress(shared, &job.spec.input, format, level, position);
+                let result = self.compress(jobs, &job.spec.input, format, level, position);
                 (result, started.elapsed())
             }
             Kernel::Decompress { format, limits } => {
@@ -134,13 +133,13 @@ impl Worker {
             .map_or_else(|_| Duration::ZERO, |made| made.verify);
         job.phases.device += made.saturating_sub(verify);
         job.phases.verify += verify;
-        shared.settle(receipt, result.is_ok().then_some(made), Some(made));
+        jobs.settle(receipt, result.is_ok().then_some(made), Some(made));
         finish(job, EngineId::Cpu, result);
     }
 
     fn compress(
         &mut self,
-        shared: &Shared,
+        jobs: &JobQueue,
         input: &[u8],
         format: Format,
         level: Level,
@@ -161,7 +160,7 @@ impl Worker {
         };
         if let Err(why) = right {
             tracing::error!(engine = self.engine.name(), %why, "a block failed verification; storing it");
-            shared.report_verify_failure(EngineId::Cpu);
+            jobs.report_verify_failure(EngineId::Cpu);
             self.scratch.clear();
             write_stored(input, position, &mut self.scratch);
             self.verifier
@@ -178,47 +177,47 @@ impl Worker {
         })
     }
 
-    fn verify(&mut self, shared: &Shared, unverified: Unverified) {
+    fn verify(&mut self, jobs: &JobQueue, unverified: Unverified) {
         let Unverified { mut running, claim } = unverified;
         let begun = Instant::now();
         let verdict = match claim {
-            Claim::Done(completion) => {
-                running.job.phases.device += completion.device;
-                running.job.phases.transfer += completion.transfer;
-                self.judge(&running.job, completion)
+            Claim::Done(result) => {
+                running.job.phases.device += result.device;
+                running.job.phases.transfer += result.transfer;
+                self.judge(&running.job, result)
             }
-            Claim::Refused(refusal) => self.judge_refusal(&running.job, refusal),
+            Claim::Refused(refusal) => self.judge_refusal(&running.job, &refusal),
         };
         running.job.phases.verify += begun.elapsed();
         match verdict {
             Verdict::Right(made) => {
-                shared.settle(running.receipt, Some(made.1), None);
+                jobs.settle(running.receipt, Some(made.1), None);
                 finish(running.job, running.engine, Ok(made.0));
             }
             Verdict::Answer(error) => {
-                shared.settle(running.receipt, None, None);
+                jobs.settle(running.receipt, None, None);
                 finish(running.job, running.engine, Err(error));
             }
-            Verdict::Replay(reason) => shared.replay(running, reason),
+            Verdict::Replay(reason) => jobs.replay(running, reason),
             Verdict::Wrong(why) => {
                 tracing::error!(engine = %running.engine, %why, "a card's result failed verification; replaying the job");
-                shared.report_verify_failure(running.engine);
-                shared.replay(running, FallbackReason::VerifyFailed);
+                jobs.report_verify_failure(running.engine);
+                jobs.replay(running, FallbackReason::VerifyFailed);
             }
         }
     }
 
     /// Whether a card's result is what the host's input calls for.
-    fn judge(&mut self, job: &PendingJob, completion: Completion) -> Verdict {
+    fn judge(&mut self, job: &PendingJob, result: CardResult) -> Verdict {
         let input = &job.spec.input;
-        let took = completion.device;
-        let consumed = completion.consumed as usize;
+        let took = result.device;
+        let consumed = result.consumed;
         match job.spec.kernel {
             Kernel::Compress {
                 format, position, ..
             } => {
                 match self.verifier.check_block(
-                    &completion.output,
+                    &result.output,
                     position,
                     input,
                     Decoder::Libdeflate,
@@ -226,7 +225,7 @@ impl Worker {
                     Ok(()) => Verdict::Right((
                         Made {
                             checksum: BlockChecksum::of(format, input),
-                            output: exact(&completion.output),
+                            output: exact(&result.output),
                             consumed: input.len(),
                             verify: Duration::ZERO,
                         },
@@ -237,7 +236,7 @@ impl Worker {
             }
             Kernel::Decompress { format, limits } => {
                 let ratio_max = usize::try_from(limits.ratio_max).unwrap_or(usize::MAX);
-                let made = completion.output.len();
+                let made = result.output.len();
                 if made > limits.output_bytes_max
                     || made > RATIO_FREE_BYTES && made > consumed.saturating_mul(ratio_max)
                 {
@@ -245,12 +244,12 @@ impl Worker {
                 }
                 match self
                     .verifier
-                    .check_decompressed(input, format, &completion.output, consumed)
+                    .check_decompressed(input, format, &result.output, consumed)
                 {
                     Ok(()) => Verdict::Right((
                         Made {
-                            checksum: BlockChecksum::of(format, &completion.output),
-                            output: Bytes::from(completion.output),
+                            checksum: BlockChecksum::of(format, &result.output),
+                            output: Bytes::from(result.output),
                             consumed,
                             verify: Duration::ZERO,
                         },
@@ -271,13 +270,13 @@ impl Worker {
     }
 
     /// A card says that the data cannot be processed. Its word is checked like any other: the CPU decodes too.
-    fn judge_refusal(&mut self, job: &PendingJob, refusal: DataRefusal) -> Verdict {
+    fn judge_refusal(&mut self, job: &PendingJob, refusal: &CardRefusal) -> Verdict {
         let Kernel::Decompress { format, limits } = job.spec.kernel else {
-            return Verdict::Wrong(format!("a card refused to compress: {:?}", refusal.status));
+            return Verdict::Wrong(format!("a card refused to compress: {refusal}"));
         };
         // A card was given room for a byte over the limit. Where that is less than a card can ever write,
         // it is the limit that was passed, and the CPU says so below in its words.
-        if refusal.status == Status::OutputFull
+        if matches!(refusal, CardRefusal::OutputFull)
             && limits.output_bytes_max >= faam_hwif::JOB_BYTES_MAX as usize
         {
             return if job.spec.policy == BackendPolicy::RequireHardware {
@@ -291,10 +290,7 @@ impl Worker {
             .decompress(&job.spec.input, Some(format), limits)
         {
             Err(error) => Verdict::Answer(JobError::Input(error)),
-            Ok(_) => Verdict::Wrong(format!(
-                "a card says {:?} of data that decodes",
-                refusal.status
-            )),
+            Ok(_) => Verdict::Wrong(format!("a card says {refusal} of data that decodes")),
         }
     }
 }

@@ -19,6 +19,9 @@ use crate::tenants::TenantId;
 /// is never held for long.
 pub const BLOCK_BYTES: usize = 128 << 10;
 
+/// Highest HTTP level that a card serves: levels above have no counterpart in gateware.
+pub const CARD_LEVEL_MAX: u8 = 9;
+
 /// What is to be done with the input.
 #[derive(Clone, Copy, Debug)]
 pub enum Kernel {
@@ -185,4 +188,14 @@ pub enum JobError {
     /// A bug of ours: every engine's result failed verification, or an invariant broke.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+impl JobError {
+    /// No card came into service for a job that has waited for `waited`.
+    #[must_use]
+    pub fn no_card(waited: Duration) -> Self {
+        Self::NoCard {
+            waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
 }

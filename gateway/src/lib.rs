@@ -10,14 +10,18 @@
 //! | `auth`, `tenants` | from a credential to a tenant, and its limits |
 //! | `admission` | who may begin: requests in flight, memory of bodies |
 //! | `error` | every problem's name and status |
-//! | `job`, `dispatch` | a block on its way through an engine; the one boundary between async and threads |
+//! | `job`, `dispatch`, `job_queue` | a block on its way through an engine; the one boundary between async and threads |
 //! | `cpu` | the CPU engines' workers |
-//! | `cards`, `card_process`, `card_worker` | cards: their processes, their supervision, their queue pairs |
+//! | `cards`, `card_supervisor`, `card_process`, `card_worker` | cards: their processes, their supervision, their queue pairs |
 //! | `metrics` | what is published |
 
 pub mod admission;
 pub mod auth;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod card_process;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod card_supervisor;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod card_worker;
 pub mod cards;
 pub mod config;
@@ -27,5 +31,6 @@ pub mod error;
 pub mod gateway;
 pub mod http;
 pub mod job;
+mod job_queue;
 pub mod metrics;
 pub mod tenants;

@@ -290,7 +290,7 @@ async fn kernels(State(app): State<App>) -> Json<Value> {
                 "default_format": Format::Gzip.name(),
                 "level_min": Level::MIN.get(),
                 "level_max": Level::MAX.get(),
-                "card_level_max": crate::dispatch::CARD_LEVEL_MAX,
+                "card_level_max": crate::job::CARD_LEVEL_MAX,
                 "default_level": Level::DEFAULT.get(),
                 "block_bytes": crate::job::BLOCK_BYTES,
                 "body_bytes_max": app.limits.body_bytes_max,

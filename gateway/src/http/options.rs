@@ -11,9 +11,9 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use axum::http::{HeaderMap, HeaderName, Uri};
 use faam_codec::{Format, Level};
 
-use crate::dispatch::CARD_LEVEL_MAX;
 use crate::error::{Problem, ProblemKind};
 use crate::job::BackendPolicy;
+use crate::job::CARD_LEVEL_MAX;
 
 /// Which engines a request may run on.
 pub const FAAM_BACKEND: HeaderName = HeaderName::from_static("faam-backend");

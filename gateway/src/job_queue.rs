@@ -1,0 +1,594 @@
+//! Jobs that wait, and the engines that pull them.
+//!
+//! Owns the scheduler, the jobs that wait in it and the results that wait for
+//! verification, all behind one lock that is held for a few hundred nanoseconds at a time
+//! and never across a call that can block. Engines pull: CPU workers (`crate::cpu`)
+//! and queue-pair workers (`crate::card_worker`) ask [`JobQueue::next_for_cpu`] or
+//! [`JobQueue::next_for_card`] when they have room.
+//!
+//! Invariants: a job is answered exactly once; what a card made is answered only after a CPU
+//! worker has verified it; a job that its engine could not finish goes back to the front
+//! of its tenant's queue, at most [`REPLAYS_MAX`] times.
+//!
+//! It deliberately does not know HTTP, nor how a card is reached or recovered.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use crossbeam::channel::Sender;
+use faam_sched::{
+    Config as SchedulerConfig, KernelClass, Nanos, Placement, Receipt, Scheduler, Taken,
+    TargetIndex, TargetSet, TenantIndex, WEIGHT_DEFAULT,
+};
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::cards::CardEvent;
+use crate::dispatch::{DispatchConfig, StartError};
+use crate::job::{
+    BackendPolicy, BlockOutcome, CARD_LEVEL_MAX, EngineId, FallbackReason, JobError, JobSpec,
+    Kernel, Phases,
+};
+use crate::metrics::Metrics;
+use crate::tenants::TenantId;
+
+/// Times that a job goes back to the queue because its engine failed, before it is given to the CPU alone.
+const REPLAYS_MAX: u8 = 3;
+/// Results that wait for verification; at the bound cards get no further jobs.
+const UNVERIFIED_MAX: usize = 64;
+/// How long an idle CPU worker sleeps before it looks again although nobody woke it.
+const CPU_IDLE_MAX: Duration = Duration::from_millis(500);
+/// The same while jobs are queued that were left to a card: placement may give them to the CPU after its deferral limit.
+const CPU_DEFER_POLL: Duration = Duration::from_millis(2);
+
+/// A job in the queue or on an engine.
+pub(crate) struct PendingJob {
+    pub(crate) spec: JobSpec,
+    /// The tenant's scrub domain on a card.
+    pub(crate) context: u32,
+    reply: oneshot::Sender<Result<BlockOutcome, JobError>>,
+    room: Option<OwnedSemaphorePermit>,
+    replays: u8,
+    pub(crate) fallback: Option<FallbackReason>,
+    pub(crate) phases: Phases,
+}
+
+impl PendingJob {
+    /// A job that has waited `waited` for its `room` in the queue.
+    pub(crate) fn new(
+        spec: JobSpec,
+        context: u32,
+        reply: oneshot::Sender<Result<BlockOutcome, JobError>>,
+        room: OwnedSemaphorePermit,
+        waited: Duration,
+    ) -> Self {
+        Self {
+            spec,
+            context,
+            reply,
+            room: Some(room),
+            replays: 0,
+            fallback: None,
+            phases: Phases {
+                queue: waited,
+                ..Phases::default()
+            },
+        }
+    }
+
+    /// Answer the caller, if there still is one.
+    pub(crate) fn answer(self, answer: Result<BlockOutcome, JobError>) {
+        // A caller that has hung up wants no answer.
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// A job that an engine took.
+pub(crate) struct RunningJob {
+    pub(crate) job: PendingJob,
+    pub(crate) receipt: Receipt,
+    pub(crate) engine: EngineId,
+}
+
+/// What a card made of a job, not yet believed.
+pub(crate) struct Unverified {
+    pub(crate) running: RunningJob,
+    pub(crate) claim: Claim,
+}
+
+/// A card's word.
+pub(crate) enum Claim {
+    /// It made this.
+    Done(CardResult),
+    /// It says that the data cannot be processed.
+    Refused(CardRefusal),
+}
+
+/// What a card made, in the host's own memory.
+pub(crate) struct CardResult {
+    pub(crate) output: Vec<u8>,
+    /// Input bytes that it stands for.
+    pub(crate) consumed: usize,
+    /// On the card.
+    pub(crate) device: Duration,
+    /// Copying in and out.
+    pub(crate) transfer: Duration,
+}
+
+/// Why a card did not process the data.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CardRefusal {
+    /// The result is larger than it was given room for.
+    #[error("that the output is full")]
+    OutputFull,
+    /// Something else, in words.
+    #[error("{0}")]
+    Data(String),
+}
+
+/// Makes a sleeping queue-pair worker look for jobs.
+pub(crate) type Wake = Box<dyn Fn() + Send + Sync>;
+
+/// What a CPU worker does next.
+pub(crate) enum CpuWork {
+    /// Run a job.
+    Run(RunningJob),
+    /// Verify a card's result.
+    Verify(Unverified),
+    /// End the thread.
+    Stop,
+}
+
+/// See the module's head.
+pub(crate) struct JobQueue {
+    core: Mutex<Core>,
+    work: Condvar,
+    cpu: TargetIndex,
+    all_cards: TargetSet,
+    origin: Instant,
+    stopping: AtomicBool,
+    pub(crate) metrics: Arc<Metrics>,
+    hw_wait: Duration,
+    queue_blocks_max: usize,
+}
+
+struct Core {
+    scheduler: Scheduler<PendingJob>,
+    tenants: HashMap<TenantId, TenantPlace>,
+    /// Bounded by [`UNVERIFIED_MAX`] and what cards had in flight when it was reached.
+    unverified: VecDeque<Unverified>,
+    functions: Vec<FunctionPlace>,
+    card_events: Vec<Sender<CardEvent>>,
+}
+
+/// A tenant's queue.
+#[derive(Clone)]
+pub(crate) struct TenantPlace {
+    pub(crate) index: TenantIndex,
+    /// Its scrub domain on a card.
+    pub(crate) context: u32,
+    /// As many permits as the queue has places.
+    pub(crate) room: Arc<Semaphore>,
+}
+
+struct FunctionPlace {
+    card: u8,
+    function: u8,
+    target: TargetIndex,
+    wake: Option<Wake>,
+}
+
+impl Core {
+    fn wake_cards(&self) {
+        for place in &self.functions {
+            if let Some(wake) = &place.wake {
+                wake();
+            }
+        }
+    }
+}
+
+impl JobQueue {
+    /// An empty queue whose targets are the CPU pool, in service, and the functions of the cards, not yet.
+    pub(crate) fn new(config: &DispatchConfig, metrics: Arc<Metrics>) -> Result<Self, StartError> {
+        let mut scheduler = Scheduler::new(SchedulerConfig::default());
+        let cpu_servers = u32::try_from(config.cpu_workers.max(1)).unwrap_or(u32::MAX);
+        let too_many = || StartError::TooManyCards {
+            cards: config.cards.len(),
+            limit: (faam_sched::TARGETS_MAX - 1) / usize::from(faam_hwif::FUNCTIONS),
+        };
+        let cpu = scheduler
+            .add_target(cpu_servers, true)
+            .ok_or_else(too_many)?;
+        scheduler.set_in_service(cpu, true);
+        let mut functions = Vec::new();
+        let mut all_cards = TargetSet::EMPTY;
+        for card in 0..config.cards.len() {
+            let card = u8::try_from(card).map_err(|_| too_many())?;
+            for function in 0..faam_hwif::FUNCTIONS {
+                let target = scheduler.add_target(1, false).ok_or_else(too_many)?;
+                all_cards = all_cards.union(TargetSet::of(target));
+                functions.push(FunctionPlace {
+                    card,
+                    function,
+                    target,
+                    wake: None,
+                });
+            }
+        }
+        Ok(Self {
+            core: Mutex::new(Core {
+                scheduler,
+                tenants: HashMap::new(),
+                unverified: VecDeque::new(),
+                functions,
+                card_events: Vec::new(),
+            }),
+            work: Condvar::new(),
+            cpu,
+            all_cards,
+            origin: Instant::now(),
+            stopping: AtomicBool::new(false),
+            metrics,
+            hw_wait: config.hw_wait,
+            queue_blocks_max: config.queue_blocks_max,
+        })
+    }
+
+    /// Where to report functions whose results are wrong, a sender a card.
+    pub(crate) fn report_to(&self, card_events: Vec<Sender<CardEvent>>) {
+        self.core.lock().card_events = card_events;
+    }
+
+    pub(crate) fn add_tenant(&self, tenant: &TenantId) {
+        let mut core = self.core.lock();
+        if core.tenants.contains_key(tenant) {
+            return;
+        }
+        let index = core
+            .scheduler
+            .add_tenant(WEIGHT_DEFAULT, self.queue_blocks_max);
+        let place = TenantPlace {
+            index,
+            context: u32::try_from(core.tenants.len() + 1).unwrap_or(u32::MAX),
+            room: Arc::new(Semaphore::new(self.queue_blocks_max)),
+        };
+        core.tenants.insert(tenant.clone(), place);
+    }
+
+    pub(crate) fn tenant(&self, tenant: &TenantId) -> Option<TenantPlace> {
+        self.core.lock().tenants.get(tenant).cloned()
+    }
+
+    /// How long a job that requires a card waits while none is in service.
+    pub(crate) const fn hw_wait(&self) -> Duration {
+        self.hw_wait
+    }
+
+    /// Queue a job that has room.
+    pub(crate) fn push(
+        &self,
+        tenant: TenantIndex,
+        job: PendingJob,
+        placement: Placement,
+    ) -> Result<(), JobError> {
+        let (kernel, bytes) = (class_of(&job.spec.kernel), job.spec.input.len());
+        let mut core = self.core.lock();
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(JobError::Stopping);
+        }
+        core.scheduler
+            .push(tenant, job, kernel, bytes, placement, self.now())
+            .map_err(|full| JobError::Internal(format!("{full}, although it had room")))?;
+        core.wake_cards();
+        drop(core);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// Take the jobs out of the queue that nobody waits for any more.
+    pub(crate) fn forget_cancelled(&self) {
+        let gone = self
+            .core
+            .lock()
+            .scheduler
+            .remove(|job| job.reply.is_closed());
+        drop(gone);
+    }
+
+    /// Refuse what is queued and take no more; what runs ends.
+    pub(crate) fn stop(&self) {
+        let refused = {
+            let mut core = self.core.lock();
+            self.stopping.store(true, Ordering::Release);
+            core.wake_cards();
+            core.scheduler.remove(|_| true)
+        };
+        for job in refused {
+            job.answer(Err(JobError::Stopping));
+        }
+        self.work.notify_all();
+    }
+
+    pub(crate) fn refresh_gauges(&self) {
+        let seconds = |nanos: Nanos| Duration::from_nanos(nanos.0).as_secs_f64();
+        let core = self.core.lock();
+        for (tenant, place) in &core.tenants {
+            let depth = core.scheduler.queued(place.index);
+            self.metrics.queue_depth(tenant.as_str(), depth);
+        }
+        let oldest = core
+            .scheduler
+            .oldest_queued_at()
+            .map_or(Nanos(0), |at| self.now().since(at));
+        self.metrics.queue_oldest(seconds(oldest));
+        let backlog = |targets: TargetSet| {
+            let each = targets.iter().map(|t| core.scheduler.outstanding(t).0);
+            seconds(Nanos(each.sum()))
+        };
+        self.metrics
+            .backlog("cpu", backlog(TargetSet::of(self.cpu)));
+        self.metrics.backlog("card", backlog(self.all_cards));
+    }
+
+    fn now(&self) -> Nanos {
+        Nanos(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn any_card_in_service(&self) -> bool {
+        !self
+            .core
+            .lock()
+            .scheduler
+            .in_service()
+            .intersection(self.all_cards)
+            .is_empty()
+    }
+
+    /// The scheduler's target for a function.
+    pub(crate) fn target_of(&self, card: u8, function: u8) -> Option<TargetIndex> {
+        let core = self.core.lock();
+        core.functions
+            .iter()
+            .find(|place| (place.card, place.function) == (card, function))
+            .map(|place| place.target)
+    }
+
+    /// Put a function into service with what wakes its worker, or take it out.
+    pub(crate) fn set_in_service(&self, card: u8, function: u8, wake: Option<Wake>) {
+        let mut core = self.core.lock();
+        let Some(place) = core
+            .functions
+            .iter_mut()
+            .find(|place| (place.card, place.function) == (card, function))
+        else {
+            return;
+        };
+        let target = place.target;
+        let on = wake.is_some();
+        place.wake = wake;
+        core.scheduler.set_in_service(target, on);
+        core.wake_cards();
+        drop(core);
+        // Jobs that preferred a card may now be the CPU's.
+        self.work.notify_all();
+    }
+
+    pub(crate) fn placement(&self, spec: &JobSpec) -> Result<Placement, JobError> {
+        let cpu = TargetSet::of(self.cpu);
+        let beyond = match spec.kernel {
+            Kernel::Compress { level, .. } if level.get() > CARD_LEVEL_MAX => Some(format!(
+                "no card serves level {}; use level 1 to {CARD_LEVEL_MAX}, or let the CPU serve it (Faam-Backend: auto)",
+                level.get()
+            )),
+            Kernel::Decompress { .. } if spec.input.len() > faam_hwif::JOB_BYTES_MAX as usize => {
+                Some(beyond_card_text(spec.input.len()))
+            }
+            _ => None,
+        };
+        Ok(match (spec.policy, beyond) {
+            (BackendPolicy::RequireHardware, Some(why)) => return Err(JobError::BeyondCard(why)),
+            (BackendPolicy::RequireHardware, None) => Placement::any_of(self.all_cards),
+            (BackendPolicy::Cpu, _) | (_, Some(_)) => Placement::any_of(cpu),
+            (BackendPolicy::Auto, None) => Placement::any_of(cpu.union(self.all_cards)),
+            (BackendPolicy::PreferHardware, None) => Placement {
+                allowed: cpu.union(self.all_cards),
+                preferred: self.all_cards,
+            },
+        })
+    }
+
+    /// The next job for a function that has room.
+    pub(crate) fn next_for_card(
+        &self,
+        target: TargetIndex,
+        engine: EngineId,
+    ) -> Option<RunningJob> {
+        if self.stopping.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut core = self.core.lock();
+        if core.unverified.len() >= UNVERIFIED_MAX {
+            return None;
+        }
+        self.take(&mut core, target, engine)
+    }
+
+    /// What a CPU worker does next; blocks until there is something.
+    pub(crate) fn next_for_cpu(&self) -> CpuWork {
+        let mut core = self.core.lock();
+        loop {
+            // First what is nearly done: its memory and its caller wait for nothing else.
+            if let Some(unverified) = core.unverified.pop_front() {
+                if core.unverified.len() == UNVERIFIED_MAX - 1 {
+                    core.wake_cards();
+                }
+                return CpuWork::Verify(unverified);
+            }
+            if let Some(running) = self.take(&mut core, self.cpu, EngineId::Cpu) {
+                return CpuWork::Run(running);
+            }
+            if self.stopping.load(Ordering::Acquire) {
+                return CpuWork::Stop;
+            }
+            let limit = if core.scheduler.queued_in_all() > 0 {
+                CPU_DEFER_POLL
+            } else {
+                CPU_IDLE_MAX
+            };
+            self.work.wait_for(&mut core, limit);
+        }
+    }
+
+    fn take(&self, core: &mut Core, target: TargetIndex, engine: EngineId) -> Option<RunningJob> {
+        // Each turn takes a job off the queue, so the queue's bound bounds the loop.
+        loop {
+            let Taken {
+                mut job,
+                receipt,
+                waited,
+                ..
+            } = core.scheduler.next(target, self.now())?;
+            job.room = None;
+            job.phases.queue += Duration::from_nanos(waited.0);
+            if job.reply.is_closed() {
+                core.scheduler.abandon(receipt);
+                continue;
+            }
+            if job
+                .spec
+                .deadline
+                .is_some_and(|deadline| deadline <= Instant::now())
+            {
+                core.scheduler.abandon(receipt);
+                let phases = job.phases;
+                job.answer(Err(JobError::Deadline(phases)));
+                continue;
+            }
+            if engine == EngineId::Cpu
+                && job.fallback.is_none()
+                && job.spec.policy == BackendPolicy::PreferHardware
+            {
+                let reason = if self
+                    .placement(&job.spec)
+                    .is_ok_and(|p| p.preferred.is_empty())
+                {
+                    FallbackReason::BeyondCard
+                } else {
+                    FallbackReason::NoCard
+                };
+                job.fallback = Some(reason);
+            }
+            return Some(RunningJob {
+                job,
+                receipt,
+                engine,
+            });
+        }
+    }
+
+    /// A function finished a command: hand the result to the CPU workers for verification.
+    pub(crate) fn card_claims(&self, running: RunningJob, claim: Claim) {
+        self.core
+            .lock()
+            .unverified
+            .push_back(Unverified { running, claim });
+        self.work.notify_one();
+    }
+
+    /// A function failed with this job in hand: replay it.
+    pub(crate) fn card_failed(&self, running: RunningJob, fault: &str) {
+        tracing::debug!(engine = %running.engine, fault, "replaying a job");
+        self.replay(running, FallbackReason::CardFault);
+    }
+
+    /// Put a job back at the front of its tenant's queue, away from the engine that failed it.
+    pub(crate) fn replay(&self, running: RunningJob, reason: FallbackReason) {
+        let RunningJob {
+            mut job, receipt, ..
+        } = running;
+        self.metrics.fallback(reason.as_str());
+        job.replays = job.replays.saturating_add(1);
+        job.fallback = Some(reason);
+        let required = job.spec.policy == BackendPolicy::RequireHardware;
+        let mut core = self.core.lock();
+        if job.replays > REPLAYS_MAX && required || self.stopping.load(Ordering::Acquire) {
+            core.scheduler.abandon(receipt);
+            drop(core);
+            let stopping = self.stopping.load(Ordering::Acquire);
+            let waited = job.phases.queue;
+            job.answer(Err(if stopping {
+                JobError::Stopping
+            } else {
+                JobError::no_card(waited)
+            }));
+            return;
+        }
+        let placement = if required {
+            // The function that failed is out of service until it has passed its self-test; whichever is up first takes the job.
+            Placement::any_of(self.all_cards)
+        } else if job.replays > REPLAYS_MAX || reason == FallbackReason::BeyondCard {
+            Placement::any_of(TargetSet::of(self.cpu))
+        } else {
+            receipt.placement().avoiding(receipt.target())
+        };
+        core.scheduler.requeue(receipt, job, placement);
+        core.wake_cards();
+        drop(core);
+        self.work.notify_one();
+    }
+
+    /// A job was answered or given up: take it off its engine's books. `took` teaches the predictor.
+    pub(crate) fn settle(
+        &self,
+        receipt: Receipt,
+        took: Option<Duration>,
+        reference: Option<Duration>,
+    ) {
+        let nanos = |d: Duration| Nanos(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX));
+        let mut core = self.core.lock();
+        match took {
+            Some(took) => core
+                .scheduler
+                .finish(receipt, nanos(took), reference.map(nanos)),
+            None => core.scheduler.abandon(receipt),
+        }
+    }
+
+    /// A result of this function did not pass verification: its supervisor takes it out of service.
+    pub(crate) fn report_verify_failure(&self, engine: EngineId) {
+        self.metrics.verify_failure(&engine.to_string());
+        if let EngineId::Card { card, function, .. } = engine {
+            let core = self.core.lock();
+            if let Some(events) = core.card_events.get(usize::from(card)) {
+                // The channel is bounded: one report among many is enough.
+                let _ = events.try_send(CardEvent::VerifyFailed { function });
+            }
+        }
+    }
+}
+
+/// What a card's refusal to take a body of this size says to the caller.
+pub(crate) fn beyond_card_text(input_len: usize) -> String {
+    format!(
+        "a card decompresses whole members of at most {} bytes, compressed and decompressed; this one has {input_len} \
+         bytes to read or more to write; let the CPU serve it (Faam-Backend: auto or prefer-hw)",
+        faam_hwif::JOB_BYTES_MAX
+    )
+}
+
+/// Prediction class: a number a kernel, format aside, and level.
+fn class_of(kernel: &Kernel) -> KernelClass {
+    KernelClass(match kernel {
+        Kernel::Compress { level, .. } => u16::from(level.get()),
+        Kernel::Decompress { .. } => 0x100,
+    })
+}
+
+/// Bytes of an engine's scratch as an answer, in memory of exactly their size.
+pub(crate) fn exact(bytes: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}
