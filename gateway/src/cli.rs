@@ -76,6 +76,12 @@ struct Serve {
     /// Clock that the simulated cards keep, MHz; without it they run as fast as they can
     #[arg(long, env = "FAAM_PACE", value_name = "MHZ", value_parser = clap::value_parser!(u32).range(1..=i64::from(faam_sim::CLOCK_MHZ_MAX)))]
     pace: Option<u32>,
+    /// Let faults be injected into the simulated cards
+    #[arg(long)]
+    allow_faults: bool,
+    /// A function of each simulated card stops for good after so many jobs, until it is reset
+    #[arg(long, value_name = "FUNCTION:JOBS", requires = "allow_faults")]
+    sim_hang: Option<faam_sim::HangPlan>,
     /// Threads of the CPU engines [default: one a processor]
     #[arg(long, env = "FAAM_CPU_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     cpu_workers: Option<u16>,
@@ -130,10 +136,11 @@ impl Serve {
         if let Some(workers) = self.cpu_workers {
             config.dispatch.cpu_workers = usize::from(workers);
         }
-        let devices = if self.devices.is_empty() {
-            vec![Devices::Simulated(1)]
-        } else {
-            self.devices
+        let devices = match self.devices {
+            // Where there is no driver, the default is no card.
+            none if none.is_empty() && config.dispatch.cards.is_empty() => vec![Devices::None],
+            none if none.is_empty() => vec![Devices::Simulated(1)],
+            devices => devices,
         };
         anyhow::ensure!(
             devices.len() == 1 || !devices.contains(&Devices::None),
@@ -147,7 +154,9 @@ impl Serve {
                     let card = CardSource::OwnSimulated {
                         engines: self.engines,
                         pace_mhz: self.pace,
-                        hang: None,
+                        hang: self
+                            .sim_hang
+                            .map(|plan| format!("{}:{}", plan.function, plan.after_jobs)),
                     };
                     config
                         .dispatch
