@@ -28,9 +28,14 @@ use crate::error::Problem;
 use crate::job::{BLOCK_BYTES, BlockOutcome, JobSpec, Kernel};
 use crate::tenants::Tenant;
 
-/// Blocks of one request that are queued or on engines at once: enough for all engines of a small host,
-/// few enough that one request's memory stays within 2 MiB of what it has been answered.
-pub(super) const REQUEST_BLOCKS_IN_FLIGHT_MAX: usize = 16;
+/// Blocks of one request that are queued or on engines at once, while few requests are: enough for every engine of a
+/// small host to have one and the next.
+const REQUEST_BLOCKS_IN_FLIGHT_MAX: usize = 16;
+/// The same, however many requests there are: one on an engine while the next arrives.
+const REQUEST_BLOCKS_IN_FLIGHT_MIN: usize = 2;
+/// Blocks of all requests together, shared evenly: enough that no engine waits. What is not taken in stays with the
+/// callers, so that memory does not grow with the bodies that happen to be sent at once.
+const ALL_BLOCKS_IN_FLIGHT: usize = 96;
 
 /// The handler.
 pub(super) async fn compress(
@@ -152,7 +157,7 @@ impl Blocks<'_> {
         position: Position,
         progress: &mut Progress,
     ) -> Result<(), Problem> {
-        if self.outstanding.len() >= REQUEST_BLOCKS_IN_FLIGHT_MAX {
+        while self.outstanding.len() >= blocks_in_flight_max(self.app.admission.in_flight()) {
             self.retire(progress).await?;
         }
         let length = input.len();
@@ -199,6 +204,12 @@ impl Blocks<'_> {
     }
 }
 
+/// A request's share of the blocks in flight while there are `requests`.
+fn blocks_in_flight_max(requests: usize) -> usize {
+    (ALL_BLOCKS_IN_FLIGHT / requests.max(1))
+        .clamp(REQUEST_BLOCKS_IN_FLIGHT_MIN, REQUEST_BLOCKS_IN_FLIGHT_MAX)
+}
+
 fn answer_headers(options: &CompressOptions, request: &HeaderMap) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(
@@ -233,4 +244,17 @@ fn answer_headers(options: &CompressOptions, request: &HeaderMap) -> HeaderMap {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_in_flight_are_shared_by_the_requests() {
+        assert_eq!(blocks_in_flight_max(0), REQUEST_BLOCKS_IN_FLIGHT_MAX);
+        assert_eq!(blocks_in_flight_max(1), REQUEST_BLOCKS_IN_FLIGHT_MAX);
+        assert_eq!(blocks_in_flight_max(12), 8);
+        assert_eq!(blocks_in_flight_max(10_000), REQUEST_BLOCKS_IN_FLIGHT_MIN);
+    }
 }
