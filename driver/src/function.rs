@@ -38,6 +38,9 @@ pub(crate) const QUEUE_IOVA_STRIDE: u64 = 1 << 20;
 /// Pause between two looks at a register that is to change: a look costs some 25 us.
 pub(crate) const REGISTER_POLL: Duration = Duration::from_micros(250);
 
+/// Tries at reading both halves of a counter as one.
+const COUNTER_TRIES_MAX: u32 = 4;
+
 /// How a function is to be brought up.
 #[derive(Clone, Copy, Debug)]
 pub struct FunctionConfig {
@@ -333,26 +336,23 @@ impl Function {
         let bar = &self.shared.bar;
         let (low, high) = (BarOffset(at), BarOffset(at + 4));
         let mut before = bar.read32(high)?;
-        // The halves are two reads: the low one belongs to a high one that did not change around it. A second
-        // change within three reads is four thousand million events off.
-        let value = loop {
+        // The halves are two reads: the low one belongs to a high one that did not change around it. An honest card's
+        // changes once in 2^32 events, so a second try is the last that is ever needed.
+        for _ in 0..COUNTER_TRIES_MAX {
             let value = bar.read32(low)?;
             let after = bar.read32(high)?;
-            if before == after || after == ALL_ONES {
-                break value;
+            if after == ALL_ONES {
+                return Err(TransportError::Gone);
+            }
+            if before == after {
+                return Ok(u64::from(value) | (u64::from(after) << 32));
             }
             before = after;
-        };
-        match before {
-            ALL_ONES => Err(TransportError::Gone),
-            high => Ok(u64::from(value) | (u64::from(high) << 32)),
         }
-    }
-
-    /// Give the function's life up without touching the card: its workers end at their next look (wake them), and what
-    /// they had in flight goes to quarantine. For a card that is gone or about to be killed.
-    pub fn end(&self) {
-        self.shared.ended.store(true, Ordering::Release);
+        Err(TransportError::Refused {
+            command: "a counter read: its high half never stands still",
+            errno: 0,
+        })
     }
 
     /// Reset the function: by its RESET register, and by the transport's own reset if that does not finish in half
