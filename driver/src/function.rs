@@ -355,6 +355,12 @@ impl Function {
         })
     }
 
+    /// Give the function's life up without touching the card: its workers end at their next look (stop or wake them), and
+    /// what they had in flight goes to quarantine. For a card that is gone or about to be killed.
+    pub fn end(&self) {
+        self.shared.ended.store(true, Ordering::Release);
+    }
+
     /// Reset the function: by its RESET register, and by the transport's own reset if that does not finish in half
     /// of `limit`. Its queue pairs are dead from here on; their workers end by themselves.
     ///

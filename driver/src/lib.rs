@@ -9,36 +9,60 @@
 //! It deliberately does not know tenants, schedules, HTTP or any asynchronous runtime,
 //! nor whether a card is hardware or simulated: that is the transport's business.
 //!
-//! x86-64 Linux only: the rings' orderings rely on it. Elsewhere the crate is empty.
+//! x86-64 Linux only: the rings' orderings rely on it. Elsewhere the crate holds just the
+//! table builder ([`huffman`]), which is arithmetic.
 
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
-
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod admin;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod bring_up;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod command_table;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod dma;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod event;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod fault;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod function;
 pub mod huffman;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod identity;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod queue;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod queue_pair;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod rings;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod self_test;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod transport;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod worker;
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use admin::AdminError;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use bring_up::BringUpError;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use dma::{Arena, ChildFence, DmaBuffer, FenceProof, Incarnation};
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use fault::DeviceFault;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use function::{Function, FunctionConfig, QueuePairError, ResetError};
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use identity::{FunctionIdentity, ModelKind};
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use queue_pair::QueuePair;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use self_test::{SelfTest, SelfTestError};
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use transport::vfio_user::VfioUser;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use transport::{Transport, TransportError, TransportKind};
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use worker::{
     Completion, DataRefusal, Job, JobSource, Kernel, Outcome, Request, Waker, Worker, WorkerConfig,
     WorkerExit, WorkerHandle,

@@ -2,6 +2,7 @@
 //!
 //! The card runs in this process for most tests and in a child where it must die.
 
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;

@@ -7,6 +7,7 @@
 //!
 //! `cargo test -p faam-driver --test loom`
 
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use faam_driver::rings::doorbell::{

@@ -6,6 +6,7 @@
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -81,6 +82,8 @@ impl CardProcess {
         if let Some(hang) = &command.hang {
             sim.arg("--allow-faults").arg("--hang").arg(hang);
         }
+        // A group of its own: Ctrl-C is for the gateway, which drains before it ends the card.
+        sim.process_group(0);
         sim.arg("--exit-on-stdin-eof")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());

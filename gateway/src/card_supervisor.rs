@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::RecvTimeoutError;
 use faam_driver::{
-    Arena, ChildFence, Function, FunctionConfig, FunctionIdentity, ModelKind, VfioUser, Worker,
-    WorkerConfig, WorkerExit, WorkerHandle,
+    Arena, ChildFence, FenceProof, Function, FunctionConfig, FunctionIdentity, ModelKind, VfioUser,
+    Worker, WorkerConfig, WorkerExit, WorkerHandle,
 };
 use faam_hwif::FUNCTIONS;
 
@@ -160,14 +160,18 @@ impl Card {
             };
             match ended {
                 Ended::Stopped => {
-                    self.tear_down("stopping");
+                    self.tear_down(None);
                     return;
                 }
                 Ended::Lost(why) => {
                     tracing::warn!(card = self.number, %why, "card lost");
+                    // The card as a whole: what its functions failed of before that is counted as theirs.
+                    self.jobs
+                        .metrics
+                        .device_fault(&format!("fpga{}", self.number), "lost");
                     self.down_since.get_or_insert_with(Instant::now);
                     self.post.status.lock().last_fault = Some(why.clone());
-                    self.tear_down(&why);
+                    self.tear_down(Some(&why));
                     if self.arenas_abandoned > ARENAS_ABANDONED_MAX {
                         tracing::error!(
                             card = self.number,
@@ -401,7 +405,7 @@ impl Card {
         self.jobs.metrics.device_fault(&name, kind);
         self.down_since.get_or_insert_with(Instant::now);
         self.resets_in_a_row += 1;
-        let Some(live) = self.take_out(number, why) else {
+        let Some(live) = self.take_out(number, Some(why)) else {
             return Ok(());
         };
         if self.process.as_ref().is_some_and(CardProcess::has_ended) {
@@ -423,12 +427,14 @@ impl Card {
             .map_err(|error| format!("{name}: {why}; bring-up after reset failed: {error:#}"))
     }
 
-    /// Stop scheduling to a function and end its worker, whose jobs are replayed elsewhere.
-    fn take_out(&mut self, number: u8, why: &str) -> Option<Live> {
+    /// Stop scheduling to a function and end its worker: after a fault at once, its jobs to be replayed elsewhere;
+    /// without one after what is in flight.
+    fn take_out(&mut self, number: u8, fault: Option<&str>) -> Option<Live> {
         self.jobs.set_in_service(self.number, number, None);
         let live = self.functions.get_mut(usize::from(number))?.take()?;
-        // Its jobs are replayed at once rather than when their commands time out.
-        live.function.end();
+        if fault.is_some() {
+            live.function.end();
+        }
         live.worker.stop();
         if let Err(error) = live.worker.join(WORKER_END_LIMIT) {
             tracing::error!(card = self.number, function = number, %error, "a worker is left behind, its memory in quarantine");
@@ -440,21 +446,36 @@ impl Card {
         } else {
             CardState::Recovering
         };
-        status.last_fault = Some(why.to_owned());
         if let Some(function) = status.functions.get_mut(usize::from(number)) {
             function.in_service = false;
-            function.faults += 1;
+            function.faults += u32::from(fault.is_some());
+        }
+        if let Some(fault) = fault {
+            status.last_fault = Some(fault.to_owned());
         }
         Some(live)
     }
 
     /// End everything: workers, then the process, whose end is fence (d) for all that it held.
-    fn tear_down(&mut self, why: &str) {
+    fn tear_down(&mut self, fault: Option<&str>) {
         for number in 0..FUNCTIONS {
-            drop(self.take_out(number, why));
+            let live = self.take_out(number, fault);
+            // A process of ours is ended below; a foreign card is left reset, if it still listens.
+            if self.process.is_none()
+                && let Some(live) = live
+                && let Ok(proof) = live.function.reset(RESET_LIMIT)
+            {
+                let freed = self.arena.release_quarantined(&proof);
+                tracing::info!(
+                    card = self.number,
+                    function = number,
+                    freed_bytes = freed,
+                    "fence (b): left reset"
+                );
+            }
         }
-        let held = self.arena.quarantine().held_bytes();
-        let Some(mut process) = self.process.take() else {
+        let Some(process) = self.process.take() else {
+            let held = self.arena.quarantine().held_bytes();
             if held > 0 {
                 self.abandon_arena(held);
             }
@@ -462,28 +483,29 @@ impl Card {
         };
         self.post.status.lock().pid = None;
         let pid = process.pid();
-        // Opened while the process has not been waited for, so that the descriptor names it and no other.
-        let fence = process
-            .pidfd()
-            .map_err(|error| error.to_string())
-            .and_then(|pidfd| ChildFence::new(pidfd).map_err(|error| error.to_string()));
-        let killed = process.kill().map_err(|error| error.to_string());
-        let proof = fence.and_then(|fence| {
-            killed.and_then(|()| fence.proof().map_err(|error| error.to_string()))
-        });
-        match proof {
+        match end_process(process) {
             Ok(proof) => {
                 let freed = self.arena.release_quarantined(&proof);
-                tracing::warn!(
-                    card = self.number,
-                    pid,
-                    freed_bytes = freed,
-                    "fence (d): the card's process was killed and has ended"
-                );
+                let end = "the card's process was killed and has ended";
+                if fault.is_some() {
+                    tracing::warn!(
+                        card = self.number,
+                        pid,
+                        freed_bytes = freed,
+                        "fence (d): {end}"
+                    );
+                } else {
+                    tracing::info!(card = self.number, pid, "stopped: {end}");
+                }
             }
             Err(error) => {
-                tracing::error!(card = self.number, pid, %error, "no fence: the arena is abandoned");
-                self.abandon_arena(held);
+                tracing::error!(
+                    card = self.number,
+                    pid,
+                    error = format!("{error:#}"),
+                    "no fence: the arena is abandoned"
+                );
+                self.abandon_arena(self.arena.quarantine().held_bytes());
             }
         }
     }
@@ -509,4 +531,12 @@ impl Card {
             }
         }
     }
+}
+
+/// Kill a card's process and prove that it has ended.
+fn end_process(mut process: CardProcess) -> anyhow::Result<FenceProof> {
+    // Opened before the process is waited for, so that the descriptor names it and no other.
+    let fence = ChildFence::new(process.pidfd()?)?;
+    process.kill()?;
+    Ok(fence.proof()?)
 }

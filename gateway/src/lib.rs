@@ -15,6 +15,14 @@
 //! | `cards`, `card_supervisor`, `card_process`, `card_worker` | cards: their processes, their supervision, their queue pairs |
 //! | `metrics` | what is published |
 
+#![cfg_attr(
+    not(all(target_os = "linux", target_arch = "x86_64")),
+    expect(
+        dead_code,
+        reason = "the way back from a card is unused where there is no driver"
+    )
+)]
+
 pub mod admission;
 pub mod auth;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

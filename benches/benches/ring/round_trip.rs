@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Round trips before the first that counts.
 const WARM_UP: u32 = 2_000;
 /// Round trips behind each line of the table.
-const SAMPLES: usize = 50_000;
+const SAMPLES: u32 = 50_000;
 /// Commands of the batch line: one doorbell for all.
 const BATCH: u32 = 32;
 
@@ -158,7 +158,7 @@ fn table() {
             .collect();
         let kicks = (bench.pair.kicks() - kicks) as f64 / SAMPLES as f64;
         samples.sort_unstable();
-        let batches = SAMPLES as u32 / BATCH;
+        let batches = SAMPLES / BATCH;
         let begun = Instant::now();
         for _ in 0..batches {
             bench.trip(BATCH);
@@ -190,7 +190,7 @@ fn serve(dir: PathBuf) {
     let _ = std::io::stdin().read_to_end(&mut end);
 }
 
-fn main() {
+pub(crate) fn run() {
     if let Some(dir) = std::env::var_os(CARD_DIR) {
         return serve(dir.into());
     }
