@@ -107,11 +107,11 @@ fn a_hung_function_is_reset_and_costs_no_request() {
             READMISSION_LIMIT,
             |gateway| gateway.all_in_service().then_some(()),
         );
-        load.wait_served(load.served() + REQUESTS_AROUND);
         println!(
             "all functions in service {} ms after fence (b)",
             fence.at.elapsed().as_millis()
         );
+        load.wait_served(load.served() + REQUESTS_AROUND);
         // The hang began unseen; from its detection on the gateway measures itself.
         Duration::from_millis(
             gateway.card()["last_readmission_ms"]
