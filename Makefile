@@ -49,10 +49,14 @@ test-readme:
 	$(call step,the README's commands)
 	@cargo test --locked -p faam-gateway --test readme -- --ignored --nocapture
 
-bench: ## Criterion benches and the ratio table, on the corpus where there is one
+bench: ## Criterion benches, then the ratio table over the corpus (ARGS="-- ring" for some)
 	@.ci/install build test
 	@$(MAKE) corpus
-	cargo bench --locked -p faam-benches $(ARGS)
+	$(call step,benches)
+	@cargo bench --locked -p faam-benches --bench '*' $(ARGS)
+	$(call step,ratios of the card's levels)
+	@if [ -f $(CORPUS)/SHA256SUMS ]; then cargo run --release --locked --quiet -p faam-benches --bin ratios -- --corpus $(CORPUS); \
+	else echo "skipped: no corpus"; fi
 
 # A check links nothing, so for aarch64 no C compiler is needed: it is `true`.
 lint: ## Format, clippy, documentation, licences, scripts: a warning is an error
