@@ -23,7 +23,7 @@ use faam_sched::{
     Config as SchedulerConfig, KernelClass, Nanos, Placement, Receipt, Scheduler, Taken,
     TargetIndex, TargetSet, TenantIndex, WEIGHT_DEFAULT,
 };
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::cards::CardEvent;
@@ -182,9 +182,14 @@ struct FunctionPlace {
 }
 
 impl Core {
-    fn wake_cards(&self) {
+    /// Have the workers of these functions look for jobs.
+    fn wake(&self, targets: TargetSet) {
         for place in &self.functions {
-            if let Some(wake) = &place.wake {
+            if let Some(wake) = place
+                .wake
+                .as_ref()
+                .filter(|_| targets.contains(place.target))
+            {
                 wake();
             }
         }
@@ -283,10 +288,18 @@ impl JobQueue {
         core.scheduler
             .push(tenant, job, kernel, bytes, placement, self.now())
             .map_err(|full| JobError::Internal(format!("{full}, although it had room")))?;
-        core.wake_cards();
-        drop(core);
-        self.work.notify_one();
+        self.announce(core, placement);
         Ok(())
+    }
+
+    /// Wake who may take a job that was just queued, and nobody else: waking a sleeping worker costs more than a small job.
+    fn announce(&self, core: MutexGuard<'_, Core>, placement: Placement) {
+        let takers = placement.effective(core.scheduler.in_service());
+        core.wake(takers);
+        drop(core);
+        if takers.contains(self.cpu) {
+            self.work.notify_one();
+        }
     }
 
     /// Take the jobs out of the queue that nobody waits for any more.
@@ -304,7 +317,7 @@ impl JobQueue {
         let refused = {
             let mut core = self.core.lock();
             self.stopping.store(true, Ordering::Release);
-            core.wake_cards();
+            core.wake(self.all_cards);
             core.scheduler.remove(|_| true)
         };
         for job in refused {
@@ -371,7 +384,7 @@ impl JobQueue {
         let on = wake.is_some();
         place.wake = wake;
         core.scheduler.set_in_service(target, on);
-        core.wake_cards();
+        core.wake(self.all_cards);
         drop(core);
         // Jobs that preferred a card may now be the CPU's.
         self.work.notify_all();
@@ -424,7 +437,7 @@ impl JobQueue {
             // First what is nearly done: its memory and its caller wait for nothing else.
             if let Some(unverified) = core.unverified.pop_front() {
                 if core.unverified.len() == UNVERIFIED_MAX - 1 {
-                    core.wake_cards();
+                    core.wake(self.all_cards);
                 }
                 return CpuWork::Verify(unverified);
             }
@@ -536,9 +549,7 @@ impl JobQueue {
             receipt.placement().avoiding(receipt.target())
         };
         core.scheduler.requeue(receipt, job, placement);
-        core.wake_cards();
-        drop(core);
-        self.work.notify_one();
+        self.announce(core, placement);
     }
 
     /// A job was answered or given up: take it off its engine's books. `took` teaches the predictor.
