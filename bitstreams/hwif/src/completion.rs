@@ -47,7 +47,7 @@ pub enum Status {
     CorruptInput = 0x101,
     /// The source ends before its format does.
     TruncatedInput = 0x102,
-    /// The table block breaks a rule; `info` = which (algorithm.md).
+    /// The table block breaks a rule; `info` = its number (algorithm.md, section 5).
     BadTable = 0x103,
     /// The data holds a symbol that the table does not code.
     TableMiss = 0x104,

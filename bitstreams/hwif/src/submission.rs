@@ -28,7 +28,7 @@ pub enum Opcode {
     Compress = 0x81,
     /// Decompress one whole member (or raw stream) from src into dst.
     Decompress = 0x82,
-    /// Match src as Compress would and write the histogram of its symbols to aux.
+    /// Match src as Compress would and write the histogram of its symbols to aux; `out_len` of the completion is 0.
     Count = 0x83,
 }
 
