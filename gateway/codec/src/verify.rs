@@ -6,8 +6,8 @@
 //! without BFINAL and ended at a byte boundary by a sync marker, a last block with BFINAL. Checksums are never
 //! matched instead of bytes: an input corrupted on its way into a card agrees with itself.
 //!
-//! How the whole block is proven consumed. zlib-rs says how much it read. libdeflate does not, and
-//! ignores what follows a stream's end; so the block is wrapped as a gzip member whose trailer holds the
+//! How the whole block is proven consumed. zlib-rs says how much it read, and takes every middle block. libdeflate
+//! does not, and ignores what follows a stream's end; so a last block is wrapped as a gzip member whose trailer holds the
 //! CRC-32 and length of *our* input. libdeflate compares these where it stopped reading. If the trailer's
 //! 8 bytes occur nowhere else in what it read, it can only have stopped at the block's end. If
 //! they do occur (one chance in 2^64 a byte, or a card that means harm), zlib-rs decides.
@@ -143,10 +143,14 @@ impl Verifier {
         if position == Position::Middle && !block.ends_with(&SYNC_MARKER) {
             return Err(VerifyError::NoSyncMarker);
         }
-        match decoder {
-            Decoder::ZlibRs => self.check_with_zlib_rs(block, position, input),
-            Decoder::Libdeflate => {
-                let verdict = self.check_with_libdeflate(block, position, input);
+        match (decoder, position) {
+            // A middle block is no stream: libdeflate could only be shown it with an end appended, and a block that
+            // ends inside a stored or coded run would swallow that end as data. zlib-rs stops where the block does.
+            (Decoder::ZlibRs, _) | (_, Position::Middle) => {
+                self.check_with_zlib_rs(block, position, input)
+            }
+            (Decoder::Libdeflate, Position::Last) => {
+                let verdict = self.check_with_libdeflate(block, input);
                 if self.wrapped.capacity().max(self.decoded.capacity()) > SCRATCH_KEPT_BYTES_MAX {
                     (self.wrapped, self.decoded) = (Vec::new(), Vec::new());
                 }
@@ -168,13 +172,12 @@ impl Verifier {
     /// Checks what a card decompressed: `member` is what the caller sent (and what may follow it), of which
     /// the card says that `consumed` bytes are one member that decompresses to `output`.
     ///
-    /// For gzip and zlib the member's own trailer, in the host's memory, is checked against a checksum
-    /// of `output`; that finds accidents, with the strength of CRC-32 and Adler-32. Raw DEFLATE
-    /// carries no checksum: it is decoded again and compared.
+    /// The stream is decoded again, by libdeflate, and compared with `output`; then the member's own trailer, where
+    /// its format has one, is checked too.
     ///
     /// # Errors
-    /// [`DecompressError`] if the member's header is at fault or its trailer does not confirm `output`.
-    /// For raw DEFLATE any difference is [`DecompressError::CorruptInput`].
+    /// [`DecompressError`] if the member's header is at fault, its stream is not exactly those bytes or decodes to
+    /// something else than `output` ([`DecompressError::CorruptInput`]), or its trailer does not confirm `output`.
     pub fn check_decompressed(
         &mut self,
         member: &[u8],
@@ -187,22 +190,19 @@ impl Verifier {
         };
         let member = member.get(..consumed).ok_or(truncated)?;
         let (stream, trailer) = member_parts(member, format)?;
-        match format {
-            Format::Gzip | Format::Zlib => trailer.confirm(&BlockChecksum::of(format, output), 0),
-            Format::Deflate => self
-                .check_block(stream, Position::Last, output, Decoder::ZlibRs)
-                .map_err(|error| {
-                    let offset = match error {
-                        VerifyError::Corrupt { block_offset, .. } => block_offset,
-                        VerifyError::EndsEarly { consumed, .. } => consumed,
-                        _ => 0,
-                    };
-                    DecompressError::CorruptInput {
-                        offset,
-                        what: "raw DEFLATE that decodes to something else",
-                    }
-                }),
-        }
+        self.check_block(stream, Position::Last, output, Decoder::Libdeflate)
+            .map_err(|error| {
+                let offset = match error {
+                    VerifyError::Corrupt { block_offset, .. } => block_offset,
+                    VerifyError::EndsEarly { consumed, .. } => consumed,
+                    _ => 0,
+                };
+                DecompressError::CorruptInput {
+                    offset,
+                    what: "DEFLATE that decodes to something else",
+                }
+            })?;
+        trailer.confirm(&BlockChecksum::of(format, output), 0)
     }
 
     fn check_with_zlib_rs(
@@ -279,7 +279,7 @@ impl Verifier {
         }
     }
 
-    fn check_with_libdeflate(&mut self, block: &[u8], position: Position, input: &[u8]) -> Verdict {
+    fn check_with_libdeflate(&mut self, block: &[u8], input: &[u8]) -> Verdict {
         let checksum = BlockChecksum::of(Format::Gzip, input);
         let [c0, c1, c2, c3] = checksum.value().to_le_bytes();
         let [l0, l1, l2, l3] = checksum.length_modulo_2_32().to_le_bytes();
@@ -287,9 +287,6 @@ impl Verifier {
         self.wrapped.clear();
         self.wrapped.extend_from_slice(&WRAPPER_HEADER);
         self.wrapped.extend_from_slice(block);
-        if position == Position::Middle {
-            self.wrapped.extend_from_slice(&EMPTY_FINAL_STORED_BLOCK);
-        }
         self.wrapped.extend_from_slice(&trailer);
         if self.decoded.len() < input.len() {
             self.decoded.resize(input.len(), 0);

@@ -209,6 +209,17 @@ fn sync_marker_bytes_inside_a_code_are_no_boundary() {
     }
 }
 
+/// A final stored block that ends like a marker, five bytes short: with an end of stream appended it would decode to
+/// the input exactly, and swallow the first bytes of the block that follows it in the member.
+#[test]
+fn a_middle_block_that_would_swallow_what_follows_is_refused() {
+    let block = [0x01, 0x09, 0x00, 0xf6, 0xff, 0x00, 0x00, 0xff, 0xff];
+    let input = [0x00, 0x00, 0xff, 0xff, 0x01, 0x00, 0x00, 0xff, 0xff];
+    for error in refuse_everywhere(&block, Position::Middle, &input) {
+        assert_eq!(error, VerifyError::NoSyncMarker);
+    }
+}
+
 #[test]
 fn shorter_and_longer_blocks_are_told_apart() {
     let input = text(200_000);
