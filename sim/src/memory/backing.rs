@@ -71,7 +71,7 @@ impl Backing {
         Ok((key, len))
     }
 
-    /// Opens the file for DMA. `len` is its length as identified.
+    /// Opens the file for DMA. `len` is its length as identified; EINVAL if it has shrunk since.
     pub(crate) fn open(fd: OwnedFd, key: FileKey, len: u64) -> Result<Self, Errno> {
         let writable = key.writable;
         let seals = fcntl_get_seals(&fd).map_err(|_| Errno::OPNOTSUPP)?;
@@ -85,6 +85,10 @@ impl Backing {
                 key,
                 len,
             });
+        }
+        // Only from here on can it not shrink: what was identified before the seal was set may be gone.
+        if u64::try_from(fstat(&fd)?.st_size).map_or(true, |size| size < len) {
+            return Err(Errno::INVAL);
         }
         let bytes = usize::try_from(len).map_err(|_| Errno::FBIG)?;
         let file = File::from(fd);

@@ -51,6 +51,17 @@ fn one_mapping_serves_all_maps_of_a_file() {
 }
 
 #[test]
+fn a_file_that_shrinks_before_its_seal_is_not_mapped_beyond_its_end() {
+    let fd = memfd(2 * PAGE_BYTES, false);
+    let (key, len) = Backing::identify(&fd, true).unwrap();
+    rustix::fs::ftruncate(&fd, PAGE_BYTES).unwrap();
+    rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK).unwrap();
+    let late = fd.try_clone().unwrap();
+    assert_eq!(Backing::open(late, key, len).err(), Some(Errno::INVAL));
+    Backing::open(fd, key, PAGE_BYTES).unwrap();
+}
+
+#[test]
 fn a_file_that_has_grown_is_mapped_anew() {
     let memory = ready();
     let fd = memfd(PAGE_BYTES, true);
