@@ -84,6 +84,8 @@ impl CardProcess {
         }
         // A group of its own: Ctrl-C is for the gateway, which drains before it ends the card.
         sim.process_group(0);
+        // The card has no use for a caller's key.
+        sim.env_remove("FAAM_BOOTSTRAP_KEY");
         sim.arg("--exit-on-stdin-eof")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());

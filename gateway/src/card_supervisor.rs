@@ -44,6 +44,9 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 const RESETS_IN_A_ROW_MAX: u32 = 3;
 /// Arenas that a foreign card may leave behind unfenced before it is given up.
 const ARENAS_ABANDONED_MAX: u32 = 4;
+/// A card that was in service for this long is not held to have failed to start.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+
 /// Start a supervisor for each card, which reports to the post of the same number.
 pub(crate) fn supervise(
     jobs: &Arc<JobQueue>,
@@ -85,6 +88,7 @@ pub(crate) fn supervise(
             down_since: None,
             lives: 0,
             resets_in_a_row: 0,
+            served: false,
         };
         let thread = std::thread::Builder::new()
             .name(format!("card-{number}"))
@@ -137,6 +141,8 @@ struct Card {
     down_since: Option<Instant>,
     lives: u64,
     resets_in_a_row: u32,
+    /// Whether any function has done a job since the card was brought up.
+    served: bool,
 }
 
 /// Why a card stopped serving.
@@ -151,11 +157,9 @@ impl Card {
     fn run(mut self) {
         let mut pause = RETRY_PAUSE_MIN;
         loop {
+            let began = Instant::now();
             let ended = match self.bring_up() {
-                Ok(()) => {
-                    pause = RETRY_PAUSE_MIN;
-                    self.serve()
-                }
+                Ok(()) => self.serve(),
                 Err(error) => Ended::Lost(format!("{error:#}")),
             };
             match ended {
@@ -181,6 +185,10 @@ impl Card {
                         self.post.status.lock().state = CardState::OutOfService;
                         self.wait_for_stop(None);
                         return;
+                    }
+                    // Starting is not serving: only a card that did some work, or lasted, starts afresh at once.
+                    if std::mem::take(&mut self.served) || began.elapsed() > STABLE_AFTER {
+                        pause = RETRY_PAUSE_MIN;
                     }
                     if self.wait_for_stop(Some(pause)) {
                         return;
@@ -241,7 +249,8 @@ impl Card {
         let heartbeat = (function.heartbeat()?, Instant::now());
         let queue_pair = function.create_queue_pair()?;
         let identity = function.identity().clone();
-        let simulated = identity.model != ModelKind::Hardware;
+        // Our own card is simulated whatever it says of itself.
+        let simulated = self.command.is_some() || identity.model != ModelKind::Hardware;
         let engine = EngineId::Card {
             card: self.number,
             function: number,
@@ -260,6 +269,7 @@ impl Card {
                 jobs: Arc::clone(&self.jobs),
                 target,
                 engine,
+                life,
             },
             WorkerConfig::default(),
             move |exit| {
@@ -270,7 +280,7 @@ impl Card {
                         ("worker-panic", "its worker panicked".to_owned())
                     }
                 };
-                // A full channel already holds a reason to recover this card.
+                // Where the channel is full the supervisor finds out by asking the worker.
                 let _ = events.try_send(CardEvent::WorkerEnded {
                     function: number,
                     life,
@@ -344,7 +354,11 @@ impl Card {
                         return Ended::Lost(why);
                     }
                 }
-                Ok(CardEvent::VerifyFailed { function }) => {
+                Ok(CardEvent::VerifyFailed { function, life }) => {
+                    // Results of an earlier life say nothing about this one.
+                    if self.life_of(function) != Some(life) {
+                        continue;
+                    }
                     if let Err(why) =
                         self.recover(function, "verify", "a result failed verification")
                     {
@@ -356,7 +370,9 @@ impl Card {
                         return Ended::Lost("its process ended".to_owned());
                     }
                     for function in 0..FUNCTIONS {
-                        if let Some((kind, why)) = self.missed_heartbeat(function)
+                        if let Some((kind, why)) = self
+                            .ended_worker(function)
+                            .or_else(|| self.missed_heartbeat(function))
                             && let Err(why) = self.recover(function, kind, &why)
                         {
                             return Ended::Lost(why);
@@ -374,13 +390,19 @@ impl Card {
             .map(|live| live.life)
     }
 
+    /// Whether a function's worker has ended without its event having come through.
+    fn ended_worker(&self, function: u8) -> Option<(&'static str, String)> {
+        let live = self.functions.get(usize::from(function))?.as_ref()?;
+        let ended = live.worker.join(Duration::ZERO).is_ok();
+        ended.then(|| ("worker-ended", "its worker has ended".to_owned()))
+    }
+
     /// Ask a function for its heartbeat; what is wrong, if something is.
     fn missed_heartbeat(&mut self, function: u8) -> Option<(&'static str, String)> {
         let live = self.functions.get_mut(usize::from(function))?.as_mut()?;
         match live.function.heartbeat() {
             Ok(count) if count != live.heartbeat.0 => {
                 live.heartbeat = (count, Instant::now());
-                self.resets_in_a_row = 0;
                 None
             }
             Ok(count) if count == u32::MAX => {
@@ -404,10 +426,13 @@ impl Card {
         tracing::warn!(function = %name, kind, why, "out of service");
         self.jobs.metrics.device_fault(&name, kind);
         self.down_since.get_or_insert_with(Instant::now);
-        self.resets_in_a_row += 1;
         let Some(live) = self.take_out(number, Some(why)) else {
             return Ok(());
         };
+        if kind != "verify" && live.worker.counters().jobs.get() > 0 {
+            self.resets_in_a_row = 0;
+        }
+        self.resets_in_a_row += 1;
         if self.process.as_ref().is_some_and(CardProcess::has_ended) {
             return Err(format!("{name}: {why}; its process ended"));
         }
@@ -439,6 +464,7 @@ impl Card {
         if let Err(error) = live.worker.join(WORKER_END_LIMIT) {
             tracing::error!(card = self.number, function = number, %error, "a worker is left behind, its memory in quarantine");
         }
+        self.served |= live.worker.counters().jobs.get() > 0;
         let serving = self.functions.iter().any(Option::is_some);
         let mut status = self.post.status.lock();
         status.state = if serving {
@@ -460,6 +486,7 @@ impl Card {
     fn tear_down(&mut self, fault: Option<&str>) {
         for number in 0..FUNCTIONS {
             let live = self.take_out(number, fault);
+            self.resets_in_a_row = 0;
             // A process of ours is ended below; a foreign card is left reset, if it still listens.
             if self.process.is_none()
                 && let Some(live) = live

@@ -24,13 +24,17 @@ pub(crate) struct CardQueue {
     pub(crate) jobs: Arc<JobQueue>,
     pub(crate) target: TargetIndex,
     pub(crate) engine: EngineId,
+    /// Which life of the function this queue serves.
+    pub(crate) life: u64,
 }
 
 impl JobSource for CardQueue {
     type Job = CardJob;
 
     fn next(&mut self) -> Option<CardJob> {
-        let running = self.jobs.next_for_card(self.target, self.engine)?;
+        let running = self
+            .jobs
+            .next_for_card(self.target, self.engine, self.life)?;
         Some(CardJob {
             jobs: Arc::clone(&self.jobs),
             running,

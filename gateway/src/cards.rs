@@ -53,7 +53,7 @@ pub(crate) enum CardEvent {
         why: String,
     },
     /// A function's result was wrong.
-    VerifyFailed { function: u8 },
+    VerifyFailed { function: u8, life: u64 },
     /// Shut down.
     Stop,
 }

@@ -160,7 +160,7 @@ impl Worker {
         };
         if let Err(why) = right {
             tracing::error!(engine = self.engine.name(), %why, "a block failed verification; storing it");
-            jobs.report_verify_failure(EngineId::Cpu);
+            jobs.report_verify_failure(EngineId::Cpu, 0);
             self.scratch.clear();
             write_stored(input, position, &mut self.scratch);
             self.verifier
@@ -201,7 +201,7 @@ impl Worker {
             Verdict::Replay(reason) => jobs.replay(running, reason),
             Verdict::Wrong(why) => {
                 tracing::error!(engine = %running.engine, %why, "a card's result failed verification; replaying the job");
-                jobs.report_verify_failure(running.engine);
+                jobs.report_verify_failure(running.engine, running.life);
                 jobs.replay(running, FallbackReason::VerifyFailed);
             }
         }
@@ -238,7 +238,7 @@ impl Worker {
                 let ratio_max = usize::try_from(limits.ratio_max).unwrap_or(usize::MAX);
                 let made = result.output.len();
                 if made > limits.output_bytes_max
-                    || made > RATIO_FREE_BYTES && made > consumed.saturating_mul(ratio_max)
+                    || made > RATIO_FREE_BYTES && made > input.len().saturating_mul(ratio_max)
                 {
                     return self.judge_over_limit(input, format, limits);
                 }

@@ -173,8 +173,10 @@ impl Dispatcher {
         let Some((pool, cards)) = self.threads.lock().take() else {
             return;
         };
+        let jobs = Arc::clone(&self.jobs);
         let stopped = tokio::task::spawn_blocking(move || {
             cards.stop();
+            jobs.end();
             pool.join();
         });
         if tokio::time::timeout(limit, stopped).await.is_err() {

@@ -91,6 +91,8 @@ pub(crate) struct RunningJob {
     pub(crate) job: PendingJob,
     pub(crate) receipt: Receipt,
     pub(crate) engine: EngineId,
+    /// Which life of the card's function took it; 0 for the CPU.
+    pub(crate) life: u64,
 }
 
 /// What a card made of a job, not yet believed.
@@ -149,7 +151,10 @@ pub(crate) struct JobQueue {
     cpu: TargetIndex,
     all_cards: TargetSet,
     origin: Instant,
+    /// No job is taken any more.
     stopping: AtomicBool,
+    /// Nor will a card claim anything.
+    ended: AtomicBool,
     pub(crate) metrics: Arc<Metrics>,
     hw_wait: Duration,
     queue_blocks_max: usize,
@@ -162,6 +167,7 @@ struct Core {
     unverified: VecDeque<Unverified>,
     functions: Vec<FunctionPlace>,
     card_events: Vec<Sender<CardEvent>>,
+    gauges_read: Instant,
 }
 
 /// A tenant's queue.
@@ -179,9 +185,59 @@ struct FunctionPlace {
     function: u8,
     target: TargetIndex,
     wake: Option<Wake>,
+    busy: Busy,
+}
+
+/// How much of the time a function has had work.
+#[derive(Default)]
+struct Busy {
+    /// Jobs that it holds.
+    jobs: usize,
+    /// Since when it has held some without a break.
+    since: Option<Instant>,
+    /// Busy time since the gauge was last read, but for what runs now.
+    total: Duration,
+}
+
+impl Busy {
+    fn begin(&mut self, now: Instant) {
+        self.jobs += 1;
+        self.since.get_or_insert(now);
+    }
+
+    fn end(&mut self, now: Instant) {
+        self.jobs = self.jobs.saturating_sub(1);
+        if self.jobs == 0
+            && let Some(since) = self.since.take()
+        {
+            self.total += now.saturating_duration_since(since);
+        }
+    }
+
+    /// Busy time since the last call.
+    fn read(&mut self, now: Instant) -> Duration {
+        if let Some(since) = &mut self.since {
+            self.total += now.saturating_duration_since(*since);
+            *since = now;
+        }
+        std::mem::take(&mut self.total)
+    }
 }
 
 impl Core {
+    fn place(&mut self, target: TargetIndex) -> Option<&mut FunctionPlace> {
+        self.functions
+            .iter_mut()
+            .find(|place| place.target == target)
+    }
+
+    /// A function has a job no longer in its hands.
+    fn released(&mut self, running: &RunningJob) {
+        if let Some(place) = self.place(running.receipt.target()) {
+            place.busy.end(Instant::now());
+        }
+    }
+
     /// Have the workers of these functions look for jobs.
     fn wake(&self, targets: TargetSet) {
         for place in &self.functions {
@@ -221,6 +277,7 @@ impl JobQueue {
                     function,
                     target,
                     wake: None,
+                    busy: Busy::default(),
                 });
             }
         }
@@ -231,12 +288,14 @@ impl JobQueue {
                 unverified: VecDeque::new(),
                 functions,
                 card_events: Vec::new(),
+                gauges_read: Instant::now(),
             }),
             work: Condvar::new(),
             cpu,
             all_cards,
             origin: Instant::now(),
             stopping: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             metrics,
             hw_wait: config.hw_wait,
             queue_blocks_max: config.queue_blocks_max,
@@ -255,7 +314,8 @@ impl JobQueue {
         }
         let index = core
             .scheduler
-            .add_tenant(WEIGHT_DEFAULT, self.queue_blocks_max);
+            // The permits are the bound; jobs that come back for a replay hold none and have room on top.
+            .add_tenant(WEIGHT_DEFAULT, self.queue_blocks_max.saturating_mul(2));
         let place = TenantPlace {
             index,
             context: u32::try_from(core.tenants.len() + 1).unwrap_or(u32::MAX),
@@ -326,9 +386,25 @@ impl JobQueue {
         self.work.notify_all();
     }
 
+    /// The cards have stopped: the CPU workers end once everything that was claimed is verified.
+    pub(crate) fn end(&self) {
+        let core = self.core.lock();
+        self.ended.store(true, Ordering::Release);
+        drop(core);
+        self.work.notify_all();
+    }
+
     pub(crate) fn refresh_gauges(&self) {
         let seconds = |nanos: Nanos| Duration::from_nanos(nanos.0).as_secs_f64();
-        let core = self.core.lock();
+        let mut core = self.core.lock();
+        let now = Instant::now();
+        let elapsed = now.saturating_duration_since(core.gauges_read);
+        core.gauges_read = now;
+        for place in &mut core.functions {
+            let busy = place.busy.read(now).as_secs_f64() / elapsed.as_secs_f64().max(f64::EPSILON);
+            let device = format!("fpga{}.{}", place.card, place.function);
+            self.metrics.device_busy(&device, busy.min(1.0));
+        }
         for (tenant, place) in &core.tenants {
             let depth = core.scheduler.queued(place.index);
             self.metrics.queue_depth(tenant.as_str(), depth);
@@ -419,6 +495,7 @@ impl JobQueue {
         &self,
         target: TargetIndex,
         engine: EngineId,
+        life: u64,
     ) -> Option<RunningJob> {
         if self.stopping.load(Ordering::Acquire) {
             return None;
@@ -427,7 +504,11 @@ impl JobQueue {
         if core.unverified.len() >= UNVERIFIED_MAX {
             return None;
         }
-        self.take(&mut core, target, engine)
+        let running = self.take(&mut core, target, engine, life)?;
+        if let Some(place) = core.place(target) {
+            place.busy.begin(Instant::now());
+        }
+        Some(running)
     }
 
     /// What a CPU worker does next; blocks until there is something.
@@ -441,10 +522,10 @@ impl JobQueue {
                 }
                 return CpuWork::Verify(unverified);
             }
-            if let Some(running) = self.take(&mut core, self.cpu, EngineId::Cpu) {
+            if let Some(running) = self.take(&mut core, self.cpu, EngineId::Cpu, 0) {
                 return CpuWork::Run(running);
             }
-            if self.stopping.load(Ordering::Acquire) {
+            if self.ended.load(Ordering::Acquire) {
                 return CpuWork::Stop;
             }
             let limit = if core.scheduler.queued_in_all() > 0 {
@@ -456,7 +537,13 @@ impl JobQueue {
         }
     }
 
-    fn take(&self, core: &mut Core, target: TargetIndex, engine: EngineId) -> Option<RunningJob> {
+    fn take(
+        &self,
+        core: &mut Core,
+        target: TargetIndex,
+        engine: EngineId,
+        life: u64,
+    ) -> Option<RunningJob> {
         // Each turn takes a job off the queue, so the queue's bound bounds the loop.
         loop {
             let Taken {
@@ -466,7 +553,8 @@ impl JobQueue {
                 ..
             } = core.scheduler.next(target, self.now())?;
             job.room = None;
-            job.phases.queue += Duration::from_nanos(waited.0);
+            // From its first queueing on: what a failed attempt took counts as waiting.
+            job.phases.queue = job.phases.queue.max(Duration::from_nanos(waited.0));
             if job.reply.is_closed() {
                 core.scheduler.abandon(receipt);
                 continue;
@@ -499,22 +587,24 @@ impl JobQueue {
                 job,
                 receipt,
                 engine,
+                life,
             });
         }
     }
 
     /// A function finished a command: hand the result to the CPU workers for verification.
     pub(crate) fn card_claims(&self, running: RunningJob, claim: Claim) {
-        self.core
-            .lock()
-            .unverified
-            .push_back(Unverified { running, claim });
+        let mut core = self.core.lock();
+        core.released(&running);
+        core.unverified.push_back(Unverified { running, claim });
+        drop(core);
         self.work.notify_one();
     }
 
     /// A function failed with this job in hand: replay it.
     pub(crate) fn card_failed(&self, running: RunningJob, fault: &str) {
         tracing::debug!(engine = %running.engine, fault, "replaying a job");
+        self.core.lock().released(&running);
         self.replay(running, FallbackReason::CardFault);
     }
 
@@ -536,7 +626,11 @@ impl JobQueue {
             job.answer(Err(if stopping {
                 JobError::Stopping
             } else {
-                JobError::no_card(waited)
+                JobError::BeyondCard(format!(
+                    "cards failed this job {REPLAYS_MAX} times, over {} ms; let the CPU serve it (Faam-Backend: auto or \
+                     prefer-hw), and see last_fault in GET /v1/devices",
+                    waited.as_millis()
+                ))
             }));
             return;
         }
@@ -570,13 +664,13 @@ impl JobQueue {
     }
 
     /// A result of this function did not pass verification: its supervisor takes it out of service.
-    pub(crate) fn report_verify_failure(&self, engine: EngineId) {
+    pub(crate) fn report_verify_failure(&self, engine: EngineId, life: u64) {
         self.metrics.verify_failure(&engine.to_string());
         if let EngineId::Card { card, function, .. } = engine {
             let core = self.core.lock();
             if let Some(events) = core.card_events.get(usize::from(card)) {
                 // The channel is bounded: one report among many is enough.
-                let _ = events.try_send(CardEvent::VerifyFailed { function });
+                let _ = events.try_send(CardEvent::VerifyFailed { function, life });
             }
         }
     }
