@@ -26,6 +26,7 @@ use faam_sched::{
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::busy::Busy;
 use crate::cards::CardEvent;
 use crate::dispatch::{DispatchConfig, StartError};
 use crate::job::{
@@ -186,42 +187,6 @@ struct FunctionPlace {
     target: TargetIndex,
     wake: Option<Wake>,
     busy: Busy,
-}
-
-/// How much of the time a function has had work.
-#[derive(Default)]
-struct Busy {
-    /// Jobs that it holds.
-    jobs: usize,
-    /// Since when it has held some without a break.
-    since: Option<Instant>,
-    /// Busy time since the gauge was last read, but for what runs now.
-    total: Duration,
-}
-
-impl Busy {
-    fn begin(&mut self, now: Instant) {
-        self.jobs += 1;
-        self.since.get_or_insert(now);
-    }
-
-    fn end(&mut self, now: Instant) {
-        self.jobs = self.jobs.saturating_sub(1);
-        if self.jobs == 0
-            && let Some(since) = self.since.take()
-        {
-            self.total += now.saturating_duration_since(since);
-        }
-    }
-
-    /// Busy time since the last call.
-    fn read(&mut self, now: Instant) -> Duration {
-        if let Some(since) = &mut self.since {
-            self.total += now.saturating_duration_since(*since);
-            *since = now;
-        }
-        std::mem::take(&mut self.total)
-    }
 }
 
 impl Core {
@@ -697,3 +662,6 @@ fn class_of(kernel: &Kernel) -> KernelClass {
 pub(crate) fn exact(bytes: &[u8]) -> Bytes {
     Bytes::copy_from_slice(bytes)
 }
+
+#[cfg(test)]
+mod tests;

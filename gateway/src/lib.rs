@@ -25,6 +25,7 @@
 
 pub mod admission;
 pub mod auth;
+mod busy;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod card_process;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

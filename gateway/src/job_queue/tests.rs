@@ -1,0 +1,154 @@
+//! The queue between callers and engines, with the engines' side played step by step.
+
+use super::*;
+use crate::admission::Admission;
+use crate::cards::CardSource;
+use crate::tenants::{Tenant, TenantLimits};
+use faam_codec::{Format, Level, Position};
+
+type Answer = oneshot::Receiver<Result<BlockOutcome, JobError>>;
+
+struct Rig {
+    queue: JobQueue,
+    tenant: Tenant,
+    admission: Admission,
+}
+
+impl Rig {
+    /// One card whose function 0 is in service.
+    fn new() -> Self {
+        let config = DispatchConfig {
+            cards: vec![CardSource::OwnSimulated {
+                engines: 1,
+                pace_mhz: None,
+                hang: None,
+            }],
+            ..DispatchConfig::default()
+        };
+        let queue = JobQueue::new(&config, Arc::new(Metrics::new())).unwrap();
+        let tenant = Tenant::demo(TenantLimits::default());
+        queue.add_tenant(&tenant.id);
+        queue.set_in_service(0, 0, Some(Box::new(|| {})));
+        Self {
+            queue,
+            tenant,
+            admission: Admission::new(1 << 20),
+        }
+    }
+
+    fn push(&self, policy: BackendPolicy) -> Answer {
+        let spec = JobSpec {
+            tenant: self.tenant.id.clone(),
+            kernel: Kernel::Compress {
+                format: Format::Gzip,
+                level: Level::DEFAULT,
+                position: Position::Last,
+            },
+            input: Bytes::from_static(b"input"),
+            policy,
+            deadline: None,
+            permit: Arc::new(self.admission.admit(&self.tenant, 5).unwrap()),
+        };
+        let placement = self.queue.placement(&spec).unwrap();
+        let place = self.queue.tenant(&self.tenant.id).unwrap();
+        let (reply, answer) = oneshot::channel();
+        let room = Arc::clone(&place.room).try_acquire_owned().unwrap();
+        let job = PendingJob::new(spec, place.context, reply, room, Duration::ZERO);
+        self.queue.push(place.index, job, placement).unwrap();
+        answer
+    }
+
+    fn take(&self, function: u8) -> Option<RunningJob> {
+        let target = self.queue.target_of(0, function).unwrap();
+        let engine = EngineId::Card {
+            card: 0,
+            function,
+            simulated: true,
+        };
+        self.queue.next_for_card(target, engine, 1)
+    }
+
+    fn claim(&self, running: RunningJob) {
+        let result = CardResult {
+            output: Vec::new(),
+            consumed: 5,
+            device: Duration::ZERO,
+            transfer: Duration::ZERO,
+        };
+        self.queue.card_claims(running, Claim::Done(result));
+    }
+}
+
+#[test]
+fn what_a_card_holds_at_the_stop_is_still_verified() {
+    let rig = Rig::new();
+    let _held = rig.push(BackendPolicy::RequireHardware);
+    let mut queued = rig.push(BackendPolicy::RequireHardware);
+    let running = rig.take(0).unwrap();
+    rig.queue.stop();
+    assert!(matches!(
+        queued.try_recv().unwrap(),
+        Err(JobError::Stopping)
+    ));
+    assert!(rig.take(0).is_none());
+    rig.claim(running);
+    rig.queue.end();
+    assert!(matches!(rig.queue.next_for_cpu(), CpuWork::Verify(_)));
+    assert!(matches!(rig.queue.next_for_cpu(), CpuWork::Stop));
+}
+
+#[test]
+fn cards_get_no_jobs_while_too_much_waits_for_verification() {
+    let rig = Rig::new();
+    let _answers: Vec<Answer> = (0..=UNVERIFIED_MAX)
+        .map(|_| rig.push(BackendPolicy::RequireHardware))
+        .collect();
+    for _ in 0..UNVERIFIED_MAX {
+        let running = rig.take(0).unwrap();
+        rig.claim(running);
+    }
+    assert!(rig.take(0).is_none(), "the bound");
+    assert!(matches!(rig.queue.next_for_cpu(), CpuWork::Verify(_)));
+    assert!(rig.take(0).is_some(), "below it again");
+}
+
+#[test]
+fn a_required_card_that_keeps_failing_ends_in_an_answer() {
+    let rig = Rig::new();
+    let mut answer = rig.push(BackendPolicy::RequireHardware);
+    for _ in 0..=REPLAYS_MAX {
+        assert!(answer.try_recv().is_err());
+        let running = rig.take(0).unwrap();
+        rig.queue.card_failed(running, "a fault");
+    }
+    assert!(matches!(
+        answer.try_recv().unwrap(),
+        Err(JobError::BeyondCard(_))
+    ));
+    assert!(rig.take(0).is_none());
+}
+
+#[test]
+fn a_failed_job_goes_elsewhere_and_says_why() {
+    let rig = Rig::new();
+    let _answer = rig.push(BackendPolicy::PreferHardware);
+    let running = rig.take(0).unwrap();
+    rig.queue.card_failed(running, "a fault");
+    assert!(rig.take(0).is_none(), "not to the function that failed");
+    let CpuWork::Run(running) = rig.queue.next_for_cpu() else {
+        panic!("the CPU takes it");
+    };
+    assert_eq!(running.job.fallback, Some(FallbackReason::CardFault));
+}
+
+#[test]
+fn a_job_that_nobody_waits_for_gives_its_memory_back_at_once() {
+    let rig = Rig::new();
+    rig.queue.set_in_service(0, 0, None);
+    let answer = rig.push(BackendPolicy::RequireHardware);
+    assert_eq!(rig.admission.in_flight(), 1);
+    drop(answer);
+    rig.queue.forget_cancelled();
+    assert_eq!(rig.admission.in_flight(), 0);
+    assert_eq!(rig.admission.memory_bytes(), 0);
+}
