@@ -3,7 +3,8 @@
 //! Owns the waiting jobs of a function, pacing, scrubbing and the hang plan. Invariants:
 //! - at most [`JOBS_PER_ENGINE_MAX`] jobs an engine are taken from queues and not yet completed;
 //! - nothing of a job's result is written before it is known to fit `dst_cap`, and nothing ever beyond that;
-//! - an engine that goes from one context to another is scrubbed first, and no job pays for it;
+//! - an engine that goes from one context to another is scrubbed first, and no job pays for it; so is one that goes
+//!   from one life of the function to the next, where the same number is another client's context;
 //! - a job whose queue is gone is dropped without a word: its lease is revoked, so it could not do any harm.
 //!
 //! It does not know rings: a job ends by [`Queue::post`].
@@ -55,7 +56,7 @@ pub(crate) struct EnginePool {
 #[derive(Default)]
 struct PoolState {
     waiting: VecDeque<Box<Job>>,
-    /// Counts resets, which end a hang.
+    /// Counts resets, which end a hang and a life of the function.
     resets: u64,
     stopped: bool,
 }
@@ -117,15 +118,17 @@ impl EnginePool {
         self.changed.notify_all();
     }
 
-    /// The next job; `None` when the card stops.
-    fn take(&self) -> Option<Box<Job>> {
+    /// The next job and the life that it belongs to; `None` when the card stops.
+    fn take(&self) -> Option<(Box<Job>, u64)> {
         let mut state = self.state.lock();
         loop {
             if state.stopped {
                 return None;
             }
             if let Some(job) = state.waiting.pop_front() {
-                return Some(job);
+                // Under the lock that it was taken under. A reset revokes leases before it counts, and enables
+                // nothing before it has counted: a job whose lease still holds is of the life read here.
+                return Some((job, state.resets));
             }
             self.changed
                 .wait_for(&mut state, Duration::from_millis(IDLE_MS_MAX));
@@ -190,6 +193,14 @@ impl Ending {
     }
 }
 
+/// Whose data an engine holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ScrubDomain {
+    /// Resets of the function before it.
+    life: u64,
+    context: u32,
+}
+
 /// One engine and its buffers.
 pub(crate) struct Worker {
     function: Arc<Function>,
@@ -200,7 +211,7 @@ pub(crate) struct Worker {
     history: PageBuffer,
     aux: PageBuffer,
     dst: PageBuffer,
-    context: Option<u32>,
+    domain: Option<ScrubDomain>,
     /// When the engine's modelled time has caught up with what it has done.
     free_at: Instant,
 }
@@ -216,7 +227,7 @@ impl Worker {
             history: PageBuffer::new(HISTORY_BYTES_MAX as usize),
             aux: PageBuffer::new(faam_hwif::table::HISTOGRAM_BYTES as usize),
             dst: PageBuffer::new(output_bytes_max(JOB_BYTES_MAX)),
-            context: None,
+            domain: None,
             free_at: Instant::now(),
         }
     }
@@ -224,22 +235,26 @@ impl Worker {
     /// Executes jobs until the card stops.
     pub(crate) fn run(mut self) {
         let function = Arc::clone(&self.function);
-        while let Some(job) = function.pool.take() {
+        while let Some((job, life)) = function.pool.take() {
             // There is room for another one.
             function.bell.ring();
             if job.queue.lease().is_revoked() || function.pool.hang() {
                 continue;
             }
-            self.execute(&job);
+            self.execute(&job, life);
         }
     }
 
-    fn execute(&mut self, job: &Job) {
+    fn execute(&mut self, job: &Job, life: u64) {
         let function = Arc::clone(&self.function);
         // A job that waited starts in the modelled instant in which the one before it ended, however late this thread
         // woke up: oversleeping does not add up.
         let mut start = self.free_at.max(job.fetched_at);
-        if self.context.replace(job.context) != Some(job.context) {
+        let domain = ScrubDomain {
+            life,
+            context: job.context,
+        };
+        if self.domain.replace(domain) != Some(domain) {
             self.scrub();
             start += self.time(SCRUB_CYCLES);
         }

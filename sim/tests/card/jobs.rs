@@ -2,12 +2,13 @@
 
 use std::io::Read;
 
+use faam_hwif::admin::{AdminCommand, Health, LogPage};
 use faam_hwif::completion::INFO_STORED;
 use faam_hwif::regs::CardRegister;
 use faam_hwif::table::HISTOGRAM_BYTES;
-use faam_hwif::{Flags, Opcode, Status, SubmissionEntry, WireFormat};
+use faam_hwif::{Flags, Iova, Opcode, Status, SubmissionEntry, WireFormat};
 
-use crate::host::{ARENA, AUX, Bench, DST, SRC, compress, status, text};
+use crate::host::{ARENA, AUX, Bench, DST, Host, SCRATCH, SRC, compress, status, text};
 
 fn gunzip(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -387,22 +388,23 @@ fn noise_is_stored_and_said_so() {
     assert_eq!(gunzip(&host.arena.read(DST, done.out_len as usize)), noise);
 }
 
+fn health(host: &mut Host) -> Health {
+    let done = host.admin(&AdminCommand::GetLogPage {
+        page: LogPage::Health,
+        dst: Iova(ARENA + SCRATCH),
+        dst_cap: 64,
+    });
+    assert_eq!(status(&done), Status::Success);
+    let bytes = host.arena.read(SCRATCH, 64);
+    Health::from_bytes(&bytes.try_into().unwrap())
+}
+
 #[test]
 fn scrubbing_is_charged_to_no_job() {
     let bench = Bench::new();
     let mut host = bench.host(0);
     let mut ring = host.create(1, 4, true, None);
     host.arena.write(SRC, &text(4000));
-    let health = |host: &mut crate::host::Host| {
-        let done = host.admin(&faam_hwif::admin::AdminCommand::GetLogPage {
-            page: faam_hwif::admin::LogPage::Health,
-            dst: faam_hwif::Iova(ARENA + crate::host::SCRATCH),
-            dst_cap: 64,
-        });
-        assert_eq!(status(&done), Status::Success);
-        let bytes = host.arena.read(crate::host::SCRATCH, 64);
-        faam_hwif::admin::Health::from_bytes(&bytes.try_into().unwrap())
-    };
     let mut cycles = Vec::new();
     for context in [1, 1, 2, 1] {
         let entry = SubmissionEntry {
@@ -417,6 +419,21 @@ fn scrubbing_is_charged_to_no_job() {
     assert_eq!(health.busy_cycles, 4 * u64::from(cycles[0]));
     assert_eq!(health.scrub_cycles, 3 * 8192, "power-on, 1 to 2, 2 to 1");
     assert_eq!(health.bytes_in, 16_000);
+}
+
+#[test]
+fn the_same_context_number_of_another_client_is_another_context() {
+    let bench = Bench::with(|options| options.engines = 1);
+    for client in 1..=3 {
+        let mut host = bench.host(0);
+        let mut ring = host.create(1, 4, true, None);
+        host.arena.write(SRC, &text(4000));
+        for _ in 0..2 {
+            let done = host.run(&mut ring, &compress(1, 4000, 1 << 20));
+            assert_eq!(status(&done), Status::Success);
+        }
+        assert_eq!(health(&mut host).scrub_cycles, client * 8192);
+    }
 }
 
 #[test]
