@@ -123,17 +123,24 @@ fn answer(function: &Function, admin: &Queue, lanes: &mut Lanes, command: AdminC
 }
 
 fn create(function: &Function, admin: &Queue, shape: QueueShape) -> Answer {
-    let queue = Queue::new(shape, function.memory.lease());
-    // Ask for a kick at the first entry, and learn now whether the shadow page can be reached.
-    if let Err(fault) = queue.arm() {
-        return fault_answer(function, shape.id, ErrorCode::RingAccess, fault);
-    }
-    match function.queues.create(Arc::new(queue), admin.lease()) {
-        Ok(()) => Answer::done(0),
-        Err(CreateRefused::Exists) => Answer::refused(Status::QueueExists, 0),
-        Err(CreateRefused::OutOfRange) => Answer::refused(Status::InvalidQueue, field::SRC_LEN),
+    let queue = Arc::new(Queue::new(shape, function.memory.lease()));
+    match function.queues.create(Arc::clone(&queue), admin.lease()) {
+        Ok(()) => {}
+        Err(CreateRefused::Exists) => return Answer::refused(Status::QueueExists, 0),
+        Err(CreateRefused::OutOfRange) => {
+            return Answer::refused(Status::InvalidQueue, field::SRC_LEN);
+        }
         // Its completion will not be written either.
-        Err(CreateRefused::NoAdmin) => Answer::refused(Status::QueueDeleted, 0),
+        Err(CreateRefused::NoAdmin) => return Answer::refused(Status::QueueDeleted, 0),
+    }
+    // Ask for a kick at the first entry, and learn now whether the shadow page can be reached. This writes to the
+    // client's memory, so not before the lease is in the table, where a reset finds it.
+    match queue.arm() {
+        Ok(_) => Answer::done(0),
+        Err(fault) => {
+            function.queues.remove(&queue);
+            fault_answer(function, shape.id, ErrorCode::RingAccess, fault)
+        }
     }
 }
 
@@ -226,4 +233,85 @@ fn text<const N: usize>(from: &str) -> [u8; N] {
         *place = byte;
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::function::Identity;
+    use crate::memory::Rights;
+    use faam_hwif::QueueEpoch;
+    use faam_hwif::doorbell::SHADOW_SQ_EVENT;
+    use rustix::fs::MemfdFlags;
+
+    const BYTES: u64 = 1 << 16;
+    const MARK: u32 = 0xA5A5_A5A5;
+
+    fn shape(id: u16, shadow: u64) -> QueueShape {
+        QueueShape {
+            id: QueueId(id),
+            entries: QueueEntries::from_log2(2).unwrap(),
+            sq: Iova(0),
+            cq: Iova(0x1000),
+            shadow: Some(Iova(shadow)),
+            vector: None,
+            epoch: QueueEpoch(1),
+        }
+    }
+
+    fn function() -> Function {
+        let identity = Identity {
+            index: 0,
+            serial: 1,
+            engines: 1,
+            clock_khz: 1,
+            paced: false,
+        };
+        let function = Function::new(identity, 1, None);
+        let fd = rustix::fs::memfd_create("test", MemfdFlags::CLOEXEC).unwrap();
+        rustix::fs::ftruncate(&fd, BYTES).unwrap();
+        let rights = Rights {
+            read: true,
+            write: true,
+        };
+        function
+            .memory
+            .map(0, BYTES, rights, Some((fd, 0)))
+            .unwrap();
+        function.memory.set_bus_master(true).unwrap();
+        function
+    }
+
+    #[test]
+    fn a_queue_that_is_not_created_writes_nothing() {
+        let function = function();
+        let admin = Queue::new(shape(0, 0x3000), function.memory.lease());
+        let event = Iova(0x2000 + u64::from(SHADOW_SQ_EVENT));
+        let probe = function.memory.lease();
+        let mark = || probe.access().unwrap().store_u32(event, MARK).unwrap();
+        let marked = || probe.access().unwrap().load_u32(event).unwrap() == MARK;
+
+        mark();
+        let created = create(&function, &admin, shape(1, 0x2000));
+        assert_eq!(created.status, Status::Success);
+        assert!(!marked(), "a queue that is created asks for a kick");
+        mark();
+        let again = create(&function, &admin, shape(1, 0x2000));
+        assert_eq!(again.status, Status::QueueExists);
+        assert!(marked());
+        // As if a reset had come between the command's fetch and its execution.
+        admin.lease().revoke().unwrap();
+        let late = create(&function, &admin, shape(2, 0x2000));
+        assert_eq!(late.status, Status::QueueDeleted);
+        assert!(marked());
+    }
+
+    #[test]
+    fn a_queue_whose_shadow_page_is_not_there_does_not_stay_in_the_table() {
+        let function = function();
+        let admin = Queue::new(shape(0, 0x3000), function.memory.lease());
+        let refused = create(&function, &admin, shape(1, BYTES));
+        assert_eq!(refused.status, Status::DmaWriteFault);
+        assert!(function.queues.get(QueueId(1)).is_none());
+    }
 }

@@ -372,6 +372,18 @@ impl QueueTable {
         Some(ended.map(|()| queue))
     }
 
+    /// Takes out this very queue, if it is there, and ends its access to memory.
+    pub(crate) fn remove(&self, queue: &Arc<Queue>) {
+        let mut slots = self.slots.lock();
+        let place = slots.get_mut(usize::from(queue.id().0));
+        let there = |there: &mut Arc<Queue>| Arc::ptr_eq(there, queue);
+        if place.and_then(|place| place.take_if(there)).is_some() {
+            self.version.fetch_add(1, Ordering::Release);
+        }
+        // Nobody but the caller has accessed memory under this lease, and it does not now: there is nothing to wait for.
+        let _ = queue.lease.revoke();
+    }
+
     /// Takes all queues out and ends their access to memory. Done when this returns `Ok`.
     pub(crate) fn clear(&self, memory: &crate::memory::Memory) -> Result<(), StillInFlight> {
         let mut slots = self.slots.lock();
