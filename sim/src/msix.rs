@@ -6,6 +6,9 @@
 //! Setting an eventfd also unmasks its vector, as a kernel does behind VFIO_DEVICE_SET_IRQS: a client of that
 //! interface never sees the table. It does not know queues or what an interrupt is for.
 //!
+//! An eventfd is made non-blocking when it comes, as the client may fill its counter at any time. The flag is of the open
+//! file, so the client's own descriptor has it from then on too: it waits with poll(2) rather than with read(2).
+//!
 //! Lock order: the one lock is a leaf, and is not held while an eventfd is written.
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,7 +17,7 @@ use std::sync::Arc;
 use faam_hwif::pci::{MSIX_PBA_OFFSET, MSIX_TABLE_OFFSET, MSIX_VECTORS};
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, fstat};
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::io::Errno;
 
 /// Bytes of a table entry: address low and high, data, vector control.
@@ -82,7 +85,7 @@ impl Msix {
     /// Gives vectors from `start` on their eventfds; `None` takes one away.
     ///
     /// # Errors
-    /// EINVAL if there are not as many vectors, or a descriptor is no eventfd; nothing is changed then.
+    /// EINVAL if there are not as many vectors, or a descriptor is no eventfd; no vector is changed then.
     pub(crate) fn set_eventfds(
         &self,
         start: u32,
@@ -95,6 +98,7 @@ impl Msix {
             if !matches!(FileType::from_raw_mode(mode), FileType::Unknown) {
                 return Err(Errno::INVAL);
             }
+            fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)?;
         }
         let mut state = self.state.lock();
         let places = start
@@ -221,8 +225,8 @@ fn place(offset: usize) -> (usize, usize) {
     (within / ENTRY_BYTES, word)
 }
 
-/// Adds 1 to the eventfd's counter. One whose counter is full has not been read for 2^64 interrupts: it is left alone,
-/// because a write to it would block.
+/// Adds 1 to the eventfd's counter. One whose counter is full has not been read for 2^64 interrupts: it is left alone.
+/// Its write would fail rather than block; looking first keeps this so even if the client takes the flag away again.
 fn signal(eventfd: &OwnedFd) {
     let mut ready = [PollFd::from_borrowed_fd(eventfd.as_fd(), PollFlags::OUT)];
     let now = Timespec {
@@ -288,6 +292,20 @@ mod tests {
         assert_eq!(msix.set_eventfds(0, vec![Some(pipe)]), Err(Errno::INVAL));
         assert_eq!(msix.set_eventfds(17, vec![None]), Err(Errno::INVAL));
         assert_eq!(msix.set_eventfds(u32::MAX, vec![None]), Err(Errno::INVAL));
+    }
+
+    #[test]
+    fn an_eventfd_that_came_as_blocking_does_not_block() {
+        let msix = Msix::new();
+        let fd = eventfd(0, EventfdFlags::empty()).unwrap();
+        msix.set_eventfds(0, vec![Some(fd.try_clone().unwrap())])
+            .unwrap();
+        assert!(fcntl_getfl(&fd).unwrap().contains(OFlags::NONBLOCK));
+        rustix::io::write(&fd, &(u64::MAX - 2).to_ne_bytes()).unwrap();
+        for _ in 0..3 {
+            assert!(msix.raise(0));
+        }
+        assert_eq!(count(&fd), u64::MAX - 1, "one fitted, two were left out");
     }
 
     #[test]
