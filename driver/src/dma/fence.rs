@@ -83,7 +83,11 @@ pub(crate) struct ResetEvidence {
 impl FenceProof {
     /// The fence that a finished reset is, if it is one.
     pub(crate) fn from_reset(evidence: &ResetEvidence) -> Option<Self> {
-        let alive = evidence.status != u32::MAX && evidence.epoch_after != u32::MAX;
+        // All-ones is what a function that is gone reads as. An epoch of it is no epoch, on either side of the reset:
+        // any that follows it would look like a change.
+        let alive = [evidence.status, evidence.epoch_before, evidence.epoch_after]
+            .iter()
+            .all(|word| *word != u32::MAX);
         (alive
             && evidence.dma_idle
             && !evidence.resetting
@@ -186,6 +190,10 @@ mod tests {
             },
             ResetEvidence {
                 epoch_after: u32::MAX,
+                ..good
+            },
+            ResetEvidence {
+                epoch_before: u32::MAX,
                 ..good
             },
             ResetEvidence {
