@@ -6,6 +6,7 @@
 //! hands memory out that the card may still write.
 //! It deliberately does not know rings: it says what to submit, `super::run` does it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
 use faam_hwif::completion::INFO_STORED;
@@ -68,8 +69,8 @@ impl<J> Frame<J> {
 pub(super) enum Begun<J> {
     /// Its first command is to be submitted.
     Submit(Token, SubmissionEntry, Limits),
-    /// The arena has no room now.
-    NoMemory(J),
+    /// The arena has no room now. With the job's time-out.
+    NoMemory(J, Duration),
     /// It was completed at once.
     Completed,
 }
@@ -144,49 +145,31 @@ impl<J: Job> InFlight<J> {
         counters: &WorkerCounters,
     ) -> Begun<J> {
         let begun = Instant::now();
-        let request = job.request();
-        let (kernel, context, timeout) = (request.kernel, request.context, request.timeout);
-        let sizes = match sizes(&request, pair) {
-            Ok(sizes) => sizes,
-            Err(fault) => {
+        let (job, prepared) = guarded(job, |job| prepare(job, pair));
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(NotPrepared::Refused(fault)) => {
                 counters.refused.add(1);
                 job.complete(Outcome::Fault(fault));
                 return Begun::Completed;
             }
+            Err(NotPrepared::NoMemory { timeout }) => return Begun::NoMemory(job, timeout),
         };
-        let stage = Stage::first(kernel, sizes.src_len);
         let Some(place) = self.free.last().copied() else {
-            return Begun::NoMemory(job);
+            return Begun::NoMemory(job, prepared.timeout);
         };
-        let arena = pair.arena();
-        let buffers = || {
-            let input = arena.alloc(request.input.len(), context)?;
-            let output = arena.alloc(request.output_bytes_max, context)?;
-            let aux = match stage.needs_aux() {
-                true => Some(arena.alloc(AUX_BYTES, context)?),
-                false => None,
-            };
-            Some((input, output, aux))
-        };
-        let Some((input, output, aux)) = buffers() else {
-            return Begun::NoMemory(job);
-        };
-        if input.write_at(0, request.input).is_err() {
-            // The arena gave less than was asked for: it does not.
-            return Begun::NoMemory(job);
-        }
         let entered = Instant::now();
         let frame = Frame {
             job,
-            kernel,
-            stage,
-            context,
-            timeout,
-            src_len: sizes.src_len,
-            dst_cap: sizes.dst_cap,
-            input,
-            output,
-            aux,
+            kernel: prepared.kernel,
+            stage: prepared.stage,
+            context: prepared.context,
+            timeout: prepared.timeout,
+            src_len: prepared.sizes.src_len,
+            dst_cap: prepared.sizes.dst_cap,
+            input: prepared.input,
+            output: prepared.output,
+            aux: prepared.aux,
             entered,
             cycles: 0,
             device: Duration::ZERO,
@@ -351,6 +334,65 @@ impl<J: Job> Drop for InFlight<J> {
             job.complete(Outcome::Fault(fault));
         }
     }
+}
+
+/// Looks at a job that is in no frame yet, and would be lost with a panic: completes it on the way out of one.
+fn guarded<J: Job, R>(job: J, look: impl FnOnce(&J) -> R) -> (J, R) {
+    match catch_unwind(AssertUnwindSafe(|| look(&job))) {
+        Ok(seen) => (job, seen),
+        Err(panic) => {
+            job.complete(Outcome::Fault(DeviceFault::WorkerEnded));
+            resume_unwind(panic)
+        }
+    }
+}
+
+/// What a frame is made of, but for the job.
+struct Prepared {
+    kernel: Kernel,
+    stage: Stage,
+    context: u32,
+    timeout: Duration,
+    sizes: Sizes,
+    input: DmaBuffer,
+    output: DmaBuffer,
+    aux: Option<DmaBuffer>,
+}
+
+enum NotPrepared {
+    Refused(DeviceFault),
+    NoMemory { timeout: Duration },
+}
+
+/// Checks a job and copies its input to where the card can reach it.
+fn prepare<J: Job>(job: &J, pair: &QueuePair) -> Result<Prepared, NotPrepared> {
+    let request = job.request();
+    let (kernel, context, timeout) = (request.kernel, request.context, request.timeout);
+    let sizes = sizes(&request, pair).map_err(NotPrepared::Refused)?;
+    let stage = Stage::first(kernel, sizes.src_len);
+    let alloc = |bytes| {
+        let buffer = pair.arena().alloc(bytes, context);
+        buffer.ok_or(NotPrepared::NoMemory { timeout })
+    };
+    let input = alloc(request.input.len())?;
+    let output = alloc(request.output_bytes_max)?;
+    let aux = match stage.needs_aux() {
+        true => Some(alloc(AUX_BYTES)?),
+        false => None,
+    };
+    // The arena would have given less than was asked for: it does not.
+    let copied = input.write_at(0, request.input);
+    copied.map_err(|_| NotPrepared::NoMemory { timeout })?;
+    Ok(Prepared {
+        kernel,
+        stage,
+        context,
+        timeout,
+        sizes,
+        input,
+        output,
+        aux,
+    })
 }
 
 struct Sizes {

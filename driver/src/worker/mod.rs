@@ -327,8 +327,7 @@ impl<S: JobSource> Run<S> {
                     self.submit(token, entry, limits)?;
                 }
                 Begun::Completed => any = true,
-                Begun::NoMemory(job) => {
-                    let timeout = job.request().timeout;
+                Begun::NoMemory(job, timeout) => {
                     if since.elapsed() > timeout {
                         job.complete(Outcome::Fault(DeviceFault::NoMemory {
                             limit_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
