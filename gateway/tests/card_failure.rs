@@ -135,9 +135,11 @@ fn a_hung_function_is_reset_and_costs_no_request() {
 
 #[test]
 fn peak_memory_of_64_requests_of_1_mib_is_bounded() {
-    /// Of what 64 bodies of 1 MiB, their results and the arena (24 MiB) need, four times: a leak or a copy
-    /// a block that stays would pass it.
-    const PEAK_KIB_MAX: u64 = 4 * (64 * 2 + 24) * 1024;
+    /// What one round may hold at once: 64 bodies of 1 MiB, an arena of 24 MiB, and 104 MiB for the program itself,
+    /// its threads' stacks, results (smaller than bodies) and what the allocator keeps. 77 MiB were measured.
+    /// A copy of each body that outlives its request adds 64 MiB a round, 320 MiB in all, and a copy of every other
+    /// one 160 MiB: both pass it.
+    const PEAK_KIB_MAX: u64 = (64 + 24 + 104) * 1024;
     /// Rounds, so that what a round leaves behind adds up.
     const ROUNDS: usize = 5;
     let gateway = GatewayProcess::start(&["--devices", "sim"]);

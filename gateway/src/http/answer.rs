@@ -180,7 +180,7 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Until when the last byte has to leave.
     pub deadline: Option<Instant>,
-    /// What is held until the last byte has left.
+    /// What is held until the connection has let go of the last byte.
     pub permit: Arc<AdmissionPermit>,
 }
 

@@ -1,8 +1,9 @@
 //! Bodies: a response of chunks whose length is known, and a request's body on its way in.
 //!
-//! Invariants: a response body announces its exact length and holds the admission permit
-//! until its last byte has left; a request body that nobody read to its end is drained
-//! within bounds, so that the caller sees the answer. It knows no compression.
+//! Invariants: a response body announces its exact length, and its bytes hold the admission
+//! permit and their own memory's charge until the connection has let go of them; a request
+//! body that nobody read to its end is drained within bounds, so that the caller sees the
+//! answer. It knows no compression.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -22,6 +23,10 @@ use super::limits::HttpLimits;
 use crate::admission::AdmissionPermit;
 use crate::error::{Problem, ProblemKind};
 
+/// Most bytes that go to the connection at once. Above the connection's own write buffer, so that it takes one at a
+/// time; small enough that a deadline is seen soon after it passed.
+const PIECE_BYTES_MAX: usize = 256 << 10;
+
 /// Why a response broke off after its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum BodyError {
@@ -33,26 +38,41 @@ pub enum BodyError {
 /// A response body of chunks.
 #[derive(Debug)]
 pub struct ChunkedBody {
+    /// None is empty.
     chunks: VecDeque<Bytes>,
     remaining: u64,
     deadline: Option<Instant>,
-    permit: Option<Arc<AdmissionPermit>>,
 }
 
 impl ChunkedBody {
-    /// `chunks` in order. Memory goes back to the permit's budget chunk by chunk.
+    /// `chunks` in order. A chunk's memory goes back to the permit's budget when its last byte has left, and the
+    /// permit with the last chunk's.
+    ///
+    /// The bytes hold it, not this body: a connection drops the body as soon as it has taken the last piece, which
+    /// a slow reader then leaves in its write queue. A chunk is one allocation: sending half of it frees nothing, so
+    /// half of it is not given back.
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the body owns the permit from here on; the caller's hold must end with the call"
+    )]
     pub fn new(
         chunks: Vec<Bytes>,
         deadline: Option<Instant>,
         permit: Arc<AdmissionPermit>,
     ) -> Self {
         let remaining = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        let chunks = chunks.into_iter().filter(|chunk| !chunk.is_empty());
+        let charged = chunks.map(|bytes| {
+            Bytes::from_owner(ChargedChunk {
+                bytes,
+                permit: Arc::clone(&permit),
+            })
+        });
         Self {
-            chunks: chunks.into(),
+            chunks: charged.collect(),
             remaining,
             deadline,
-            permit: Some(permit),
         }
     }
 
@@ -60,6 +80,27 @@ impl ChunkedBody {
     #[must_use]
     pub const fn remaining(&self) -> u64 {
         self.remaining
+    }
+}
+
+/// A chunk that is charged until the last piece of it is dropped, wherever that is.
+#[derive(Debug)]
+struct ChargedChunk {
+    bytes: Bytes,
+    permit: Arc<AdmissionPermit>,
+}
+
+impl AsRef<[u8]> for ChargedChunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for ChargedChunk {
+    fn drop(&mut self) {
+        // The memory first, its charge second: the budget never shows free what is not.
+        let length = std::mem::take(&mut self.bytes).len();
+        self.permit.shrink(length);
     }
 }
 
@@ -77,23 +118,17 @@ impl HttpBody for ChunkedBody {
             && self.remaining > 0
         {
             self.chunks.clear();
-            self.permit = None;
             return Poll::Ready(Some(Err(BodyError::Deadline)));
         }
-        loop {
-            let Some(chunk) = self.chunks.pop_front() else {
-                self.permit = None;
-                return Poll::Ready(None);
-            };
-            if chunk.is_empty() {
-                continue;
-            }
-            self.remaining = self.remaining.saturating_sub(chunk.len() as u64);
-            if let Some(permit) = &self.permit {
-                permit.shrink(chunk.len());
-            }
-            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        let Some(chunk) = self.chunks.front_mut() else {
+            return Poll::Ready(None);
+        };
+        let piece = chunk.split_to(chunk.len().min(PIECE_BYTES_MAX));
+        if chunk.is_empty() {
+            self.chunks.pop_front();
         }
+        self.remaining = self.remaining.saturating_sub(piece.len() as u64);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -330,36 +365,75 @@ mod tests {
         )
     }
 
-    #[tokio::test]
-    async fn memory_goes_back_with_each_chunk_and_the_permit_with_the_last() {
-        let admission = Admission::new(100);
-        let chunks = vec![
-            Bytes::from_static(b"four"),
-            Bytes::new(),
-            Bytes::from_static(b"six..."),
-        ];
-        let mut body = ChunkedBody::new(chunks, None, permit(&admission, 10));
-        assert_eq!(body.size_hint().exact(), Some(10));
-        for (chunk, left) in [(&b"four"[..], 6), (b"six...", 0)] {
-            let frame = body.frame().await.expect("a frame").expect("no error");
-            assert_eq!(frame.into_data().expect("data"), chunk);
-            assert_eq!((admission.memory_bytes(), admission.in_flight()), (left, 1));
-        }
-        assert!(body.is_end_stream());
-        assert!(body.frame().await.is_none());
-        assert_eq!(admission.in_flight(), 0);
+    async fn data(body: &mut ChunkedBody) -> Bytes {
+        let frame = body.frame().await.expect("a frame").expect("no error");
+        frame.into_data().expect("data")
     }
 
     #[tokio::test]
-    async fn a_body_past_its_deadline_breaks_off() {
+    async fn memory_goes_back_when_a_chunks_last_piece_is_dropped_and_the_permit_with_the_last() {
+        const LARGE: usize = 2 * PIECE_BYTES_MAX + 6;
+        let admission = Admission::new(4 * PIECE_BYTES_MAX);
+        let charged = || (admission.memory_bytes(), admission.in_flight());
+        let large: Vec<_> = (0u8..251).cycle().take(LARGE).collect();
+        let chunks = vec![
+            Bytes::from_static(b"four"),
+            Bytes::new(),
+            Bytes::from(large.clone()),
+            Bytes::new(),
+        ];
+        let mut body = ChunkedBody::new(chunks, None, permit(&admission, 4 + LARGE));
+        assert_eq!(body.size_hint().exact(), Some(4 + LARGE as u64));
+        let small = data(&mut body).await;
+        assert_eq!(small, &b"four"[..]);
+        let mut pieces = Vec::new();
+        for (length, left) in [
+            (PIECE_BYTES_MAX, PIECE_BYTES_MAX as u64 + 6),
+            (PIECE_BYTES_MAX, 6),
+            (6, 0),
+        ] {
+            assert!(!body.is_end_stream());
+            let piece = data(&mut body).await;
+            assert_eq!((piece.len(), body.remaining()), (length, left));
+            pieces.push(piece);
+        }
+        assert!(pieces.concat() == large);
+        // Here a connection drops the body; it has sent nothing yet.
+        assert!(body.is_end_stream());
+        assert!(body.frame().await.is_none());
+        drop(body);
+        assert_eq!(charged(), (4 + LARGE, 1));
+        drop(small);
+        assert_eq!(charged(), (LARGE, 1));
+        let last = pieces.pop();
+        drop(pieces);
+        assert_eq!(charged(), (LARGE, 1), "its allocation is still there");
+        drop(last);
+        assert_eq!(charged(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_dropped_unsent_gives_everything_back() {
         let admission = Admission::new(100);
-        let chunks = vec![Bytes::from_static(b"late")];
-        let mut body = ChunkedBody::new(chunks, Some(Instant::now()), permit(&admission, 4));
+        let chunks = vec![Bytes::from_static(b"un"), Bytes::from_static(b"sent")];
+        drop(ChunkedBody::new(chunks, None, permit(&admission, 10)));
+        assert_eq!((admission.memory_bytes(), admission.in_flight()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_body_past_its_deadline_breaks_off_between_two_pieces() {
+        let admission = Admission::new(2 * PIECE_BYTES_MAX);
+        let chunks = vec![Bytes::from(vec![7; PIECE_BYTES_MAX + 1])];
+        let later = Instant::now() + Duration::from_secs(3600);
+        let permit = permit(&admission, PIECE_BYTES_MAX + 1);
+        let mut body = ChunkedBody::new(chunks, Some(later), permit);
+        assert_eq!(data(&mut body).await.len(), PIECE_BYTES_MAX);
+        body.deadline = Some(Instant::now());
         assert_eq!(
             body.frame().await.expect("a frame").expect_err("late"),
             BodyError::Deadline
         );
-        assert_eq!(admission.in_flight(), 0);
+        assert_eq!((admission.memory_bytes(), admission.in_flight()), (0, 0));
     }
 
     #[tokio::test]

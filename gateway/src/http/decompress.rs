@@ -2,7 +2,8 @@
 //!
 //! Invariants: output memory is taken from the budget before it is used: a decode runs
 //! with what was taken as its limit, and one that outgrows it runs again with more; the
-//! members of a body are decoded in order, each verified. It knows no engines.
+//! members of a body are decoded in order, each verified; cards are asked for no more than
+//! [`MEMBERS_ON_CARD_MAX`] of them. It knows no engines.
 //!
 //! Why run again instead of asking for the tenant's whole limit: four requests would
 //! fill the process's budget, while most bodies expand by less than ten. A run costs at
@@ -23,7 +24,7 @@ use super::invocation::Invocation;
 use super::options::DecompressOptions;
 use crate::admission::AdmissionPermit;
 use crate::error::{Problem, ProblemKind};
-use crate::job::{BlockOutcome, JobError, JobSpec, Kernel};
+use crate::job::{BackendPolicy, BlockOutcome, FallbackReason, JobError, JobSpec, Kernel};
 use crate::tenants::Tenant;
 
 /// Memory taken at first for a body whose length is not announced.
@@ -37,6 +38,10 @@ const FIRST_RATIO: usize = 4;
 const EXPANSION_MAX: usize = 1032;
 /// How much more is taken for the next run.
 const REGROW: usize = 4;
+/// Members of one body that cards may be given. A card is handed all that is left of the body, for nobody knows where
+/// a member ends: a body of many small ones would be copied over and over, for next to no work each. The CPU decodes
+/// all that is left in one job.
+const MEMBERS_ON_CARD_MAX: usize = 16;
 /// Bytes of padding looked at before other tasks get their turn.
 const PADDING_STEP_BYTES: usize = 128 << 10;
 
@@ -99,9 +104,22 @@ impl Members<'_> {
         let mut rest = body;
         let mut output = Vec::new();
         let mut produced = 0usize;
-        for _ in 0..MEMBERS_MAX {
+        for number in 0..MEMBERS_MAX {
             let base = body_bytes.saturating_sub(rest.len());
-            let outcome = self.decode(&rest, base, format, produced, progress).await?;
+            let asked = self.options.service.policy;
+            let policy = member_policy(asked, number)
+                .map_err(|error| Problem::job(error, progress, base))?;
+            let member = Member {
+                input: &rest,
+                base,
+                format,
+                policy,
+            };
+            let mut outcome = self.decode(&member, produced, progress).await?;
+            // Who would rather have a card is told why there was none.
+            if asked == BackendPolicy::PreferHardware && policy != asked {
+                outcome.fallback = outcome.fallback.or(Some(FallbackReason::BeyondCard));
+            }
             progress.count(&outcome);
             if outcome.consumed == 0 || outcome.consumed > rest.len() {
                 return Err(Problem::internal(
@@ -179,15 +197,19 @@ impl Members<'_> {
         }
     }
 
-    /// What begins at `base` of the body, with as much memory as it takes and the limits allow.
+    /// One member, with as much memory as it takes and the limits allow after `produced` bytes.
     async fn decode(
         &self,
-        input: &Bytes,
-        base: usize,
-        format: Format,
+        member: &Member<'_>,
         produced: usize,
         progress: &mut Progress,
     ) -> Result<BlockOutcome, Problem> {
+        let &Member {
+            input,
+            base,
+            format,
+            policy,
+        } = member;
         let limits = self.tenant.limits;
         let left = limits.output_bytes_max.saturating_sub(produced);
         let mut taken = first_output_bytes(input, format).min(left);
@@ -203,7 +225,7 @@ impl Members<'_> {
                     },
                 },
                 input: input.clone(),
-                policy: self.options.service.policy,
+                policy,
                 deadline: self.options.service.deadline,
                 permit: Arc::clone(self.permit),
             };
@@ -232,6 +254,34 @@ impl Members<'_> {
                 }
                 Err(error) => return Err(Problem::job(error, progress, base)),
             }
+        }
+    }
+}
+
+/// One member of a body.
+struct Member<'a> {
+    /// All that is left of the body; the member is its beginning.
+    input: &'a Bytes,
+    /// Where in the body it begins.
+    base: usize,
+    format: Format,
+    policy: BackendPolicy,
+}
+
+/// Where member `number` of a body, counted from 0, may run.
+///
+/// # Errors
+/// [`JobError::BeyondCard`] where only a card is allowed, and cards have had their share of the body.
+fn member_policy(asked: BackendPolicy, number: usize) -> Result<BackendPolicy, JobError> {
+    match asked {
+        _ if number < MEMBERS_ON_CARD_MAX => Ok(asked),
+        BackendPolicy::RequireHardware => Err(JobError::BeyondCard(format!(
+            "a body of more than {MEMBERS_ON_CARD_MAX} gzip members: cards decompress at most {MEMBERS_ON_CARD_MAX} \
+             members of a body; send bodies of at most {MEMBERS_ON_CARD_MAX} members, or let the CPU serve the rest \
+             (Faam-Backend: prefer-hw)"
+        ))),
+        BackendPolicy::Auto | BackendPolicy::PreferHardware | BackendPolicy::Cpu => {
+            Ok(BackendPolicy::Cpu)
         }
     }
 }
@@ -291,6 +341,38 @@ mod tests {
         body[at..].copy_from_slice(&7u32.to_le_bytes());
         assert_eq!(first_output_bytes(&body, Format::Gzip), FIRST_RATIO << 20);
         assert_eq!(first_output_bytes(b"", Format::Gzip), FIRST_OUTPUT_BYTES);
+    }
+
+    #[test]
+    fn cards_get_the_first_members_and_require_hw_ends_there() {
+        let policies = [
+            BackendPolicy::Auto,
+            BackendPolicy::PreferHardware,
+            BackendPolicy::RequireHardware,
+            BackendPolicy::Cpu,
+        ];
+        for policy in policies {
+            for number in [0, MEMBERS_ON_CARD_MAX - 1] {
+                assert_eq!(member_policy(policy, number).expect("served"), policy);
+            }
+            for number in [MEMBERS_ON_CARD_MAX, MEMBERS_MAX - 1] {
+                let served = member_policy(policy, number);
+                if policy != BackendPolicy::RequireHardware {
+                    assert_eq!(served.expect("served"), BackendPolicy::Cpu);
+                    continue;
+                }
+                let error = served.expect_err("no card takes it");
+                let problem = Problem::job(error, &mut Progress::default(), 320);
+                assert_eq!(problem.kind(), ProblemKind::NoEngine);
+                for word in [
+                    "more than 16",
+                    "at most 16 members",
+                    "Faam-Backend: prefer-hw",
+                ] {
+                    assert!(problem.detail().contains(word), "{}", problem.detail());
+                }
+            }
+        }
     }
 
     #[test]

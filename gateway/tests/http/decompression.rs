@@ -1,13 +1,15 @@
-//! Decompression: members, padding, corruption, bombs.
+//! Decompression: members, padding, corruption, bombs, and who pays for an answer that is not read.
 
 use std::io::Write;
+use std::time::Instant;
 
 use faam_gateway::tenants::TenantLimits;
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, ZlibEncoder};
 
 use crate::samples::{gzip, noise, text};
-use crate::server::{Server, check_problem};
+use crate::server::{SOON, Server, check_problem};
+use crate::wire::Wire;
 
 #[test]
 fn many_members_and_padding_are_one_body() {
@@ -128,5 +130,151 @@ fn bombs_are_stopped_at_the_tenants_limits() {
     let answer = server.post("/v1/decompress", &[], &zlib.finish().expect("a Vec"));
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert!(answer.body == honest);
+    server.check_at_rest();
+}
+
+/// A gateway with a simulated card that is in service.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn server_with_card() -> Server {
+    use faam_gateway::dispatch::DispatchConfig;
+
+    let server = Server::start_with(|config| {
+        config.dispatch.cards = DispatchConfig::default().cards;
+        config.dispatch.sim_program = env!("CARGO_BIN_EXE_faam").into();
+    });
+    // Waits for the card.
+    let member = gzip(b"one");
+    let answer = server.post("/v1/decompress", &[("Faam-Backend", "require-hw")], &member);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    server
+}
+
+/// Members that cards served, by a `Faam-Backend` header of several engines.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn members_on_card(backend: &str) -> u32 {
+    let cards = backend.split(", ").filter(|part| part.starts_with("fpga"));
+    cards
+        .map(|part| {
+            let (_, count) = part.split_once(";blocks=").expect("a share");
+            count.parse::<u32>().expect("a number")
+        })
+        .sum()
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn cards_serve_the_first_members_of_a_body_and_the_cpu_the_rest_at_once() {
+    let server = server_with_card();
+    let empty = gzip(b"");
+    // As many members as a card's largest job holds.
+    let body = [empty.repeat((1 << 20) / empty.len() - 2), gzip(b"the last")].concat();
+    assert!(body.len() <= 1 << 20);
+    let prefer = [("Faam-Backend", "prefer-hw")];
+    let answer = server.post("/v1/decompress", &prefer, &body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.body, b"the last");
+    assert_eq!(answer.header("faam-backend-reason"), Some("beyond-card"));
+    let backend = answer.header("faam-backend").expect("engines");
+    assert_eq!(members_on_card(backend), 16, "{backend}");
+    assert!(backend.ends_with("cpu;blocks=1"), "{backend}");
+    for policy in ["auto", "cpu"] {
+        let answer = server.post("/v1/decompress", &[("Faam-Backend", policy)], &body);
+        assert_eq!(answer.body, b"the last", "{policy}: {}", answer.text());
+    }
+    server.check_at_rest();
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn require_hw_serves_as_many_members_as_cards_may_have_and_names_that_limit() {
+    let server = server_with_card();
+    let require = [("Faam-Backend", "require-hw")];
+    let most = gzip(b"abc").repeat(16);
+    let answer = server.post("/v1/decompress", &require, &most);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.body, b"abc".repeat(16));
+    assert_eq!(answer.header("faam-backend-reason"), None);
+    let more = gzip(b"abc").repeat(17);
+    check_problem(
+        &server.post("/v1/decompress", &require, &more),
+        503,
+        "no-engine",
+        &["more than 16 gzip members", "Faam-Backend: prefer-hw"],
+    );
+    server.check_at_rest();
+}
+
+/// More than the kernel buffers on both sides of a connection.
+const LARGE_BYTES: usize = 64 << 20;
+/// What a slow caller reads of it at first.
+const READ_BYTES: usize = 24 << 20;
+
+/// A decompression to [`LARGE_BYTES`], of whose answer only the head was read.
+fn begin_slow_read(server: &Server) -> Wire {
+    let mut wire = server.begin("/v1/decompress", &[], &gzip(&vec![0; LARGE_BYTES]));
+    wire.chunk(b"").expect("sent");
+    let head = wire.try_answer(true).expect("a head");
+    assert_eq!(head.status, 200);
+    wire
+}
+
+#[test]
+fn an_answer_that_is_read_slowly_stays_charged_until_it_is_read() {
+    let server = Server::start_with(|config| config.tenant_limits.in_flight_max = 1);
+    let check_charged = || {
+        let memory = server.gateway.admission().memory_bytes();
+        assert!(memory >= LARGE_BYTES, "{memory} bytes charged");
+        assert_eq!(server.admin("/readyz").json()["in_flight"], 1);
+        check_problem(
+            &server.post("/v1/compress", &[], b"x"),
+            429,
+            "too-many-in-flight",
+            &["1 requests"],
+        );
+    };
+    let mut wire = begin_slow_read(&server);
+    check_charged();
+    // It is one allocation: there until its last byte is gone.
+    wire.skip_body(READ_BYTES).expect("read");
+    check_charged();
+    wire.skip_body(LARGE_BYTES - READ_BYTES).expect("read");
+    // The connection is still open: what is charged is the answer.
+    server.check_at_rest();
+    assert_eq!(server.post("/v1/compress", &[], b"x").status, 200);
+    drop(wire);
+}
+
+#[test]
+fn an_answer_of_blocks_gives_memory_back_as_it_is_sent() {
+    /// Of a block that was sent in part, and of what a request needs beside its body.
+    const SLACK_BYTES: usize = 1 << 20;
+    let server = Server::start();
+    let memory = || server.gateway.admission().memory_bytes();
+    // No window of DEFLATE's reaches the repetition.
+    let body = noise(1 << 20).repeat(LARGE_BYTES >> 20);
+    let mut wire = server.begin("/v1/compress?level=1", &[], &body);
+    wire.chunk(b"").expect("sent");
+    let head = wire.try_answer(true).expect("a head");
+    let length = head.header("content-length").expect("a length");
+    let length: usize = length.parse().expect("a number");
+    assert!(length >= LARGE_BYTES, "{length}");
+    wire.skip_body(READ_BYTES).expect("read");
+    let until = Instant::now() + SOON;
+    while memory() > length - READ_BYTES + SLACK_BYTES {
+        assert!(Instant::now() < until, "{} bytes charged", memory());
+        std::thread::yield_now();
+    }
+    assert_eq!(server.gateway.admission().in_flight(), 1);
+    assert!(memory() > 0);
+    wire.skip_body(length - READ_BYTES).expect("read");
+    server.check_at_rest();
+}
+
+#[test]
+fn a_caller_that_hangs_up_in_the_middle_of_its_answer_gives_everything_back() {
+    let server = Server::start();
+    let wire = begin_slow_read(&server);
+    assert_eq!(server.gateway.admission().in_flight(), 1);
+    drop(wire);
     server.check_at_rest();
 }

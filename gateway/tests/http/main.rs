@@ -1,4 +1,4 @@
-//! The HTTP surface, held against gateways without cards: what is accepted, what is refused,
+//! The HTTP surface, held against gateways mostly without cards: what is accepted, what is refused,
 //! how connections begin and end, and that everything that a request held comes back.
 
 #![expect(

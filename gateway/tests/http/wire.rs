@@ -120,6 +120,16 @@ impl Wire {
         self.try_answer(false).expect("an answer")
     }
 
+    /// Reads `count` bytes of a body whose head was read alone, and forgets them.
+    pub(crate) fn skip_body(&mut self, count: usize) -> io::Result<()> {
+        let mut part = (&mut self.stream).take(count as u64);
+        let read = io::copy(&mut part, &mut io::sink())?;
+        if read < count as u64 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
+    }
+
     /// Whether the peer has closed, after all that it sent was read.
     pub(crate) fn is_closed(&mut self) -> bool {
         matches!(self.stream.fill_buf(), Ok([]) | Err(_))
