@@ -10,10 +10,12 @@ mod support;
 use std::time::Duration;
 
 use faam_driver::worker::WorkerExit;
-use faam_driver::{Arena, DeviceFault, Function, FunctionConfig, Kernel, ModelKind, Outcome};
+use faam_driver::{
+    Arena, DeviceFault, Function, FunctionConfig, Kernel, ModelKind, Outcome, WorkerConfig,
+};
 use faam_hwif::regs::QueueCounter;
 use faam_hwif::{CardLevel, QueueId, Status, WireFormat};
-use support::{Bench, Work, inflate, text};
+use support::{Bench, Feeder, Work, inflate, text};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -255,21 +257,46 @@ fn many_jobs_in_flight_all_end_right_and_in_batches() {
 fn a_worker_that_sleeps_is_woken_by_a_job_and_by_its_completion() {
     let bench = Bench::start(1);
     let function = bench.function(0);
-    let worker = bench.worker(&function);
+    // Nothing but a wake ends a sleep within the test's limit: neither the worker's own look nor a job's time-out.
+    let config = WorkerConfig {
+        idle_look_again: Some(LIMIT * 10),
+        ..WorkerConfig::default()
+    };
+    let worker = Feeder::start_with(&function, config);
     let kernel = Kernel::Compress {
         level: CardLevel::Dense,
         format: WireFormat::Raw,
         last: true,
     };
+    let work = Work::new(kernel, &text(300_000)).timeout(LIMIT * 10);
     for _ in 0..20 {
-        let asleep = worker.counters().sleeps.get();
-        support::until(LIMIT, || worker.counters().sleeps.get() > asleep);
-        worker.run(Work::new(kernel, &text(300_000))).done();
+        worker.until_asleep();
+        worker.run(work.clone()).done();
     }
     let interrupts = function
         .counter(QueueId(1), QueueCounter::Interrupts)
         .unwrap();
     assert!(interrupts > 0, "the card's interrupts ended the waits");
+}
+
+#[test]
+fn a_source_that_refused_is_asked_again_after_a_completion() {
+    let bench = Bench::start(1);
+    let function = bench.function(0);
+    // It polls all through, so that no sleep has it look.
+    let config = WorkerConfig {
+        spin: Some(LIMIT * 10),
+        ..WorkerConfig::default()
+    };
+    let kernel = Kernel::Compress {
+        level: CardLevel::Fast,
+        format: WireFormat::Raw,
+        last: true,
+    };
+    let works = vec![Work::new(kernel, &text(1000)); 20];
+    for outcome in support::one_at_a_time(&function, config, &works) {
+        assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+    }
 }
 
 #[test]
@@ -444,6 +471,31 @@ fn a_panic_of_the_worker_loses_no_job() {
 }
 
 #[test]
+fn a_job_that_panics_when_it_is_looked_at_is_completed_like_those_in_flight() {
+    let bench = Bench::start(1);
+    let function = bench.function(0);
+    let kernel = Kernel::Compress {
+        level: CardLevel::Dense,
+        format: WireFormat::Raw,
+        last: true,
+    };
+    let works = vec![Work::new(kernel, &text(500_000)); 3];
+    let (exit, outcomes) = support::panicking_job(&function, &works);
+    assert!(matches!(exit, WorkerExit::Panicked { .. }), "{exit:?}");
+    assert_eq!(outcomes.len(), 3, "each job has exactly one outcome");
+    assert!(
+        outcomes
+            .iter()
+            .any(|outcome| matches!(outcome, Outcome::Fault(DeviceFault::WorkerEnded))),
+        "{outcomes:?}"
+    );
+    let proof = function.reset(Duration::from_secs(5)).unwrap();
+    let arena = function.arena();
+    arena.release_quarantined(&proof);
+    assert_eq!(arena.free_bytes(), arena.bytes(), "every buffer came back");
+}
+
+#[test]
 fn a_killed_card_is_a_fault_and_its_death_a_fence_for_both_functions() {
     let card = support::ChildCard::start();
     let arena = Arena::new(16 << 20).unwrap();
@@ -457,7 +509,7 @@ fn a_killed_card_is_a_fault_and_its_death_a_fence_for_both_functions() {
     let busy: Vec<_> = functions
         .iter()
         .map(|function| {
-            let worker = support::Feeder::start(function);
+            let worker = Feeder::start(function);
             let jobs: Vec<_> = (0..4)
                 .map(|_| worker.submit(Work::new(kernel, &input).timeout(Duration::from_secs(1))))
                 .collect();
@@ -482,7 +534,7 @@ fn a_stopped_card_is_a_fault_within_the_hang_limit_and_no_fence_until_it_is_dead
     let card = support::ChildCard::start();
     let arena = Arena::new(16 << 20).unwrap();
     let function = card.function(0, &arena);
-    let worker = support::Feeder::start(&function);
+    let worker = Feeder::start(&function);
     let kernel = Kernel::Compress {
         level: CardLevel::Dense,
         format: WireFormat::Raw,

@@ -252,12 +252,13 @@ impl<S: JobSource> Run<S> {
     fn serve(&mut self) -> Result<(), DeviceFault> {
         let mut last_event = Instant::now();
         loop {
-            let reaped = self.reap()?;
-            let pulled = self.pull()?;
-            self.pair.ring()?;
+            // First: no job is taken for, and no doorbell rung on, a function whose life is over.
             if self.pair.is_ended() {
                 return Err(DeviceFault::WorkerEnded);
             }
+            let reaped = self.reap()?;
+            let pulled = self.pull()?;
+            self.pair.ring()?;
             let idle = self.in_flight.is_empty() && self.stalled.0.is_none();
             if idle && self.waker.is_stopping() {
                 return Ok(());
@@ -299,6 +300,8 @@ impl<S: JobSource> Run<S> {
         }
         if any {
             self.pair.publish_head()?;
+            // A source that refused while those jobs ran may have one now that they are done, and nobody need say so.
+            self.look_at_source = true;
         }
         Ok(any)
     }

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -120,6 +121,14 @@ impl Ended {
 pub(crate) struct TestJob {
     work: Work,
     reply: Sender<Outcome>,
+    slept: Option<Slept>,
+}
+
+/// How often a worker had slept when it completed its last job.
+#[derive(Clone)]
+struct Slept {
+    counters: Arc<WorkerCounters>,
+    at_completion: Arc<AtomicU64>,
 }
 
 impl Job for TestJob {
@@ -134,6 +143,10 @@ impl Job for TestJob {
     }
 
     fn complete(self, outcome: Outcome) {
+        if let Some(slept) = &self.slept {
+            let times = slept.counters.sleeps.get();
+            slept.at_completion.store(times, Ordering::SeqCst);
+        }
         let _ = self.reply.send(outcome);
     }
 }
@@ -155,20 +168,28 @@ pub(crate) struct Feeder {
     handle: WorkerHandle,
     waker: Waker,
     exit: Receiver<WorkerExit>,
+    slept: Slept,
 }
 
 impl Feeder {
     pub(crate) fn start(function: &Function) -> Self {
+        Self::start_with(function, WorkerConfig::default())
+    }
+
+    pub(crate) fn start_with(function: &Function, config: WorkerConfig) -> Self {
         let pair = function.create_queue_pair().unwrap();
         let queue = Queue::default();
         let (tell, exit) = channel();
         let on_exit = move |exit| {
             let _ = tell.send(exit);
         };
-        let config = WorkerConfig::default();
         let handle = Worker::spawn("test-worker", pair, queue.clone(), config, on_exit).unwrap();
         Self {
             waker: handle.waker(),
+            slept: Slept {
+                counters: Arc::clone(handle.counters()),
+                at_completion: Arc::default(),
+            },
             queue,
             handle,
             exit,
@@ -178,11 +199,11 @@ impl Feeder {
     /// Queue one job and wake the worker.
     pub(crate) fn submit(&self, work: Work) -> Receiver<Outcome> {
         let (reply, outcome) = channel();
-        self.queue
-            .0
-            .lock()
-            .unwrap()
-            .push_back(TestJob { work, reply });
+        self.queue.0.lock().unwrap().push_back(TestJob {
+            work,
+            reply,
+            slept: Some(self.slept.clone()),
+        });
         self.waker.wake();
         outcome
     }
@@ -200,6 +221,12 @@ impl Feeder {
             .map(|outcome| Ended(outcome.recv_timeout(LIMIT).unwrap()))
             .enumerate()
             .collect()
+    }
+
+    /// Wait until the worker has gone to sleep after the last job that it completed.
+    pub(crate) fn until_asleep(&self) {
+        let before = self.slept.at_completion.load(Ordering::SeqCst);
+        until(LIMIT, || self.counters().sleeps.get() > before);
     }
 
     pub(crate) fn counters(&self) -> &WorkerCounters {
@@ -363,34 +390,142 @@ impl JobSource for PanicsAfter {
     }
 }
 
-/// Runs a worker whose source panics after `count` jobs.
-pub(crate) fn panicking_source(function: &Function, count: usize) -> (WorkerExit, Vec<Outcome>) {
-    let queue = Queue::default();
-    let (reply, outcomes) = channel();
-    for _ in 0..count {
-        let kernel = Kernel::Compress {
-            level: faam_hwif::CardLevel::Dense,
-            format: WireFormat::Raw,
-            last: true,
-        };
-        let work = Work::new(kernel, &text(500_000));
-        queue.0.lock().unwrap().push_back(TestJob {
-            work,
-            reply: reply.clone(),
-        });
+/// Has a second job only when the first is done, and says so to nobody.
+struct OneAtATime {
+    queue: Queue,
+    busy: Arc<AtomicBool>,
+}
+
+struct OneOfThem {
+    job: TestJob,
+    busy: Arc<AtomicBool>,
+}
+
+impl JobSource for OneAtATime {
+    type Job = OneOfThem;
+
+    fn next(&mut self) -> Option<OneOfThem> {
+        if self.busy.load(Ordering::SeqCst) {
+            return None;
+        }
+        let job = self.queue.next()?;
+        self.busy.store(true, Ordering::SeqCst);
+        Some(OneOfThem {
+            job,
+            busy: Arc::clone(&self.busy),
+        })
     }
-    drop(reply);
-    let (tell, exit) = channel();
-    let config = WorkerConfig {
-        jobs_outstanding_max: Some(8),
-        ..WorkerConfig::default()
+}
+
+impl Job for OneOfThem {
+    fn request(&self) -> Request<'_> {
+        self.job.request()
+    }
+
+    fn complete(self, outcome: Outcome) {
+        self.busy.store(false, Ordering::SeqCst);
+        self.job.complete(outcome);
+    }
+}
+
+/// Runs the works one at a time, on a worker that nobody wakes.
+pub(crate) fn one_at_a_time(
+    function: &Function,
+    config: WorkerConfig,
+    works: &[Work],
+) -> Vec<Outcome> {
+    let (queue, outcomes) = queue_of(works);
+    let source = OneAtATime {
+        queue,
+        busy: Arc::default(),
     };
+    let (_handle, _exit) = spawn(function, config, source);
+    works
+        .iter()
+        .map(|_| outcomes.recv_timeout(LIMIT).unwrap())
+        .collect()
+}
+
+/// Its request cannot be had, if `broken`.
+struct MayPanic {
+    job: TestJob,
+    broken: bool,
+}
+
+/// Hands out its jobs, the last of them broken.
+struct LastIsBroken(Queue);
+
+impl JobSource for LastIsBroken {
+    type Job = MayPanic;
+
+    fn next(&mut self) -> Option<MayPanic> {
+        let job = self.0.next()?;
+        let broken = self.0.0.lock().unwrap().is_empty();
+        Some(MayPanic { job, broken })
+    }
+}
+
+impl Job for MayPanic {
+    fn request(&self) -> Request<'_> {
+        assert!(!self.broken, "this job panics when it is looked at");
+        self.job.request()
+    }
+
+    fn complete(self, outcome: Outcome) {
+        self.job.complete(outcome);
+    }
+}
+
+/// Runs a worker with jobs, the last of which panics when it is asked for its request.
+pub(crate) fn panicking_job(function: &Function, works: &[Work]) -> (WorkerExit, Vec<Outcome>) {
+    let (queue, outcomes) = queue_of(works);
+    let (_handle, exit) = spawn(function, ROOM_FOR_EIGHT, LastIsBroken(queue));
+    let exit = exit.recv_timeout(LIMIT).unwrap();
+    (exit, outcomes.iter().collect())
+}
+
+const ROOM_FOR_EIGHT: WorkerConfig = WorkerConfig {
+    spin: None,
+    jobs_outstanding_max: Some(8),
+    idle_look_again: None,
+};
+
+/// The works as jobs, and where their outcomes come.
+fn queue_of(works: &[Work]) -> (Queue, Receiver<Outcome>) {
+    let (reply, outcomes) = channel();
+    let job = |work: &Work| TestJob {
+        work: work.clone(),
+        reply: reply.clone(),
+        slept: None,
+    };
+    let jobs = works.iter().map(job).collect();
+    (Queue(Arc::new(Mutex::new(jobs))), outcomes)
+}
+
+fn spawn<S: JobSource>(
+    function: &Function,
+    config: WorkerConfig,
+    source: S,
+) -> (WorkerHandle, Receiver<WorkerExit>) {
     let pair = function.create_queue_pair().unwrap();
+    let (tell, exit) = channel();
     let on_exit = move |exit| {
         let _ = tell.send(exit);
     };
-    let _handle =
-        Worker::spawn("test-panics", pair, PanicsAfter { queue }, config, on_exit).unwrap();
+    let handle = Worker::spawn("test-spawned", pair, source, config, on_exit).unwrap();
+    (handle, exit)
+}
+
+/// Runs a worker whose source panics after `count` jobs.
+pub(crate) fn panicking_source(function: &Function, count: usize) -> (WorkerExit, Vec<Outcome>) {
+    let kernel = Kernel::Compress {
+        level: faam_hwif::CardLevel::Dense,
+        format: WireFormat::Raw,
+        last: true,
+    };
+    let works = vec![Work::new(kernel, &text(500_000)); count];
+    let (queue, outcomes) = queue_of(&works);
+    let (_handle, exit) = spawn(function, ROOM_FOR_EIGHT, PanicsAfter { queue });
     let exit = exit.recv_timeout(LIMIT).unwrap();
     (exit, outcomes.iter().collect())
 }
