@@ -157,6 +157,14 @@ impl ConfigSpace {
         self.byte(COMMAND) & COMMAND_BUS_MASTER != 0 && self.in_d0()
     }
 
+    /// Takes over from `other` what decides on bus mastering, and leaves the rest.
+    pub(crate) fn keep_bus_master_of(&mut self, other: &Self) {
+        for (at, bits) in [(COMMAND, COMMAND_BUS_MASTER), (PMCSR, PMCSR_STATE)] {
+            let kept = self.byte(at) & !bits | other.byte(at) & bits;
+            self.set(at, &[kept]);
+        }
+    }
+
     /// Whether all vectors are masked.
     pub(crate) fn msix_function_mask(&self) -> bool {
         self.byte(MSIX_CONTROL_HIGH) & (MSIX_ENABLE | MSIX_FUNCTION_MASK)

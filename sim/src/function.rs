@@ -15,7 +15,7 @@ use faam_hwif::admin::Health;
 use parking_lot::Mutex;
 
 use crate::bell::Bell;
-use crate::config_space::ConfigSpace;
+use crate::config_space::{ConfigChange, ConfigSpace};
 use crate::engine::EnginePool;
 use crate::error_log::ErrorLog;
 use crate::memory::{Memory, StillInFlight};
@@ -168,26 +168,34 @@ impl Function {
     }
 
     fn config_write(&self, offset: usize, from: &[u8]) {
-        let change = self.config.lock().write(offset, from);
+        let mut change = ConfigChange::default();
+        // A write has no answer but what is read back afterwards, and that is the truth whatever became of it.
+        let _ = self.set_config(|config| change = config.write(offset, from));
         if change.function_level_reset {
             // The client has no way to learn of a time-out here but STATUS, which keeps saying so.
             let _ = self.reset();
-            self.config.lock().reset();
             self.msix.reset();
+            let _ = self.set_config(ConfigSpace::reset);
         }
-        self.apply_config();
     }
 
-    /// Brings memory and interrupts in line with configuration space.
-    fn apply_config(&self) {
-        let (bus_master, mask) = {
-            let config = self.config.lock();
-            (config.bus_master(), config.msix_function_mask())
-        };
-        if self.memory.set_bus_master(bus_master).is_err() {
-            tracing::error!("bus mastering was not changed: an access did not end");
+    /// Changes configuration space, and brings memory and interrupts in line with it. If memory has not taken a change
+    /// of bus mastering, the bits that ask for it keep their old value: COMMAND never says that bus mastering is off
+    /// while an access may be in flight.
+    fn set_config(&self, change: impl FnOnce(&mut ConfigSpace)) -> Result<(), StillInFlight> {
+        let mut config = self.config.lock();
+        let mut next = config.clone();
+        change(&mut next);
+        let taken = self.memory.set_bus_master(next.bus_master());
+        if let Err(still) = &taken {
+            tracing::error!(%still, "bus mastering was not changed");
+            next.keep_bus_master_of(&config);
         }
+        *config = next;
+        let mask = config.msix_function_mask();
+        drop(config);
         self.msix.set_function_mask(mask);
+        taken
     }
 
     /// Resets the function: queues, engines' work, errors. PCI configuration stays.
@@ -210,20 +218,19 @@ impl Function {
     pub(crate) fn device_reset(&self) -> Result<(), StillInFlight> {
         let ended = self.reset();
         self.msix.reset();
-        self.apply_config();
-        ended
+        ended.and(self.set_config(|_| {}))
     }
 
     /// The client is gone: reset, and forget its memory and eventfds.
-    pub(crate) fn detach(&self) {
-        // Each of these says in the log what it could not do; nothing more can be done for a client that is gone.
-        let _ = self.reset();
-        self.config.lock().reset();
+    ///
+    /// # Errors
+    /// [`StillInFlight`]: an access to its memory has not ended, and some of its maps may be left. To be called again
+    /// before there is another client.
+    pub(crate) fn detach(&self) -> Result<(), StillInFlight> {
         self.msix.disable();
-        self.apply_config();
-        if let Err(errno) = self.memory.unmap_all() {
-            tracing::error!(%errno, "the last client's memory is still mapped: an access did not end");
-        }
+        self.reset()?;
+        self.set_config(ConfigSpace::reset)?;
+        self.memory.unmap_all()
     }
 
     /// Deletes all queues. Their DMA has ended when this returns `Ok`.
@@ -272,4 +279,68 @@ impl Function {
 /// Epochs and heartbeats are never all-ones, which would read as a function that is gone.
 pub(crate) fn not_all_ones(value: u32) -> u32 {
     if value == u32::MAX { 0 } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMAND: usize = 4;
+    const MEMORY_AND_BUS_MASTER: u8 = 0b110;
+
+    fn function() -> Function {
+        let identity = Identity {
+            index: 0,
+            serial: 1,
+            engines: 1,
+            clock_khz: 1,
+            paced: false,
+        };
+        Function::new(identity, 1, None)
+    }
+
+    fn command(function: &Function) -> u8 {
+        let mut byte = [0];
+        function.region_read(Region::Config, COMMAND, &mut byte);
+        byte[0]
+    }
+
+    #[test]
+    fn command_does_not_say_off_while_an_access_is_in_flight() {
+        let function = function();
+        let set = |value: u8| function.region_write(Region::Config, COMMAND, &[value]);
+        set(MEMORY_AND_BUS_MASTER);
+        let lease = function.memory.lease();
+        let access = lease.access().unwrap();
+        set(0);
+        assert_eq!(command(&function), 0b100, "the rest of the write is taken");
+        drop(access);
+        set(0);
+        assert_eq!(command(&function), 0);
+    }
+
+    #[test]
+    fn a_client_is_not_gone_before_its_last_access_has_ended() {
+        let function = function();
+        function.region_write(Region::Config, COMMAND, &[MEMORY_AND_BUS_MASTER]);
+        function
+            .memory
+            .map(
+                0,
+                4096,
+                crate::memory::Rights {
+                    read: true,
+                    write: true,
+                },
+                None,
+            )
+            .unwrap();
+        let lease = function.memory.lease();
+        let access = lease.access().unwrap();
+        assert_eq!(function.detach(), Err(StillInFlight));
+        drop(access);
+        assert_eq!(function.detach(), Ok(()));
+        assert_eq!(command(&function), 0);
+        assert!(function.is_settled());
+    }
 }

@@ -198,9 +198,9 @@ impl Memory {
     /// Removes all maps.
     ///
     /// # Errors
-    /// EBUSY if accesses did not end in time; nothing is removed then.
-    pub(crate) fn unmap_all(&self) -> Result<(), Errno> {
-        let mut state = self.exclusive().map_err(|_| Errno::BUSY)?;
+    /// [`StillInFlight`]: nothing was removed.
+    pub(crate) fn unmap_all(&self) -> Result<(), StillInFlight> {
+        let mut state = self.exclusive()?;
         let maps = std::mem::take(&mut state.maps);
         state.files.clear();
         state.mapped_bytes = 0;

@@ -28,6 +28,8 @@ use crate::function::Function;
 const MESSAGE_MS_MAX: u64 = 2_000;
 /// Rest after a failed accept (out of descriptors), milliseconds, so that it is not tried in a tight loop.
 const ACCEPT_RETRY_MS: u64 = 100;
+/// Rest after a client could not be detached, milliseconds.
+const DETACH_RETRY_MS: u64 = 10;
 /// Payload buffer that is kept from one message to the next, bytes; a larger one is given back.
 const PAYLOAD_KEPT_BYTES: usize = 1 << 16;
 
@@ -67,10 +69,10 @@ pub(crate) fn serve(listener: &UnixListener, function: &Arc<Function>, stop: &Ow
                 let end = converse(&stream, function, stop);
                 // The client's maps, eventfds and work go before the socket does, so that its end is seen late
                 // rather than early.
-                function.detach();
+                let detached = detach(listener, function, stop);
                 drop(stream);
                 tracing::debug!(function = function.index(), %end, source = ?std::error::Error::source(&end), "the client is gone");
-                if matches!(end, End::Stopping) {
+                if !detached || matches!(end, End::Stopping) {
                     return;
                 }
             }
@@ -87,6 +89,19 @@ pub(crate) fn serve(listener: &UnixListener, function: &Arc<Function>, stop: &Ow
             }
         }
     }
+}
+
+/// Ends all that the function does for its last client: tried until it is done, because another client's memory must not
+/// be there beside the last one's. `false` if the card stops before that. Each try waits for a bounded time.
+fn detach(listener: &UnixListener, function: &Function, stop: &OwnedFd) -> bool {
+    while let Err(still) = function.detach() {
+        tracing::error!(function = function.index(), %still, "the next client has to wait");
+        let rest = Instant::now() + Duration::from_millis(DETACH_RETRY_MS);
+        if let Err(End::Stopping) = wait(listener, PollFlags::empty(), stop, Some(rest)) {
+            return false;
+        }
+    }
+    true
 }
 
 /// One connection, from the first message to its end.
@@ -251,5 +266,63 @@ fn wait(
         if !client.revents().is_empty() {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::sync::atomic::Ordering;
+
+    use rustix::event::{EventfdFlags, eventfd};
+
+    use super::*;
+    use crate::function::Identity;
+
+    #[test]
+    fn the_next_client_waits_for_the_last_ones_last_access() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fn0");
+        let listener = UnixListener::bind(&path).unwrap();
+        let identity = Identity {
+            index: 0,
+            serial: 1,
+            engines: 1,
+            clock_khz: 1,
+            paced: false,
+        };
+        let function = Arc::new(Function::new(identity, 0, None));
+        let stop = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| serve(&listener, &function, &stop));
+            let lease = function.memory.lease();
+            let access = lease.access().unwrap();
+            drop(UnixStream::connect(&path).unwrap());
+            let mut next = UnixStream::connect(&path).unwrap();
+            // A version message: id 1, command 1, 20 bytes, no flags, no error; version 0.0, no capabilities.
+            let mut message = [0; 20];
+            message[..8].copy_from_slice(&[1, 0, 1, 0, 20, 0, 0, 0]);
+            next.write_all(&message).unwrap();
+            // Each try to detach is a reset: the second shows that the first was not taken for the end.
+            let limit = Instant::now() + Duration::from_secs(20);
+            let tries = || function.reset_epoch.load(Ordering::Relaxed);
+            while tries() < 2 && Instant::now() < limit {
+                std::thread::yield_now();
+            }
+            let tries = tries();
+            next.set_nonblocking(true).unwrap();
+            let mut header = [0; HEADER_BYTES];
+            let early = next.read(&mut header);
+            drop(access);
+            next.set_nonblocking(false).unwrap();
+            next.set_read_timeout(Some(Duration::from_secs(20)))
+                .unwrap();
+            let answer = next.read_exact(&mut header);
+            // The server ends with this, so that what follows may fail.
+            rustix::io::write(&stop, &1u64.to_ne_bytes()).unwrap();
+            assert!(tries >= 2, "detached but once");
+            assert!(early.is_err(), "accepted too early: {early:?}");
+            answer.unwrap();
+        });
     }
 }

@@ -157,7 +157,9 @@ impl Session {
         let memory = self.function.memory();
         match flags {
             0 => memory.unmap(iova, size)?,
-            UNMAP_FLAG_ALL if iova == 0 && size == 0 => memory.unmap_all()?,
+            UNMAP_FLAG_ALL if iova == 0 && size == 0 => {
+                memory.unmap_all().map_err(|_| Errno::BUSY)?;
+            }
             _ => return Err(Errno::INVAL),
         }
         Ok(payload.get(..24).unwrap_or_default().to_vec())

@@ -110,7 +110,7 @@ proptest! {
             }
         }
         // Whatever it was, the end of the client leaves nothing.
-        function.detach();
+        function.detach().unwrap();
         prop_assert!(function.is_settled());
         prop_assert_eq!(function.queues.all().len(), 0);
     }
