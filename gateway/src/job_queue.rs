@@ -538,10 +538,10 @@ impl JobQueue {
                 && job.fallback.is_none()
                 && job.spec.policy == BackendPolicy::PreferHardware
             {
-                let reason = if self
+                let beyond = self
                     .placement(&job.spec)
-                    .is_ok_and(|p| p.preferred.is_empty())
-                {
+                    .is_ok_and(|p| p.preferred.is_empty());
+                let reason = if beyond && !self.all_cards.is_empty() {
                     FallbackReason::BeyondCard
                 } else {
                     FallbackReason::NoCard
