@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod cli;
+mod quantity;
 mod serve;
 
 fn main() -> ExitCode {
     match cli::Cli::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("faam: {error:#}");
             ExitCode::FAILURE

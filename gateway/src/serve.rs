@@ -1,22 +1,39 @@
-//! `faam serve` as a process: log, signals, and the lines that say how to use it.
+//! `faam serve` as a process: settings, signals, and the lines that say how to use it.
 //!
 //! Invariant: the lines on stdout are printed once the gateway serves, and what they
 //! show works as printed. The first SIGTERM or SIGINT drains, the second ends at once.
 
+mod check;
+mod devices;
+mod flags;
+mod settings;
+mod sources;
+
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
 
 use anyhow::Context;
-use faam_gateway::config::GatewayConfig;
 use faam_gateway::gateway::Gateway;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+pub(crate) use self::flags::Serve;
+
 /// Exit status of a process that a second signal ended: 128 and SIGINT.
 const FORCED_EXIT: i32 = 130;
 
-/// Serves until a signal.
-pub(crate) fn run(config: GatewayConfig) -> anyhow::Result<()> {
+/// Serves until a signal, or with `--check` only says whether it could.
+pub(crate) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
+    if serve.check {
+        let able = check::run(&serve.sources()?, serve.json)?;
+        return Ok(if able {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        });
+    }
+    let config = serve.configuration()?;
     // Before anything else: a signal during the start is obeyed after it.
     let mut signals = Signals::new()?;
     let gateway = Gateway::start(config)?;
@@ -31,7 +48,7 @@ pub(crate) fn run(config: GatewayConfig) -> anyhow::Result<()> {
             std::process::exit(FORCED_EXIT);
         })?;
     gateway.stop();
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The two signals that end a service.

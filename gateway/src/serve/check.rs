@@ -1,0 +1,479 @@
+//! `faam serve --check`: the settings as they stand, and whether this machine can serve them.
+//!
+//! Owns the checks that need no gateway. Invariant: nothing is left behind or changed, and every
+//! check that fails says what to do. It starts nothing; a card's sockets are looked at, not connected to.
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use faam_gateway::cards::CardSource;
+use faam_gateway::config::GatewayConfig;
+use rustix::fs::{Access, FlockOperation, access, flock};
+use rustix::process::{Resource, getrlimit};
+use serde_json::{Value, json};
+
+use super::settings::{Kind, SETTINGS};
+use super::sources::{Sources, nearest};
+use crate::quantity;
+
+/// Descriptors that a gateway needs beside those of its connections: listeners, admin connections, cards, logs.
+const DESCRIPTORS_BESIDE_CONNECTIONS: u64 = 256;
+/// Share of the memory that bodies and the arena may be planned to take, in percent.
+const MEMORY_PERCENT_MAX: u64 = 80;
+/// Name of the lock in a data directory that a gateway holds.
+const LOCK_FILE: &str = "gateway.lock";
+/// Variables of ours that are no settings.
+const OTHER_VARIABLES: [&str; 8] = [
+    "FAAM_CONFIG",
+    "FAAM_LOG",
+    "FAAM_LOG_FORMAT",
+    "FAAM_URL",
+    "FAAM_KEY",
+    "FAAM_CACERT",
+    "FAAM_CORPUS",
+    "FAAM_ALLOW_MISSING_TOOLS",
+];
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Ok,
+    /// It can serve; somebody should know.
+    Warning,
+    /// It cannot serve so.
+    Failed,
+}
+
+/// One thing that was looked at.
+#[derive(Debug)]
+struct Finding {
+    verdict: Verdict,
+    what: String,
+    /// What to do; empty where nothing is to be done.
+    mend: String,
+}
+
+impl Finding {
+    fn ok(what: impl Into<String>) -> Self {
+        Self {
+            verdict: Verdict::Ok,
+            what: what.into(),
+            mend: String::new(),
+        }
+    }
+
+    fn failed(what: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self {
+            verdict: Verdict::Failed,
+            what: what.into(),
+            mend: mend.into(),
+        }
+    }
+
+    fn warning(what: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self {
+            verdict: Verdict::Warning,
+            ..Self::failed(what, mend)
+        }
+    }
+}
+
+/// Prints the settings and what was found; whether it can be served.
+///
+/// # Errors
+/// Settings that cannot stand together, or a standard output that is gone.
+pub(crate) fn run(sources: &Sources, as_json: bool) -> anyhow::Result<bool> {
+    let config = sources.draft.finish().map_err(anyhow::Error::msg)?;
+    let findings = findings(&config);
+    let able = findings
+        .iter()
+        .all(|finding| finding.verdict != Verdict::Failed);
+    let mut out = io::stdout().lock();
+    if as_json {
+        serde_json::to_writer_pretty(&mut out, &report(sources, &findings, able))?;
+        writeln!(out)?;
+    } else {
+        print(&mut out, sources, &findings)?;
+    }
+    out.flush()?;
+    Ok(able)
+}
+
+fn print(out: &mut impl Write, sources: &Sources, findings: &[Finding]) -> io::Result<()> {
+    let rows: Vec<[String; 3]> = SETTINGS
+        .iter()
+        .map(|setting| {
+            let shown = setting.shown(&sources.draft);
+            let origin = sources.origin(setting).to_string();
+            [setting.key.to_owned(), shown, origin]
+        })
+        .collect();
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let (keys, values) = (width(0), width(1));
+    for [key, value, origin] in &rows {
+        writeln!(out, "{key:keys$}  {value:values$}  {origin}")?;
+    }
+    writeln!(out)?;
+    for finding in findings {
+        let word = match finding.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Warning => "note",
+            Verdict::Failed => "FAIL",
+        };
+        writeln!(out, "{word:4}  {}", finding.what)?;
+        if !finding.mend.is_empty() {
+            writeln!(out, "      -> {}", finding.mend)?;
+        }
+    }
+    let failed = findings
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Failed)
+        .count();
+    match failed {
+        0 => writeln!(out, "\nThis configuration can be served here."),
+        _ => writeln!(
+            out,
+            "\nThis configuration cannot be served here: {failed} of {} checks failed.",
+            findings.len()
+        ),
+    }
+}
+
+fn report(sources: &Sources, findings: &[Finding], able: bool) -> Value {
+    let settings = SETTINGS.iter().map(|setting| {
+        let texts = setting.read(&sources.draft);
+        let text = texts.join(",");
+        let value = match setting.kind {
+            Kind::Secret => Value::from(setting.shown(&sources.draft)),
+            Kind::List => Value::from(texts),
+            _ if text == "none" => Value::Null,
+            _ => text.parse::<u64>().map_or(Value::from(text), Value::from),
+        };
+        json!({
+            "key": setting.key,
+            "value": value,
+            "origin": sources.origin(setting).to_string(),
+            "variable": setting.variable(),
+            "flag": setting.flag.map(|(flag, _)| format!("--{flag}")),
+            "about": setting.about,
+        })
+    });
+    let findings = findings.iter().map(|finding| {
+        let verdict = match finding.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Warning => "warning",
+            Verdict::Failed => "failed",
+        };
+        json!({ "verdict": verdict, "what": finding.what, "mend": finding.mend })
+    });
+    json!({
+        "able": able,
+        "settings": settings.collect::<Vec<_>>(),
+        "checks": findings.collect::<Vec<_>>(),
+    })
+}
+
+fn findings(config: &GatewayConfig) -> Vec<Finding> {
+    let mut findings = vec![
+        listener(config.listen, "listen"),
+        listener(config.admin_listen, "admin_listen"),
+    ];
+    if config.listen == config.admin_listen && config.listen.port() != 0 {
+        findings.push(Finding::failed(
+            format!("listen and admin_listen are both {}", config.listen),
+            "give admin_listen another port",
+        ));
+    }
+    if !config.listen.ip().is_loopback() && config.bootstrap_key.is_none() {
+        findings.push(Finding::failed(
+            format!("{} can be reached from other machines, and no key was chosen", config.listen),
+            "set FAAM_BOOTSTRAP_KEY (faam_ and at least 19 letters, digits, - or _), or listen on 127.0.0.1",
+        ));
+    }
+    findings.push(data_dir(&config.data_dir));
+    findings.extend(cards(config));
+    findings.push(processors(config));
+    findings.push(descriptors(config));
+    findings.push(memory(config));
+    findings.extend(unknown_variables(std::env::vars_os().map(|(name, _)| name)));
+    findings
+}
+
+fn listener(address: SocketAddr, key: &str) -> Finding {
+    match TcpListener::bind(address) {
+        Ok(_) => Finding::ok(format!("{key}: {address} is free")),
+        Err(error) => {
+            let mend = match error.kind() {
+                io::ErrorKind::AddrInUse => {
+                    format!("see who holds it (ss -ltnp), or choose another {key}")
+                }
+                io::ErrorKind::PermissionDenied => {
+                    format!("a port below 1024 needs CAP_NET_BIND_SERVICE; or choose another {key}")
+                }
+                _ => format!("choose an address of this machine as {key}"),
+            };
+            Finding::failed(format!("{key}: cannot listen on {address}: {error}"), mend)
+        }
+    }
+}
+
+fn data_dir(path: &Path) -> Finding {
+    let shown = path.display();
+    // What is not there is made by the gateway in the nearest directory above that is.
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let Some(there) = absolute.ancestors().find(|part| part.exists()) else {
+        return Finding::failed(
+            format!("data_dir: {shown} has no parent"),
+            "choose another data_dir",
+        );
+    };
+    if !there.is_dir() {
+        return Finding::failed(
+            format!("data_dir: {} is not a directory", there.display()),
+            "choose another data_dir",
+        );
+    }
+    if let Err(error) = access(there, Access::WRITE_OK | Access::EXEC_OK) {
+        return Finding::failed(
+            format!("data_dir: cannot write to {}: {error}", there.display()),
+            format!("make it writable for this user, or choose another data_dir than {shown}"),
+        );
+    }
+    if there != absolute {
+        return Finding::ok(format!("data_dir: {shown} will be made"));
+    }
+    let taken = std::fs::File::open(path.join(LOCK_FILE)).is_ok_and(|lock| {
+        flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK)
+    });
+    if taken {
+        return Finding::failed(
+            format!("data_dir: {shown} is in use by another gateway"),
+            "stop it, or choose another data_dir",
+        );
+    }
+    Finding::ok(format!("data_dir: {shown} is writable"))
+}
+
+fn cards(config: &GatewayConfig) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let sources = &config.dispatch.cards;
+    if sources.is_empty() {
+        findings.push(Finding::ok("devices: none; the CPU engines serve"));
+    }
+    if !sources.is_empty() && !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        findings.push(Finding::failed(
+            "devices: cards need x86-64 Linux",
+            "use devices = [\"none\"]",
+        ));
+    }
+    let own = sources
+        .iter()
+        .filter(|source| matches!(source, CardSource::OwnSimulated { .. }))
+        .count();
+    if own > 0 {
+        let program = &config.dispatch.sim_program;
+        findings.push(match access(program, Access::EXEC_OK) {
+            Ok(()) => Finding::ok(format!(
+                "devices: {own} simulated, run by {}",
+                program.display()
+            )),
+            Err(error) => Finding::failed(
+                format!("sim_program: cannot run {}: {error}", program.display()),
+                "set sim_program to a faam binary, or use devices = [\"none\"]",
+            ),
+        });
+    }
+    for source in sources {
+        if let CardSource::VfioUser { dir } = source {
+            findings.push(card_sockets(dir));
+        }
+    }
+    findings
+}
+
+/// A card's socket takes one client: connecting would take it away from the gateway.
+fn card_sockets(dir: &Path) -> Finding {
+    let missing: Vec<_> = (0..faam_hwif::FUNCTIONS)
+        .map(|function| dir.join(format!("fn{function}")))
+        .filter(|path| {
+            !std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+        })
+        .map(|path| path.display().to_string())
+        .collect();
+    if missing.is_empty() {
+        return Finding::ok(format!(
+            "devices: vfio-user:{} has its sockets",
+            dir.display()
+        ));
+    }
+    Finding::failed(
+        format!("devices: no socket at {}", missing.join(", ")),
+        format!(
+            "start `faam sim --dir {}`, or correct devices",
+            dir.display()
+        ),
+    )
+}
+
+fn processors(config: &GatewayConfig) -> Finding {
+    let workers = config.dispatch.cpu_workers;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    if workers > processors {
+        return Finding::warning(
+            format!("cpu_workers: {workers} threads for {processors} processors"),
+            "more threads than processors serve nobody sooner: set it to the number of processors",
+        );
+    }
+    Finding::ok(format!("cpu_workers: {workers} of {processors} processors"))
+}
+
+fn descriptors(config: &GatewayConfig) -> Finding {
+    let connections = u64::try_from(config.limits.connections_max).unwrap_or(u64::MAX);
+    let needed = connections.saturating_add(DESCRIPTORS_BESIDE_CONNECTIONS);
+    let limit = getrlimit(Resource::Nofile).current;
+    match limit {
+        Some(limit) if limit < needed => Finding::failed(
+            format!(
+                "http.connections_max: {connections} connections need {needed} descriptors; the limit is {limit}"
+            ),
+            format!(
+                "raise it (ulimit -n {needed}; LimitNOFILE={needed} in a unit), or lower connections_max"
+            ),
+        ),
+        _ => Finding::ok(format!(
+            "http.connections_max: {needed} descriptors needed, {} allowed",
+            limit.map_or_else(|| "any number".to_owned(), |limit| limit.to_string())
+        )),
+    }
+}
+
+fn memory(config: &GatewayConfig) -> Finding {
+    let bytes = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
+    let planned =
+        bytes(config.body_memory_bytes_max).saturating_add(bytes(config.dispatch.arena_bytes));
+    let shown = quantity::show_bytes;
+    let Some((there, of)) = memory_bytes() else {
+        return Finding::warning(
+            "body_memory_bytes_max: cannot tell how much memory there is",
+            "see that it fits",
+        );
+    };
+    let allowed = there / 100 * MEMORY_PERCENT_MAX;
+    if planned > allowed {
+        return Finding::failed(
+            format!(
+                "body_memory_bytes_max and arena_bytes are {} together; {of} is {} MiB",
+                shown(planned),
+                there >> 20
+            ),
+            format!(
+                "lower body_memory_bytes_max to at most {} ({MEMORY_PERCENT_MAX} % less the arena)",
+                shown(allowed.saturating_sub(bytes(config.dispatch.arena_bytes)) >> 20 << 20)
+            ),
+        );
+    }
+    Finding::ok(format!(
+        "memory: {} planned for bodies and arena, {of} is {} MiB",
+        shown(planned),
+        there >> 20
+    ))
+}
+
+/// Bytes of memory, and whose limit that is: the control group's where it is lower than the machine's.
+fn memory_bytes() -> Option<(u64, &'static str)> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    let machine = kib.saturating_mul(1024);
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .filter(|limit| *limit < machine);
+    Some(group.map_or((machine, "the machine's memory"), |limit| {
+        (limit, "the control group's limit")
+    }))
+}
+
+/// Variables that look like settings and are none. Orchestrators set some of their own, so this is a note.
+fn unknown_variables(names: impl Iterator<Item = impl AsRef<OsStr>>) -> Vec<Finding> {
+    let known: Vec<_> = SETTINGS
+        .iter()
+        .map(super::settings::Setting::variable)
+        .collect();
+    let names = names.filter_map(|name| name.as_ref().to_str().map(str::to_owned));
+    names
+        .filter(|name| name.starts_with("FAAM_"))
+        .filter(|name| !known.contains(name) && !OTHER_VARIABLES.contains(&name.as_str()))
+        .map(|name| {
+            let mend = match nearest(&name, known.iter().map(String::as_str)) {
+                Some(known) => format!("if {known} was meant, correct it"),
+                None => "it is ignored".to_owned(),
+            };
+            Finding::warning(format!("{name} is set and no setting of ours"), mend)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_variable_is_pointed_out() {
+        let findings = unknown_variables(["FAAM_LISTNE", "FAAM_LISTEN", "FAAM_LOG", "PATH"].iter());
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].mend.contains("FAAM_LISTEN"), "{findings:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_found_with_its_mend() {
+        let held = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut config = GatewayConfig {
+            listen: held.local_addr().expect("bound"),
+            admin_listen: ([127, 0, 0, 1], 0).into(),
+            data_dir: dir.path().join("a/b"),
+            body_memory_bytes_max: 1 << 50,
+            ..GatewayConfig::default()
+        };
+        config.limits.connections_max = 1 << 40;
+        config.dispatch.cards = vec![CardSource::VfioUser {
+            dir: dir.path().to_owned(),
+        }];
+        let findings = findings(&config);
+        let failed: Vec<_> = findings
+            .iter()
+            .filter(|finding| finding.verdict == Verdict::Failed)
+            .collect();
+        for word in [
+            "listen:",
+            "no socket at",
+            "connections_max",
+            "body_memory_bytes_max",
+        ] {
+            assert!(
+                failed
+                    .iter()
+                    .any(|finding| finding.what.contains(word) && !finding.mend.is_empty()),
+                "{word}: {findings:?}"
+            );
+        }
+        assert!(
+            !dir.path().join("a").exists(),
+            "a check leaves nothing behind"
+        );
+        assert!(
+            findings
+                .iter()
+                .any(|finding| finding.what.contains("will be made"))
+        );
+    }
+}

@@ -1,0 +1,117 @@
+//! `--devices`: the cards that a gateway is started with, as an operator names them.
+//!
+//! Owns the words and their meaning as [`CardSource`]s. It does not know whether a card is there.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use faam_gateway::cards::CardSource;
+
+/// Most cards that `--devices sim:CARDS` starts.
+pub(crate) const SIMULATED_CARDS_MAX: u8 = 8;
+
+/// One `--devices`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Devices {
+    /// The CPU engines alone.
+    None,
+    /// So many simulated cards of our own.
+    Simulated(u8),
+    /// A card behind the sockets in this directory.
+    VfioUser(PathBuf),
+}
+
+/// What every simulated card of our own is started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SimulatedCard {
+    /// Engines a function.
+    pub(crate) engines: u8,
+    /// Clock to keep.
+    pub(crate) pace_mhz: Option<u32>,
+    /// Fault to inject.
+    pub(crate) hang: Option<faam_sim::HangPlan>,
+}
+
+impl Devices {
+    /// The cards of a list; an empty one means the default.
+    ///
+    /// # Errors
+    /// `none` beside others.
+    pub(crate) fn cards(
+        list: &[Self],
+        simulated: &SimulatedCard,
+    ) -> Result<Vec<CardSource>, String> {
+        if list.len() > 1 && list.contains(&Self::None) {
+            return Err(
+                "devices: none stands alone: leave it out, or leave the other devices out".into(),
+            );
+        }
+        let own = || CardSource::OwnSimulated {
+            engines: simulated.engines,
+            pace_mhz: simulated.pace_mhz,
+            hang: simulated
+                .hang
+                .map(|plan| format!("{}:{}", plan.function, plan.after_jobs)),
+        };
+        let cards = list.iter().flat_map(|devices| match devices {
+            Self::None => Vec::new(),
+            Self::Simulated(cards) => vec![own(); usize::from(*cards)],
+            Self::VfioUser(dir) => vec![CardSource::VfioUser { dir: dir.clone() }],
+        });
+        Ok(cards.collect())
+    }
+}
+
+impl FromStr for Devices {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = || {
+            format!(
+                "expected sim, sim:CARDS with 1 to {SIMULATED_CARDS_MAX} cards, vfio-user:DIR or none, got {text:?}"
+            )
+        };
+        match text.split_once(':') {
+            None if text == "none" => Ok(Self::None),
+            None if text == "sim" => Ok(Self::Simulated(1)),
+            Some(("sim", cards)) => {
+                let cards = cards
+                    .parse()
+                    .ok()
+                    .filter(|cards| (1..=SIMULATED_CARDS_MAX).contains(cards));
+                cards.map(Self::Simulated).ok_or_else(expected)
+            }
+            Some(("vfio-user", dir)) if !dir.is_empty() => Ok(Self::VfioUser(dir.into())),
+            _ => Err(expected()),
+        }
+    }
+}
+
+impl fmt::Display for Devices {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => formatter.write_str("none"),
+            Self::Simulated(1) => formatter.write_str("sim"),
+            Self::Simulated(cards) => write!(formatter, "sim:{cards}"),
+            Self::VfioUser(dir) => write!(formatter, "vfio-user:{}", dir.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_shown_as_they_are_read() {
+        for word in ["none", "sim", "sim:3", "vfio-user:/run/card"] {
+            let devices: Devices = word.parse().expect(word);
+            assert_eq!(devices.to_string(), word);
+        }
+        for bad in ["sim:0", "sim:9", "sim:x", "gpu", "vfio-user:", "vfio-user"] {
+            let error = bad.parse::<Devices>().expect_err(bad);
+            assert!(error.contains("vfio-user:DIR"), "{error}");
+        }
+    }
+}

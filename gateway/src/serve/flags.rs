@@ -1,0 +1,229 @@
+//! `faam serve`'s flags: those of the table of settings, and the few that are no settings.
+//!
+//! Owns their help. What they set is the table's, in which order sources count is `sources`'.
+
+use std::path::PathBuf;
+
+use clap::builder::{StyledStr, TypedValueParser, ValueParser};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use faam_gateway::config::GatewayConfig;
+
+use super::settings::{Draft, Kind, SETTINGS, Setting};
+use super::sources::{SettingsError, Sources};
+
+const EXAMPLES: &str = "\
+Examples:
+  faam serve
+      http://127.0.0.1:8080, one simulated card, a key of its own in ./data/demo.key
+  faam serve --devices none
+      the CPU engines alone
+  faam serve --devices sim:2 --engines 4 --pace 250
+      two simulated cards that keep the pace of a 250 MHz clock
+  faam serve --devices vfio-user:/run/faam/card0
+      a card that `faam sim --dir /run/faam/card0` serves
+  faam serve --config faam.toml --check
+      every setting, where its value comes from, and whether this machine can serve it
+  FAAM_BOOTSTRAP_KEY=faam_a-key-of-your-own faam serve --listen 0.0.0.0:8080
+      reachable from other machines, with a key that you chose
+
+Settings come from the file, then from the environment, then from flags; the later is stronger. The file is TOML:
+  listen = \"127.0.0.1:8080\"
+  devices = [\"sim:2\"]
+  [http]
+  body_bytes_max = \"256 MiB\"
+  [tenant]
+  in_flight_max = 64
+Each key has a variable (FAAM_LISTEN, FAAM_HTTP_BODY_BYTES_MAX); `faam serve --check` lists them all.";
+
+/// Serve compression over HTTP; with no flags, on a simulated card of its own
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Serve {
+    /// Settings as TOML [env: FAAM_CONFIG]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: SettingFlags,
+    /// Let faults be injected into the simulated cards
+    #[arg(long)]
+    allow_faults: bool,
+    /// A function of each simulated card stops for good after so many jobs, until it is reset
+    #[arg(long, value_name = "FUNCTION:JOBS", requires = "allow_faults")]
+    sim_hang: Option<faam_sim::HangPlan>,
+    /// Do not serve: show every setting and where it comes from, check that it can be served here, and exit 0 or 1
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// With --check: as JSON
+    #[arg(long, requires = "check")]
+    pub(crate) json: bool,
+}
+
+impl Serve {
+    /// The settings from all sources.
+    ///
+    /// # Errors
+    /// [`SettingsError`]
+    pub(crate) fn sources(&self) -> Result<Sources, SettingsError> {
+        let file = self.config.clone().or_else(|| {
+            let path = std::env::var_os("FAAM_CONFIG").filter(|path| !path.is_empty());
+            path.map(PathBuf::from)
+        });
+        let variable = |name: &str| std::env::var_os(name);
+        let mut sources = Sources::read(file.as_deref(), variable, &self.settings.0)?;
+        sources.draft.simulated.hang = self.sim_hang;
+        Ok(sources)
+    }
+
+    /// What the gateway is started with.
+    ///
+    /// # Errors
+    /// [`SettingsError`]
+    pub(crate) fn configuration(&self) -> Result<GatewayConfig, SettingsError> {
+        self.sources()?
+            .draft
+            .finish()
+            .map_err(SettingsError::Together)
+    }
+}
+
+/// The flags of the table that were given, with their values.
+#[derive(Default)]
+struct SettingFlags(Vec<(&'static Setting, Vec<String>)>);
+
+impl std::fmt::Debug for SettingFlags {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let given = self.0.iter().map(|(setting, values)| (setting.key, values));
+        formatter.debug_map().entries(given).finish()
+    }
+}
+
+impl Args for SettingFlags {
+    fn augment_args(command: Command) -> Command {
+        let draft = Draft::default();
+        SETTINGS.iter().fold(command, |command, setting| {
+            let Some((flag, value_name)) = setting.flag else {
+                return command;
+            };
+            let default = match setting.shown(&draft).as_str() {
+                "none" => String::new(),
+                shown => format!(" [default: {shown}]"),
+            };
+            let help = format!("{} [env: {}]{default}", setting.about, setting.variable());
+            let check =
+                clap::builder::StringValueParser::new().try_map(|text| setting.check(&text));
+            let mut arg = Arg::new(setting.key)
+                .long(flag)
+                .value_name(value_name)
+                .value_parser(ValueParser::new(check))
+                .help(StyledStr::from(help));
+            if setting.kind == Kind::List {
+                arg = arg.action(ArgAction::Append).value_delimiter(',');
+            }
+            command.arg(arg)
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SettingFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let with_flag = SETTINGS.iter().filter(|setting| setting.flag.is_some());
+        let given = with_flag.filter_map(|setting| {
+            let values = matches.get_many::<String>(setting.key)?;
+            Some((setting, values.cloned().collect()))
+        });
+        Ok(Self(given.collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use faam_gateway::cards::CardSource;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: Serve,
+    }
+
+    fn serve(flags: &[&str]) -> Result<GatewayConfig, String> {
+        let line = Line::try_parse_from([&["serve"], flags].concat())
+            .map_err(|error| error.to_string())?;
+        line.serve
+            .configuration()
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn with_no_flags_there_is_one_simulated_card() {
+        let config = serve(&[]).expect("accepted");
+        assert_eq!(
+            config.dispatch.cards,
+            [CardSource::OwnSimulated {
+                engines: 1,
+                pace_mhz: None,
+                hang: None
+            }]
+        );
+        assert!(config.listen.ip().is_loopback() && config.admin_listen.ip().is_loopback());
+    }
+
+    #[test]
+    fn devices_are_listed_one_by_one() {
+        let flags = [
+            "--devices",
+            "sim:2",
+            "--engines",
+            "4",
+            "--pace",
+            "250",
+            "--devices",
+            "vfio-user:/run/card",
+        ];
+        let config = serve(&flags).expect("accepted");
+        let own = CardSource::OwnSimulated {
+            engines: 4,
+            pace_mhz: Some(250),
+            hang: None,
+        };
+        assert_eq!(
+            config.dispatch.cards,
+            [
+                own.clone(),
+                own,
+                CardSource::VfioUser {
+                    dir: "/run/card".into()
+                }
+            ]
+        );
+        let none = serve(&["--devices", "none"]).expect("accepted");
+        assert_eq!(none.dispatch.cards, []);
+        for bad in ["sim:0", "gpu"] {
+            let error = serve(&["--devices", bad]).expect_err(bad);
+            assert!(error.contains("vfio-user:DIR"), "{error}");
+        }
+        assert!(serve(&["--devices", "none", "--devices", "sim"]).is_err());
+        assert!(
+            serve(&["--sim-hang", "0:1"]).is_err(),
+            "faults are asked for twice"
+        );
+    }
+
+    #[test]
+    fn the_data_directory_is_that_of_the_cards_too() {
+        let config = serve(&["--data-dir", "/tmp/x"]).expect("accepted");
+        assert_eq!(config.data_dir, PathBuf::from("/tmp/x"));
+        assert_eq!(config.dispatch.data_dir, config.data_dir);
+    }
+}

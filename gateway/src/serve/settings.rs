@@ -1,0 +1,455 @@
+//! Every setting of a gateway: its key in the file, its variable, its flag, its meaning.
+//!
+//! Owns the one table from which the configuration file, the environment, the flags, their help
+//! and `faam serve --check` all come: a line here makes a setting. Invariant: every field of the
+//! limits that a gateway is started with is reachable (a test compares). It does not know where a
+//! value came from.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use faam_gateway::config::GatewayConfig;
+
+use self::Kind::{Bytes, Count, List, Millis, Secret, Text};
+use super::devices::{Devices, SimulatedCard};
+use crate::quantity;
+
+/// What settings change, before it is a [`GatewayConfig`].
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    pub(crate) gateway: GatewayConfig,
+    pub(crate) devices: Vec<Devices>,
+    pub(crate) simulated: SimulatedCard,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        let gateway = GatewayConfig::default();
+        // Where there is no driver, the default is no card.
+        let devices = if gateway.dispatch.cards.is_empty() {
+            Devices::None
+        } else {
+            Devices::Simulated(1)
+        };
+        Self {
+            gateway,
+            devices: vec![devices],
+            simulated: SimulatedCard {
+                engines: 1,
+                pace_mhz: None,
+                hang: None,
+            },
+        }
+    }
+}
+
+impl Draft {
+    /// The configuration that it describes.
+    ///
+    /// # Errors
+    /// Devices that cannot stand together.
+    pub(crate) fn finish(&self) -> Result<GatewayConfig, String> {
+        let mut config = self.gateway.clone();
+        config.dispatch.data_dir.clone_from(&config.data_dir);
+        config.dispatch.cards = Devices::cards(&self.devices, &self.simulated)?;
+        Ok(config)
+    }
+}
+
+/// What a value is, which decides how it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// An address, a path or a word.
+    Text,
+    /// As [`Kind::Text`], never shown.
+    Secret,
+    /// Several words.
+    List,
+    /// A whole number in these bounds.
+    Count(u64, u64),
+    /// Bytes in these bounds; may be written with a unit.
+    Bytes(u64, u64),
+    /// Milliseconds in these bounds; may be written with a unit.
+    Millis(u64, u64),
+}
+
+/// One setting.
+pub(crate) struct Setting {
+    /// Its key in the file, dotted; a unit and a qualifier last.
+    pub(crate) key: &'static str,
+    /// The field that it sets, as in the source.
+    #[cfg(test)]
+    pub(crate) field: &'static str,
+    /// What it decides.
+    pub(crate) about: &'static str,
+    /// How its value is written.
+    pub(crate) kind: Kind,
+    /// Its flag and what the flag's value is called, if it has one. Limits have none: they belong in a file.
+    pub(crate) flag: Option<(&'static str, &'static str)>,
+    /// Its variable, where that is not `FAAM_` and the key.
+    variable: Option<&'static str>,
+    read: fn(&Draft) -> Vec<String>,
+    write: fn(&mut Draft, &[String]) -> Result<(), String>,
+}
+
+impl Setting {
+    /// The environment variable that sets it.
+    pub(crate) fn variable(&self) -> String {
+        match self.variable {
+            Some(name) => name.to_owned(),
+            None => format!("FAAM_{}", self.key.replace('.', "_").to_uppercase()),
+        }
+    }
+
+    /// Its value, as it is written.
+    pub(crate) fn read(&self, draft: &Draft) -> Vec<String> {
+        (self.read)(draft)
+    }
+
+    /// Its value for people: with a unit they can read, and no secret.
+    pub(crate) fn shown(&self, draft: &Draft) -> String {
+        let text = self.read(draft).join(", ");
+        let with_unit = |show: fn(u64) -> String| match text.parse() {
+            Ok(number) if show(number) != format!("{number} B") => {
+                format!("{text} ({})", show(number))
+            }
+            _ => text.clone(),
+        };
+        match self.kind {
+            Secret if text != NOT_SET => "(set, not shown)".to_owned(),
+            Bytes(..) => with_unit(quantity::show_bytes),
+            Millis(..) => with_unit(quantity::show_ms),
+            _ => text,
+        }
+    }
+
+    /// Sets it; `values` are one text, or several for a list.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub(crate) fn write(&self, draft: &mut Draft, values: &[String]) -> Result<(), String> {
+        let quantity = match self.kind {
+            Count(min, max) => Some((
+                min,
+                max,
+                number as fn(&str) -> Result<u64, String>,
+                plain as fn(u64) -> String,
+            )),
+            Bytes(min, max) => Some((
+                min,
+                max,
+                quantity::parse_bytes as _,
+                quantity::show_bytes as _,
+            )),
+            Millis(min, max) => Some((min, max, quantity::parse_ms as _, quantity::show_ms as _)),
+            _ => None,
+        };
+        let Some((min, max, parse, show)) = quantity else {
+            return (self.write)(draft, values);
+        };
+        let text = one(values)?;
+        if text == NOT_SET {
+            return (self.write)(draft, values);
+        }
+        let number = parse(text)?;
+        if !(min..=max).contains(&number) {
+            return Err(match max {
+                u64::MAX => format!("expected at least {}, got {text}", show(min)),
+                _ => format!("expected {} to {}, got {text}", show(min), show(max)),
+            });
+        }
+        (self.write)(draft, &[number.to_string()])
+    }
+
+    /// Whether `text` would be taken, for the command line's own check.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub(crate) fn check(&self, text: &str) -> Result<String, String> {
+        self.write(&mut Draft::default(), &[text.to_owned()])
+            .map(|()| text.to_owned())
+    }
+}
+
+/// How a value that is not there is written.
+const NOT_SET: &str = "none";
+
+/// A field as text, both ways.
+trait Field: Sized {
+    fn show(&self) -> Vec<String>;
+    fn parse(values: &[String]) -> Result<Self, String>;
+}
+
+macro_rules! fields_of_text {
+    ($($kind:ty: $expected:literal),* $(,)?) => {$(
+        impl Field for $kind {
+            fn show(&self) -> Vec<String> {
+                vec![self.to_string()]
+            }
+
+            fn parse(values: &[String]) -> Result<Self, String> {
+                let text = one(values)?;
+                text.parse()
+                    .map_err(|_| format!(concat!("expected ", $expected, ", got {:?}"), text))
+            }
+        }
+    )*};
+}
+
+fields_of_text! {
+    u8: "a whole number up to 255",
+    u16: "a whole number up to 65535",
+    u32: "a whole number up to 4294967295",
+    u64: "a whole number",
+    usize: "a whole number",
+    bool: "true or false",
+    SocketAddr: "an address and a port, as in 127.0.0.1:8080",
+}
+
+impl Field for PathBuf {
+    fn show(&self) -> Vec<String> {
+        vec![self.display().to_string()]
+    }
+
+    fn parse(values: &[String]) -> Result<Self, String> {
+        match one(values)? {
+            "" => Err("expected a path, got nothing".to_owned()),
+            text => Ok(text.into()),
+        }
+    }
+}
+
+impl Field for String {
+    fn show(&self) -> Vec<String> {
+        vec![self.clone()]
+    }
+
+    fn parse(values: &[String]) -> Result<Self, String> {
+        one(values).map(str::to_owned)
+    }
+}
+
+impl Field for Duration {
+    fn show(&self) -> Vec<String> {
+        vec![self.as_millis().to_string()]
+    }
+
+    fn parse(values: &[String]) -> Result<Self, String> {
+        u64::parse(values).map(Self::from_millis)
+    }
+}
+
+impl<T: Field> Field for Option<T> {
+    fn show(&self) -> Vec<String> {
+        self.as_ref()
+            .map_or_else(|| vec![NOT_SET.to_owned()], Field::show)
+    }
+
+    fn parse(values: &[String]) -> Result<Self, String> {
+        match values {
+            [text] if text == NOT_SET => Ok(None),
+            _ => T::parse(values).map(Some),
+        }
+    }
+}
+
+impl Field for Vec<Devices> {
+    fn show(&self) -> Vec<String> {
+        self.iter().map(ToString::to_string).collect()
+    }
+
+    fn parse(values: &[String]) -> Result<Self, String> {
+        if values.is_empty() {
+            return Err("expected at least one; `none` serves on the CPU alone".to_owned());
+        }
+        values.iter().map(|text| text.parse()).collect()
+    }
+}
+
+fn one(values: &[String]) -> Result<&str, String> {
+    match values {
+        [text] => Ok(text),
+        _ => Err(format!("expected one value, got {}", values.len())),
+    }
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.replace('_', "")
+        .parse()
+        .map_err(|_| format!("expected a whole number, got {text:?}"))
+}
+
+fn plain(number: u64) -> String {
+    number.to_string()
+}
+
+macro_rules! setting {
+    ($key:literal, $($path:ident).+, $kind:expr, $about:literal $(, flag $flag:literal $value:literal)? $(, variable $variable:literal)?) => {
+        Setting {
+            key: $key,
+            #[cfg(test)]
+            field: stringify!($($path).+),
+            about: $about,
+            kind: $kind,
+            flag: setting!(@option $(($flag, $value))?),
+            variable: setting!(@option $($variable)?),
+            read: |draft| Field::show(&draft.$($path).+),
+            write: |draft, values| {
+                draft.$($path).+ = Field::parse(values)?;
+                Ok(())
+            },
+        }
+    };
+    (@option $value:expr) => { Some($value) };
+    (@option) => { None };
+}
+
+/// Longest time that a setting takes: a day.
+const MS_MAX: u64 = 86_400_000;
+const ENGINES_MAX: u64 = faam_sim::ENGINES_MAX as u64;
+const CLOCK_MHZ_MAX: u64 = faam_sim::CLOCK_MHZ_MAX as u64;
+
+/// Every setting, in the order in which they are shown.
+#[rustfmt::skip]
+pub(crate) static SETTINGS: &[Setting] = &[
+    setting!("listen", gateway.listen, Text, "Address for callers; port 0 lets the system choose", flag "listen" "ADDRESS"),
+    setting!("admin_listen", gateway.admin_listen, Text, "Address for probes and metrics, without credentials", flag "admin-listen" "ADDRESS"),
+    setting!("data_dir", gateway.data_dir, Text, "Where keys and sockets are kept", flag "data-dir" "DIR"),
+    // No flag: it would show in the process list.
+    setting!("bootstrap_key", gateway.bootstrap_key, Secret, "The demo tenant's key, in place of one that is made"),
+    setting!("devices", devices, List, "Cards: sim[:CARDS], vfio-user:DIR or none; may be given several times", flag "devices" "DEVICES"),
+    setting!("engines", simulated.engines, Count(1, ENGINES_MAX), "Engines a function of the simulated cards", flag "engines" "NUMBER"),
+    setting!("pace_mhz", simulated.pace_mhz, Count(1, CLOCK_MHZ_MAX), "Clock that the simulated cards keep, MHz; without it they run as fast as they can", flag "pace" "MHZ", variable "FAAM_PACE"),
+    setting!("cpu_workers", gateway.dispatch.cpu_workers, Count(1, 1024), "Threads of the CPU engines", flag "cpu-workers" "THREADS"),
+    setting!("arena_bytes", gateway.dispatch.arena_bytes, Bytes(1 << 20, 1 << 40), "DMA memory shared by the gateway's own cards"),
+    setting!("hw_wait_ms_max", gateway.dispatch.hw_wait, Millis(1, MS_MAX), "How long a request that requires a card waits for one to come into service"),
+    setting!("queue_blocks_max", gateway.dispatch.queue_blocks_max, Count(1, 1 << 20), "Blocks that one tenant may have queued"),
+    setting!("sim_program", gateway.dispatch.sim_program, Text, "The program that is a simulated card when called with `sim`"),
+    setting!("body_memory_bytes_max", gateway.body_memory_bytes_max, Bytes(1 << 20, 1 << 50), "Bytes of bodies, in and out, that are in memory at once"),
+    setting!("drain_ms_max", gateway.drain, Millis(0, MS_MAX), "How long requests in flight may take to end once the gateway was told to stop"),
+    setting!("http.body_bytes_max", gateway.limits.body_bytes_max, Bytes(1, u64::MAX), "Largest request body"),
+    setting!("http.body_idle_ms_max", gateway.limits.body_idle, Millis(1, MS_MAX), "Longest silence in the middle of a body"),
+    setting!("http.body_grace_ms", gateway.limits.body_grace, Millis(0, MS_MAX), "Time before the least rate of a body counts"),
+    setting!("http.body_bytes_per_second_min", gateway.limits.body_bytes_per_second_min, Bytes(0, 1 << 40), "Least average rate of a body after that"),
+    setting!("http.refusal_drain_bytes_max", gateway.limits.refusal_drain_bytes_max, Bytes(0, u64::MAX), "Bytes of an unread body that are drained after a refusal"),
+    setting!("http.refusal_drain_ms_max", gateway.limits.refusal_drain, Millis(0, MS_MAX), "Time for which an unread body is drained after a refusal"),
+    setting!("http.connections_max", gateway.limits.connections_max, Count(1, 1 << 20), "Connections at once; more wait in the kernel's backlog"),
+    setting!("http.header_bytes_max", gateway.limits.header_bytes_max, Bytes(1 << 10, 16 << 20), "Bytes of a request's line and headers"),
+    setting!("http.header_read_ms_max", gateway.limits.header_read, Millis(1, MS_MAX), "Time for a request's headers, and of an idle connection"),
+    setting!("http.write_stall_ms_max", gateway.limits.write_stall, Millis(1, MS_MAX), "Time for which a response may make no progress at all"),
+    setting!("tenant.in_flight_max", gateway.tenant_limits.in_flight_max, Count(1, 1 << 20), "Requests that one tenant may have in flight"),
+    setting!("tenant.output_bytes_max", gateway.tenant_limits.output_bytes_max, Bytes(1, u64::MAX), "Bytes that one decompression may give"),
+    setting!("tenant.ratio_max", gateway.tenant_limits.ratio_max, Count(1, u32::MAX as u64), "Output bytes an input byte that one decompression may give"),
+];
+
+/// The setting with this key.
+pub(crate) fn by_key(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use super::*;
+
+    /// Fields of a structure, from its own Debug form.
+    fn fields(of: &impl Debug) -> Vec<String> {
+        let text = format!("{of:#?}");
+        let field = |line: &str| {
+            let (name, _) = line.strip_prefix("    ")?.split_once(": ")?;
+            (!name.starts_with(' ')).then(|| name.to_owned())
+        };
+        text.lines().filter_map(field).collect()
+    }
+
+    #[test]
+    fn every_limit_of_a_gateway_is_reachable() {
+        let draft = Draft::default();
+        let gateway = &draft.gateway;
+        // Set otherwise: `cards` by devices, engines and pace; the second `data_dir` follows the first.
+        let otherwise = ["gateway.dispatch.cards", "gateway.dispatch.data_dir"];
+        let structures = [
+            ("gateway.limits", fields(&gateway.limits)),
+            ("gateway.tenant_limits", fields(&gateway.tenant_limits)),
+            ("gateway.dispatch", fields(&gateway.dispatch)),
+        ];
+        for (path, fields) in structures {
+            assert!(fields.len() >= 3, "{path}: {fields:?}");
+            for field in fields {
+                let field = format!("{path}.{field}");
+                // `stringify!` may put blanks around dots.
+                let known = SETTINGS
+                    .iter()
+                    .any(|setting| setting.field.replace(' ', "") == field);
+                assert!(
+                    known || otherwise.contains(&field.as_str()),
+                    "{field} has no line in SETTINGS: add one"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn defaults_are_written_as_they_are_read() {
+        for setting in SETTINGS {
+            let mut draft = Draft::default();
+            let text = setting.read(&draft);
+            setting
+                .write(&mut draft, &text)
+                .unwrap_or_else(|error| panic!("{}: {error}", setting.key));
+            assert_eq!(setting.read(&draft), text, "{}", setting.key);
+        }
+    }
+
+    #[test]
+    fn keys_are_unique_and_say_their_unit() {
+        for (index, setting) in SETTINGS.iter().enumerate() {
+            assert!(
+                SETTINGS[..index]
+                    .iter()
+                    .all(|earlier| earlier.key != setting.key),
+                "{}",
+                setting.key
+            );
+            let unit = match setting.kind {
+                Bytes(..) => "_bytes",
+                Millis(..) => "_ms",
+                _ => "",
+            };
+            assert!(
+                setting.key.contains(unit),
+                "{} names no {unit}",
+                setting.key
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_refused_with_the_bounds() {
+        let mut draft = Draft::default();
+        let mut set = |key: &str, value: &str| {
+            by_key(key)
+                .expect("known")
+                .write(&mut draft, &[value.to_owned()])
+        };
+        assert!(set("engines", "0").expect_err("none").contains("1 to"));
+        assert!(
+            set("http.connections_max", "many")
+                .expect_err("no number")
+                .contains("whole number")
+        );
+        assert!(
+            set("listen", "8080")
+                .expect_err("no address")
+                .contains("127.0.0.1:8080")
+        );
+        set("http.body_bytes_max", "1GiB").expect("a size");
+        set("http.body_idle_ms_max", "2m").expect("a time");
+        set("pace_mhz", "250").expect("a clock");
+        assert_eq!(draft.gateway.limits.body_bytes_max, 1 << 30);
+        assert_eq!(draft.gateway.limits.body_idle, Duration::from_secs(120));
+        assert_eq!(draft.simulated.pace_mhz, Some(250));
+    }
+}
