@@ -10,6 +10,8 @@ use std::time::Duration;
 use crate::admission::BODY_MEMORY_BYTES_MAX;
 use crate::dispatch::DispatchConfig;
 use crate::http::limits::HttpLimits;
+use crate::http::tls::TlsFiles;
+use crate::http::unix_socket::UnixListen;
 use crate::tenants::TenantLimits;
 
 /// Port of the public listener.
@@ -26,6 +28,10 @@ pub const ENGINES_STOP: Duration = Duration::from_secs(5);
 pub struct GatewayConfig {
     /// Where callers connect.
     pub listen: SocketAddr,
+    /// TLS of the public listener; `None` is plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// A Unix socket for callers, besides.
+    pub unix_listen: Option<UnixListen>,
     /// Where probes and metrics are.
     pub admin_listen: SocketAddr,
     /// Where keys and sockets are kept.
@@ -48,6 +54,8 @@ impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, LISTEN_PORT)),
+            tls: None,
+            unix_listen: None,
             admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)),
             data_dir: PathBuf::from("data"),
             bootstrap_key: None,

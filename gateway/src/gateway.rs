@@ -21,9 +21,12 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::Admission;
 use crate::auth::{DemoKey, KeyError};
 use crate::config::{ENGINES_STOP, GatewayConfig};
+use crate::descriptors;
 use crate::dispatch::{self, Dispatcher};
 use crate::http::app::{self, App};
-use crate::http::listener::{self, BindError};
+use crate::http::listener::{self, BindError, Endpoints};
+use crate::http::tls::{Tls, TlsError};
+use crate::http::unix_socket::{UnixBindError, UnixSocket};
 use crate::http::{admin, limits::HttpLimits};
 use crate::metrics::Metrics;
 use crate::tenants::Tenant;
@@ -74,6 +77,12 @@ pub enum GatewayError {
     /// A port.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The Unix socket.
+    #[error(transparent)]
+    UnixBind(#[from] UnixBindError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Engines.
     #[error(transparent)]
     Dispatch(#[from] dispatch::StartError),
@@ -89,6 +98,7 @@ pub struct Gateway {
     key: String,
     key_path: PathBuf,
     app: App,
+    tls: Option<Arc<Tls>>,
     drain: Duration,
     runtime: Runtime,
     public_stop: CancellationToken,
@@ -109,7 +119,22 @@ impl Gateway {
                 address: config.listen,
             });
         }
+        let connections_max =
+            descriptors::connections_max(config.limits.connections_max, descriptors::raise_limit());
+        let public_limits = HttpLimits {
+            connections_max,
+            ..config.limits
+        };
         let lock = lock_data_dir(&config.data_dir)?;
+        let metrics = Arc::new(Metrics::new());
+        let tls = config
+            .tls
+            .map(|files| Tls::open(files, Arc::clone(&metrics)).map(Arc::new))
+            .transpose()?;
+        let unix = config
+            .unix_listen
+            .map(|unix| UnixSocket::bind(&unix))
+            .transpose()?;
         let public_listener = listener::bind(config.listen, "--listen")?;
         let admin_listener = listener::bind(config.admin_listen, "--admin-listen")?;
         let address =
@@ -133,26 +158,32 @@ impl Gateway {
             .build()
             .map_err(GatewayError::Runtime)?;
 
-        let metrics = Arc::new(Metrics::new());
         let dispatcher = Dispatcher::start(config.dispatch, Arc::clone(&metrics))?;
         dispatcher.add_tenant(&tenant);
         let app = App {
             dispatcher,
             admission: Admission::new(config.body_memory_bytes_max),
             authenticator: Arc::new(demo.authenticator),
-            metrics,
+            metrics: Arc::clone(&metrics),
             limits: config.limits,
         };
 
         let admin_stop = CancellationToken::new();
         let admin_limits = HttpLimits {
             connections_max: ADMIN_CONNECTIONS_MAX,
+            peer_connections_max: None,
             ..config.limits
         };
         let admin_serving = listener::serve(
-            admin_listener,
+            "admin",
+            Endpoints {
+                tcp: admin_listener,
+                tls: None,
+                unix: None,
+            },
             admin::router(app.clone()),
             admin_limits,
+            Arc::clone(&metrics),
             admin_stop.clone(),
             ADMIN_DRAIN,
         );
@@ -164,9 +195,15 @@ impl Gateway {
         let public_stop = CancellationToken::new();
         let router = app::router(app.clone());
         let public_task = runtime.spawn(listener::serve(
-            public_listener,
+            "public",
+            Endpoints {
+                tcp: public_listener,
+                tls: tls.clone(),
+                unix,
+            },
             router,
-            config.limits,
+            public_limits,
+            metrics,
             public_stop.clone(),
             config.drain,
         ));
@@ -176,6 +213,7 @@ impl Gateway {
             key: demo.key,
             key_path: demo.path,
             app,
+            tls,
             drain: config.drain,
             runtime,
             public_stop,
@@ -196,6 +234,23 @@ impl Gateway {
     #[must_use]
     pub const fn admin_address(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// `https` or `http`: what the public listener speaks.
+    #[must_use]
+    pub const fn public_scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// Reads certificate, key and client authorities again; `false` where TLS is not served.
+    ///
+    /// # Errors
+    /// [`TlsError`]; what served before goes on serving.
+    pub fn reload_tls(&self) -> Result<bool, TlsError> {
+        match &self.tls {
+            None => Ok(false),
+            Some(tls) => tls.reload().map(|()| true),
+        }
     }
 
     /// The demo tenant's key.

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `gateway`, `config` | one gateway, assembled, and what it is started with |
 //! | `http` | the HTTP surface |
+//! | `descriptors` | file descriptors, and the reserve that callers never take |
 //! | `auth`, `tenants` | from a credential to a tenant, and its limits |
 //! | `admission` | who may begin: requests in flight, memory of bodies |
 //! | `error` | every problem's name and status |
@@ -35,6 +36,7 @@ mod card_worker;
 pub mod cards;
 pub mod config;
 mod cpu;
+pub mod descriptors;
 pub mod dispatch;
 pub mod error;
 pub mod gateway;

@@ -71,6 +71,16 @@ struct Reason {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Listener {
+    listener: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Pool {
     pool: &'static str,
 }
@@ -100,6 +110,9 @@ pub struct Metrics {
     device_readmission_seconds: Family<Device, Ratio>,
     verify_failures: Family<Engine, Counter>,
     fallback: Family<Reason, Counter>,
+    connections: Family<Listener, Count>,
+    connections_ended: Family<Reason, Counter>,
+    tls_reloads: Family<Outcome, Counter>,
 }
 
 /// One request that has ended, as the metrics see it.
@@ -184,6 +197,17 @@ impl Metrics {
                 &mut registry,
                 "fallback",
                 "Blocks that ran elsewhere than their policy prefers",
+            ),
+            connections: register(&mut registry, "connections", "Open connections"),
+            connections_ended: register(
+                &mut registry,
+                "connections_ended",
+                "Connections and streams that were ended for others' sake",
+            ),
+            tls_reloads: register(
+                &mut registry,
+                "tls_reloads",
+                "Readings of changed TLS files",
             ),
             registry,
         }
@@ -296,6 +320,25 @@ impl Metrics {
         self.backlog.get_or_create(&Pool { pool }).set(seconds);
     }
 
+    /// Open connections of `listener`.
+    pub fn connections(&self, listener: &'static str, open: usize) {
+        self.connections
+            .get_or_create(&Listener { listener })
+            .set(saturating_i64(open));
+    }
+
+    /// A connection was ended (`evicted`, `peer-bound`), or a stream (`stream-stall`).
+    pub fn connection_ended(&self, reason: &'static str) {
+        self.connections_ended
+            .get_or_create(&Reason { reason })
+            .inc();
+    }
+
+    /// TLS files have changed, and were taken (`ok`) or not (`kept-old`).
+    pub fn tls_reload(&self, outcome: &'static str) {
+        self.tls_reloads.get_or_create(&Outcome { outcome }).inc();
+    }
+
     /// `device` is in service again, `seconds` after its fault.
     pub fn readmission(&self, device: &str, seconds: f64) {
         let label = Device {
@@ -379,6 +422,9 @@ mod tests {
         metrics.queue_oldest(0.25);
         metrics.backlog("cpu", 0.125);
         metrics.readmission("fpga0", 1.5);
+        metrics.connections("public", 7);
+        metrics.connection_ended("evicted");
+        metrics.tls_reload("ok");
         let text = metrics.render();
         for line in [
             r#"faam_requests_total{tenant="demo",kernel="compress",backend="cpu",outcome="ok"} 1"#,
@@ -396,6 +442,9 @@ mod tests {
             r#"faam_backlog_seconds{pool="cpu"} 0.125"#,
             r#"faam_device_readmissions_total{device="fpga0"} 1"#,
             r#"faam_device_readmission_seconds{device="fpga0"} 1.5"#,
+            r#"faam_connections{listener="public"} 7"#,
+            r#"faam_connections_ended_total{reason="evicted"} 1"#,
+            r#"faam_tls_reloads_total{outcome="ok"} 1"#,
         ] {
             assert!(
                 text.lines().any(|got| got == line),

@@ -1,11 +1,13 @@
 //! `faam serve` as a process: settings, signals, and the lines that say how to use it.
 //!
 //! Invariant: the lines on stdout are printed once the gateway serves, and what they
-//! show works as printed. The first SIGTERM or SIGINT drains, the second ends at once.
+//! show works as printed. The first SIGTERM or SIGINT drains, the second ends at once; SIGHUP
+//! reads the TLS files again.
 
 mod check;
 mod devices;
 mod flags;
+mod listeners;
 mod settings;
 mod sources;
 
@@ -38,12 +40,12 @@ pub(crate) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let gateway = Gateway::start(config)?;
     announce(&gateway).context("cannot write to stdout")?;
-    let name = signals.wait();
+    let name = signals.wait(|| reload(&gateway));
     tracing::info!(signal = name, "draining; a second signal ends at once");
     std::thread::Builder::new()
         .name("faam-signals".to_owned())
         .spawn(move || {
-            let name = signals.wait();
+            let name = signals.wait(|| tracing::info!("draining: SIGHUP changes nothing"));
             tracing::warn!(signal = name, "ending at once");
             std::process::exit(FORCED_EXIT);
         })?;
@@ -51,40 +53,60 @@ pub(crate) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The two signals that end a service.
+/// Reads the TLS files again. What cannot be used is logged, and what served goes on serving.
+fn reload(gateway: &Gateway) {
+    match gateway.reload_tls() {
+        Ok(true) => {}
+        Ok(false) => tracing::info!("SIGHUP: there is nothing to read again without TLS"),
+        Err(error) => tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "the new TLS files are not used; what served before goes on serving"
+        ),
+    }
+}
+
+/// The two signals that end a service, and the one that has its files read again.
 struct Signals {
     runtime: Runtime,
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     fn new() -> anyhow::Result<Self> {
         let runtime = Builder::new_current_thread().enable_io().build()?;
-        let (terminate, interrupt) = {
+        let (terminate, interrupt, hangup) = {
             let _entered = runtime.enter();
             (
                 signal(SignalKind::terminate())?,
                 signal(SignalKind::interrupt())?,
+                signal(SignalKind::hangup())?,
             )
         };
         Ok(Self {
             runtime,
             terminate,
             interrupt,
+            hangup,
         })
     }
 
-    fn wait(&mut self) -> &'static str {
+    /// Until one of the two comes; `hangup` is called at each SIGHUP before that.
+    fn wait(&mut self, mut on_hangup: impl FnMut()) -> &'static str {
         let Self {
             runtime,
             terminate,
             interrupt,
+            hangup,
         } = self;
         runtime.block_on(async {
-            tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => return "SIGTERM",
+                    _ = interrupt.recv() => return "SIGINT",
+                    _ = hangup.recv() => on_hangup(),
+                }
             }
         })
     }
@@ -94,8 +116,9 @@ impl Signals {
 fn announce(gateway: &Gateway) -> io::Result<()> {
     let public = reachable(gateway.public_address());
     let admin = reachable(gateway.admin_address());
+    let scheme = gateway.public_scheme();
     let mut out = io::stdout().lock();
-    writeln!(out, "listening on http://{}", gateway.public_address())?;
+    writeln!(out, "listening on {scheme}://{}", gateway.public_address())?;
     writeln!(
         out,
         "key          {} (kept in {})",
@@ -110,7 +133,7 @@ fn announce(gateway: &Gateway) -> io::Result<()> {
     writeln!(
         out,
         "  printf 'hello hello hello' | curl -sS -X POST --data-binary @- -H \"Authorization: Bearer {}\" \
-         http://{public}/v1/compress | gunzip",
+         {scheme}://{public}/v1/compress | gunzip",
         gateway.key()
     )?;
     out.flush()

@@ -16,15 +16,22 @@ pub const BODY_BYTES_PER_SECOND_MIN: u64 = 4 << 10;
 pub const REFUSAL_DRAIN_BYTES_MAX: u64 = 128 << 20;
 /// Time for which an unread body is drained after a refusal.
 pub const REFUSAL_DRAIN: Duration = Duration::from_secs(5);
-/// Connections at once; more wait in the kernel's backlog.
-pub const CONNECTIONS_MAX: usize = 1024;
+/// Connections at once, where descriptors allow (see `descriptors`). When all are taken, the one that has been longest
+/// without a complete request head ends for a new one.
+pub const CONNECTIONS_MAX: usize = 10_000;
+/// Connections that the kernel holds until they are accepted; it takes no more than net.core.somaxconn.
+pub const ACCEPT_BACKLOG: i32 = 4096;
+/// Time for a TLS handshake.
+pub const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
+/// How often certificate, key and client authorities are looked at for changes.
+pub const TLS_POLL: Duration = Duration::from_secs(10);
 /// Bytes of request headers, names and values.
 pub const HEADER_BYTES_MAX: usize = 32 << 10;
 /// Request headers.
 pub const HEADERS_MAX: usize = 100;
 /// Time for a request's headers, and of an idle connection.
 pub const HEADER_READ: Duration = Duration::from_secs(30);
-/// Time for which a response may make no progress at all.
+/// Time for which a response may make no progress at all: its connection's write, or on HTTP/2 its own stream.
 pub const WRITE_STALL: Duration = Duration::from_secs(30);
 /// Read buffer of an HTTP/1 connection. Above [`HEADER_BYTES_MAX`], so that the refusal is ours.
 pub const HTTP1_BUFFER_BYTES_MAX: usize = 128 << 10;
@@ -60,6 +67,12 @@ pub struct HttpLimits {
     pub refusal_drain: Duration,
     /// See [`CONNECTIONS_MAX`].
     pub connections_max: usize,
+    /// Connections at once of one address (IPv6: of one /64); `None` sets no bound, as behind a proxy.
+    pub peer_connections_max: Option<usize>,
+    /// See [`TLS_HANDSHAKE`].
+    pub tls_handshake: Duration,
+    /// See [`TLS_POLL`].
+    pub tls_poll: Duration,
     /// See [`HEADER_BYTES_MAX`].
     pub header_bytes_max: usize,
     /// See [`HEADER_READ`].
@@ -78,6 +91,9 @@ impl Default for HttpLimits {
             refusal_drain_bytes_max: REFUSAL_DRAIN_BYTES_MAX,
             refusal_drain: REFUSAL_DRAIN,
             connections_max: CONNECTIONS_MAX,
+            peer_connections_max: None,
+            tls_handshake: TLS_HANDSHAKE,
+            tls_poll: TLS_POLL,
             header_bytes_max: HEADER_BYTES_MAX,
             header_read: HEADER_READ,
             write_stall: WRITE_STALL,

@@ -1,39 +1,47 @@
 //! Connections: accepted up to a limit, HTTP/1.1 and HTTP/2, ended gracefully.
 //!
 //! Invariant: no peer holds a connection without making progress: silence before the
-//! first request, between requests, in headers and under a response each end it. It
+//! first request, between requests, in a TLS handshake, in headers and under a response each
+//! end it, and where all places are taken the longest without a request ends for a new one. It
 //! knows no routes.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdTcpListener};
-use std::pin::Pin;
+use std::net::{IpAddr, SocketAddr, TcpListener as StdTcpListener};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustix::net::listen;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tower::Service;
 use tracing::{debug, warn};
 
+use super::connections::{Connections, Place};
+use super::http2_stream::StreamExecutor;
 use super::limits::{
-    HEADERS_MAX, HTTP1_BUFFER_BYTES_MAX, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_KEEP_ALIVE,
-    HTTP2_LOCAL_RESETS_MAX, HTTP2_PENDING_RESETS_MAX, HTTP2_SEND_BUFFER_BYTES,
+    ACCEPT_BACKLOG, HEADERS_MAX, HTTP1_BUFFER_BYTES_MAX, HTTP2_CONNECTION_WINDOW_BYTES,
+    HTTP2_KEEP_ALIVE, HTTP2_LOCAL_RESETS_MAX, HTTP2_PENDING_RESETS_MAX, HTTP2_SEND_BUFFER_BYTES,
     HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX, HttpLimits,
 };
+use super::served_body::ServedBody;
+use super::tls::Tls;
+use super::transport::{PatientStream, Transport};
+use super::unix_socket::UnixSocket;
+use crate::metrics::Metrics;
 
 /// Pause after a failed accept (out of descriptors, say): others have to end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Bytes after which a connection has said which HTTP it speaks: HTTP/2's preface (RFC 9113, 3.4).
-const PREFACE_BYTES: usize = 24;
 
 /// A port that could not be listened on.
 #[derive(Debug, Error)]
@@ -66,12 +74,14 @@ pub enum BindError {
 /// # Errors
 /// [`BindError`]
 pub fn bind(address: SocketAddr, flag: &'static str) -> Result<StdTcpListener, BindError> {
-    let listen = || {
+    let bind = || {
         let listener = StdTcpListener::bind(address)?;
+        // Again, with more room for those that are to be accepted: a burst is not refused.
+        listen(&listener, ACCEPT_BACKLOG)?;
         listener.set_nonblocking(true)?;
         Ok(listener)
     };
-    listen().map_err(|source: io::Error| match source.kind() {
+    bind().map_err(|source: io::Error| match source.kind() {
         io::ErrorKind::AddrInUse => BindError::Taken { address, flag },
         _ => BindError::Other {
             address,
@@ -81,56 +91,57 @@ pub fn bind(address: SocketAddr, flag: &'static str) -> Result<StdTcpListener, B
     })
 }
 
-/// Accepts until `stop`, then lets what is in flight end within `drain`.
+/// Where connections come from.
+#[derive(Debug)]
+pub struct Endpoints {
+    /// TCP, non-blocking.
+    pub tcp: StdTcpListener,
+    /// TLS of the TCP connections; `None` is plain HTTP.
+    pub tls: Option<Arc<Tls>>,
+    /// A Unix socket; always plain HTTP.
+    pub unix: Option<UnixSocket>,
+}
+
+/// Accepts until `stop`, then lets what is in flight end within `drain`. `name` is the listener's in the metrics.
+///
+/// # Errors
+/// A listener that the runtime cannot use.
 pub async fn serve(
-    listener: StdTcpListener,
+    name: &'static str,
+    mut endpoints: Endpoints,
     router: Router,
     limits: HttpLimits,
+    metrics: Arc<Metrics>,
     stop: CancellationToken,
     drain: Duration,
 ) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
-    let builder = connection_builder(&limits);
-    let graceful = GracefulShutdown::new();
-    let connections = Arc::new(Semaphore::new(limits.connections_max));
-    loop {
-        let slot = tokio::select! {
-            () = stop.cancelled() => break,
-            slot = Arc::clone(&connections).acquire_owned() => slot,
-        };
-        // Nobody closes the semaphore.
-        let Ok(slot) = slot else { break };
-        let stream = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let stream = match stream {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                warn!(%error, "could not accept a connection");
-                sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        // Answers are written whole; waiting for more to send would only delay them.
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, "the peer is gone already");
-            continue;
-        }
-        let io = TokioIo::new(PatientStream::new(stream, &limits));
-        let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(builder.serve_connection(io, service).into_owned());
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                debug!(error, "a connection ended early");
-            }
-            drop(slot);
-        });
+    let tcp = Source::Tcp(TcpListener::from_std(endpoints.tcp)?, endpoints.tls.clone());
+    let unix = endpoints.unix.as_mut().and_then(UnixSocket::take_listener);
+    let unix = unix
+        .map(|unix| UnixListener::from_std(unix).map(Source::Unix))
+        .transpose()?;
+    if let Some(tls) = &endpoints.tls {
+        tokio::spawn(Arc::clone(tls).watch(limits.tls_poll, stop.clone()));
     }
+    let server = Server {
+        name,
+        builder: connection_builder(&limits, &metrics),
+        connections: Connections::new(limits.connections_max, limits.peer_connections_max),
+        router,
+        limits,
+        metrics,
+        graceful: GracefulShutdown::new(),
+    };
+    let accept_unix = async {
+        if let Some(unix) = &unix {
+            server.accept(unix, &stop).await;
+        }
+    };
+    tokio::join!(server.accept(&tcp, &stop), accept_unix);
     // New connections are refused from here on.
-    drop(listener);
-    let open = graceful.count();
-    if timeout(drain, graceful.shutdown()).await.is_err() {
+    drop((tcp, unix, endpoints.unix));
+    let open = server.graceful.count();
+    if timeout(drain, server.graceful.shutdown()).await.is_err() {
         warn!(
             open,
             drain_s = drain.as_secs(),
@@ -140,8 +151,158 @@ pub async fn serve(
     Ok(())
 }
 
-fn connection_builder(limits: &HttpLimits) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+/// What all connections of a listener share.
+struct Server {
+    name: &'static str,
+    builder: Builder<StreamExecutor>,
+    connections: Arc<Connections>,
+    router: Router,
+    limits: HttpLimits,
+    metrics: Arc<Metrics>,
+    graceful: GracefulShutdown,
+}
+
+/// What is accepted from.
+enum Source {
+    Tcp(TcpListener, Option<Arc<Tls>>),
+    Unix(UnixListener),
+}
+
+impl Source {
+    /// The next connection, and its peer's address if it has one.
+    async fn accept(&self) -> io::Result<(Opening, Option<IpAddr>)> {
+        match self {
+            Self::Tcp(listener, tls) => {
+                let (stream, peer) = listener.accept().await?;
+                // Answers are written whole; waiting for more to send would only delay them.
+                stream.set_nodelay(true)?;
+                let handshake = tls.as_ref().map(|tls| tls.config().into());
+                Ok((Opening::Tcp(stream, handshake), Some(peer.ip())))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Opening::Ready(Transport::Unix(stream)), None))
+            }
+        }
+    }
+}
+
+/// A connection as it was accepted.
+enum Opening {
+    Ready(Transport),
+    /// With the handshake to make, if any.
+    Tcp(TcpStream, Option<TlsAcceptor>),
+}
+
+impl Server {
+    /// Accepts one after another until `stop`, each once there is a place for it.
+    async fn accept(&self, source: &Source, stop: &CancellationToken) {
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = source.accept() => accepted,
+            };
+            let (opening, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) if is_the_peers(&error) => {
+                    debug!(%error, "the peer is gone already");
+                    continue;
+                }
+                Err(error) => {
+                    warn!(%error, "could not accept a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            // Who is accepted and has no place yet is the newest: another ends for it.
+            let place = tokio::select! {
+                () = stop.cancelled() => return,
+                place = self.connections.take(peer) => place,
+            };
+            let Some(place) = place else {
+                self.metrics.connection_ended("peer-bound");
+                continue;
+            };
+            self.metrics.connections(self.name, self.connections.open());
+            self.spawn(opening, place);
+        }
+    }
+
+    fn spawn(&self, opening: Opening, place: Arc<Place>) {
+        let connection = Connection {
+            builder: self.builder.clone(),
+            router: self.router.clone(),
+            limits: self.limits,
+            watcher: self.graceful.watcher(),
+            place: Arc::clone(&place),
+        };
+        let (name, metrics) = (self.name, Arc::clone(&self.metrics));
+        let connections = Arc::clone(&self.connections);
+        tokio::spawn(async move {
+            tokio::select! {
+                ended = connection.run(opening) => if let Err(error) = ended {
+                    debug!(error, "a connection ended early");
+                },
+                () = place.evicted() => {
+                    debug!("a connection without a request ended for a new one");
+                    metrics.connection_ended("evicted");
+                }
+            }
+            drop(place);
+            metrics.connections(name, connections.open());
+        });
+    }
+}
+
+struct Connection {
+    builder: Builder<StreamExecutor>,
+    router: Router,
+    limits: HttpLimits,
+    watcher: Watcher,
+    place: Arc<Place>,
+}
+
+impl Connection {
+    async fn run(self, opening: Opening) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let transport = match opening {
+            Opening::Ready(transport) => transport,
+            Opening::Tcp(stream, None) => Transport::Tcp(stream),
+            Opening::Tcp(stream, Some(acceptor)) => {
+                let handshake = timeout(self.limits.tls_handshake, acceptor.accept(stream));
+                Transport::Tls(Box::new(handshake.await??))
+            }
+        };
+        let io = PatientStream::new(transport, Arc::clone(&self.place), &self.limits);
+        let (router, place) = (self.router, self.place);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let active = place.begin();
+            let mut router = router.clone();
+            async move {
+                let response = router.call(request.map(Body::new)).await?;
+                Ok::<_, std::convert::Infallible>(
+                    response.map(|body| ServedBody::new(body, active)),
+                )
+            }
+        });
+        let connection = self.builder.serve_connection(TokioIo::new(io), service);
+        self.watcher.watch(connection.into_owned()).await
+    }
+}
+
+/// Whether a failed accept is the affair of that one peer (accept(2), "Error handling").
+fn is_the_peers(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::InvalidInput
+    )
+}
+
+fn connection_builder(limits: &HttpLimits, metrics: &Arc<Metrics>) -> Builder<StreamExecutor> {
+    let executor = StreamExecutor::new(limits.write_stall, Arc::clone(metrics));
+    let mut builder = Builder::new(executor);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -161,107 +322,4 @@ fn connection_builder(limits: &HttpLimits) -> Builder<TokioExecutor> {
         .keep_alive_interval(HTTP2_KEEP_ALIVE)
         .keep_alive_timeout(HTTP2_KEEP_ALIVE);
     builder
-}
-
-/// A stream whose peer has to make progress: with its first bytes, and whenever we have bytes for it.
-struct PatientStream {
-    stream: TcpStream,
-    write_stall: Duration,
-    /// Armed until the peer has said which HTTP it speaks; the HTTP layer's own time-outs follow.
-    opening: Option<Pin<Box<Sleep>>>,
-    opening_bytes: usize,
-    /// Armed while the peer takes nothing.
-    stalled: Option<Pin<Box<Sleep>>>,
-}
-
-impl PatientStream {
-    fn new(stream: TcpStream, limits: &HttpLimits) -> Self {
-        Self {
-            stream,
-            write_stall: limits.write_stall,
-            opening: Some(Box::pin(sleep(limits.header_read))),
-            opening_bytes: 0,
-            stalled: None,
-        }
-    }
-
-    /// Passes a write's result on; one that waits arms the time-out, any other disarms it.
-    fn watch<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
-        }
-        let limit = self.write_stall;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
-        ready!(stalled.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the peer takes no bytes",
-        )))
-    }
-}
-
-impl AsyncRead for PatientStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        if let Some(opening) = &mut this.opening {
-            if polled.is_ready() {
-                this.opening_bytes += buffer.filled().len().saturating_sub(before);
-                if this.opening_bytes >= PREFACE_BYTES {
-                    this.opening = None;
-                }
-            } else if opening.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the peer said nothing",
-                )));
-            }
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for PatientStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        // Whoever is answered has spoken.
-        self.opening = None;
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.watch(cx, written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.opening = None;
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.watch(cx, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }

@@ -2,7 +2,11 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | `listener` | connections: limits, HTTP/1.1 and HTTP/2, graceful end |
+//! | `listener` | connections: accepted, HTTP/1.1 and HTTP/2, graceful end |
+//! | `connections` | the places of connections, and who ends when all are taken |
+//! | `transport` | TCP, TLS and Unix sockets, whose peers have to make progress |
+//! | `tls`, `unix_socket` | certificates and their reload; a socket's place in the file system |
+//! | `http2_stream`, `served_body` | one stream's end, also when its peer takes nothing |
 //! | `app` | routes and the stack of layers |
 //! | `invocation` | the name of a request, its span, its log line, its problem rendered |
 //! | `options` | what a caller asks for |
@@ -17,8 +21,14 @@ pub mod answer;
 pub mod app;
 pub mod body;
 mod compress;
+mod connections;
 mod decompress;
+mod http2_stream;
 mod invocation;
 pub mod limits;
 pub mod listener;
 pub mod options;
+mod served_body;
+pub mod tls;
+mod transport;
+pub mod unix_socket;

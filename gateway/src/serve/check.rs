@@ -8,9 +8,12 @@ use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use faam_gateway::cards::CardSource;
 use faam_gateway::config::GatewayConfig;
+use faam_gateway::descriptors::{DESCRIPTORS_RESERVED, connections_max};
+use faam_gateway::http::tls::{Tls, TlsFiles};
 use rustix::fs::{Access, FlockOperation, access, flock};
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
@@ -19,8 +22,6 @@ use super::settings::{Kind, SETTINGS};
 use super::sources::{Sources, nearest};
 use crate::quantity;
 
-/// Descriptors that a gateway needs beside those of its connections: listeners, admin connections, cards, logs.
-const DESCRIPTORS_BESIDE_CONNECTIONS: u64 = 256;
 /// Share of the memory that bodies and the arena may be planned to take, in percent.
 const MEMORY_PERCENT_MAX: u64 = 80;
 /// Name of the lock in a data directory that a gateway holds.
@@ -196,6 +197,7 @@ fn findings(config: &GatewayConfig) -> Vec<Finding> {
             "set FAAM_BOOTSTRAP_KEY (faam_ and at least 19 letters, digits, - or _), or listen on 127.0.0.1",
         ));
     }
+    findings.extend(config.tls.clone().map(tls));
     findings.push(data_dir(&config.data_dir));
     findings.extend(cards(config));
     findings.push(processors(config));
@@ -333,23 +335,39 @@ fn processors(config: &GatewayConfig) -> Finding {
     Finding::ok(format!("cpu_workers: {workers} of {processors} processors"))
 }
 
+/// The gateway raises the soft limit to the hard one, and serves fewer connections where that does not do.
 fn descriptors(config: &GatewayConfig) -> Finding {
-    let connections = u64::try_from(config.limits.connections_max).unwrap_or(u64::MAX);
-    let needed = connections.saturating_add(DESCRIPTORS_BESIDE_CONNECTIONS);
-    let limit = getrlimit(Resource::Nofile).current;
-    match limit {
-        Some(limit) if limit < needed => Finding::failed(
-            format!(
-                "http.connections_max: {connections} connections need {needed} descriptors; the limit is {limit}"
-            ),
-            format!(
-                "raise it (ulimit -n {needed}; LimitNOFILE={needed} in a unit), or lower connections_max"
-            ),
-        ),
-        _ => Finding::ok(format!(
+    let connections = config.limits.connections_max;
+    let needed = connections.saturating_add(DESCRIPTORS_RESERVED);
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let limit = hard.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    });
+    if limit >= needed {
+        return Finding::ok(format!(
             "http.connections_max: {needed} descriptors needed, {} allowed",
-            limit.map_or_else(|| "any number".to_owned(), |limit| limit.to_string())
-        )),
+            hard.map_or_else(|| "any number".to_owned(), |limit| limit.to_string())
+        ));
+    }
+    Finding::warning(
+        format!(
+            "http.connections_max: {connections} connections need {needed} descriptors; with {limit} there will be {}",
+            connections_max(connections, limit)
+        ),
+        format!(
+            "raise the hard limit (ulimit -Hn {needed}; LimitNOFILE={needed} in a unit), or lower connections_max"
+        ),
+    )
+}
+
+fn tls(files: TlsFiles) -> Finding {
+    let certificate = files.certificate.display().to_string();
+    match Tls::open(files, Arc::default()) {
+        Ok(_) => Finding::ok(format!("tls: {certificate} and its key can be served")),
+        Err(error) => Finding::failed(
+            format!("tls: {:#}", anyhow::Error::new(error)),
+            "correct the files, or leave tls.* out",
+        ),
     }
 }
 
@@ -444,7 +462,11 @@ mod tests {
             body_memory_bytes_max: 1 << 50,
             ..GatewayConfig::default()
         };
-        config.limits.connections_max = 1 << 40;
+        config.tls = Some(TlsFiles {
+            certificate: dir.path().join("none.pem"),
+            key: dir.path().join("none.key"),
+            client_ca: None,
+        });
         config.dispatch.cards = vec![CardSource::VfioUser {
             dir: dir.path().to_owned(),
         }];
@@ -453,12 +475,7 @@ mod tests {
             .iter()
             .filter(|finding| finding.verdict == Verdict::Failed)
             .collect();
-        for word in [
-            "listen:",
-            "no socket at",
-            "connections_max",
-            "body_memory_bytes_max",
-        ] {
+        for word in ["listen:", "no socket at", "tls:", "body_memory_bytes_max"] {
             assert!(
                 failed
                     .iter()

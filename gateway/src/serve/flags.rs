@@ -21,6 +21,8 @@ Examples:
       two simulated cards that keep the pace of a 250 MHz clock
   faam serve --devices vfio-user:/run/faam/card0
       a card that `faam sim --dir /run/faam/card0` serves
+  faam serve --tls-cert server.pem --tls-key server.key --unix-listen /run/faam/faam.sock
+      HTTPS, and plain HTTP for whoever may open the socket
   faam serve --config faam.toml --check
       every setting, where its value comes from, and whether this machine can serve it
   FAAM_BOOTSTRAP_KEY=faam_a-key-of-your-own faam serve --listen 0.0.0.0:8080
@@ -225,5 +227,30 @@ mod tests {
         let config = serve(&["--data-dir", "/tmp/x"]).expect("accepted");
         assert_eq!(config.data_dir, PathBuf::from("/tmp/x"));
         assert_eq!(config.dispatch.data_dir, config.data_dir);
+    }
+
+    #[test]
+    fn listeners_are_chosen_by_flags() {
+        let unix = ["--unix-listen", "/run/faam.sock", "--unix-mode", "0600"];
+        let unix = serve(&unix).expect("accepted").unix_listen.expect("there");
+        assert_eq!((unix.path, unix.mode), ("/run/faam.sock".into(), 0o600));
+        let flags = [
+            "--tls-cert",
+            "a.pem",
+            "--tls-key",
+            "a.key",
+            "--tls-client-ca",
+            "ca.pem",
+        ];
+        let tls = serve(&flags).expect("accepted").tls.expect("there");
+        assert_eq!(tls.client_ca, Some("ca.pem".into()));
+        for half in [
+            &flags[..2],
+            &flags[2..4],
+            &flags[4..],
+            &["--unix-mode", "9"],
+        ] {
+            assert!(serve(half).is_err(), "{half:?}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use faam_gateway::config::GatewayConfig;
 
 use self::Kind::{Bytes, Count, List, Millis, Secret, Text};
 use super::devices::{Devices, SimulatedCard};
+use super::listeners::{Listeners, Mode};
 use crate::quantity;
 
 /// What settings change, before it is a [`GatewayConfig`].
@@ -21,6 +22,7 @@ pub(crate) struct Draft {
     pub(crate) gateway: GatewayConfig,
     pub(crate) devices: Vec<Devices>,
     pub(crate) simulated: SimulatedCard,
+    pub(crate) listeners: Listeners,
 }
 
 impl Default for Draft {
@@ -40,6 +42,7 @@ impl Default for Draft {
                 pace_mhz: None,
                 hang: None,
             },
+            listeners: Listeners::default(),
         }
     }
 }
@@ -48,11 +51,13 @@ impl Draft {
     /// The configuration that it describes.
     ///
     /// # Errors
-    /// Devices that cannot stand together.
+    /// Devices that cannot stand together, or half of TLS.
     pub(crate) fn finish(&self) -> Result<GatewayConfig, String> {
         let mut config = self.gateway.clone();
         config.dispatch.data_dir.clone_from(&config.data_dir);
         config.dispatch.cards = Devices::cards(&self.devices, &self.simulated)?;
+        config.tls = self.listeners.tls()?;
+        config.unix_listen = self.listeners.unix();
         Ok(config)
     }
 }
@@ -204,6 +209,7 @@ fields_of_text! {
     u64: "a whole number",
     usize: "a whole number",
     bool: "true or false",
+    Mode: "permission bits in octal, 0000 to 0777",
     SocketAddr: "an address and a port, as in 127.0.0.1:8080",
 }
 
@@ -315,6 +321,11 @@ const CLOCK_MHZ_MAX: u64 = faam_sim::CLOCK_MHZ_MAX as u64;
 pub(crate) static SETTINGS: &[Setting] = &[
     setting!("listen", gateway.listen, Text, "Address for callers; port 0 lets the system choose", flag "listen" "ADDRESS"),
     setting!("admin_listen", gateway.admin_listen, Text, "Address for probes and metrics, without credentials", flag "admin-listen" "ADDRESS"),
+    setting!("unix_listen", listeners.unix, Text, "A Unix socket for callers, besides; plain HTTP", flag "unix-listen" "PATH"),
+    setting!("unix_mode", listeners.unix_mode, Text, "Permission bits of the Unix socket, octal", flag "unix-mode" "MODE"),
+    setting!("tls.cert", listeners.tls_certificate, Text, "Certificate and its chain, PEM: serves HTTPS; read again when it changes, and on SIGHUP", flag "tls-cert" "FILE"),
+    setting!("tls.key", listeners.tls_key, Text, "The certificate's private key, PEM", flag "tls-key" "FILE"),
+    setting!("tls.client_ca", listeners.tls_client_ca, Text, "Authorities, PEM: callers need a certificate that one of them signed", flag "tls-client-ca" "FILE"),
     setting!("data_dir", gateway.data_dir, Text, "Where keys and sockets are kept", flag "data-dir" "DIR"),
     // No flag: it would show in the process list.
     setting!("bootstrap_key", gateway.bootstrap_key, Secret, "The demo tenant's key, in place of one that is made"),
@@ -334,7 +345,10 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting!("http.body_bytes_per_second_min", gateway.limits.body_bytes_per_second_min, Bytes(0, 1 << 40), "Least average rate of a body after that"),
     setting!("http.refusal_drain_bytes_max", gateway.limits.refusal_drain_bytes_max, Bytes(0, u64::MAX), "Bytes of an unread body that are drained after a refusal"),
     setting!("http.refusal_drain_ms_max", gateway.limits.refusal_drain, Millis(0, MS_MAX), "Time for which an unread body is drained after a refusal"),
-    setting!("http.connections_max", gateway.limits.connections_max, Count(1, 1 << 20), "Connections at once; more wait in the kernel's backlog"),
+    setting!("http.connections_max", gateway.limits.connections_max, Count(1, 1 << 20), "Connections at once, as far as descriptors allow; when all are taken, the longest without a request ends for a new one"),
+    setting!("http.peer_connections_max", gateway.limits.peer_connections_max, Count(1, 1 << 20), "Connections at once of one address (IPv6: of one /64); leave it out behind a proxy"),
+    setting!("http.tls_handshake_ms_max", gateway.limits.tls_handshake, Millis(1, MS_MAX), "Time for a TLS handshake"),
+    setting!("http.tls_poll_ms", gateway.limits.tls_poll, Millis(1, MS_MAX), "How often the TLS files are looked at for changes"),
     setting!("http.header_bytes_max", gateway.limits.header_bytes_max, Bytes(1 << 10, 16 << 20), "Bytes of a request's line and headers"),
     setting!("http.header_read_ms_max", gateway.limits.header_read, Millis(1, MS_MAX), "Time for a request's headers, and of an idle connection"),
     setting!("http.write_stall_ms_max", gateway.limits.write_stall, Millis(1, MS_MAX), "Time for which a response may make no progress at all"),

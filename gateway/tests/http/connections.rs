@@ -1,8 +1,10 @@
 //! Connections: how they are shared, and what ends them.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use faam_gateway::http::limits::HttpLimits;
+use faam_gateway::http::unix_socket::UnixListen;
 
 use crate::samples::{decode_one_member, gzip, text};
 use crate::server::{KEY, SOON, Server, check_problem};
@@ -136,17 +138,82 @@ fn a_caller_that_does_not_read_its_answer_holds_nothing() {
 }
 
 #[test]
-fn connections_beyond_the_limit_wait_their_turn() {
+fn where_all_places_are_taken_the_one_without_a_request_ends() {
     let server = Server::start_with(|config| config.limits.connections_max = 1);
     let mut first = Wire::connect(server.address());
     first.head("GET", "/healthz", &[]);
     assert_eq!(first.answer().status, 200);
     let mut second = Wire::connect(server.address());
     second.head("GET", "/healthz", &[]);
+    assert_eq!(second.answer().status, 200);
+    assert!(first.is_closed(), "it was idle");
+    // Half a head is no request.
+    second.send(b"GET /healthz HTTP/1.1\r\n").expect("sent");
+    let mut third = Wire::connect(server.address());
+    third.head("GET", "/healthz", &[]);
+    assert_eq!(third.answer().status, 200);
+    assert!(second.is_closed(), "its head was not complete");
+}
+
+#[test]
+fn where_all_places_are_taken_a_request_is_never_ended() {
+    let server = Server::start_with(|config| config.limits.connections_max = 1);
+    let mut first = server.begin("/v1/compress", &[], b"hello ");
+    server.wait_for_in_flight(1);
+    let mut second = Wire::connect(server.address());
+    second.head("GET", "/healthz", &[]);
     // The admin listener is not affected.
     assert_eq!(server.admin("/healthz").status, 200);
-    first.head("GET", "/healthz", &[]);
-    assert_eq!(first.answer().status, 200);
-    drop(first);
+    first.chunk(b"again").expect("still taken");
+    first.chunk(b"").expect("still taken");
+    assert_eq!(
+        decode_one_member("gzip", &first.answer().body),
+        b"hello again"
+    );
+    // Served once the first is idle.
     assert_eq!(second.answer().status, 200);
+}
+
+#[test]
+fn a_peer_has_its_bound_where_one_is_set() {
+    let server = Server::start_with(|config| config.limits.peer_connections_max = Some(2));
+    let mut wires = Vec::new();
+    for _ in 0..2 {
+        let mut wire = Wire::connect(server.address());
+        wire.head("GET", "/healthz", &[]);
+        assert_eq!(wire.answer().status, 200);
+        wires.push(wire);
+    }
+    assert!(Wire::connect(server.address()).is_closed());
+    let metrics = server.admin("/metrics").text();
+    assert!(metrics.contains(r#"faam_connections_ended_total{reason="peer-bound"} 1"#));
+}
+
+#[test]
+fn a_unix_socket_serves_callers_and_goes_with_the_gateway() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("faam.sock");
+    let server = Server::start_with(|config| {
+        config.unix_listen = Some(UnixListen {
+            path: path.clone(),
+            mode: 0o600,
+        });
+    });
+    let mode = std::fs::metadata(&path)
+        .expect("there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let output = std::process::Command::new("curl")
+        .args(["-sS", "--max-time", "20", "--unix-socket"])
+        .arg(&path)
+        .args(["-X", "POST", "--data-binary", "hello", "-H"])
+        .arg(format!("Authorization: Bearer {KEY}"))
+        .arg("http://faam.test/v1/compress")
+        .output()
+        .expect("curl");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(decode_one_member("gzip", &output.stdout), b"hello");
+    server.gateway.stop();
+    assert!(!path.exists());
 }

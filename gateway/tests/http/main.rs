@@ -9,8 +9,10 @@
 mod answers;
 mod connections;
 mod decompression;
+mod http2;
 mod process;
 mod refusals;
 mod samples;
 mod server;
+mod tls;
 mod wire;

@@ -1,5 +1,6 @@
 //! The gateway as a process: what it prints works, its key persists, and SIGTERM loses nothing.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::tls::{self, Authority};
 use crate::wire::{Answer, Wire, request};
 
 /// How long a condition may take to come true: a failure, not a measure.
@@ -45,7 +47,15 @@ fn faam(data: &Path) -> Command {
 
 impl Process {
     fn start(data: &Path) -> Self {
-        let mut child = faam(data).stderr(Stdio::null()).spawn().expect("starts");
+        Self::start_with(data, &[])
+    }
+
+    fn start_with(data: &Path, flags: &[&OsStr]) -> Self {
+        let mut child = faam(data)
+            .args(flags)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         // The curl line is the last; the end of the pipe ends a start that failed.
         let mut lines = Vec::new();
@@ -65,11 +75,15 @@ impl Process {
                 .iter()
                 .find_map(|line| line.split_once(mark))
                 .unwrap_or_else(|| panic!("{mark} in {lines:?}"));
-            line.1.split([' ', '/']).next().expect("a word").to_owned()
+            let rest = line
+                .1
+                .trim_start_matches("s:")
+                .trim_start_matches([':', '/']);
+            rest.split([' ', '/']).next().expect("a word").to_owned()
         };
         Self {
             key: after("Bearer ").trim_matches('"').to_owned(),
-            public: after("listening on http://").parse().expect("an address"),
+            public: after("listening on http").parse().expect("an address"),
             admin: after("metrics      http://").parse().expect("an address"),
             curl: lines.pop().expect("the curl line"),
             child,
@@ -199,6 +213,37 @@ fn a_second_signal_ends_at_once() {
     process.wait_until("it drains", || process.admin("/readyz").status == 503);
     process.signal(Signal::INT);
     assert_eq!(process.wait(), Some(130));
+}
+
+#[test]
+fn a_hangup_has_the_certificate_read_again() {
+    let data = tempfile::tempdir().expect("a directory");
+    let one = Authority::new(data.path(), "one");
+    let two = Authority::new(data.path(), "two");
+    let files = tls::files(data.path());
+    tls::write_pair(&files, &one.sign());
+    let flags = [
+        "--tls-cert".as_ref(),
+        files.certificate.as_os_str(),
+        "--tls-key".as_ref(),
+        files.key.as_os_str(),
+    ];
+    let process = Process::start_with(data.path(), &flags);
+    assert!(tls::curl(process.public, &one, &[]).status.success());
+    tls::write_pair(&files, &two.sign());
+    // Twice: the poll, which may come first, takes one change once.
+    for count in 1..=2 {
+        process.signal(Signal::HUP);
+        process.wait_until("the files were read", || {
+            let text = process.admin("/metrics").text();
+            let series = r#"faam_tls_reloads_total{outcome="ok"} "#;
+            text.lines().any(|line| {
+                line.strip_prefix(series)
+                    .is_some_and(|value| value >= &*count.to_string())
+            })
+        });
+    }
+    assert!(tls::curl(process.public, &two, &[]).status.success());
 }
 
 #[test]

@@ -130,6 +130,11 @@ impl Wire {
         Ok(())
     }
 
+    /// The first byte that comes, of whatever protocol.
+    pub(crate) fn first_byte(&mut self) -> Option<u8> {
+        self.stream.fill_buf().ok()?.first().copied()
+    }
+
     /// Whether the peer has closed, after all that it sent was read.
     pub(crate) fn is_closed(&mut self) -> bool {
         matches!(self.stream.fill_buf(), Ok([]) | Err(_))

@@ -1,0 +1,69 @@
+//! File descriptors: how many the process may have, and how they are shared out.
+//!
+//! Invariant: however many callers connect, [`DESCRIPTORS_RESERVED`] are left for everything else: the admin listener
+//! and its connections, cards, files that bodies spill to, the log. It knows no sockets.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors that public connections never take: 64 admin connections, some 32 a card, one a spilled body (in-flight
+/// bodies are bounded), and what libraries open.
+pub const DESCRIPTORS_RESERVED: usize = 1024;
+
+/// Raises the soft limit to the hard one, and tells the limit in force.
+///
+/// A process that cannot have more goes on with what it has: the bound on connections follows.
+pub fn raise_limit() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the limit on open files stays where it is");
+        }
+    }
+    // None is no limit.
+    let current = getrlimit(Resource::Nofile).current;
+    current.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    })
+}
+
+/// How many public connections fit where `wanted` are configured and `limit` descriptors may be open.
+#[must_use]
+pub fn connections_max(wanted: usize, limit: usize) -> usize {
+    // Where the reserve would take more than half, half stays.
+    let left = limit.saturating_sub(DESCRIPTORS_RESERVED).max(limit / 2);
+    let fit = wanted.min(left).max(1);
+    if fit < wanted {
+        tracing::warn!(
+            wanted,
+            fit,
+            limit,
+            "fewer connections than configured: the limit on open files (ulimit -Hn, LimitNOFILE=) allows no more"
+        );
+    }
+    fit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_the_reserve() {
+        assert_eq!(connections_max(10_000, 20_000), 10_000);
+        assert_eq!(connections_max(10_000, 4096), 4096 - DESCRIPTORS_RESERVED);
+        assert_eq!(connections_max(10_000, 1024), 512);
+        assert_eq!(connections_max(10_000, usize::MAX), 10_000);
+        assert_eq!(connections_max(0, 10), 1);
+    }
+
+    #[test]
+    fn the_limit_is_raised_to_the_hard_one() {
+        let limit = raise_limit();
+        let hard = getrlimit(Resource::Nofile).maximum;
+        assert_eq!(limit as u64, hard.unwrap_or(u64::MAX));
+    }
+}

@@ -1,0 +1,342 @@
+//! The places of a listener's connections: who has one, who waits in it, and who ends first when all are taken.
+//!
+//! Invariants: at most `connections_max` connections are open, and the one that has been longest without a complete
+//! request head (silent, between requests, in its TLS handshake or in slow headers) ends in favour of a new one. A
+//! connection that is being answered, or that still takes bytes, never ends that way. Every step costs O(log n). It knows
+//! no sockets and no HTTP.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
+use std::pin::pin;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// Bits of an IPv6 address that one peer holds: a host is given a /64 at least (RFC 6177).
+const PEER_BITS_IPV6: u32 = 64;
+
+/// The places of one listener.
+#[derive(Debug)]
+pub(super) struct Connections {
+    connections_max: usize,
+    peer_connections_max: Option<usize>,
+    state: Mutex<State>,
+    /// A place became free, or its connection idle.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: usize,
+    /// Connections that were told to end for another, and have not yet.
+    evicting: usize,
+    /// Accepted connections without a place.
+    wanting: usize,
+    next: u64,
+    /// In the order in which they began to wait for a request head.
+    waiting: BTreeMap<u64, CancellationToken>,
+    /// Only where a bound a peer is set; as large as the open connections at most.
+    peers: HashMap<IpAddr, usize>,
+}
+
+/// One open connection's place; it is free again once this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    connections: Arc<Connections>,
+    peer: Option<IpAddr>,
+    /// Locked before the table's state.
+    activity: Mutex<Activity>,
+    /// Cancelled when the connection has to end in favour of another.
+    evicted: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Activity {
+    /// Requests whose head is complete and whose answer has not been handed to the connection whole.
+    requests: usize,
+    /// The peer has not taken yet what was written.
+    writing: bool,
+    /// Its key among those that wait.
+    waiting_as: Option<u64>,
+}
+
+/// A request that is being served on a connection.
+#[derive(Debug)]
+pub(super) struct ActiveRequest(Arc<Place>);
+
+impl Connections {
+    pub(super) fn new(connections_max: usize, peer_connections_max: Option<usize>) -> Arc<Self> {
+        Arc::new(Self {
+            connections_max: connections_max.max(1),
+            peer_connections_max,
+            state: Mutex::default(),
+            changed: Notify::new(),
+        })
+    }
+
+    /// A place for an accepted connection, once there is one; `None` if its peer has as many as it may.
+    pub(super) async fn take(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Arc<Place>> {
+        let peer = peer
+            .map(peer_key)
+            .filter(|_| self.peer_connections_max.is_some());
+        let mut wanting = None;
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            {
+                let mut state = self.state.lock();
+                if let (Some(peer), Some(max)) = (peer, self.peer_connections_max)
+                    && state.peers.get(&peer).is_some_and(|open| *open >= max)
+                {
+                    return None;
+                }
+                if state.open < self.connections_max {
+                    state.open += 1;
+                    if let Some(peer) = peer {
+                        *state.peers.entry(peer).or_default() += 1;
+                    }
+                    drop(state);
+                    return Some(self.place(peer));
+                }
+                if wanting.is_none() {
+                    state.wanting += 1;
+                    wanting = Some(Wanting(self));
+                }
+                // One ends for each that wants a place, and no more.
+                if state.evicting < state.wanting
+                    && let Some((_, oldest)) = state.waiting.pop_first()
+                {
+                    state.evicting += 1;
+                    oldest.cancel();
+                }
+            }
+            changed.await;
+        }
+    }
+
+    fn place(self: &Arc<Self>, peer: Option<IpAddr>) -> Arc<Place> {
+        let place = Place {
+            connections: Arc::clone(self),
+            peer,
+            activity: Mutex::default(),
+            evicted: CancellationToken::new(),
+        };
+        place.settle(|_| {});
+        Arc::new(place)
+    }
+
+    /// Connections that are open.
+    pub(super) fn open(&self) -> usize {
+        self.state.lock().open
+    }
+}
+
+/// An accepted connection without a place, counted while it waits.
+struct Wanting<'a>(&'a Connections);
+
+impl Drop for Wanting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.wanting = state.wanting.saturating_sub(1);
+    }
+}
+
+impl Place {
+    /// A request's head is complete.
+    pub(super) fn begin(self: &Arc<Self>) -> ActiveRequest {
+        self.settle(|activity| activity.requests += 1);
+        ActiveRequest(Arc::clone(self))
+    }
+
+    /// Whether written bytes wait for the peer to take them.
+    pub(super) fn writing(&self, writing: bool) {
+        self.settle(|activity| activity.writing = writing);
+    }
+
+    /// Ready when the connection has to end in favour of another.
+    pub(super) async fn evicted(&self) {
+        self.evicted.cancelled().await;
+    }
+
+    /// Changes the activity, and puts the connection among those that wait or takes it out.
+    fn settle(&self, change: impl FnOnce(&mut Activity)) {
+        let mut activity = self.activity.lock();
+        change(&mut activity);
+        let waits = activity.requests == 0 && !activity.writing && !self.evicted.is_cancelled();
+        match (activity.waiting_as, waits) {
+            (None, true) => {
+                let mut state = self.connections.state.lock();
+                let key = state.next;
+                state.next += 1;
+                state.waiting.insert(key, self.evicted.clone());
+                activity.waiting_as = Some(key);
+                if state.wanting > 0 {
+                    self.connections.changed.notify_waiters();
+                }
+            }
+            (Some(key), false) => {
+                self.connections.state.lock().waiting.remove(&key);
+                activity.waiting_as = None;
+            }
+            (None, false) | (Some(_), true) => {}
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.connections.state.lock();
+        if let Some(key) = self.activity.get_mut().waiting_as {
+            state.waiting.remove(&key);
+        }
+        state.open = state.open.saturating_sub(1);
+        if self.evicted.is_cancelled() {
+            state.evicting = state.evicting.saturating_sub(1);
+        }
+        if let Some(peer) = self.peer
+            && let Some(open) = state.peers.get_mut(&peer)
+        {
+            *open = open.saturating_sub(1);
+            if *open == 0 {
+                state.peers.remove(&peer);
+            }
+        }
+        drop(state);
+        self.connections.changed.notify_waiters();
+    }
+}
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        self.0
+            .settle(|activity| activity.requests = activity.requests.saturating_sub(1));
+    }
+}
+
+/// What counts as one peer: an IPv4 address, or the network that an IPv6 host is given.
+fn peer_key(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let mask = u128::MAX << (Ipv6Addr::BITS - PEER_BITS_IPV6);
+            Ipv6Addr::from_bits(address.to_bits() & mask).into()
+        }
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// How long something may take that must happen.
+    const SOON: Duration = Duration::from_secs(20);
+
+    async fn take(connections: &Arc<Connections>) -> Arc<Place> {
+        timeout(SOON, connections.take(None))
+            .await
+            .expect("in time")
+            .expect("no bound a peer")
+    }
+
+    fn is_evicted(place: &Place) -> bool {
+        place.evicted.is_cancelled()
+    }
+
+    #[tokio::test]
+    async fn the_longest_without_a_request_ends_for_a_new_one() {
+        let connections = Connections::new(3, None);
+        let first = take(&connections).await;
+        let second = take(&connections).await;
+        let third = take(&connections).await;
+        // The first has asked since, so that the second has waited longest.
+        drop(first.begin());
+        let serving = third.begin();
+        let wanted = tokio::spawn({
+            let connections = Arc::clone(&connections);
+            async move { connections.take(None).await }
+        });
+        timeout(SOON, second.evicted()).await.expect("told to end");
+        assert!(!is_evicted(&first) && !is_evicted(&third));
+        assert!(!wanted.is_finished(), "its place is not free yet");
+        drop(second);
+        let fourth = wanted.await.expect("no panic").expect("a place");
+        assert_eq!(connections.open(), 3);
+        drop((first, third, serving, fourth));
+        assert_eq!(connections.open(), 0);
+        let state = connections.state.lock();
+        assert_eq!(
+            (state.waiting.len(), state.evicting, state.wanting),
+            (0, 0, 0)
+        );
+    }
+
+    #[tokio::test]
+    async fn who_is_served_or_still_takes_bytes_never_ends_for_another() {
+        let connections = Connections::new(2, None);
+        let (served, reading) = (take(&connections).await, take(&connections).await);
+        let request = served.begin();
+        drop(reading.begin());
+        reading.writing(true);
+        let mut wanted = pin!(connections.take(None));
+        assert!(futures_poll(wanted.as_mut()).await.is_none());
+        assert!(!is_evicted(&served) && !is_evicted(&reading));
+        // It has taken all: from here on it waits like any other.
+        reading.writing(false);
+        assert!(futures_poll(wanted.as_mut()).await.is_none());
+        assert!(is_evicted(&reading) && !is_evicted(&served));
+        drop(reading);
+        assert!(timeout(SOON, wanted).await.expect("in time").is_some());
+        drop(request);
+    }
+
+    #[tokio::test]
+    async fn one_ends_for_each_new_one_and_no_more() {
+        let connections = Connections::new(4, None);
+        let mut places = Vec::new();
+        for _ in 0..4 {
+            places.push(take(&connections).await);
+        }
+        let mut wanted = pin!(connections.take(None));
+        for _ in 0..3 {
+            assert!(futures_poll(wanted.as_mut()).await.is_none());
+            // Something changes, and still only one has to end.
+            drop(places[3].begin());
+        }
+        assert_eq!(places.iter().filter(|place| is_evicted(place)).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_peer_has_its_own_bound() {
+        let connections = Connections::new(10, Some(1));
+        let one = "2001:db8::1".parse().ok();
+        let same_network = "2001:db8::2".parse().ok();
+        let other = "2001:db8:0:1::1".parse().ok();
+        let mapped = "::ffff:192.0.2.1".parse().ok();
+        let place = connections.take(one).await.expect("its first");
+        assert!(connections.take(same_network).await.is_none());
+        assert!(connections.take(other).await.is_some());
+        let _mapped = connections.take(mapped).await.expect("its first");
+        assert!(connections.take("192.0.2.1".parse().ok()).await.is_none());
+        assert!(
+            connections.take(None).await.is_some(),
+            "no address, no bound"
+        );
+        drop(place);
+        assert!(connections.take(same_network).await.is_some());
+    }
+
+    /// One poll, and the result if it is there.
+    async fn futures_poll<T>(mut future: std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+            std::task::Poll::Ready(value) => std::task::Poll::Ready(Some(value)),
+            std::task::Poll::Pending => std::task::Poll::Ready(None),
+        })
+        .await
+    }
+}

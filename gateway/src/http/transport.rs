@@ -1,0 +1,194 @@
+//! A connection's bytes: TCP, TLS over it, or a Unix socket; under a time-out that needs the peer to make progress.
+//!
+//! Invariant: silence before the first request, and bytes that the peer does not take, each end the connection. It knows
+//! no HTTP beyond the length of its preface.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Sleep, sleep};
+use tokio_rustls::server::TlsStream;
+
+use super::connections::Place;
+use super::limits::HttpLimits;
+
+/// Bytes after which a connection has said which HTTP it speaks: HTTP/2's preface (RFC 9113, 3.4).
+const PREFACE_BYTES: usize = 24;
+
+/// What carries a connection.
+#[derive(Debug)]
+pub(super) enum Transport {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    Unix(UnixStream),
+}
+
+/// Calls the same method of whatever carries the connection.
+macro_rules! carried {
+    ($self:expr, $stream:ident => $call:expr) => {
+        match $self {
+            Transport::Tcp($stream) => $call,
+            Transport::Tls($stream) => $call,
+            Transport::Unix($stream) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        carried!(&mut *self, stream => Pin::new(stream).poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        carried!(&mut *self, stream => Pin::new(stream).poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        carried!(&mut *self, stream => Pin::new(stream).poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        carried!(self, stream => stream.is_write_vectored())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        carried!(&mut *self, stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        carried!(&mut *self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+/// A stream whose peer has to make progress: with its first bytes, and whenever we have bytes for it.
+#[derive(Debug)]
+pub(super) struct PatientStream {
+    stream: Transport,
+    place: Arc<Place>,
+    write_stall: Duration,
+    /// Armed until the peer has said which HTTP it speaks; the HTTP layer's own time-outs follow.
+    opening: Option<Pin<Box<Sleep>>>,
+    opening_bytes: usize,
+    /// Armed while the peer takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl PatientStream {
+    pub(super) fn new(stream: Transport, place: Arc<Place>, limits: &HttpLimits) -> Self {
+        Self {
+            stream,
+            place,
+            write_stall: limits.write_stall,
+            opening: Some(Box::pin(sleep(limits.header_read))),
+            opening_bytes: 0,
+            stalled: None,
+        }
+    }
+
+    /// Passes a write's result on; one that waits arms the time-out, any other disarms it.
+    fn watch<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            if self.stalled.take().is_some() {
+                self.place.writing(false);
+            }
+            return written;
+        }
+        if self.stalled.is_none() {
+            self.place.writing(true);
+        }
+        let limit = self.write_stall;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the peer takes no bytes",
+        )))
+    }
+}
+
+impl AsyncRead for PatientStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        if let Some(opening) = &mut this.opening {
+            if polled.is_ready() {
+                this.opening_bytes += buffer.filled().len().saturating_sub(before);
+                if this.opening_bytes >= PREFACE_BYTES {
+                    this.opening = None;
+                }
+            } else if opening.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the peer said nothing",
+                )));
+            }
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for PatientStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        // Whoever is answered has spoken.
+        self.opening = None;
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.opening = None;
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    // Under TLS a write is taken into a buffer, and it is the flush that waits for the peer.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.watch(cx, shut)
+    }
+}
