@@ -67,9 +67,8 @@ impl Job for CardJob {
                     format: wire_format(format),
                 },
                 // A byte over the caller's limit, so that passing it is seen.
-                limits
-                    .output_bytes_max
-                    .saturating_add(1)
+                usize::try_from(limits.output_bytes_max.saturating_add(1))
+                    .unwrap_or(usize::MAX)
                     .min(JOB_BYTES_MAX as usize),
             ),
         };
@@ -117,7 +116,8 @@ fn card_level(level: Level) -> CardLevel {
 
 fn wire_format(format: Format) -> WireFormat {
     match format {
-        Format::Deflate => WireFormat::Raw,
+        // zstd and lz4 are not placed on cards; a card would refuse them, and the CPU judge the refusal.
+        Format::Deflate | Format::Zstd | Format::Lz4 => WireFormat::Raw,
         Format::Zlib => WireFormat::Zlib,
         Format::Gzip => WireFormat::Gzip,
     }

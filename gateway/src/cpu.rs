@@ -237,7 +237,7 @@ impl Worker {
             Kernel::Decompress { format, limits } => {
                 let ratio_max = usize::try_from(limits.ratio_max).unwrap_or(usize::MAX);
                 let made = result.output.len();
-                if made > limits.output_bytes_max
+                if made as u64 > limits.output_bytes_max
                     || made > RATIO_FREE_BYTES && made > input.len().saturating_mul(ratio_max)
                 {
                     return self.judge_over_limit(input, format, limits);
@@ -277,7 +277,7 @@ impl Worker {
         // A card was given room for a byte over the limit. Where that is less than a card can ever write,
         // it is the limit that was passed, and the CPU says so below in its words.
         if matches!(refusal, CardRefusal::OutputFull)
-            && limits.output_bytes_max >= faam_hwif::JOB_BYTES_MAX as usize
+            && limits.output_bytes_max >= u64::from(faam_hwif::JOB_BYTES_MAX)
         {
             return if job.spec.policy == BackendPolicy::RequireHardware {
                 Verdict::Answer(JobError::BeyondCard(beyond_card_text(job.spec.input.len())))

@@ -438,6 +438,13 @@ impl JobQueue {
                 "no card serves level {}; use level 1 to {CARD_LEVEL_MAX}, or let the CPU serve it (Faam-Backend: auto)",
                 level.get()
             )),
+            Kernel::Compress { format, .. } | Kernel::Decompress { format, .. }
+                if !format.is_deflate() =>
+            {
+                Some(format!(
+                    "no card serves {format}; use gzip, zlib or deflate, or let the CPU serve it (Faam-Backend: auto)"
+                ))
+            }
             Kernel::Decompress { .. } if spec.input.len() > faam_hwif::JOB_BYTES_MAX as usize => {
                 Some(beyond_card_text(spec.input.len()))
             }

@@ -71,7 +71,7 @@ fn run(directory: &str) -> io::Result<()> {
         libdeflater::CompressionLvl::new(1).map_err(|_| io::ErrorKind::Other)?,
     );
     let limits = Limits {
-        output_bytes_max: FILE_BYTES_MAX,
+        output_bytes_max: FILE_BYTES_MAX as u64,
         ratio_max: 1100,
     };
     let level = Level::default();

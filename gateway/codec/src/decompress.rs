@@ -15,17 +15,13 @@
 use flate2::{Decompress, FlushDecompress, Status};
 use thiserror::Error;
 
+use crate::decompress_error::DecompressError;
 use crate::format::Format;
 use crate::header::HeaderError;
+use crate::limits::{Limits, MEMBERS_MAX};
 use crate::member::{BlockChecksum, trailer_bytes};
+use crate::stream_decompressor::{StreamDecompressor, StreamState};
 use crate::verify::occurs_only_at_end;
-
-/// Most members in one gzip body. An empty member is 20 bytes and costs about a microsecond, so the
-/// worst body of this many takes a second or so.
-pub const MEMBERS_MAX: usize = 1 << 20;
-
-/// Output up to this size is never refused for its ratio: small, highly repetitive bodies are honest.
-pub const RATIO_FREE_BYTES: usize = 64 << 10;
 
 /// DEFLATE cannot expand further: 258 bytes from 2 bits, a length code and a distance code of one each.
 const EXPANSION_MAX: usize = 1032;
@@ -33,39 +29,6 @@ const EXPANSION_MAX: usize = 1032;
 /// First reservation for output whose size nothing tells, a multiple of the input, and the least.
 const FIRST_RESERVE_RATIO: usize = 4;
 const FIRST_RESERVE_BYTES_MIN: usize = 16 << 10;
-
-/// Bounds on what decompression may produce.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Most bytes of output, all members together.
-    pub output_bytes_max: usize,
-    /// Most bytes of output a byte of input, above [`RATIO_FREE_BYTES`]. DEFLATE's own limit is 1032.
-    pub ratio_max: u32,
-}
-
-impl Limits {
-    /// Where output must stop for an input of `input_len` bytes, and the error that says so.
-    fn stop(&self, input_len: usize) -> (usize, DecompressError) {
-        let by_ratio =
-            input_len.saturating_mul(usize::try_from(self.ratio_max).unwrap_or(usize::MAX));
-        let by_ratio = by_ratio.max(RATIO_FREE_BYTES);
-        if self.output_bytes_max <= by_ratio {
-            (
-                self.output_bytes_max,
-                DecompressError::TooLarge {
-                    output_bytes_max: self.output_bytes_max,
-                },
-            )
-        } else {
-            (
-                by_ratio,
-                DecompressError::RatioExceeded {
-                    ratio_max: self.ratio_max,
-                },
-            )
-        }
-    }
-}
 
 /// A body, decompressed and confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,112 +39,6 @@ pub struct Decompressed {
     pub members: usize,
     /// The bytes.
     pub data: Vec<u8>,
-}
-
-/// Why a body was not decompressed: always the body's fault, or a limit's.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum DecompressError {
-    /// Neither gzip's nor zlib's first bytes, where the format was to be detected.
-    #[error(
-        "unknown format: the body begins with neither a gzip nor a zlib header; raw DEFLATE must be named"
-    )]
-    UnknownFormat,
-    /// A header that is not what its format prescribes.
-    #[error("bad header at byte {offset}")]
-    BadHeader {
-        /// Where the header begins.
-        offset: usize,
-        /// What is wrong with it.
-        #[source]
-        source: HeaderError,
-    },
-    /// A header field longer than we accept.
-    #[error("header too large at byte {offset}")]
-    HeaderTooLarge {
-        /// Where the header begins.
-        offset: usize,
-        /// Which field.
-        #[source]
-        source: HeaderError,
-    },
-    /// zlib data that needs a dictionary.
-    #[error("the data needs a preset dictionary (Adler-32 {id:#010x}): compress it without one")]
-    PresetDictionary {
-        /// DICTID.
-        id: u32,
-    },
-    /// Not DEFLATE.
-    #[error("corrupt input at byte {offset}: {what}")]
-    CorruptInput {
-        /// Byte near which decoding stopped.
-        offset: usize,
-        /// What stands there.
-        what: &'static str,
-    },
-    /// The input ends before its last member does.
-    #[error("input cut short: it ends at byte {offset}, inside a member")]
-    Truncated {
-        /// Length of the input.
-        offset: usize,
-    },
-    /// The trailer's CRC-32 or Adler-32 is not that of the data.
-    #[error(
-        "checksum mismatch in member {member}: its trailer says {expected:#010x}, its data has {got:#010x}"
-    )]
-    ChecksumMismatch {
-        /// What the trailer says.
-        expected: u32,
-        /// What the decompressed bytes give.
-        got: u32,
-        /// Member, from 0.
-        member: usize,
-    },
-    /// gzip's ISIZE is not the length of the data.
-    #[error(
-        "length mismatch in member {member}: its trailer says {expected}, its data has {got} bytes (modulo 2^32)"
-    )]
-    LengthMismatch {
-        /// What the trailer says.
-        expected: u32,
-        /// What was decompressed, modulo 2^32.
-        got: u32,
-        /// Member, from 0.
-        member: usize,
-    },
-    /// Something that is no member follows the last one.
-    #[error("trailing garbage: bytes from {offset} on are no {format} data; remove them")]
-    TrailingGarbage {
-        /// First byte after the last member.
-        offset: usize,
-        /// The format of what went before.
-        format: Format,
-    },
-    /// More members than we take in one body.
-    #[error("more than {MEMBERS_MAX} gzip members: join them before sending")]
-    TooManyMembers,
-    /// More output than the limit.
-    #[error("the data decompresses to more than {output_bytes_max} bytes")]
-    TooLarge {
-        /// The limit.
-        output_bytes_max: usize,
-    },
-    /// More output a byte of input than the limit.
-    #[error("the data decompresses to more than {ratio_max} times its size")]
-    RatioExceeded {
-        /// The limit.
-        ratio_max: u32,
-    },
-}
-
-impl DecompressError {
-    fn header(offset: usize, input_len: usize, source: HeaderError) -> Self {
-        match source {
-            HeaderError::Truncated { .. } => Self::Truncated { offset: input_len },
-            HeaderError::PresetDictionary { id } => Self::PresetDictionary { id },
-            HeaderError::FieldTooLong { .. } => Self::HeaderTooLarge { offset, source },
-            _ => Self::BadHeader { offset, source },
-        }
-    }
 }
 
 /// One member decoded into a caller's buffer.
@@ -227,7 +84,7 @@ pub(crate) struct Trailer {
 
 impl Trailer {
     /// The trailer that `bytes` begins with; `None` if they are too few.
-    fn read(bytes: &[u8], format: Format) -> Option<Self> {
+    pub(crate) fn read(bytes: &[u8], format: Format) -> Option<Self> {
         Some(match format {
             Format::Gzip => {
                 let &[c0, c1, c2, c3, l0, l1, l2, l3] = bytes.first_chunk::<8>()?;
@@ -241,7 +98,7 @@ impl Trailer {
                 checksum: Some(u32::from_be_bytes(*bytes.first_chunk()?)),
                 length: None,
             },
-            Format::Deflate => Self {
+            Format::Deflate | Format::Zstd | Format::Lz4 => Self {
                 checksum: None,
                 length: None,
             },
@@ -353,6 +210,9 @@ impl Decompressor {
             None if input == [0x1f] => return Err(DecompressError::Truncated { offset: 1 }),
             None => return Err(DecompressError::UnknownFormat),
         };
+        if !format.is_deflate() {
+            return whole_stream(input, format, limits);
+        }
         if format == Format::Gzip
             && let Some(data) = self.one_gzip_member(input, limits)
         {
@@ -374,7 +234,7 @@ impl Decompressor {
             let rest = input.get(offset..).unwrap_or_default();
             let done = match format {
                 Format::Gzip => rest.iter().all(|&byte| byte == 0),
-                Format::Zlib | Format::Deflate => rest.is_empty(),
+                Format::Zlib | Format::Deflate | Format::Zstd | Format::Lz4 => rest.is_empty(),
             };
             if done {
                 break;
@@ -407,6 +267,12 @@ impl Decompressor {
         out: &mut [u8],
     ) -> Result<InflateDone, InflateError> {
         let truncated = InflateError::Truncated { len: input.len() };
+        if !format.is_deflate() {
+            return Err(InflateError::Corrupt {
+                offset: 0,
+                what: "a format that is no container of DEFLATE",
+            });
+        }
         let header_len = format.parse_header(input).map_err(|error| match error {
             HeaderError::Truncated { .. } => truncated.clone(),
             HeaderError::PresetDictionary { .. } => InflateError::Corrupt {
@@ -455,8 +321,8 @@ impl Decompressor {
         let trailer_bytes = *input.last_chunk::<8>()?;
         let trailer = Trailer::read(&trailer_bytes, Format::Gzip)?;
         let len = usize::try_from(trailer.length?).ok()?;
-        let (stop, _) = limits.stop(input.len());
-        if len > stop || len > input.len().saturating_mul(EXPANSION_MAX) {
+        let (stop, _) = limits.stop(input.len() as u64);
+        if len as u64 > stop || len > input.len().saturating_mul(EXPANSION_MAX) {
             return None;
         }
         let mut data = vec![0; len];
@@ -487,7 +353,8 @@ impl Decompressor {
             .map_err(|source| DecompressError::header(offset, input.len(), source))?;
         let stream = rest.get(header_len..).unwrap_or_default();
         let data_before = data.len();
-        let (stop, at_stop) = limits.stop(input.len());
+        let (stop, at_stop) = limits.stop(input.len() as u64);
+        let stop = usize::try_from(stop).unwrap_or(usize::MAX);
         let stream_len = self
             .inflate_onto(stream, stop, data)
             .map_err(|error| match error {
@@ -602,6 +469,29 @@ impl Decompressor {
 
     fn stream_offset(&self) -> usize {
         usize::try_from(self.zlib_rs.total_in()).unwrap_or(usize::MAX)
+    }
+}
+
+/// A whole body through the decoder of streams.
+fn whole_stream(
+    input: &[u8],
+    format: Format,
+    limits: Limits,
+) -> Result<Decompressed, DecompressError> {
+    let mut decoder = StreamDecompressor::of_whole_body(Some(format), limits, input.len());
+    let mut data = Vec::new();
+    let mut rest = input;
+    loop {
+        let room = data.len().max(FIRST_RESERVE_BYTES_MIN);
+        let step = decoder.decompress(rest, true, room, &mut data)?;
+        rest = rest.get(step.consumed..).unwrap_or_default();
+        if step.state == StreamState::Ended {
+            return Ok(Decompressed {
+                format,
+                members: decoder.members(),
+                data,
+            });
+        }
     }
 }
 

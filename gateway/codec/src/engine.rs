@@ -8,7 +8,8 @@
 
 use thiserror::Error;
 
-use crate::format::Level;
+use crate::format::{Format, Level};
+use crate::verify::VerifyError;
 use crate::walker::WalkError;
 
 /// The most data that one stored block holds: LEN is 16 bits (RFC 1951, 3.2.4).
@@ -59,7 +60,7 @@ pub trait Engine: Send {
     ) -> Result<(), EngineError>;
 }
 
-/// An engine that did not do what it promises. Serve the block with another one.
+/// An engine that did not do what it promises, or is not there. Serve the block with another one.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum EngineError {
     /// The engine's stream is not DEFLATE, or not one final stream.
@@ -82,6 +83,33 @@ pub enum EngineError {
         engine: &'static str,
         /// The engine's own level.
         level: i32,
+    },
+    /// A stream was asked for in a format whose blocks are made apart.
+    #[error(
+        "{format} is no format of streams: its blocks are made apart, by an engine, and joined"
+    )]
+    NotStreamed {
+        /// The format asked for.
+        format: Format,
+    },
+    /// The engine could not be made, or did not go on.
+    #[error("engine {engine} refused: {why}")]
+    Refused {
+        /// Which engine.
+        engine: &'static str,
+        /// In the library's words.
+        why: &'static str,
+    },
+    /// What the engine made does not decode to its input.
+    #[error(
+        "what engine {engine} made failed verification; compress the member with another engine"
+    )]
+    Wrong {
+        /// Which engine.
+        engine: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: VerifyError,
     },
 }
 

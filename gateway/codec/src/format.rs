@@ -1,4 +1,4 @@
-//! The caller's two choices, the container and the level, as types that cannot hold a wrong value.
+//! The caller's two choices, the format and the level, as types that cannot hold a wrong value.
 //!
 //! Knows nothing of engines: which engine serves a level, and how, is the engine's table.
 
@@ -10,7 +10,7 @@ use thiserror::Error;
 /// How many characters of a caller's word an error message repeats.
 const QUOTED_CHARS_MAX: usize = 32;
 
-/// A container of one DEFLATE stream.
+/// A compressed format: one of three containers of a DEFLATE stream, or a frame format of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// RFC 1952: header, raw DEFLATE, CRC-32 and length.
@@ -19,11 +19,18 @@ pub enum Format {
     Zlib,
     /// RFC 1951 alone, without a checksum.
     Deflate,
+    /// RFC 8878: Zstandard frames. HTTP's content coding `zstd`.
+    Zstd,
+    /// The LZ4 frame format (lz4_Frame_format.md 1.6.4 of the LZ4 project).
+    Lz4,
 }
 
 impl Format {
     /// Every format, in the order in which messages list them.
-    pub const ALL: [Self; 3] = [Self::Gzip, Self::Zlib, Self::Deflate];
+    pub const ALL: [Self; 5] = [Self::Gzip, Self::Zlib, Self::Deflate, Self::Zstd, Self::Lz4];
+
+    /// The containers of a DEFLATE stream, those for which [`is_deflate`](Self::is_deflate) holds.
+    pub const DEFLATE_FAMILY: [Self; 3] = [Self::Gzip, Self::Zlib, Self::Deflate];
 
     /// The name used in queries, headers and messages.
     #[must_use]
@@ -32,6 +39,18 @@ impl Format {
             Self::Gzip => "gzip",
             Self::Zlib => "zlib",
             Self::Deflate => "deflate",
+            Self::Zstd => "zstd",
+            Self::Lz4 => "lz4",
+        }
+    }
+
+    /// Whether it holds a DEFLATE stream. Blocks of such a stream are made apart, anywhere, and joined, so a card may
+    /// serve them; the others are made in order, by a [`StreamCompressor`](crate::StreamCompressor).
+    #[must_use]
+    pub const fn is_deflate(self) -> bool {
+        match self {
+            Self::Gzip | Self::Zlib | Self::Deflate => true,
+            Self::Zstd | Self::Lz4 => false,
         }
     }
 }
@@ -44,7 +63,7 @@ impl fmt::Display for Format {
 
 /// A word that names no format.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("unknown format {got:?}: expected gzip, zlib or deflate")]
+#[error("unknown format {got:?}: expected gzip, zlib, deflate, zstd or lz4")]
 pub struct FormatError {
     /// What came, cut to 32 characters.
     pub got: String,

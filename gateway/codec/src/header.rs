@@ -1,4 +1,5 @@
-//! Parsers of the headers that callers send: gzip (RFC 1952, 2.3) and zlib (RFC 1950, 2.2).
+//! Parsers of the headers that callers send: gzip (RFC 1952, 2.3) and zlib (RFC 1950, 2.2); and what format a body's
+//! first bytes announce.
 //!
 //! Invariant: nothing in a header is believed before it was bounded; any bytes give a header or a
 //! [`HeaderError`]. Optional fields are passed over, not kept: names and comments are not ours to use.
@@ -12,14 +13,20 @@ pub const TEXT_FIELD_BYTES_MAX: usize = 64 << 10;
 
 /// The two bytes that begin every gzip member.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// Length of zstd's and lz4's magic numbers.
+pub(crate) const FRAME_MAGIC_BYTES: usize = 4;
+/// RFC 8878, 3.1.1: 0xfd2fb528, little-endian.
+pub(crate) const ZSTD_MAGIC: [u8; FRAME_MAGIC_BYTES] = [0x28, 0xb5, 0x2f, 0xfd];
+/// lz4_Frame_format.md: 0x184d2204, little-endian.
+pub(crate) const LZ4_MAGIC: [u8; FRAME_MAGIC_BYTES] = [0x04, 0x22, 0x4d, 0x18];
 const METHOD_DEFLATE: u8 = 8;
 /// zlib's CINFO: log2 of the window less 8; 7 is 32 KiB, more is not allowed.
 const WINDOW_INFO_MAX: u8 = 7;
 
-const FLAG_HEADER_CRC: u8 = 1 << 1;
-const FLAG_EXTRA: u8 = 1 << 2;
-const FLAG_NAME: u8 = 1 << 3;
-const FLAG_COMMENT: u8 = 1 << 4;
+pub(crate) const FLAG_HEADER_CRC: u8 = 1 << 1;
+pub(crate) const FLAG_EXTRA: u8 = 1 << 2;
+pub(crate) const FLAG_NAME: u8 = 1 << 3;
+pub(crate) const FLAG_COMMENT: u8 = 1 << 4;
 const FLAGS_RESERVED: u8 = 0xe0;
 
 /// Why a header was refused. Offsets count from the header's first byte.
@@ -102,27 +109,7 @@ impl GzipHeader {
     /// [`HeaderError`]
     pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
         let truncated = HeaderError::Truncated { len: bytes.len() };
-        // Refuse by the magic first: two wrong bytes are not a short header.
-        if let Some(&[first, second]) = bytes.first_chunk::<2>()
-            && [first, second] != GZIP_MAGIC
-        {
-            return Err(HeaderError::Magic {
-                format: Format::Gzip,
-                expected: "1f 8b",
-                got: [first, second],
-            });
-        }
-        let Some(&[_, _, method, flags, ..]) = bytes.first_chunk::<{ Self::FIXED_BYTES }>() else {
-            return Err(truncated);
-        };
-        if method != METHOD_DEFLATE {
-            return Err(HeaderError::Method { got: method });
-        }
-        if flags & FLAGS_RESERVED != 0 {
-            return Err(HeaderError::ReservedFlags {
-                got: flags & FLAGS_RESERVED,
-            });
-        }
+        let flags = Self::parse_fixed(bytes)?;
         let mut len = Self::FIXED_BYTES;
         if flags & FLAG_EXTRA != 0 {
             let extra = read_u16(bytes, len).ok_or(truncated)?;
@@ -157,6 +144,33 @@ impl GzipHeader {
         } else {
             Ok(Self { len })
         }
+    }
+
+    /// The fixed part that `bytes` begins with: its flags.
+    pub(crate) fn parse_fixed(bytes: &[u8]) -> Result<u8, HeaderError> {
+        let truncated = HeaderError::Truncated { len: bytes.len() };
+        // Refuse by the magic first: two wrong bytes are not a short header.
+        if let Some(&[first, second]) = bytes.first_chunk::<2>()
+            && [first, second] != GZIP_MAGIC
+        {
+            return Err(HeaderError::Magic {
+                format: Format::Gzip,
+                expected: "1f 8b",
+                got: [first, second],
+            });
+        }
+        let Some(&[_, _, method, flags, ..]) = bytes.first_chunk::<{ Self::FIXED_BYTES }>() else {
+            return Err(truncated);
+        };
+        if method != METHOD_DEFLATE {
+            return Err(HeaderError::Method { got: method });
+        }
+        if flags & FLAGS_RESERVED != 0 {
+            return Err(HeaderError::ReservedFlags {
+                got: flags & FLAGS_RESERVED,
+            });
+        }
+        Ok(flags)
     }
 }
 
@@ -213,13 +227,22 @@ impl ZlibHeader {
 }
 
 impl Format {
-    /// The format whose header `bytes` begins with: gzip's magic, or zlib's two bytes. Raw DEFLATE has
-    /// nothing to be known by and is never the answer.
+    /// The format whose header `bytes` begins with: gzip's magic, zlib's two bytes, or the four of zstd and lz4.
+    /// A skippable frame, which zstd and lz4 share, is zstd's: an lz4 body that begins with one has to be named.
+    /// Raw DEFLATE has nothing to be known by and is never the answer.
     #[must_use]
     pub fn detect(bytes: &[u8]) -> Option<Self> {
         let first: [u8; 2] = *bytes.first_chunk()?;
         if first == GZIP_MAGIC {
             return Some(Self::Gzip);
+        }
+        if let Some(magic) = bytes.first_chunk::<FRAME_MAGIC_BYTES>() {
+            if *magic == ZSTD_MAGIC || is_skippable(*magic) {
+                return Some(Self::Zstd);
+            }
+            if *magic == LZ4_MAGIC {
+                return Some(Self::Lz4);
+            }
         }
         let [method_info, _] = first;
         let zlib = method_info & 0x0f == METHOD_DEFLATE
@@ -228,14 +251,20 @@ impl Format {
         zlib.then_some(Self::Zlib)
     }
 
-    /// Length of the header that `bytes` begins with; 0 for raw DEFLATE.
+    /// Length of the header before a DEFLATE stream that `bytes` begins with; 0 where there is none.
     pub(crate) fn parse_header(self, bytes: &[u8]) -> Result<usize, HeaderError> {
         match self {
             Self::Gzip => GzipHeader::parse(bytes).map(|header| header.len),
             Self::Zlib => ZlibHeader::parse(bytes).map(|header| header.len),
-            Self::Deflate => Ok(0),
+            Self::Deflate | Self::Zstd | Self::Lz4 => Ok(0),
         }
     }
+}
+
+/// Whether a frame begins that zstd and lz4 decoders pass over (RFC 8878, 3.1.2).
+pub(crate) fn is_skippable(magic: [u8; FRAME_MAGIC_BYTES]) -> bool {
+    let [first, rest @ ..] = magic;
+    first & 0xf0 == 0x50 && rest == [0x2a, 0x4d, 0x18]
 }
 
 fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
@@ -331,12 +360,22 @@ mod tests {
     }
 
     #[test]
-    fn detection_knows_gzip_and_zlib_and_nothing_else() {
+    fn detection_knows_what_has_a_magic_number_and_nothing_else() {
         assert_eq!(Format::detect(&[0x1f, 0x8b]), Some(Format::Gzip));
         for flags in [0x01, 0x5e, 0x9c, 0xda] {
             assert_eq!(Format::detect(&[0x78, flags]), Some(Format::Zlib));
         }
-        for other in [&b"PK"[..], b"{\"", b"\x28\xb5", b"\x78\x9d", b"\x1f", b""] {
+        assert_eq!(Format::detect(b"\x28\xb5\x2f\xfd"), Some(Format::Zstd));
+        assert_eq!(Format::detect(b"\x5f\x2a\x4d\x18"), Some(Format::Zstd));
+        assert_eq!(Format::detect(b"\x04\x22\x4d\x18"), Some(Format::Lz4));
+        for other in [
+            &b"PK"[..],
+            b"{\"",
+            b"\x28\xb5\x2f",
+            b"\x78\x9d",
+            b"\x1f",
+            b"",
+        ] {
             assert_eq!(Format::detect(other), None, "{other:02x?}");
         }
     }

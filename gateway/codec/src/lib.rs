@@ -18,18 +18,30 @@
 //! [`Position::Middle`]) laid end to end, then [`write_trailer`] of the blocks' [`BlockChecksum`]s combined.
 
 mod decompress;
+mod decompress_error;
+mod deflate_member;
 mod engine;
 mod format;
+mod gather;
+mod gzip_header_reader;
 mod header;
 mod libdeflate;
+mod limits;
+mod lockstep;
+mod lz4_block;
+mod lz4_compressor;
+mod lz4_frame;
 mod member;
+mod stream_compressor;
+mod stream_decompressor;
 mod verify;
 mod walker;
+mod zstd_compressor;
+mod zstd_frame;
+mod zstd_twin;
 
-pub use decompress::{
-    DecompressError, Decompressed, Decompressor, InflateDone, InflateError, Limits, MEMBERS_MAX,
-    RATIO_FREE_BYTES, inflate_member,
-};
+pub use decompress::{Decompressed, Decompressor, InflateDone, InflateError, inflate_member};
+pub use decompress_error::{DecompressError, ZSTD_WINDOW_BYTES_MAX};
 pub use engine::{
     EMPTY_FINAL_STORED_BLOCK, EMPTY_STORED_BLOCK, Engine, EngineError, Position,
     SCRATCH_KEPT_BYTES_MAX, STORED_BLOCK_BYTES_MAX, STORED_BLOCK_OVERHEAD_BYTES, SYNC_MARKER,
@@ -38,9 +50,12 @@ pub use engine::{
 pub use format::{Format, FormatError, Level, LevelError};
 pub use header::{GzipHeader, HeaderError, TEXT_FIELD_BYTES_MAX, ZlibHeader};
 pub use libdeflate::{LibdeflateEngine, native_level};
+pub use limits::{Limits, MEMBERS_MAX, RATIO_FREE_BYTES};
 pub use member::{
     BlockChecksum, HEADER_BYTES_MAX, TRAILER_BYTES_MAX, header_bytes, trailer_bytes, write_header,
     write_trailer,
 };
+pub use stream_compressor::StreamCompressor;
+pub use stream_decompressor::{StreamDecompressor, StreamState, StreamStep};
 pub use verify::{Decoder, Verifier, VerifyError};
 pub use walker::{Walk, WalkError, Walker};

@@ -23,13 +23,13 @@ const HEADER_FASTEST_LEVEL_MAX: u8 = 2;
 /// Levels from this one on say "maximum compression, slowest algorithm".
 const HEADER_SLOWEST_LEVEL_MIN: u8 = 8;
 
-/// Length of a header of ours.
+/// Length of a header of ours. zstd and lz4 frames are whole as they leave their compressor: 0.
 #[must_use]
 pub const fn header_bytes(format: Format) -> usize {
     match format {
         Format::Gzip => 10,
         Format::Zlib => 2,
-        Format::Deflate => 0,
+        Format::Deflate | Format::Zstd | Format::Lz4 => 0,
     }
 }
 
@@ -39,7 +39,7 @@ pub const fn trailer_bytes(format: Format) -> usize {
     match format {
         Format::Gzip => 8,
         Format::Zlib => 4,
-        Format::Deflate => 0,
+        Format::Deflate | Format::Zstd | Format::Lz4 => 0,
     }
 }
 
@@ -69,7 +69,7 @@ pub fn write_header(format: Format, level: Level, out: &mut Vec<u8>) {
             let check = 31 - (u16::from_be_bytes([method, flags]) % 31).to_le_bytes()[0];
             out.extend_from_slice(&[method, flags | check]);
         }
-        Format::Deflate => {}
+        Format::Deflate | Format::Zstd | Format::Lz4 => {}
     }
 }
 
@@ -81,12 +81,12 @@ pub fn write_trailer(checksum: &BlockChecksum, out: &mut Vec<u8>) {
             out.extend_from_slice(&checksum.length_modulo_2_32().to_le_bytes());
         }
         Format::Zlib => out.extend_from_slice(&checksum.value.to_be_bytes()),
-        Format::Deflate => {}
+        Format::Deflate | Format::Zstd | Format::Lz4 => {}
     }
 }
 
 /// Checksum and length of a stretch of uncompressed data, as its format's trailer needs them: CRC-32 for
-/// gzip, Adler-32 for zlib, the length alone for raw DEFLATE.
+/// gzip, Adler-32 for zlib, the length alone for raw DEFLATE and for frames that bring their own checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockChecksum {
     format: Format,
@@ -100,7 +100,7 @@ impl BlockChecksum {
     pub const fn empty(format: Format) -> Self {
         let value = match format {
             Format::Zlib => ADLER_EMPTY,
-            Format::Gzip | Format::Deflate => 0,
+            Format::Gzip | Format::Deflate | Format::Zstd | Format::Lz4 => 0,
         };
         Self {
             format,
@@ -130,7 +130,7 @@ impl BlockChecksum {
                 adler.write(data);
                 self.value = adler.finish();
             }
-            Format::Deflate => {}
+            Format::Deflate | Format::Zstd | Format::Lz4 => {}
         }
         self.len = self.len.wrapping_add(data.len() as u64);
     }
@@ -154,7 +154,7 @@ impl BlockChecksum {
                 hasher.finalize()
             }
             Format::Zlib => combine_adler32(self.value, next.value, next.len),
-            Format::Deflate => 0,
+            Format::Deflate | Format::Zstd | Format::Lz4 => 0,
         };
         Self {
             format: self.format,
@@ -169,7 +169,7 @@ impl BlockChecksum {
         self.format
     }
 
-    /// CRC-32 or Adler-32; 0 for raw DEFLATE.
+    /// CRC-32 or Adler-32; 0 for the formats that have neither.
     #[must_use]
     pub const fn value(&self) -> u32 {
         self.value

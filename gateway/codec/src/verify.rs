@@ -18,7 +18,8 @@ use flate2::{Decompress, FlushDecompress, Status};
 use libdeflater::{DecompressionError, Decompressor};
 use thiserror::Error;
 
-use crate::decompress::{DecompressError, member_parts};
+use crate::decompress::member_parts;
+use crate::decompress_error::DecompressError;
 use crate::engine::{EMPTY_FINAL_STORED_BLOCK, Position, SCRATCH_KEPT_BYTES_MAX, SYNC_MARKER};
 use crate::format::Format;
 use crate::member::BlockChecksum;
@@ -313,7 +314,7 @@ enum Verdict {
 }
 
 /// Compares a decoded piece with what the input holds from there on.
-fn compare(
+pub(crate) fn compare(
     piece: &[u8],
     expected: &[u8],
     decoded_before: usize,

@@ -30,6 +30,7 @@ fn pack(format: Format, data: &[u8]) -> Vec<u8> {
                 flate2::write::DeflateEncoder::new(Vec::new(), Compression::default());
             encoder.write_all(data).and_then(|()| encoder.finish())
         }
+        Format::Zstd | Format::Lz4 => unreachable!("streams.rs has these"),
     };
     done.expect("a Vec takes it")
 }
@@ -53,7 +54,7 @@ fn decompress(input: &[u8], format: Option<Format>) -> Result<(usize, Vec<u8>), 
 fn every_format_given_or_detected() {
     for len in [0, 1, 11, 65_535, 65_536, 1_000_000] {
         let data = numbers(len);
-        for format in Format::ALL {
+        for format in Format::DEFLATE_FAMILY {
             let packed = pack(format, &data);
             assert_eq!(
                 decompress(&packed, Some(format)),
@@ -69,7 +70,7 @@ fn every_format_given_or_detected() {
             }
         }
     }
-    for unknown in [&b""[..], b"plain text", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"] {
+    for unknown in [&b""[..], b"plain text", b"\x28\xb5\x2f\xfe", b"PK\x03\x04"] {
         assert_eq!(
             decompress(unknown, None),
             Err(DecompressError::UnknownFormat)
@@ -103,7 +104,7 @@ fn equal_members_are_not_taken_for_one() {
 
 #[test]
 fn garbage_after_the_end_is_located() {
-    for format in Format::ALL {
+    for format in Format::DEFLATE_FAMILY {
         let packed = pack(format, &numbers(1_000));
         for garbage in [
             &b"x"[..],
@@ -148,7 +149,7 @@ fn a_planted_trailer_does_not_end_the_body_early() {
 #[test]
 fn every_cut_is_truncated() {
     let data = numbers(2_000);
-    for format in Format::ALL {
+    for format in Format::DEFLATE_FAMILY {
         let packed = pack(format, &data);
         for len in 0..packed.len() {
             let error = decompress(&packed[..len], Some(format)).expect_err("cut short");
@@ -252,7 +253,7 @@ fn headers_at_fault_are_named() {
 #[test]
 fn bombs_stop_at_the_limit_that_they_meet_first() {
     let zeros = vec![0; 20 << 20];
-    for format in Format::ALL {
+    for format in Format::DEFLATE_FAMILY {
         let bomb = pack(format, &zeros);
         let with = |output_bytes_max, ratio_max| {
             Decompressor::new()
@@ -277,12 +278,12 @@ fn bombs_stop_at_the_limit_that_they_meet_first() {
             Err(DecompressError::RatioExceeded { ratio_max: 100 })
         );
         assert_eq!(
-            with(zeros.len() - 1, 1_100),
+            with(zeros.len() as u64 - 1, 1_100),
             Err(DecompressError::TooLarge {
-                output_bytes_max: zeros.len() - 1
+                output_bytes_max: zeros.len() as u64 - 1
             })
         );
-        assert_eq!(with(zeros.len(), 1_100), Ok(zeros.len()));
+        assert_eq!(with(zeros.len() as u64, 1_100), Ok(zeros.len()));
         assert_eq!(
             with(0, 1_100),
             Err(DecompressError::TooLarge {
@@ -341,7 +342,7 @@ fn empty_members_are_counted_and_bounded() {
 #[test]
 fn one_member_into_a_buffer_and_not_a_byte_beyond() {
     let data = numbers(100_000);
-    for format in Format::ALL {
+    for format in Format::DEFLATE_FAMILY {
         let packed = pack(format, &data);
         let body = [&packed[..], b"what follows"].concat();
         let done = Ok(InflateDone {
@@ -386,7 +387,7 @@ fn a_hurt_member_is_corrupt_at_its_place() {
 fn a_cards_decompression_is_confirmed_or_refused() {
     let data = numbers(50_000);
     let mut verifier = Verifier::new();
-    for format in Format::ALL {
+    for format in Format::DEFLATE_FAMILY {
         let packed = pack(format, &data);
         let body = [&packed[..], b"next"].concat();
         let mut check =
@@ -418,13 +419,13 @@ proptest! {
         header in prop::sample::select(vec![
             &[][..], &[0x1f, 0x8b, 8], &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255], &[0x78, 0x9c], &[0x78, 0xbb],
         ]),
-        format in prop::option::of(prop::sample::select(&Format::ALL[..])),
+        format in prop::option::of(prop::sample::select(&Format::DEFLATE_FAMILY[..])),
         capacity in 0usize..2_000,
     ) {
         bytes.splice(0..0, header.iter().copied());
         let limits = Limits { output_bytes_max: 100_000, ratio_max: 1_100 };
         if let Ok(done) = Decompressor::new().decompress(&bytes, format, limits) {
-            prop_assert!(done.data.len() <= limits.output_bytes_max);
+            prop_assert!(done.data.len() as u64 <= limits.output_bytes_max);
         }
         let mut out = vec![0; capacity];
         if let Ok(done) = inflate_member(&bytes, format.unwrap_or(Format::Gzip), &mut out) {

@@ -219,7 +219,9 @@ fn answer_headers(options: &CompressOptions, request: &HeaderMap) -> HeaderMap {
     if options.as_content_encoding {
         let coding = match options.format {
             Format::Zlib => "deflate",
-            Format::Gzip | Format::Deflate => "gzip",
+            Format::Zstd => "zstd",
+            // The options refuse the two that HTTP has no coding for.
+            Format::Gzip | Format::Deflate | Format::Lz4 => "gzip",
         };
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
         headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
@@ -240,6 +242,9 @@ fn answer_headers(options: &CompressOptions, request: &HeaderMap) -> HeaderMap {
             Format::Gzip => "application/gzip",
             Format::Zlib => "application/zlib",
             Format::Deflate => "application/octet-stream",
+            // RFC 8878, 7.1. lz4 has no registered type.
+            Format::Zstd => "application/zstd",
+            Format::Lz4 => "application/x-lz4",
         };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     }

@@ -220,7 +220,7 @@ impl Members<'_> {
                 kernel: Kernel::Decompress {
                     format,
                     limits: Limits {
-                        output_bytes_max: taken,
+                        output_bytes_max: taken as u64,
                         ratio_max: limits.ratio_max,
                     },
                 },
@@ -245,7 +245,7 @@ impl Members<'_> {
                     taken = larger;
                 }
                 Err(JobError::Input(DecompressError::TooLarge { .. })) => {
-                    let output_bytes_max = limits.output_bytes_max;
+                    let output_bytes_max = limits.output_bytes_max as u64;
                     return Err(Problem::decompress(
                         &DecompressError::TooLarge { output_bytes_max },
                         0,

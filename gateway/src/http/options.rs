@@ -220,8 +220,11 @@ impl QueryOptions {
 }
 
 fn parse_format(word: &str, expected: &str) -> Result<Format, Problem> {
+    // zstd and lz4 are streams: they are served once the handlers take streams.
     word.parse()
-        .map_err(|_| Problem::unknown_format(&cut(word), expected))
+        .ok()
+        .filter(|format: &Format| format.is_deflate())
+        .ok_or_else(|| Problem::unknown_format(&cut(word), expected))
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
