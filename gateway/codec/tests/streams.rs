@@ -104,7 +104,7 @@ fn decode(
         );
         match step.state {
             StreamState::NeedsInput => {
-                assert!(at == end && !last, "all input was taken, and there is more")
+                assert!(at == end && !last, "all input was taken, and there is more");
             }
             StreamState::NeedsRoom => {}
             StreamState::Ended => {
