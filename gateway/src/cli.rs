@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use crate::client::convert::{Compress, Decompress};
 use crate::serve::{self, Serve};
 
 /// FaaM: accelerator cards as a shared compression service.
@@ -30,6 +31,8 @@ enum LogFormat {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Serve),
+    Compress(Compress),
+    Decompress(Decompress),
     /// Run one simulated card: a vfio-user socket a function
     Sim(Sim),
 }
@@ -88,6 +91,8 @@ impl Cli {
         log_to_stderr(self.log_format);
         match self.command {
             Command::Serve(serve) => serve::run(&serve),
+            Command::Compress(compress) => compress.run(),
+            Command::Decompress(decompress) => decompress.run(),
             Command::Sim(sim) => sim.run().map(|()| ExitCode::SUCCESS),
         }
     }

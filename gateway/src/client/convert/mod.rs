@@ -1,0 +1,625 @@
+//! `faam compress` and `faam decompress`: as gzip's users expect, through a gateway.
+//!
+//! Owns the flags, the order of files and the exit status: 0, 1 after an error, 2 after a warning.
+//! Invariants: a source is removed only once its whole result is on the disk under its name; after
+//! an error the next file is tried; a signal leaves sources as they were and nothing half-made.
+
+mod level;
+mod names;
+mod progress;
+mod sink;
+mod source;
+mod transfer;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use faam_codec::{Format, Level};
+use serde_json::{Value, json};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::level::LevelFlags;
+pub(crate) use self::level::spelled_out;
+use self::progress::{Progress, Talk};
+use self::sink::{Sink, SinkError};
+use self::source::{Allowed, Source, SourceError};
+use self::transfer::{Converted, Input, Order, RETRIES, RETRIES_MAX, TransferError, convert};
+use super::call::{CallError, Caller, Link};
+use super::{Backend, GatewayFlags};
+use crate::quantity;
+
+/// Longest `--deadline`, the gateway's own bound.
+const DEADLINE_MS_MAX: u64 = faam_gateway::http::options::DEADLINE_MS_MAX;
+
+const COMPRESS_EXAMPLES: &str = "\
+Examples:
+  faam compress README.md
+      README.md.gz in its place, with its permissions and times
+  faam compress -k9 *.log
+      keep the logs; level 9
+  tar c src | faam compress >src.tar.gz
+      from standard input to standard output, as it comes
+  faam compress --format zstd --backend prefer-hw -v data.json
+      data.json.zst, on a card while one serves; says what served it
+  faam compress -c --level 12 big.bin | ssh host 'cat >big.bin.gz'
+  find . -name '*.csv' -exec faam compress {} +
+      a directory: there is no -r
+
+Exit status: 0; 1 after an error; 2 after a warning (a file that was left alone).
+The gateway stores no name and no time in what it makes: -n is always on.";
+
+const DECOMPRESS_EXAMPLES: &str = "\
+Examples:
+  faam decompress README.md.gz
+      README.md in its place
+  faam decompress -c access.log.gz | grep 404
+  curl -s https://example.org/x.gz | faam decompress >x
+  faam decompress -tv *.gz
+      only whether they are whole
+
+The format is recognised by its first bytes; raw DEFLATE by the suffix .deflate or with --format deflate.
+Exit status: 0; 1 after an error; 2 after a warning (a file that was left alone).";
+
+/// Compress files through a gateway, as gzip would
+#[derive(Debug, Args)]
+#[command(after_help = COMPRESS_EXAMPLES)]
+pub(crate) struct Compress {
+    #[command(flatten)]
+    level: LevelFlags,
+    /// Format of the result: gzip, zlib, deflate and what else the gateway serves [default: gzip]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// Decompress, as `faam decompress`
+    #[arg(short, long, visible_alias = "uncompress", conflicts_with_all = ["level", "format"])]
+    decompress: bool,
+    #[command(flatten)]
+    files: FileFlags,
+    #[command(flatten)]
+    gateway: GatewayFlags,
+}
+
+/// Decompress files through a gateway, as gunzip would
+#[derive(Debug, Args)]
+#[command(after_help = DECOMPRESS_EXAMPLES)]
+pub(crate) struct Decompress {
+    /// Format of the input, or `auto` [default: by its first bytes]
+    #[arg(long, value_name = "FORMAT", value_parser = parse_format_or_auto)]
+    format: Option<FormatOrAuto>,
+    /// What this command does anyhow
+    #[arg(short = 'd', long = "decompress", hide = true)]
+    _decompress: bool,
+    #[command(flatten)]
+    files: FileFlags,
+    #[command(flatten)]
+    gateway: GatewayFlags,
+}
+
+/// A format that is named, or found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FormatOrAuto {
+    Auto,
+    Format(Format),
+}
+
+fn parse_format_or_auto(word: &str) -> Result<FormatOrAuto, String> {
+    if word == "auto" {
+        return Ok(FormatOrAuto::Auto);
+    }
+    word.parse()
+        .map(FormatOrAuto::Format)
+        .map_err(|error: faam_codec::FormatError| format!("{error}, or auto"))
+}
+
+#[derive(Debug, Args)]
+struct FileFlags {
+    /// Files; none, or `-`, is standard input to standard output
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    files: Vec<PathBuf>,
+    /// Write to standard output, and keep the files
+    #[arg(short = 'c', long, visible_alias = "to-stdout")]
+    stdout: bool,
+    /// Keep the files
+    #[arg(short, long)]
+    keep: bool,
+    /// Overwrite, follow symbolic links, take files with other names or a known suffix, and write to a terminal
+    #[arg(short, long)]
+    force: bool,
+    /// Only test whether compressed files are whole
+    #[arg(short, long)]
+    test: bool,
+    /// Suffix of compressed files [default: by format: .gz, .zz, .deflate, .zst, .lz4]
+    #[arg(short = 'S', long, value_name = ".SUF", value_parser = names::parse_suffix)]
+    suffix: Option<String>,
+    /// No warnings, no progress
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+    /// A line for each file, also where it is no terminal
+    #[arg(short, long)]
+    verbose: bool,
+    /// A line of JSON for each file, on standard output (on standard error where the result goes there)
+    #[arg(long)]
+    json: bool,
+    /// Store no name and no time: always so
+    #[arg(short = 'n', long, hide = true)]
+    no_name: bool,
+    /// Store the name and the time: not offered
+    #[arg(short = 'N', long, hide = true)]
+    name: bool,
+    /// Directories: not offered
+    #[arg(short = 'r', long, hide = true)]
+    recursive: bool,
+    /// List: not offered
+    #[arg(short = 'l', long, hide = true)]
+    list: bool,
+    /// Engines that may serve
+    #[arg(
+        long,
+        value_enum,
+        default_value = "auto",
+        hide_possible_values = true,
+        value_name = "auto|require-hw|prefer-hw|cpu"
+    )]
+    backend: Backend,
+    /// Give up after this long, for each file: 250ms, 5s, 2m
+    #[arg(long, value_name = "TIME", value_parser = parse_deadline)]
+    deadline: Option<Duration>,
+    /// How often a file is sent again when the gateway is full or the connection breaks before an answer
+    #[arg(long, value_name = "NUMBER", default_value_t = RETRIES, value_parser = clap::value_parser!(u8).range(0..=i64::from(RETRIES_MAX)))]
+    retries: u8,
+}
+
+fn parse_deadline(text: &str) -> Result<Duration, String> {
+    let ms = quantity::parse_ms(text)?;
+    if !(1..=DEADLINE_MS_MAX).contains(&ms) {
+        return Err(format!(
+            "expected 1 ms to {}, got {text}",
+            quantity::show_ms(DEADLINE_MS_MAX)
+        ));
+    }
+    Ok(Duration::from_millis(ms))
+}
+
+impl Compress {
+    /// Run it.
+    ///
+    /// # Errors
+    /// What keeps it from beginning; what happens to a file is told as it happens.
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let kind = if self.decompress || self.files.test {
+            Kind::Decompress(None)
+        } else {
+            Kind::Compress {
+                format: self.format.unwrap_or(Format::Gzip),
+                level: self.level.0,
+            }
+        };
+        Run::new(kind, self.files, &self.gateway)?.run()
+    }
+}
+
+impl Decompress {
+    /// Run it.
+    ///
+    /// # Errors
+    /// As [`Compress::run`].
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        Run::new(Kind::Decompress(self.format), self.files, &self.gateway)?.run()
+    }
+}
+
+/// Which way.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Compress {
+        format: Format,
+        level: Option<Level>,
+    },
+    Decompress(Option<FormatOrAuto>),
+}
+
+/// How a file, and then all of it, ended: the worst counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Ending {
+    Done,
+    Warning,
+    Error,
+}
+
+impl From<Ending> for ExitCode {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Done => Self::SUCCESS,
+            Ending::Error => Self::FAILURE,
+            Ending::Warning => Self::from(2),
+        }
+    }
+}
+
+/// Why it stops before the last file.
+enum Stop {
+    /// Nobody reads our output: end as gzip does, by the signal.
+    Closed,
+}
+
+struct Run {
+    kind: Kind,
+    flags: FileFlags,
+    caller: Caller,
+    link: Option<Link>,
+    progress: Progress,
+    to_stdout: bool,
+}
+
+impl Run {
+    fn new(kind: Kind, mut flags: FileFlags, gateway: &GatewayFlags) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            !flags.recursive,
+            "there is no -r: name the files, for example with `find DIR -type f -exec faam compress {{}} +`"
+        );
+        anyhow::ensure!(
+            !flags.list,
+            "there is no -l: `gzip -l FILE` reads it without a gateway"
+        );
+        let decompress = matches!(kind, Kind::Decompress(_));
+        if flags.files.is_empty() {
+            flags.files.push("-".into());
+        }
+        let stdin = flags.files.iter().any(|file| is_stdin(file));
+        let to_stdout = flags.stdout || stdin;
+        if to_stdout && !decompress && !flags.force {
+            anyhow::ensure!(
+                !io::stdout().is_terminal(),
+                "compressed data is not written to a terminal: redirect it, or say -f"
+            );
+        }
+        if stdin && decompress && !flags.force {
+            anyhow::ensure!(
+                !io::stdin().is_terminal(),
+                "compressed data is not read from a terminal: name a file, redirect one, or say -f"
+            );
+        }
+        let talk = match (flags.quiet, flags.verbose) {
+            (true, _) => Talk::Quiet,
+            (_, true) => Talk::Verbose,
+            _ => Talk::Normal,
+        };
+        let shares_terminal = to_stdout && !flags.test && io::stdout().is_terminal();
+        Ok(Self {
+            kind,
+            caller: gateway.caller()?,
+            link: None,
+            progress: Progress::new(talk, decompress, shares_terminal),
+            to_stdout,
+            flags,
+        })
+    }
+
+    fn run(mut self) -> anyhow::Result<ExitCode> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let ended = runtime.block_on(async {
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let mut terminate = signal(SignalKind::terminate())?;
+            let mut hang_up = signal(SignalKind::hangup())?;
+            anyhow::Ok(tokio::select! {
+                ending = self.all() => ending.map_err(|Stop::Closed| SignalKind::pipe()),
+                _ = interrupt.recv() => Err(SignalKind::interrupt()),
+                _ = terminate.recv() => Err(SignalKind::terminate()),
+                _ = hang_up.recv() => Err(SignalKind::hangup()),
+            })
+        })?;
+        // A thread may still wait for standard input: nobody waits for it.
+        runtime.shutdown_background();
+        match ended {
+            Ok(ending) => Ok(ending.into()),
+            Err(signal) => {
+                // What was begun has been removed with the work. A shell sees that a signal ended us.
+                signal_hook::low_level::emulate_default_handler(signal.as_raw_value())?;
+                Ok(ExitCode::FAILURE)
+            }
+        }
+    }
+
+    async fn all(&mut self) -> Result<Ending, Stop> {
+        let mut worst = Ending::Done;
+        if self.flags.name {
+            self.progress.next("faam", None);
+            self.progress
+                .warning("-N has no effect: the gateway stores no name and no time");
+            worst = Ending::Warning;
+        }
+        for file in std::mem::take(&mut self.flags.files) {
+            worst = worst.max(self.one(&file).await?);
+        }
+        Ok(worst)
+    }
+
+    async fn one(&mut self, file: &Path) -> Result<Ending, Stop> {
+        let name = if is_stdin(file) {
+            "standard input".to_owned()
+        } else {
+            file.display().to_string()
+        };
+        self.progress.next(&name, None);
+        let ended = self.try_one(file).await;
+        let (ending, facts) = match ended {
+            Ok((target, converted)) => {
+                self.progress.done(&converted, self.flags.test);
+                (Ending::Done, json_of(&converted, target.as_deref()))
+            }
+            Err(FileError::Transfer(TransferError::Sink(SinkError::Closed))) => {
+                return Err(Stop::Closed);
+            }
+            Err(FileError::Ignored(text)) => {
+                self.progress.warning(&text);
+                (Ending::Warning, json!({ "warning": text }))
+            }
+            Err(error) => {
+                let text = without_numbers(&format!("{:#}", anyhow::Error::new(error)));
+                self.progress.error(&text);
+                (Ending::Error, json!({ "error": text }))
+            }
+        };
+        if self.flags.json {
+            self.print_json(&name, ending, facts);
+        }
+        Ok(ending)
+    }
+
+    async fn try_one(&mut self, file: &Path) -> Result<(Option<PathBuf>, Converted), FileError> {
+        let suffix = self.flags.suffix.clone();
+        let own_suffix = suffix.as_deref();
+        let (input, target) = if is_stdin(file) {
+            (Input::Stdin, None)
+        } else {
+            let source = self.open(file, own_suffix)?;
+            let target = match self.flags.test || self.to_stdout {
+                true => None,
+                false => Some(self.target(&source.path, own_suffix)?),
+            };
+            self.progress.next(
+                &source.path.display().to_string(),
+                Some(source.metadata.len()),
+            );
+            (Input::File(Box::new(source)), target)
+        };
+        let mut sink = match &target {
+            Some(target) => {
+                self.may_write(target).await?;
+                Sink::beside(target, self.flags.force || target.exists())?
+            }
+            None if self.flags.test => Sink::Nowhere,
+            None => Sink::Stdout,
+        };
+        let order = self.order(&input);
+        let converted = convert(
+            &self.caller,
+            &mut self.link,
+            &order,
+            &input,
+            &mut sink,
+            &mut self.progress,
+        )
+        .await?;
+        let Input::File(source) = &input else {
+            return Ok((target, converted));
+        };
+        if target.is_none() {
+            return Ok((target, converted));
+        }
+        if !source.is_unchanged() {
+            return Err(FileError::Changed);
+        }
+        sink.finish(Some(&source.metadata))?;
+        if !self.flags.keep {
+            std::fs::remove_file(&source.path).map_err(FileError::Remove)?;
+        }
+        Ok((target, converted))
+    }
+
+    /// The file of that name; where it is to be decompressed and there is none, that name with a suffix.
+    fn open(&self, file: &Path, suffix: Option<&str>) -> Result<Source, FileError> {
+        let removes = !self.flags.keep && !self.to_stdout && !self.flags.test;
+        let allowed = Allowed {
+            links: self.flags.force || self.to_stdout,
+            other_names: self.flags.force || !removes,
+        };
+        let error = match Source::open(file, allowed) {
+            Err(SourceError::Open(error)) if error.kind() == io::ErrorKind::NotFound => error,
+            opened => return Ok(opened?),
+        };
+        if let Kind::Decompress(_) = self.kind {
+            for candidate in names::with_each_suffix(file, suffix) {
+                if std::fs::symlink_metadata(&candidate).is_ok() {
+                    return Ok(Source::open(&candidate, allowed)?);
+                }
+            }
+        }
+        Err(SourceError::Open(error).into())
+    }
+
+    fn target(&self, source: &Path, suffix: Option<&str>) -> Result<PathBuf, FileError> {
+        match self.kind {
+            Kind::Compress { format, .. } => match names::known_suffix(source, suffix) {
+                Some(known) if !self.flags.force => Err(FileError::Ignored(format!(
+                    "already has the suffix {known} -- unchanged"
+                ))),
+                _ => {
+                    let suffix = suffix.map_or_else(|| names::suffix_of(format), str::to_owned);
+                    Ok(names::with_suffix(source, &suffix))
+                }
+            },
+            Kind::Decompress(_) => names::without_suffix(source, suffix).ok_or_else(|| {
+                FileError::Ignored(
+                    "unknown suffix -- ignored (-S names one, -c writes to standard output)".into(),
+                )
+            }),
+        }
+    }
+
+    /// Whether `target` may be written: asks where somebody can be asked.
+    async fn may_write(&self, target: &Path) -> Result<(), FileError> {
+        if self.flags.force || std::fs::symlink_metadata(target).is_err() {
+            return Ok(());
+        }
+        let exists = || FileError::Ignored(SinkError::Exists(target.to_owned()).to_string());
+        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            return Err(exists());
+        }
+        eprint!(
+            "faam: {} already exists; overwrite (y or n)? ",
+            target.display()
+        );
+        // On a thread, so that a signal still ends us.
+        let answer = tokio::task::spawn_blocking(|| {
+            let mut answer = String::new();
+            io::stdin().read_line(&mut answer).map(|_| answer)
+        });
+        match answer.await {
+            Ok(Ok(answer)) if answer.trim().eq_ignore_ascii_case("y") => Ok(()),
+            _ => Err(exists()),
+        }
+    }
+
+    fn order(&self, input: &Input) -> Order {
+        let (target, gzip_trailer) = match self.kind {
+            Kind::Compress { format, level } => {
+                let level = level.map_or_else(String::new, |level| format!("&level={level}"));
+                (
+                    format!("/v1/compress?format={format}{level}"),
+                    format == Format::Gzip,
+                )
+            }
+            Kind::Decompress(format) => {
+                let by_name = match input {
+                    Input::File(source) => names::format_by_suffix(&source.path),
+                    Input::Stdin => None,
+                };
+                let format = match format {
+                    None => by_name.unwrap_or("auto"),
+                    Some(FormatOrAuto::Auto) => "auto",
+                    Some(FormatOrAuto::Format(format)) => format.name(),
+                };
+                (format!("/v1/decompress?format={format}"), false)
+            }
+        };
+        Order {
+            target,
+            backend: self.flags.backend.as_str(),
+            deadline: self.flags.deadline,
+            gzip_trailer,
+            retries: self.flags.retries,
+        }
+    }
+
+    fn print_json(&self, name: &str, ending: Ending, facts: Value) {
+        let status = match ending {
+            Ending::Done => "ok",
+            Ending::Warning => "warning",
+            Ending::Error => "error",
+        };
+        let mut line = json!({ "file": name, "status": status });
+        if let (Some(line), Value::Object(facts)) = (line.as_object_mut(), facts) {
+            line.extend(facts);
+        }
+        let line = format!("{line}\n");
+        // A closed output is found by whoever writes the result.
+        let _ = if self.to_stdout && !self.flags.test {
+            io::stderr().write_all(line.as_bytes())
+        } else {
+            io::stdout().write_all(line.as_bytes())
+        };
+    }
+}
+
+fn is_stdin(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
+/// A message without the system's numbers, which std adds to each of its own.
+fn without_numbers(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(" (os error ") {
+        out.push_str(before);
+        rest = after.split_once(')').map_or("", |(_, after)| after);
+    }
+    out + rest
+}
+
+fn json_of(converted: &Converted, target: Option<&Path>) -> Value {
+    let seconds = converted.elapsed.as_secs_f64();
+    let mut value = json!({
+        "bytes_in": converted.bytes_in,
+        "bytes_out": converted.bytes_out,
+        "seconds": seconds,
+        "retries": converted.retries,
+        "target": target.map(|target| target.display().to_string()),
+    });
+    if let (Some(value), Ok(Value::Object(facts))) = (
+        value.as_object_mut(),
+        serde_json::to_value(&converted.facts),
+    ) {
+        value.extend(facts);
+    }
+    value
+}
+
+/// Why a file was not converted, or stays beside its result.
+#[derive(Debug, thiserror::Error)]
+enum FileError {
+    /// A warning.
+    #[error("{0}")]
+    Ignored(String),
+    #[error(transparent)]
+    Open(io::Error),
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+    #[error(
+        "it changed while it was read; nothing was written: try again once nobody writes to it"
+    )]
+    Changed,
+    #[error("its result is there, but it cannot be removed itself")]
+    Remove(#[source] io::Error),
+}
+
+impl From<SourceError> for FileError {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Open(error) => Self::Open(error),
+            SourceError::Ignored(text) => Self::Ignored(text),
+        }
+    }
+}
+
+impl From<SinkError> for FileError {
+    fn from(error: SinkError) -> Self {
+        match error {
+            SinkError::Exists(_) => Self::Ignored(error.to_string()),
+            error => Self::Transfer(error.into()),
+        }
+    }
+}
+
+impl From<CallError> for FileError {
+    fn from(error: CallError) -> Self {
+        Self::Transfer(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_come_without_numbers() {
+        let text = "x: cannot read: No such file or directory (os error 2): y (os error 9)";
+        assert_eq!(
+            without_numbers(text),
+            "x: cannot read: No such file or directory: y"
+        );
+    }
+}

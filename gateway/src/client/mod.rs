@@ -1,0 +1,93 @@
+//! The commands that call a gateway: `faam compress`, `faam decompress`, `faam bench`.
+//!
+//! Owns what they share: where the gateway is, the key, one call and its facts. Invariant: a
+//! client does nothing by itself that a gateway was asked for: where none answers, that is an
+//! error. It does not know how a gateway works inside.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `endpoint` | a gateway's URL, and connections to it: TCP, TLS, Unix socket |
+//! | `credential` | where the key comes from |
+//! | `call` | one request, its answer or its refusal |
+//! | `facts` | what an answer says of itself |
+//! | `convert` | `faam compress` and `faam decompress` |
+
+mod call;
+pub(crate) mod convert;
+mod credential;
+mod endpoint;
+mod facts;
+mod upload;
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use self::call::Caller;
+use self::credential::CredentialError;
+use self::endpoint::{Endpoint, TlsError};
+
+/// What a caller names itself to the gateway.
+const USER_AGENT: &str = concat!("faam/", env!("CARGO_PKG_VERSION"));
+
+/// Flags of every client.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Gateway")]
+pub(crate) struct GatewayFlags {
+    /// The gateway: http://HOST:PORT, https://HOST:PORT or unix:/PATH
+    #[arg(long, env = "FAAM_URL", default_value = "http://127.0.0.1:8080")]
+    url: Endpoint,
+    /// The key; without it, demo.key in ./data or $FAAM_DATA_DIR for a gateway on this machine. FAAM_KEY
+    /// shows in no process list
+    #[arg(long, env = "FAAM_KEY", hide_env_values = true)]
+    key: Option<String>,
+    /// Certificates to trust for https, PEM, in place of the system's
+    #[arg(long, env = "FAAM_CACERT", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    cacert: Option<PathBuf>,
+}
+
+/// Why a client cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl GatewayFlags {
+    /// Who calls, and whom.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub(crate) fn caller(&self) -> Result<Caller, ClientError> {
+        let key = credential::find(self.key.as_deref(), &self.url)?;
+        let tls = endpoint::trust(&self.url, self.cacert.as_deref())?;
+        Ok(Caller::new(self.url.clone(), tls, key))
+    }
+}
+
+/// Engines that may serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Backend {
+    /// Whichever ends soonest
+    Auto,
+    /// A card, or nothing
+    RequireHw,
+    /// A card while one is in service, else the CPU
+    PreferHw,
+    /// The CPU
+    Cpu,
+}
+
+impl Backend {
+    /// As the header `Faam-Backend` has it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::RequireHw => "require-hw",
+            Self::PreferHw => "prefer-hw",
+            Self::Cpu => "cpu",
+        }
+    }
+}

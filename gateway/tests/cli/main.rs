@@ -1,0 +1,14 @@
+//! The command line's clients, as a shell sees them: files, standard streams, exit status, signals,
+//! terminals; against a gateway, and against peers that do what no gateway should.
+
+#![expect(
+    clippy::panic,
+    reason = "a helper that panics fails its test, with its reason"
+)]
+
+mod faam;
+mod files;
+mod peer;
+mod refusals;
+mod signals;
+mod terminal;
