@@ -1,9 +1,14 @@
 //! Admission: who may begin, decided before a body is first polled.
 //!
-//! Owns two bounds: requests in flight a tenant, and bytes of bodies in memory for the
-//! whole process. Invariant: an [`AdmissionPermit`] is shared by the response body and
-//! every job in flight, and everything that it holds goes back exactly once, when the
-//! last of them has ended. It does not know who the caller is or what the bytes mean.
+//! Owns the bounds: requests in flight a tenant, bytes of bodies in memory for the whole
+//! process, and bytes spilled to disk a request, a tenant and the process. Invariant: an
+//! [`AdmissionPermit`] is shared by the response body and every job in flight, and
+//! everything that it holds goes back exactly once, when the last of them has ended. It
+//! does not know who the caller is or what the bytes mean.
+//!
+//! A request takes at its beginning all the memory without which it could come to a stop;
+//! what it takes later only lets it go faster, and is refused rather than waited for. So no
+//! two requests can wait for each other's memory.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,6 +21,36 @@ use crate::tenants::{Tenant, TenantId};
 
 /// Bytes of bodies, in and out, that the process holds at once.
 pub const BODY_MEMORY_BYTES_MAX: usize = 512 << 20;
+/// Bytes of answers that the process keeps on disk for callers who do not read yet.
+pub const SPILL_BYTES_MAX: usize = 16 << 30;
+/// The same of one tenant.
+pub const SPILL_TENANT_BYTES_MAX: usize = 8 << 30;
+/// The same of one request.
+pub const SPILL_REQUEST_BYTES_MAX: usize = 1 << 30;
+
+/// Bounds of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdmissionLimits {
+    /// See [`BODY_MEMORY_BYTES_MAX`].
+    pub body_memory_bytes_max: usize,
+    /// See [`SPILL_BYTES_MAX`].
+    pub spill_bytes_max: usize,
+    /// See [`SPILL_TENANT_BYTES_MAX`].
+    pub spill_tenant_bytes_max: usize,
+    /// See [`SPILL_REQUEST_BYTES_MAX`].
+    pub spill_request_bytes_max: usize,
+}
+
+impl Default for AdmissionLimits {
+    fn default() -> Self {
+        Self {
+            body_memory_bytes_max: BODY_MEMORY_BYTES_MAX,
+            spill_bytes_max: SPILL_BYTES_MAX,
+            spill_tenant_bytes_max: SPILL_TENANT_BYTES_MAX,
+            spill_request_bytes_max: SPILL_REQUEST_BYTES_MAX,
+        }
+    }
+}
 
 /// Admits requests. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -26,10 +61,20 @@ pub struct Admission {
 #[derive(Debug)]
 struct Inner {
     memory: Budget,
+    spill: Budget,
+    spill_tenant_bytes_max: usize,
+    spill_request_bytes_max: usize,
     in_flight: AtomicUsize,
     draining: AtomicBool,
     /// Bounded by the number of tenants.
-    tenants: Mutex<HashMap<TenantId, Arc<AtomicUsize>>>,
+    tenants: Mutex<HashMap<TenantId, Arc<TenantUse>>>,
+}
+
+/// What one tenant's requests hold.
+#[derive(Debug)]
+struct TenantUse {
+    in_flight: AtomicUsize,
+    spill: Budget,
 }
 
 /// Why a request may not begin, or not go on.
@@ -59,15 +104,15 @@ pub enum Refusal {
 }
 
 impl Admission {
-    /// With `memory_bytes_max` for all bodies together.
+    /// With the bounds of the process.
     #[must_use]
-    pub fn new(memory_bytes_max: usize) -> Self {
+    pub fn new(limits: AdmissionLimits) -> Self {
         Self {
             inner: Arc::new(Inner {
-                memory: Budget {
-                    max: memory_bytes_max,
-                    used: AtomicUsize::new(0),
-                },
+                memory: Budget::new(limits.body_memory_bytes_max),
+                spill: Budget::new(limits.spill_bytes_max),
+                spill_tenant_bytes_max: limits.spill_tenant_bytes_max,
+                spill_request_bytes_max: limits.spill_request_bytes_max,
                 in_flight: AtomicUsize::new(0),
                 draining: AtomicBool::new(false),
                 tenants: Mutex::new(HashMap::new()),
@@ -83,26 +128,35 @@ impl Admission {
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
-        let tenant_in_flight = Arc::clone(
-            self.inner
-                .tenants
-                .lock()
-                .entry(tenant.id.clone())
-                .or_default(),
-        );
+        let tenant_use = {
+            let mut tenants = self.inner.tenants.lock();
+            // Only a tenant's first request pays for its name's copy.
+            match tenants.get(&tenant.id) {
+                Some(known) => Arc::clone(known),
+                None => Arc::clone(tenants.entry(tenant.id.clone()).or_insert_with(|| {
+                    Arc::new(TenantUse {
+                        in_flight: AtomicUsize::new(0),
+                        spill: Budget::new(self.inner.spill_tenant_bytes_max),
+                    })
+                })),
+            }
+        };
         let max = tenant.limits.in_flight_max;
         let raised =
-            tenant_in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, |in_flight| {
-                (in_flight < max).then(|| in_flight + 1)
-            });
+            tenant_use
+                .in_flight
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |in_flight| {
+                    (in_flight < max).then(|| in_flight + 1)
+                });
         if let Err(in_flight) = raised {
             return Err(Refusal::TooManyInFlight { in_flight, max });
         }
         self.inner.in_flight.fetch_add(1, Ordering::AcqRel);
         let permit = AdmissionPermit {
             inner: Arc::clone(&self.inner),
-            tenant_in_flight,
+            tenant_use,
             bytes: AtomicUsize::new(0),
+            spill: Budget::new(self.inner.spill_request_bytes_max),
         };
         // On a refusal the permit's drop gives back what was counted.
         permit.grow(bytes)?;
@@ -129,7 +183,13 @@ impl Admission {
     /// Bytes that permits hold.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.inner.memory.used.load(Ordering::Acquire)
+        self.inner.memory.used()
+    }
+
+    /// Bytes that permits hold on disk.
+    #[must_use]
+    pub fn spill_bytes(&self) -> usize {
+        self.inner.spill.used()
     }
 }
 
@@ -137,8 +197,10 @@ impl Admission {
 #[derive(Debug)]
 pub struct AdmissionPermit {
     inner: Arc<Inner>,
-    tenant_in_flight: Arc<AtomicUsize>,
+    tenant_use: Arc<TenantUse>,
     bytes: AtomicUsize,
+    /// Its use counts what this request spilled, its bound is the request's.
+    spill: Budget,
 }
 
 impl AdmissionPermit {
@@ -165,17 +227,45 @@ impl AdmissionPermit {
         self.inner.memory.give_back(given);
     }
 
+    /// Gives back all but `bytes`.
+    pub fn shrink_to(&self, bytes: usize) {
+        self.shrink(self.bytes().saturating_sub(bytes));
+    }
+
     /// Bytes held.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Acquire)
+    }
+
+    /// Takes `bytes` of disk, where the request, its tenant and the process each have room for them.
+    #[must_use]
+    pub fn take_spill(&self, bytes: usize) -> bool {
+        let budgets = [&self.spill, &self.tenant_use.spill, &self.inner.spill];
+        for (taken, budget) in budgets.into_iter().enumerate() {
+            if budget.take(bytes).is_err() {
+                for earlier in budgets.into_iter().take(taken) {
+                    earlier.give_back(bytes);
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Gives back `bytes` of disk, at most what is held.
+    pub fn give_back_spill(&self, bytes: usize) {
+        let given = self.spill.give_back(bytes);
+        self.tenant_use.spill.give_back(given);
+        self.inner.spill.give_back(given);
     }
 }
 
 impl Drop for AdmissionPermit {
     fn drop(&mut self) {
         self.inner.memory.give_back(*self.bytes.get_mut());
-        self.tenant_in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.give_back_spill(self.spill.used());
+        self.tenant_use.in_flight.fetch_sub(1, Ordering::AcqRel);
         self.inner.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 }
@@ -187,6 +277,17 @@ struct Budget {
 }
 
 impl Budget {
+    const fn new(max: usize) -> Self {
+        Self {
+            max,
+            used: AtomicUsize::new(0),
+        }
+    }
+
+    fn used(&self) -> usize {
+        self.used.load(Ordering::Acquire)
+    }
+
     fn take(&self, bytes: usize) -> Result<(), Refusal> {
         self.used
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
@@ -200,8 +301,17 @@ impl Budget {
             })
     }
 
-    fn give_back(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::AcqRel);
+    /// Gives back at most what is used, and says how much that was.
+    fn give_back(&self, bytes: usize) -> usize {
+        let mut given = 0;
+        let update = self
+            .used
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+                given = bytes.min(used);
+                Some(used - given)
+            });
+        debug_assert!(update.is_ok(), "the closure always answers");
+        given
     }
 }
 
@@ -217,9 +327,42 @@ mod tests {
         })
     }
 
+    fn with_memory(body_memory_bytes_max: usize) -> Admission {
+        Admission::new(AdmissionLimits {
+            body_memory_bytes_max,
+            ..AdmissionLimits::default()
+        })
+    }
+
+    #[test]
+    fn disk_is_bounded_for_a_request_a_tenant_and_the_process() {
+        let admission = Admission::new(AdmissionLimits {
+            spill_bytes_max: 250,
+            spill_tenant_bytes_max: 200,
+            spill_request_bytes_max: 100,
+            ..AdmissionLimits::default()
+        });
+        let other = Tenant {
+            id: TenantId::new("other"),
+            ..tenant(9)
+        };
+        let admit = |tenant: &Tenant| admission.admit(tenant, 0).expect("room");
+        let (first, second, third) = (admit(&tenant(9)), admit(&tenant(9)), admit(&tenant(9)));
+        assert!(first.take_spill(100) && !first.take_spill(1), "request");
+        assert!(second.take_spill(90) && !third.take_spill(11), "tenant");
+        let foreign = admit(&other);
+        assert!(foreign.take_spill(60) && !foreign.take_spill(1), "process");
+        assert_eq!(admission.spill_bytes(), 250);
+        first.give_back_spill(1000);
+        assert_eq!(admission.spill_bytes(), 150);
+        assert!(third.take_spill(11), "room again");
+        drop((first, second, third, foreign));
+        assert_eq!(admission.spill_bytes(), 0);
+    }
+
     #[test]
     fn a_permit_returns_when_its_last_holder_ends() {
-        let admission = Admission::new(1000);
+        let admission = with_memory(1000);
         let permit = Arc::new(admission.admit(&tenant(1), 600).expect("room"));
         let job = Arc::clone(&permit);
         drop(permit);
@@ -239,7 +382,7 @@ mod tests {
 
     #[test]
     fn a_refusal_for_memory_holds_nothing() {
-        let admission = Admission::new(1000);
+        let admission = with_memory(1000);
         let first = admission.admit(&tenant(9), 900).expect("room");
         assert_eq!(
             admission.admit(&tenant(9), 101).expect_err("100 are free"),
@@ -260,7 +403,7 @@ mod tests {
 
     #[test]
     fn draining_refuses_everyone() {
-        let admission = Admission::new(1000);
+        let admission = with_memory(1000);
         admission.drain();
         assert_eq!(
             admission.admit(&tenant(1), 0).expect_err("draining"),

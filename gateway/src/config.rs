@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::admission::BODY_MEMORY_BYTES_MAX;
+use crate::admission::AdmissionLimits;
 use crate::dispatch::DispatchConfig;
 use crate::http::limits::HttpLimits;
 use crate::http::tls::TlsFiles;
@@ -44,8 +44,8 @@ pub struct GatewayConfig {
     pub limits: HttpLimits,
     /// Limits of the demo tenant.
     pub tenant_limits: TenantLimits,
-    /// Bytes of bodies in memory.
-    pub body_memory_bytes_max: usize,
+    /// Bounds of the process: bodies in memory, answers on disk.
+    pub admission: AdmissionLimits,
     /// See [`DRAIN`].
     pub drain: Duration,
 }
@@ -62,7 +62,7 @@ impl Default for GatewayConfig {
             dispatch: DispatchConfig::default(),
             limits: HttpLimits::default(),
             tenant_limits: TenantLimits::default(),
-            body_memory_bytes_max: BODY_MEMORY_BYTES_MAX,
+            admission: AdmissionLimits::default(),
             drain: DRAIN,
         }
     }

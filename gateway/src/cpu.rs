@@ -1,10 +1,12 @@
 //! The CPU pool: threads that compress, decompress, and verify what cards made.
 //!
-//! Owns per-thread engine state, made once. Invariant: nothing is answered that was
+//! Owns per-thread engine state, made once; a thread of the HTTP side that runs a small job
+//! itself has its own. Invariant: nothing is answered that was
 //! not decoded by another implementation than the one that made it and compared
-//! with the host's own input. A block that fails that check is made again as
+//! with the host's own input, but where the operator asked for less and every answer says so. A block that fails that check is made again as
 //! stored blocks, which need no engine.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,7 +19,12 @@ use faam_codec::{
     Position, RATIO_FREE_BYTES, Verifier, output_bytes_max, write_stored,
 };
 
-use crate::job::{BackendPolicy, BlockOutcome, EngineId, FallbackReason, JobError, Kernel, Phases};
+use faam_sched::Receipt;
+
+use crate::job::{
+    BackendPolicy, BlockOutcome, EngineId, FallbackReason, JobError, JobSpec, Kernel, Phases,
+    Verification,
+};
 use crate::job_queue::{
     CardRefusal, CardResult, Claim, CpuWork, JobQueue, PendingJob, RunningJob, Unverified,
     beyond_card_text, exact,
@@ -73,6 +80,38 @@ struct Worker {
     verifier: Verifier,
     decompressor: Decompressor,
     scratch: Vec<u8>,
+    /// Results since the last one that was verified, where a sample is.
+    unverified: u32,
+}
+
+thread_local! {
+    /// The engines of a thread that is not the pool's, made at its first small job.
+    static HERE: RefCell<Option<Worker>> = const { RefCell::new(None) };
+}
+
+/// Runs a job on the thread that calls: for one that is smaller than a hand-off to the pool. `receipt` is its charge.
+pub(crate) fn run_here(
+    jobs: &JobQueue,
+    spec: &JobSpec,
+    receipt: Receipt,
+) -> Result<BlockOutcome, JobError> {
+    let step = catch_unwind(AssertUnwindSafe(|| {
+        HERE.with_borrow_mut(|worker| worker.get_or_insert_with(Worker::new).make(jobs, spec))
+    }));
+    let Ok((result, took)) = step else {
+        tracing::error!("a small job panicked");
+        HERE.set(None);
+        jobs.settle(receipt, None, None);
+        return Err(JobError::Internal("a small job panicked".to_owned()));
+    };
+    jobs.settle(receipt, result.is_ok().then_some(took), Some(took));
+    let made = result?;
+    let phases = Phases {
+        device: took.saturating_sub(made.verify),
+        verify: made.verify,
+        ..Phases::default()
+    };
+    Ok(made.outcome(EngineId::Cpu, None, phases))
 }
 
 /// Scratch that is kept between jobs; more is given back.
@@ -85,6 +124,7 @@ impl Worker {
             verifier: Verifier::new(),
             decompressor: Decompressor::new(),
             scratch: Vec::new(),
+            unverified: 0,
         }
     }
 
@@ -101,40 +141,53 @@ impl Worker {
         let RunningJob {
             mut job, receipt, ..
         } = running;
+        let (result, took) = self.make(jobs, &job.spec);
+        let verify = result
+            .as_ref()
+            .map_or_else(|_| Duration::ZERO, |made| made.verify);
+        job.phases.device += took.saturating_sub(verify);
+        job.phases.verify += verify;
+        jobs.settle(receipt, result.is_ok().then_some(took), Some(took));
+        finish(job, EngineId::Cpu, result);
+    }
+
+    /// A job's result, verified, and the time that it took.
+    fn make(&mut self, jobs: &JobQueue, spec: &JobSpec) -> (Result<Made, JobError>, Duration) {
         let started = Instant::now();
-        let (result, made) = match job.spec.kernel {
+        let result = match spec.kernel {
             Kernel::Compress {
                 format,
                 level,
                 position,
-            } => {
-                let result = self.compress(jobs, &job.spec.input, format, level, position);
-                (result, started.elapsed())
-            }
-            Kernel::Decompress { format, limits } => {
-                let result = self
-                    .decompressor
-                    .decompress(&job.spec.input, Some(format), limits)
-                    .map(|done| Made {
-                        checksum: BlockChecksum::of(format, &done.data),
-                        output: Bytes::from(done.data),
-                        consumed: job.spec.input.len(),
-                        verify: Duration::ZERO,
-                    })
-                    .map_err(JobError::Input);
-                (result, started.elapsed())
-            }
+            } => self.compress(jobs, &spec.input, format, level, position),
+            Kernel::Decompress { format, limits } => self
+                .decompressor
+                .decompress(&spec.input, Some(format), limits)
+                .map(|done| Made {
+                    checksum: BlockChecksum::of(format, &done.data),
+                    output: Bytes::from(done.data),
+                    consumed: spec.input.len(),
+                    verify: Duration::ZERO,
+                })
+                .map_err(JobError::Input),
         };
+        let took = started.elapsed();
         if self.scratch.capacity() > SCRATCH_KEPT_BYTES_MAX {
             self.scratch = Vec::new();
         }
-        let verify = result
-            .as_ref()
-            .map_or_else(|_| Duration::ZERO, |made| made.verify);
-        job.phases.device += made.saturating_sub(verify);
-        job.phases.verify += verify;
-        jobs.settle(receipt, result.is_ok().then_some(made), Some(made));
-        finish(job, EngineId::Cpu, result);
+        (result, took)
+    }
+
+    /// Whether the next result is to be verified.
+    fn is_verified(&mut self, verification: Verification) -> bool {
+        match verification {
+            Verification::On => true,
+            Verification::Off => false,
+            Verification::Sampled { one_in } => {
+                self.unverified = (self.unverified + 1) % one_in;
+                self.unverified == 0
+            }
+        }
     }
 
     fn compress(
@@ -152,6 +205,7 @@ impl Worker {
             .compress_block(input, level, position, &mut self.scratch);
         let begun = Instant::now();
         let right = match compressed {
+            Ok(()) if !self.is_verified(jobs.verification()) => Ok(()),
             Ok(()) => self
                 .verifier
                 .check_block(&self.scratch, position, input, Decoder::ZlibRs)
@@ -184,7 +238,11 @@ impl Worker {
             Claim::Done(result) => {
                 running.job.phases.device += result.device;
                 running.job.phases.transfer += result.transfer;
-                self.judge(&running.job, result)
+                if self.is_verified(jobs.verification()) {
+                    self.judge(&running.job, result)
+                } else {
+                    self.believe(&running.job, result)
+                }
             }
             Claim::Refused(refusal) => self.judge_refusal(&running.job, &refusal),
         };
@@ -261,6 +319,24 @@ impl Worker {
         }
     }
 
+    /// A card's result without verification, as an operator asked for it. Its bounds were checked when it was taken.
+    fn believe(&mut self, job: &PendingJob, result: CardResult) -> Verdict {
+        let input = &job.spec.input;
+        let (checksum, consumed) = match job.spec.kernel {
+            Kernel::Compress { format, .. } => (BlockChecksum::of(format, input), input.len()),
+            // Nobody but the data's own checksum says where a member ends: that is not left out.
+            Kernel::Decompress { .. } => return self.judge(job, result),
+        };
+        let took = result.device;
+        let made = Made {
+            output: exact(&result.output),
+            consumed,
+            checksum,
+            verify: Duration::ZERO,
+        };
+        Verdict::Right((made, took))
+    }
+
     /// A card's output passes a limit of the caller's: the CPU, which stops at the limit, says so in its words.
     fn judge_over_limit(&mut self, input: &[u8], format: Format, limits: Limits) -> Verdict {
         match self.decompressor.decompress(input, Some(format), limits) {
@@ -309,14 +385,25 @@ struct Made {
     verify: Duration,
 }
 
+impl Made {
+    fn outcome(
+        self,
+        engine: EngineId,
+        fallback: Option<FallbackReason>,
+        phases: Phases,
+    ) -> BlockOutcome {
+        BlockOutcome {
+            output: self.output,
+            consumed: self.consumed,
+            checksum: self.checksum,
+            engine,
+            fallback,
+            phases,
+        }
+    }
+}
+
 fn finish(job: PendingJob, engine: EngineId, result: Result<Made, JobError>) {
-    let (fallback, phases): (_, Phases) = (job.fallback, job.phases);
-    job.answer(result.map(|made| BlockOutcome {
-        output: made.output,
-        consumed: made.consumed,
-        checksum: made.checksum,
-        engine,
-        fallback,
-        phases,
-    }));
+    let (fallback, phases) = (job.fallback, job.phases);
+    job.answer(result.map(|made| made.outcome(engine, fallback, phases)));
 }

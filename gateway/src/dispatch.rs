@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::cards::{CardSource, CardStatus, Cards};
-use crate::cpu::CpuPool;
-use crate::job::{BackendPolicy, BlockOutcome, JobError, JobSpec, Phases};
+use crate::cpu::{self, CpuPool};
+use crate::job::{BackendPolicy, BlockOutcome, JobError, JobSpec, Phases, Verification};
 use crate::job_queue::{JobQueue, PendingJob};
 use crate::metrics::Metrics;
 use crate::tenants::Tenant;
@@ -38,6 +38,8 @@ pub struct DispatchConfig {
     pub hw_wait: Duration,
     /// Blocks that one tenant may have queued.
     pub queue_blocks_max: usize,
+    /// How much of what engines make is verified.
+    pub verification: Verification,
 }
 
 impl Default for DispatchConfig {
@@ -57,6 +59,7 @@ impl Default for DispatchConfig {
             arena_bytes: 24 << 20,
             hw_wait: Duration::from_secs(10),
             queue_blocks_max: 2048,
+            verification: Verification::On,
         }
     }
 }
@@ -143,12 +146,34 @@ impl Dispatcher {
         let job = PendingJob::new(spec, place.context, reply, room, submitted.elapsed());
         self.jobs.push(place.index, job, placement)?;
         Ok(Ticket {
-            answer,
+            answer: Answer::Awaited(answer),
             jobs: Arc::clone(&self.jobs),
             policy,
             deadline,
             submitted,
-            answered: false,
+            look_again: None,
+        })
+    }
+
+    /// The same for a job that stands alone: where it is small, nobody waits and the CPU suits it, it runs here and
+    /// now, for handing it to another thread and waiting for that one would take longer.
+    ///
+    /// # Errors
+    /// [`JobError`]: it will never run.
+    pub async fn submit_small(&self, spec: JobSpec) -> Result<Ticket, JobError> {
+        let placement = self.jobs.placement(&spec)?;
+        let Some(receipt) = self.jobs.take_now(&spec, placement) else {
+            return self.submit(spec).await;
+        };
+        let submitted = Instant::now();
+        let result = cpu::run_here(&self.jobs, &spec, receipt);
+        Ok(Ticket {
+            answer: Answer::Here(Some(result)),
+            jobs: Arc::clone(&self.jobs),
+            policy: spec.policy,
+            deadline: spec.deadline,
+            submitted,
+            look_again: None,
         })
     }
 
@@ -194,47 +219,82 @@ fn deadline_passed(submitted: Instant) -> JobError {
 
 /// A place in the queue, and the way back. Dropping it cancels the job.
 pub struct Ticket {
-    answer: oneshot::Receiver<Result<BlockOutcome, JobError>>,
+    answer: Answer,
     jobs: Arc<JobQueue>,
     policy: BackendPolicy,
     deadline: Option<Instant>,
     submitted: Instant,
-    answered: bool,
+    /// When to look whether a card is in service at all, while one is required.
+    look_again: Option<Instant>,
+}
+
+enum Answer {
+    Awaited(oneshot::Receiver<Result<BlockOutcome, JobError>>),
+    /// Taken at most once.
+    Here(Option<Result<BlockOutcome, JobError>>),
 }
 
 impl Ticket {
-    /// Wait for the result, until the job's deadline.
+    /// Waits until [`Ticket::outcome`] has an answer at once. May be dropped while it waits, and called again.
+    pub async fn ended(&mut self) {
+        let Answer::Awaited(awaited) = &mut self.answer else {
+            return;
+        };
+        let result = loop {
+            let limit = self.deadline.unwrap_or_else(|| {
+                *self
+                    .look_again
+                    .get_or_insert_with(|| Instant::now() + self.jobs.hw_wait())
+            });
+            match tokio::time::timeout_at(limit.into(), &mut *awaited).await {
+                Ok(Ok(result)) => break result,
+                Ok(Err(_)) => {
+                    let what = "a job was dropped without an answer".to_owned();
+                    break Err(JobError::Internal(what));
+                }
+                Err(_) if self.deadline.is_some() => break Err(deadline_passed(self.submitted)),
+                Err(_) => {
+                    self.look_again = None;
+                    if self.policy == BackendPolicy::RequireHardware
+                        && !self.jobs.any_card_in_service()
+                    {
+                        break Err(JobError::no_card(self.submitted.elapsed()));
+                    }
+                    // Engines have time-outs of their own, so that some answer comes.
+                }
+            }
+        };
+        self.cancel();
+        self.answer = Answer::Here(Some(result));
+    }
+
+    /// Wait for the result, until the job's deadline. There is one to be had once.
     ///
     /// # Errors
     /// [`JobError`]
-    pub async fn outcome(mut self) -> Result<BlockOutcome, JobError> {
-        let answer = loop {
-            let limit = self
-                .deadline
-                .unwrap_or_else(|| Instant::now() + self.jobs.hw_wait());
-            match tokio::time::timeout_at(limit.into(), &mut self.answer).await {
-                Ok(answer) => break answer,
-                Err(_) if self.deadline.is_some() => return Err(deadline_passed(self.submitted)),
-                Err(_) if self.policy == BackendPolicy::RequireHardware => {
-                    if !self.jobs.any_card_in_service() {
-                        return Err(JobError::no_card(self.submitted.elapsed()));
-                    }
-                }
-                // Engines have time-outs of their own, so that some answer comes.
-                Err(_) => {}
-            }
-        };
-        self.answered = true;
-        answer.map_err(|_| JobError::Internal("a job was dropped without an answer".into()))?
+    pub async fn outcome(&mut self) -> Result<BlockOutcome, JobError> {
+        self.ended().await;
+        match &mut self.answer {
+            Answer::Here(result) => result.take(),
+            Answer::Awaited(_) => None,
+        }
+        .unwrap_or_else(|| Err(JobError::Internal("an outcome was asked for twice".into())))
+    }
+
+    /// Nobody waits for an answer that has not come.
+    fn cancel(&mut self) {
+        if let Answer::Awaited(answer) = &mut self.answer
+            && !answer.is_terminated()
+        {
+            answer.close();
+            // If an engine holds it, the engine will find nobody waiting; else it stands in the queue, with its memory.
+            self.jobs.forget_cancelled();
+        }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if !self.answered {
-            self.answer.close();
-            // If an engine holds it, the engine will find nobody waiting; else it stands in the queue, with its memory.
-            self.jobs.forget_cancelled();
-        }
+        self.cancel();
     }
 }

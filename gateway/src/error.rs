@@ -52,6 +52,8 @@ pub enum ProblemKind {
     RatioExceeded,
     /// Request headers beyond the limit.
     Headers,
+    /// An answer that the request's HTTP version cannot carry.
+    Version,
     /// No credential, or not one of ours.
     NoCredential,
     /// The tenant's bound on requests in flight.
@@ -70,7 +72,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::InvalidOption,
         Self::NotFound,
         Self::Method,
@@ -80,6 +82,7 @@ impl ProblemKind {
         Self::TooLarge,
         Self::RatioExceeded,
         Self::Headers,
+        Self::Version,
         Self::NoCredential,
         Self::TooManyInFlight,
         Self::Saturated,
@@ -102,6 +105,7 @@ impl ProblemKind {
             Self::TooLarge => "too-large",
             Self::RatioExceeded => "ratio-exceeded",
             Self::Headers => "headers",
+            Self::Version => "version",
             Self::NoCredential => "no-credential",
             Self::TooManyInFlight => "too-many-in-flight",
             Self::Saturated => "saturated",
@@ -123,6 +127,7 @@ impl ProblemKind {
             Self::TooLarge => "The body is too large",
             Self::RatioExceeded => "The body expands too far",
             Self::Headers => "The request headers are too large",
+            Self::Version => "The HTTP version cannot carry the answer",
             Self::NoCredential => "A valid key is needed",
             Self::TooManyInFlight => "Too many requests are in flight",
             Self::Saturated => "The gateway is full",
@@ -157,6 +162,7 @@ impl ProblemKind {
                 "If the data is honest, have the operator raise the tenant's ratio limit."
             }
             Self::Headers => "Send fewer or shorter headers.",
+            Self::Version => "Speak HTTP/1.1 or HTTP/2, through every proxy in between.",
             Self::NoCredential => {
                 "Send `Authorization: Bearer faam_...` with a key of this gateway."
             }
@@ -183,6 +189,7 @@ impl ProblemKind {
             Self::CorruptInput => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge | Self::RatioExceeded => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Headers => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::NoCredential => StatusCode::UNAUTHORIZED,
             Self::TooManyInFlight => StatusCode::TOO_MANY_REQUESTS,
             Self::Saturated | Self::Draining | Self::NoEngine => StatusCode::SERVICE_UNAVAILABLE,

@@ -24,6 +24,7 @@ use crate::config::{ENGINES_STOP, GatewayConfig};
 use crate::descriptors;
 use crate::dispatch::{self, Dispatcher};
 use crate::http::app::{self, App};
+use crate::http::invocations::Invocations;
 use crate::http::listener::{self, BindError, Endpoints};
 use crate::http::tls::{Tls, TlsError};
 use crate::http::unix_socket::{UnixBindError, UnixSocket};
@@ -158,14 +159,18 @@ impl Gateway {
             .build()
             .map_err(GatewayError::Runtime)?;
 
+        let verify = config.dispatch.verification;
         let dispatcher = Dispatcher::start(config.dispatch, Arc::clone(&metrics))?;
         dispatcher.add_tenant(&tenant);
         let app = App {
             dispatcher,
-            admission: Admission::new(config.body_memory_bytes_max),
+            admission: Admission::new(config.admission),
             authenticator: Arc::new(demo.authenticator),
             metrics: Arc::clone(&metrics),
             limits: config.limits,
+            verify,
+            invocations: Invocations::default(),
+            spill_dir: config.data_dir.into(),
         };
 
         let admin_stop = CancellationToken::new();

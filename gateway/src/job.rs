@@ -5,6 +5,8 @@
 //! card can write; results are verified against it before anyone sees them.
 
 use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,6 +58,68 @@ pub enum BackendPolicy {
     PreferHardware,
     /// The CPU engines.
     Cpu,
+}
+
+/// Results between two that are verified, where an operator asks for a sample and names no rate.
+const SAMPLED_ONE_IN_DEFAULT: NonZeroU32 = NonZeroU32::new(16).expect("not zero");
+
+/// How much of what engines make is decoded and compared with the host's own input before it is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verification {
+    /// Everything.
+    #[default]
+    On,
+    /// One result in so many, on each worker.
+    Sampled {
+        /// How many.
+        one_in: NonZeroU32,
+    },
+    /// Nothing.
+    Off,
+}
+
+impl Verification {
+    /// `Faam-Verify` of an answer that is complete.
+    #[must_use]
+    pub const fn done(self) -> &'static str {
+        match self {
+            Self::On => "ok",
+            Self::Sampled { .. } => "sampled",
+            Self::Off => "off",
+        }
+    }
+
+    /// `Faam-Verify` of an answer that is still being made.
+    #[must_use]
+    pub const fn planned(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Sampled { .. } => "sampled",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// A word that names no kind of verification.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected on, sampled, sampled:N (one result in N, from 1) or off, got {0:?}")]
+pub struct VerificationError(String);
+
+impl FromStr for Verification {
+    type Err = VerificationError;
+
+    fn from_str(word: &str) -> Result<Self, VerificationError> {
+        let one_in = match word {
+            "on" => return Ok(Self::On),
+            "off" => return Ok(Self::Off),
+            "sampled" => Some(SAMPLED_ONE_IN_DEFAULT),
+            other => other
+                .strip_prefix("sampled:")
+                .and_then(|number| number.parse().ok()),
+        };
+        let sampled = one_in.map(|one_in| Self::Sampled { one_in });
+        sampled.ok_or_else(|| VerificationError(word.chars().take(32).collect()))
+    }
 }
 
 /// A job as the HTTP side hands it over.
@@ -196,6 +260,28 @@ impl JobError {
     pub fn no_card(waited: Duration) -> Self {
         Self::NoCard {
             waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_verification_are_read_and_named() {
+        for (word, done, planned) in [
+            ("on", "ok", "on"),
+            ("sampled", "sampled", "sampled"),
+            ("sampled:3", "sampled", "sampled"),
+            ("off", "off", "off"),
+        ] {
+            let kind: Verification = word.parse().expect(word);
+            assert_eq!((kind.done(), kind.planned()), (done, planned));
+        }
+        for word in ["", "On", "sampled:0", "sampled:", "sampled:-1"] {
+            let error = word.parse::<Verification>().expect_err(word);
+            assert!(error.to_string().contains("sampled:N"), "{error}");
         }
     }
 }

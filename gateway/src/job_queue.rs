@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crossbeam::channel::Sender;
 use faam_sched::{
-    Config as SchedulerConfig, KernelClass, Nanos, Placement, Receipt, Scheduler, Taken,
+    Config as SchedulerConfig, JobShape, KernelClass, Nanos, Placement, Receipt, Scheduler, Taken,
     TargetIndex, TargetSet, TenantIndex, WEIGHT_DEFAULT,
 };
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -31,7 +31,7 @@ use crate::cards::CardEvent;
 use crate::dispatch::{DispatchConfig, StartError};
 use crate::job::{
     BackendPolicy, BlockOutcome, CARD_LEVEL_MAX, EngineId, FallbackReason, JobError, JobSpec,
-    Kernel, Phases,
+    Kernel, Phases, Verification,
 };
 use crate::metrics::Metrics;
 use crate::tenants::TenantId;
@@ -44,6 +44,10 @@ const UNVERIFIED_MAX: usize = 64;
 const CPU_IDLE_MAX: Duration = Duration::from_millis(500);
 /// The same while jobs are queued that were left to a card: placement may give them to the CPU after its deferral limit.
 const CPU_DEFER_POLL: Duration = Duration::from_millis(2);
+
+/// Predicted time up to which a job runs on its caller's thread: about what waking another one can take (300 us), and
+/// not so long that the thread's other connections would notice more than one block's time.
+const HERE_PREDICTED_MAX: Nanos = Nanos(1_500_000);
 
 /// A job in the queue or on an engine.
 pub(crate) struct PendingJob {
@@ -159,6 +163,7 @@ pub(crate) struct JobQueue {
     pub(crate) metrics: Arc<Metrics>,
     hw_wait: Duration,
     queue_blocks_max: usize,
+    verification: Verification,
 }
 
 struct Core {
@@ -264,6 +269,7 @@ impl JobQueue {
             metrics,
             hw_wait: config.hw_wait,
             queue_blocks_max: config.queue_blocks_max,
+            verification: config.verification,
         })
     }
 
@@ -291,6 +297,32 @@ impl JobQueue {
 
     pub(crate) fn tenant(&self, tenant: &TenantId) -> Option<TenantPlace> {
         self.core.lock().tenants.get(tenant).cloned()
+    }
+
+    /// How much is verified.
+    pub(crate) const fn verification(&self) -> Verification {
+        self.verification
+    }
+
+    /// Charges a job that its caller runs at once on its own thread, if it is small enough for that and passes nobody.
+    pub(crate) fn take_now(&self, spec: &JobSpec, placement: Placement) -> Option<Receipt> {
+        let job = JobShape {
+            kernel: class_of(&spec.kernel),
+            bytes: spec.input.len(),
+        };
+        let mut core = self.core.lock();
+        if self.stopping.load(Ordering::Acquire) {
+            return None;
+        }
+        let tenant = core.tenants.get(&spec.tenant)?.index;
+        core.scheduler.take_now(
+            tenant,
+            job,
+            placement,
+            self.cpu,
+            HERE_PREDICTED_MAX,
+            self.now(),
+        )
     }
 
     /// How long a job that requires a card waits while none is in service.

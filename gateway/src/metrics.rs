@@ -17,6 +17,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::admission::Admission;
+
 /// Media type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Distinct tenants, and distinct devices, with a label of their own.
@@ -99,8 +101,10 @@ pub struct Metrics {
     request_seconds: Family<Phase, Histogram, PhaseHistogram>,
     bytes: Family<Direction, Counter>,
     refused: Family<Reason, Counter>,
+    streams_broken: Family<Reason, Counter>,
     in_flight: Count,
     body_memory: Count,
+    spill: Count,
     queue_depth: Family<TenantLabel, Count>,
     queue_oldest: Ratio,
     backlog: Family<Pool, Ratio>,
@@ -151,6 +155,11 @@ impl Metrics {
                 "Body bytes of requests that were served",
             ),
             refused: register(&mut registry, "refused", "Requests that were refused"),
+            streams_broken: register(
+                &mut registry,
+                "streams_broken",
+                "Answers that broke off after their first byte",
+            ),
             in_flight: register(
                 &mut registry,
                 "inflight",
@@ -160,6 +169,11 @@ impl Metrics {
                 &mut registry,
                 "body_memory_bytes",
                 "Bytes of bodies that permits hold",
+            ),
+            spill: register(
+                &mut registry,
+                "spill_bytes",
+                "Bytes of answers on disk, for callers who do not read yet",
             ),
             queue_depth: register(&mut registry, "queue_depth", "Blocks waiting for an engine"),
             queue_oldest: register(
@@ -263,10 +277,17 @@ impl Metrics {
         self.refused.get_or_create(&Reason { reason }).inc();
     }
 
+    /// An answer broke off after its first byte.
+    pub fn stream_broken(&self, reason: &'static str) {
+        self.streams_broken.get_or_create(&Reason { reason }).inc();
+    }
+
     /// What admission holds now.
-    pub fn admission(&self, in_flight: usize, memory_bytes: usize) {
-        self.in_flight.set(saturating_i64(in_flight));
-        self.body_memory.set(saturating_i64(memory_bytes));
+    pub fn admission(&self, admission: &Admission) {
+        self.in_flight.set(saturating_i64(admission.in_flight()));
+        self.body_memory
+            .set(saturating_i64(admission.memory_bytes()));
+        self.spill.set(saturating_i64(admission.spill_bytes()));
     }
 
     /// A device failed.
@@ -413,7 +434,7 @@ mod tests {
         metrics.request_phase("queue", Duration::from_millis(1));
         metrics.bytes(3, 2);
         metrics.refused("saturated");
-        metrics.admission(1, 2);
+        metrics.stream_broken("stalled");
         metrics.device_fault("fpga0.0", "hang");
         metrics.verify_failure("fpga0.0");
         metrics.fallback("no-card");
@@ -431,8 +452,10 @@ mod tests {
             r#"faam_request_seconds_count{phase="queue"} 1"#,
             r#"faam_bytes_total{direction="in"} 3"#,
             r#"faam_refused_total{reason="saturated"} 1"#,
-            "faam_inflight 1",
-            "faam_body_memory_bytes 2",
+            "faam_inflight 0",
+            "faam_body_memory_bytes 0",
+            "faam_spill_bytes 0",
+            r#"faam_streams_broken_total{reason="stalled"} 1"#,
             r#"faam_device_faults_total{device="fpga0.0",kind="hang"} 1"#,
             r#"faam_verify_failures_total{engine="fpga0.0"} 1"#,
             r#"faam_fallback_total{reason="no-card"} 1"#,

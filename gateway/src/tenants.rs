@@ -12,7 +12,7 @@ pub const DEMO_TENANT: &str = "demo";
 /// Requests that one tenant may have in flight.
 pub const TENANT_IN_FLIGHT_MAX: usize = 256;
 /// Bytes that one decompression may give: four times the largest body.
-pub const TENANT_OUTPUT_BYTES_MAX: usize = 256 << 20;
+pub const TENANT_OUTPUT_BYTES_MAX: usize = 256 << 30;
 /// Output bytes an input byte that one decompression may give. DEFLATE's own limit is
 /// 1032 (258 bytes by a 1-bit length and a 1-bit distance code), so this refuses no
 /// single valid stream; it is there to be lowered.

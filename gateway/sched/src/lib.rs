@@ -18,7 +18,9 @@ mod scheduler;
 mod target;
 
 pub use predictor::{KernelClass, Predictor};
-pub use scheduler::{Config, QueueFull, Receipt, Scheduler, Taken, TenantIndex, WEIGHT_DEFAULT};
+pub use scheduler::{
+    Config, JobShape, QueueFull, Receipt, Scheduler, Taken, TenantIndex, WEIGHT_DEFAULT,
+};
 pub use target::{Placement, TARGETS_MAX, TargetIndex, TargetSet};
 
 /// A moment or a span, nanoseconds, on whatever clock the caller keeps.

@@ -57,6 +57,15 @@ pub struct QueueFull<J> {
     pub queued: usize,
 }
 
+/// What decides how long a job takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobShape {
+    /// Kind of work.
+    pub kernel: KernelClass,
+    /// Bytes of input.
+    pub bytes: usize,
+}
+
 /// What a target holds while it runs a job; goes back with [`Scheduler::finish`] or [`Scheduler::requeue`].
 #[derive(Debug)]
 #[must_use = "a receipt that is dropped leaves its target charged for ever"]
@@ -93,6 +102,15 @@ struct Queued<J> {
     sequence: u64,
     /// Set for a job that comes back: its charge was made when it was first taken.
     charged: Option<Nanos>,
+}
+
+impl<J> Queued<J> {
+    const fn shape(&self) -> JobShape {
+        JobShape {
+            kernel: self.kernel,
+            bytes: self.bytes,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -306,6 +324,78 @@ impl<J> Scheduler<J> {
         self.take(tenant, lane, target, now, deferred)
     }
 
+    /// Charges a job that its caller runs at once, on `target`, without a place in the queue: as if it were pushed and
+    /// taken now. `None`, with nothing charged, where it would pass a job that waits for this target, would sooner end
+    /// elsewhere, or is predicted to take longer than `predicted_max`.
+    pub fn take_now(
+        &mut self,
+        tenant: TenantIndex,
+        job: JobShape,
+        placement: Placement,
+        target: TargetIndex,
+        predicted_max: Nanos,
+        now: Nanos,
+    ) -> Option<Receipt> {
+        let JobShape { kernel, bytes } = job;
+        let effective = placement.effective(self.in_service);
+        let predicted = self.predictor.predict(target, kernel, bytes);
+        if !effective.contains(target)
+            || predicted > predicted_max
+            || self.somebody_waits_for(target)
+            || !self.best_here(target, job, effective)
+        {
+            return None;
+        }
+        let charged = self
+            .predictor
+            .predict(self.reference(target), kernel, bytes);
+        let virtual_time = self.virtual_time;
+        let t = self.tenants.get_mut(tenant.0 as usize)?;
+        if t.queued == 0 {
+            t.start = t.finish.max(virtual_time);
+            t.finish = t.start + scaled(charged, t.weight);
+            self.virtual_time = virtual_time.max(t.start);
+        } else {
+            // What is queued waits for another target; its tag moves on by what is taken here.
+            self.backlogged.remove(&(t.start, tenant));
+            t.start += scaled(charged, t.weight);
+            t.finish += scaled(charged, t.weight);
+            self.backlogged.insert((t.start, tenant));
+        }
+        if let Some(t) = self.targets.get_mut(target.number()) {
+            t.outstanding_ns = t.outstanding_ns.saturating_add(predicted.0);
+        }
+        Some(Receipt {
+            tenant,
+            target,
+            placement,
+            kernel,
+            bytes,
+            predicted,
+            charged,
+            queued_at: now,
+        })
+    }
+
+    /// Whether a job stands in a queue that `target` may take.
+    fn somebody_waits_for(&self, target: TargetIndex) -> bool {
+        let heads = self.backlogged.iter().take(HEADS_SCANNED_MAX);
+        heads
+            .filter_map(|(_, index)| self.tenant(*index))
+            .flat_map(|tenant| &tenant.lanes)
+            .any(|lane| lane.placement.effective(self.in_service).contains(target))
+    }
+
+    /// The target whose time is charged, wherever a job runs; `target` itself where there is none.
+    fn reference(&self, target: TargetIndex) -> TargetIndex {
+        let reference = self.targets.iter().position(|t| t.reference);
+        TargetIndex(
+            reference
+                .and_then(|n| u8::try_from(n).ok())
+                .unwrap_or(target.0),
+        )
+    }
+
     /// A job ended: `took` is what the target spent on it, `reference` the measured cost in
     /// reference time, if it was measured; the charge is corrected to it.
     pub fn finish(&mut self, receipt: Receipt, took: Nanos, reference: Option<Nanos>) {
@@ -376,7 +466,7 @@ impl<J> Scheduler<J> {
                 .collect();
             lanes.sort_by_key(|(_, head, _)| (head.charged.is_none(), head.sequence));
             for (lane, head, effective) in lanes {
-                if self.best_here(target, head, effective) {
+                if self.best_here(target, head.shape(), effective) {
                     return Some((*index, lane, false));
                 }
                 if now.since(head.queued_at) >= self.config.defer_max {
@@ -398,22 +488,22 @@ impl<J> Scheduler<J> {
     }
 
     /// Whether the job would end here no later than on any other target that may take it, plus slack.
-    fn best_here(&self, target: TargetIndex, head: &Queued<J>, effective: TargetSet) -> bool {
-        let here = self.ends_after(target, head);
+    fn best_here(&self, target: TargetIndex, job: JobShape, effective: TargetSet) -> bool {
+        let here = self.ends_after(target, job);
         effective
             .iter()
             .filter(|other| *other != target)
             .all(|other| {
                 here <= self
-                    .ends_after(other, head)
+                    .ends_after(other, job)
                     .saturating_add(self.config.slack.0)
             })
     }
 
-    fn ends_after(&self, target: TargetIndex, head: &Queued<J>) -> u64 {
+    fn ends_after(&self, target: TargetIndex, job: JobShape) -> u64 {
         self.outstanding(target)
             .0
-            .saturating_add(self.predictor.predict(target, head.kernel, head.bytes).0)
+            .saturating_add(self.predictor.predict(target, job.kernel, job.bytes).0)
     }
 
     fn take(
@@ -424,12 +514,7 @@ impl<J> Scheduler<J> {
         now: Nanos,
         deferred: bool,
     ) -> Option<Taken<J>> {
-        let reference = self
-            .targets
-            .iter()
-            .position(|t| t.reference)
-            .unwrap_or(target.number());
-        let reference = TargetIndex(u8::try_from(reference).unwrap_or(target.0));
+        let reference = self.reference(target);
         let tenant = self.tenants.get_mut(index.0 as usize)?;
         let line = tenant.lanes.get_mut(lane)?;
         let placement = line.placement;

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 
 use faam_sched::{
-    Config, KernelClass, Nanos, Placement, Receipt, Scheduler, TargetIndex, TargetSet, TenantIndex,
-    WEIGHT_DEFAULT,
+    Config, JobShape, KernelClass, Nanos, Placement, Receipt, Scheduler, TargetIndex, TargetSet,
+    TenantIndex, WEIGHT_DEFAULT,
 };
 use proptest::prelude::*;
 
@@ -262,4 +262,72 @@ proptest! {
         taken.sort_unstable();
         prop_assert_eq!(taken, (0..jobs.len() as u32).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn a_job_run_at_once_is_charged_like_one_that_was_queued() {
+    let mut rig = Rig::new();
+    let (a, b) = (
+        rig.scheduler.add_tenant(WEIGHT_DEFAULT, 64),
+        rig.scheduler.add_tenant(WEIGHT_DEFAULT, 64),
+    );
+    let cpu_only = Placement::any_of(TargetSet::of(rig.cpu));
+    let shape = JobShape {
+        kernel: KERNEL,
+        bytes: 1000,
+    };
+    let hour = Nanos(3_600_000_000_000);
+    // Ten at once for one tenant; then both queue ten, and the other one goes first until it has caught up.
+    for _ in 0..10 {
+        let receipt = rig
+            .scheduler
+            .take_now(a, shape, cpu_only, rig.cpu, hour, Nanos(0))
+            .unwrap();
+        assert_eq!(receipt.tenant(), a);
+        rig.scheduler.abandon(receipt);
+    }
+    for job in 0..10 {
+        rig.push(a, job, 1000, cpu_only, 0);
+        rig.push(b, 100 + job, 1000, cpu_only, 0);
+    }
+    let first: Vec<_> = (0..9)
+        .map(|_| {
+            let taken = rig.scheduler.next(rig.cpu, Nanos(0)).unwrap();
+            rig.scheduler.abandon(taken.receipt);
+            taken.job
+        })
+        .collect();
+    assert!(first.iter().all(|job| *job >= 100), "{first:?}");
+}
+
+#[test]
+fn nothing_runs_at_once_past_a_job_that_waits_or_where_it_would_take_too_long() {
+    let mut rig = Rig::new();
+    let tenant = rig.scheduler.add_tenant(WEIGHT_DEFAULT, 8);
+    let (cpu_only, card_only) = (
+        Placement::any_of(TargetSet::of(rig.cpu)),
+        Placement::any_of(TargetSet::of(rig.card)),
+    );
+    let shape = JobShape {
+        kernel: KERNEL,
+        bytes: 1000,
+    };
+    let hour = Nanos(3_600_000_000_000);
+    let now = |rig: &mut Rig, placement, limit| {
+        let cpu = rig.cpu;
+        rig.scheduler
+            .take_now(tenant, shape, placement, cpu, limit, Nanos(0))
+    };
+    assert!(now(&mut rig, card_only, hour).is_none(), "not allowed here");
+    assert!(now(&mut rig, cpu_only, Nanos(10)).is_none(), "too long");
+    // What waits for another target is not passed by.
+    rig.push(tenant, 1, 10, card_only, 0);
+    let receipt = now(&mut rig, cpu_only, hour).unwrap();
+    assert!(rig.scheduler.outstanding(rig.cpu) > Nanos(0));
+    rig.scheduler.abandon(receipt);
+    assert_eq!(rig.scheduler.outstanding(rig.cpu), Nanos(0));
+    rig.push(tenant, 2, 10, cpu_only, 0);
+    assert!(now(&mut rig, cpu_only, hour).is_none(), "somebody waits");
+    assert_eq!(rig.scheduler.next(rig.card, Nanos(0)).unwrap().job, 1);
+    assert_eq!(rig.scheduler.next(rig.cpu, Nanos(0)).unwrap().job, 2);
 }

@@ -49,8 +49,7 @@ async fn readyz(State(app): State<App>) -> Response<Body> {
 }
 
 async fn render(State(app): State<App>) -> Response<Body> {
-    app.metrics
-        .admission(app.admission.in_flight(), app.admission.memory_bytes());
+    app.metrics.admission(&app.admission);
     app.dispatcher.refresh_gauges();
     let mut response = Response::new(Body::from(app.metrics.render()));
     response.headers_mut().insert(

@@ -1,20 +1,17 @@
-//! A verified result on its way out: chunks, which engines made them, and where the time went.
+//! What is said of a result: which engines made it, where the time went, in headers and in trailers.
 //!
 //! Invariant: whatever ran on a simulated card says so, in every header that names it.
 //! It knows neither kernels nor admission.
 
 use std::fmt::Write;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRAILER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response};
 use bytes::{Bytes, BytesMut};
 
-use super::body::ChunkedBody;
 use super::options::FAAM_BACKEND;
-use crate::admission::AdmissionPermit;
 use crate::job::{BlockOutcome, EngineId, FallbackReason, Phases};
 
 /// Why blocks ran elsewhere than their policy prefers.
@@ -25,6 +22,9 @@ pub const FAAM_VERIFY: HeaderName = HeaderName::from_static("faam-verify");
 pub const FAAM_LEVEL: HeaderName = HeaderName::from_static("faam-level");
 /// W3C Server-Timing.
 pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// What comes as trailers of a streamed answer (RFC 9110, 6.6.2).
+const TRAILERS: &str = "faam-backend, faam-backend-reason, faam-verify, server-timing";
 
 /// An answer up to this size is copied into one chunk, so that it leaves in one write.
 const COALESCE_BYTES_MAX: usize = 16 << 10;
@@ -140,7 +140,9 @@ impl Spent {
         ]
     }
 
-    fn header(&self, total: Duration) -> String {
+    /// `Server-Timing`.
+    #[must_use]
+    pub fn header(&self, total: Duration) -> String {
         let mut text = String::new();
         for (phase, time) in self.by_phase() {
             let _ = write!(text, "{phase};dur={:.3}, ", time.as_secs_f64() * 1e3);
@@ -169,43 +171,16 @@ impl Progress {
         self.engines.count(outcome.engine, outcome.fallback);
         self.spent.add(&outcome.phases);
     }
-}
 
-/// A whole answer.
-#[derive(Debug)]
-pub struct Answer {
-    /// The bytes.
-    pub chunks: Vec<Bytes>,
-    /// Headers of the kernel's own; `Content-Type` among them.
-    pub headers: HeaderMap,
-    /// Until when the last byte has to leave.
-    pub deadline: Option<Instant>,
-    /// What is held until the connection has let go of the last byte.
-    pub permit: Arc<AdmissionPermit>,
-}
-
-impl Answer {
-    /// With the facts as headers.
+    /// What is known, as headers or trailers. `verify` is `Faam-Verify`; `began` is when the request did.
     #[must_use]
-    pub fn into_response(mut self, progress: &Progress, began: Instant) -> Response<Body> {
-        let length: usize = self.chunks.iter().map(Bytes::len).sum();
-        if self.chunks.len() > 1 && length <= COALESCE_BYTES_MAX {
-            let mut whole = BytesMut::with_capacity(length);
-            for chunk in self.chunks.drain(..) {
-                whole.extend_from_slice(&chunk);
-            }
-            self.chunks.push(whole.freeze());
-        }
-        let mut headers = self.headers;
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-        headers
-            .entry(CONTENT_TYPE)
-            .or_insert(HeaderValue::from_static("application/octet-stream"));
-        headers.insert(FAAM_VERIFY, HeaderValue::from_static("ok"));
+    pub fn facts(&self, verify: &'static str, began: Instant) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(FAAM_VERIFY, HeaderValue::from_static(verify));
         let texts = [
-            (FAAM_BACKEND, Some(progress.engines.header())),
-            (FAAM_BACKEND_REASON, progress.engines.reasons()),
-            (SERVER_TIMING, Some(progress.spent.header(began.elapsed()))),
+            (FAAM_BACKEND, Some(self.engines.header())),
+            (FAAM_BACKEND_REASON, self.engines.reasons()),
+            (SERVER_TIMING, Some(self.spent.header(began.elapsed()))),
         ];
         for (name, text) in texts {
             // Made of words of ours and of numbers.
@@ -213,14 +188,61 @@ impl Answer {
                 headers.insert(name, value);
             }
         }
-        let mut response = Response::new(Body::new(ChunkedBody::new(
-            self.chunks,
-            self.deadline,
-            self.permit,
-        )));
-        *response.headers_mut() = headers;
-        response
+        headers
     }
+}
+
+/// `body` with exactly `length` bytes, and all facts as headers.
+#[must_use]
+pub fn whole(mut headers: HeaderMap, facts: HeaderMap, length: u64, body: Body) -> Response<Body> {
+    headers.extend(facts);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    with_headers(headers, body)
+}
+
+/// `body` of a length that nobody knows yet, with what is known as headers. Its final facts come as trailers where
+/// `takes_trailers`.
+#[must_use]
+pub fn streamed(
+    mut headers: HeaderMap,
+    facts: HeaderMap,
+    takes_trailers: bool,
+    body: Body,
+) -> Response<Body> {
+    headers.extend(facts);
+    if takes_trailers {
+        headers.insert(TRAILER, HeaderValue::from_static(TRAILERS));
+    }
+    let mut response = with_headers(headers, body);
+    response.extensions_mut().insert(Streamed);
+    response
+}
+
+/// Marks a response that began before its request's body had ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Streamed;
+
+fn with_headers(mut headers: HeaderMap, body: Body) -> Response<Body> {
+    headers
+        .entry(CONTENT_TYPE)
+        .or_insert(HeaderValue::from_static("application/octet-stream"));
+    let mut response = Response::new(body);
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Chunks of a whole answer; small ones in one piece.
+#[must_use]
+pub fn coalesced(mut chunks: Vec<Bytes>) -> Vec<Bytes> {
+    let length: usize = chunks.iter().map(Bytes::len).sum();
+    if chunks.len() > 1 && length <= COALESCE_BYTES_MAX {
+        let mut one = BytesMut::with_capacity(length);
+        for chunk in chunks.drain(..) {
+            one.extend_from_slice(&chunk);
+        }
+        chunks.push(one.freeze());
+    }
+    chunks
 }
 
 #[cfg(test)]

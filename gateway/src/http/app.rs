@@ -3,8 +3,8 @@
 //! Invariant: credential, options, announced length and admission are decided before a
 //! body is first polled. It knows neither connections nor engines.
 
+use std::path::Path as FsPath;
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Json;
 use axum::Router;
@@ -17,21 +17,22 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use faam_codec::{Format, Level};
 use serde_json::{Value, json};
-use tokio::time::timeout_at;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::answer::Progress;
+use super::answer::{Progress, Streamed};
 use super::body::{WatchedBody, too_large};
 use super::compress::compress;
 use super::decompress::decompress;
 use super::invocation::observe;
+use super::invocations::{Invocations, invocation};
 use super::limits::HttpLimits;
 use super::options::ServiceOptions;
 use crate::admission::{Admission, AdmissionPermit};
 use crate::auth::Authenticator;
 use crate::dispatch::Dispatcher;
 use crate::error::{Problem, ProblemKind};
+use crate::job::Verification;
 use crate::metrics::{Metrics, RequestEnd};
 use crate::tenants::Tenant;
 
@@ -51,6 +52,12 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Limits.
     pub limits: HttpLimits,
+    /// Whether results are verified.
+    pub verify: Verification,
+    /// Final facts of streamed answers.
+    pub invocations: Invocations,
+    /// Where answers are spilled that nobody reads yet.
+    pub spill_dir: Arc<FsPath>,
 }
 
 /// The public surface.
@@ -58,6 +65,7 @@ pub fn router(app: App) -> Router {
     let tenants_only = Router::new()
         .route("/v1/compress", post(compress))
         .route("/v1/decompress", post(decompress))
+        .route("/v1/invocations/{id}", get(invocation))
         .route("/v1/devices", get(devices))
         .route("/v1/kernels", get(kernels))
         .route("/v1/tenants/self", get(tenant_self))
@@ -96,20 +104,23 @@ pub(super) fn stack<S: Clone + Send + Sync + 'static>(
 }
 
 impl App {
-    /// Lets a request begin: its announced length first, then room for it, `unannounced_bytes` if it does not say.
+    /// Lets a request begin: its announced length first, then room for it: twice its length, once in and once out,
+    /// but never more than `working_bytes_max`, which is enough for a body of any length.
     pub(super) fn admit(
         &self,
         tenant: &Tenant,
         service: &ServiceOptions,
-        unannounced_bytes: usize,
+        working_bytes_max: usize,
     ) -> Result<Arc<AdmissionPermit>, Problem> {
         let bytes = match service.content_length {
             Some(length) if length > self.limits.body_bytes_max => {
                 return Err(too_large(self.limits.body_bytes_max, Some(length)));
             }
             Some(length) => usize::try_from(length)
-                .map_err(|_| too_large(self.limits.body_bytes_max, Some(length)))?,
-            None => unannounced_bytes,
+                .unwrap_or(usize::MAX)
+                .saturating_mul(2)
+                .min(working_bytes_max),
+            None => working_bytes_max,
         };
         let permit = self
             .admission
@@ -118,14 +129,10 @@ impl App {
     }
 
     /// Counts a request of `kernel`, also when its caller hangs up.
-    pub(super) fn count<'a>(
-        &'a self,
-        tenant: &'a Tenant,
-        kernel: &'static str,
-    ) -> RequestCount<'a> {
+    pub(super) fn count(&self, tenant: &Arc<Tenant>, kernel: &'static str) -> RequestCount {
         RequestCount {
-            metrics: &self.metrics,
-            tenant: tenant.id.as_str(),
+            metrics: Arc::clone(&self.metrics),
+            tenant: Arc::clone(tenant),
             kernel,
             ended: false,
         }
@@ -133,33 +140,36 @@ impl App {
 }
 
 /// A request that will be counted once.
-pub(super) struct RequestCount<'a> {
-    metrics: &'a Metrics,
-    tenant: &'a str,
+pub(super) struct RequestCount {
+    metrics: Arc<Metrics>,
+    tenant: Arc<Tenant>,
     kernel: &'static str,
     ended: bool,
 }
 
-impl RequestCount<'_> {
-    /// It has ended with an answer or a problem.
-    pub(super) fn end<T>(mut self, progress: &Progress, result: &Result<T, Problem>) {
-        self.ended = true;
-        let outcome = match result {
-            Ok(_) => {
-                self.metrics.bytes(progress.bytes_in, progress.bytes_out);
-                "ok"
-            }
-            Err(problem) => problem.kind().name(),
-        };
+impl RequestCount {
+    /// It has ended: `ok`, the name of a problem, or `cancelled` and the like.
+    pub(super) fn end(&mut self, progress: &Progress, outcome: &'static str) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        if outcome == "ok" {
+            self.metrics.bytes(progress.bytes_in, progress.bytes_out);
+        }
         for (phase, time) in progress.spent.by_phase() {
             self.metrics.request_phase(phase, time);
         }
         self.count(progress.engines.label(), outcome);
     }
 
+    /// It was refused before anything was done.
+    pub(super) fn refused(&mut self, problem: &Problem) {
+        self.end(&Progress::default(), problem.kind().name());
+    }
+
     fn count(&self, backend: &'static str, outcome: &'static str) {
         self.metrics.request_end(RequestEnd {
-            tenant: self.tenant,
+            tenant: self.tenant.id.as_str(),
             kernel: self.kernel,
             backend,
             outcome,
@@ -167,22 +177,11 @@ impl RequestCount<'_> {
     }
 }
 
-impl Drop for RequestCount<'_> {
+impl Drop for RequestCount {
     fn drop(&mut self) {
         if !self.ended {
             self.count("none", "cancelled");
         }
-    }
-}
-
-/// `work`, or `None` once the deadline has passed.
-pub(super) async fn within<T>(
-    deadline: Option<Instant>,
-    work: impl Future<Output = T>,
-) -> Option<T> {
-    match deadline {
-        Some(deadline) => timeout_at(deadline.into(), work).await.ok(),
-        None => Some(work.await),
     }
 }
 
@@ -203,7 +202,9 @@ async fn watch_body(limits: HttpLimits, request: Request, next: Next) -> Respons
     let (parts, body) = request.into_parts();
     let (body, watch) = WatchedBody::new(body, expects_continue, limits);
     let mut response = next.run(Request::from_parts(parts, Body::new(body))).await;
-    if http1 && !watch.ended() {
+    // A streamed answer goes on while its request's body arrives.
+    let streamed = response.extensions().get::<Streamed>().is_some();
+    if http1 && !streamed && !watch.ended() {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));

@@ -17,15 +17,16 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use thiserror::Error;
-use tokio::time::{Instant as TokioInstant, timeout, timeout_at};
+use tokio::time::{Instant as TokioInstant, timeout_at};
 
 use super::limits::HttpLimits;
 use crate::admission::AdmissionPermit;
 use crate::error::{Problem, ProblemKind};
 
 /// Most bytes that go to the connection at once. Above the connection's own write buffer, so that it takes one at a
-/// time; small enough that a deadline is seen soon after it passed.
-const PIECE_BYTES_MAX: usize = 256 << 10;
+/// time; small enough that a deadline is seen soon after it passed, and that a peer of HTTP/2 who grants no window makes
+/// its connection keep little.
+pub const PIECE_BYTES_MAX: usize = 64 << 10;
 
 /// Why a response broke off after its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -33,6 +34,26 @@ pub enum BodyError {
     /// The caller's deadline passed while the answer was sent.
     #[error("the deadline passed before the last byte had left")]
     Deadline,
+    /// The caller did not read.
+    #[error("the caller read nothing for too long")]
+    Stalled,
+    /// What was still to come could not be made.
+    #[error("the answer broke off: what was still to come could not be made")]
+    Broken,
+}
+
+/// `bytes`, holding the permit until the last copy of them is dropped.
+pub(super) fn held(bytes: Bytes, permit: Arc<AdmissionPermit>) -> Bytes {
+    struct Held(
+        Bytes,
+        #[expect(dead_code, reason = "held for its drop")] Arc<AdmissionPermit>,
+    );
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    Bytes::from_owner(Held(bytes, permit))
 }
 
 /// A response body of chunks.
@@ -148,7 +169,28 @@ pub struct Intake {
     body: Body,
     limits: HttpLimits,
     received: u64,
+    clock: WaitClock,
+}
+
+/// Time spent waiting for a caller, in all and since its last byte.
+#[derive(Debug, Default)]
+struct WaitClock {
     waited: Duration,
+    silent: Duration,
+}
+
+/// A wait that counts until it is dropped, so also where the waiting is given up.
+struct Wait<'a> {
+    clock: &'a mut WaitClock,
+    began: Instant,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        let time = self.began.elapsed();
+        self.clock.waited += time;
+        self.clock.silent += time;
+    }
 }
 
 impl Intake {
@@ -159,19 +201,24 @@ impl Intake {
             body,
             limits,
             received: 0,
-            waited: Duration::ZERO,
+            clock: WaitClock::default(),
         }
     }
 
-    /// The next bytes; `None` at the end.
+    /// The next bytes; `None` at the end. May be dropped while it waits, and called again.
     ///
     /// # Errors
     /// A [`Problem`]: too large, too slow, or broken.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         loop {
-            let began = Instant::now();
-            let frame = timeout(self.patience(), self.body.frame()).await;
-            self.waited += began.elapsed();
+            let patience = self.patience();
+            let wait = Wait {
+                clock: &mut self.clock,
+                began: Instant::now(),
+            };
+            let until = wait.began + patience;
+            let frame = timeout_at(until.into(), self.body.frame()).await;
+            drop(wait);
             let Ok(frame) = frame else {
                 return Err(self.too_slow());
             };
@@ -189,6 +236,7 @@ impl Intake {
             if data.is_empty() {
                 continue;
             }
+            self.clock.silent = Duration::ZERO;
             self.received = self.received.saturating_add(data.len() as u64);
             if self.received > self.limits.body_bytes_max {
                 return Err(too_large(self.limits.body_bytes_max, None));
@@ -206,16 +254,15 @@ impl Intake {
     /// Time spent waiting for bytes so far.
     #[must_use]
     pub const fn waited(&self) -> Duration {
-        self.waited
+        self.clock.waited
     }
 
     /// How long the next bytes may take: the idle limit, or what the least rate leaves.
     fn patience(&self) -> Duration {
         let rate = self.limits.body_bytes_per_second_min.max(1);
         let earned = self.limits.body_grace + Duration::from_secs(self.received / rate);
-        self.limits
-            .body_idle
-            .min(earned.saturating_sub(self.waited))
+        let idle = self.limits.body_idle.saturating_sub(self.clock.silent);
+        idle.min(earned.saturating_sub(self.clock.waited))
     }
 
     fn too_slow(&self) -> Problem {
@@ -225,7 +272,7 @@ impl Intake {
                 "{} bytes of the body came in {:.1} s: expected the next within {} s and {} bytes a second on average after \
                  the first {} s; send it without pauses",
                 self.received,
-                self.waited.as_secs_f64(),
+                self.clock.waited.as_secs_f64(),
                 self.limits.body_idle.as_secs(),
                 self.limits.body_bytes_per_second_min,
                 self.limits.body_grace.as_secs(),
@@ -354,8 +401,15 @@ async fn drain(mut body: Body, bytes_max: u64, time_max: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::Admission;
+    use crate::admission::{Admission, AdmissionLimits};
     use crate::tenants::{Tenant, TenantLimits};
+
+    fn admission(body_memory_bytes_max: usize) -> Admission {
+        Admission::new(AdmissionLimits {
+            body_memory_bytes_max,
+            ..AdmissionLimits::default()
+        })
+    }
 
     fn permit(admission: &Admission, bytes: usize) -> Arc<AdmissionPermit> {
         Arc::new(
@@ -373,7 +427,7 @@ mod tests {
     #[tokio::test]
     async fn memory_goes_back_when_a_chunks_last_piece_is_dropped_and_the_permit_with_the_last() {
         const LARGE: usize = 2 * PIECE_BYTES_MAX + 6;
-        let admission = Admission::new(4 * PIECE_BYTES_MAX);
+        let admission = admission(4 * PIECE_BYTES_MAX);
         let charged = || (admission.memory_bytes(), admission.in_flight());
         let large: Vec<_> = (0u8..251).cycle().take(LARGE).collect();
         let chunks = vec![
@@ -414,7 +468,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_is_dropped_unsent_gives_everything_back() {
-        let admission = Admission::new(100);
+        let admission = admission(100);
         let chunks = vec![Bytes::from_static(b"un"), Bytes::from_static(b"sent")];
         drop(ChunkedBody::new(chunks, None, permit(&admission, 10)));
         assert_eq!((admission.memory_bytes(), admission.in_flight()), (0, 0));
@@ -422,7 +476,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_past_its_deadline_breaks_off_between_two_pieces() {
-        let admission = Admission::new(2 * PIECE_BYTES_MAX);
+        let admission = admission(2 * PIECE_BYTES_MAX);
         let chunks = vec![Bytes::from(vec![7; PIECE_BYTES_MAX + 1])];
         let later = Instant::now() + Duration::from_secs(3600);
         let permit = permit(&admission, PIECE_BYTES_MAX + 1);

@@ -1,4 +1,5 @@
-//! `POST /v1/compress`: a body cut into blocks that run in parallel, joined into one member.
+//! `POST /v1/compress`: a body cut into blocks that run in parallel, joined into one member
+//! that leaves while the body still arrives.
 //!
 //! Invariants: a body byte is copied once, into the block that carries it; at most
 //! [`REQUEST_BLOCKS_IN_FLIGHT_MAX`] blocks are outstanding; exactly one block is
@@ -17,11 +18,13 @@ use faam_codec::{
     write_trailer,
 };
 
-use super::answer::{Answer, FAAM_LEVEL, Progress};
-use super::app::{App, within};
+use super::answer::FAAM_LEVEL;
+use super::app::App;
 use super::body::Intake;
+use super::delivery::{Caller, Delivery, SharedProgress, Stop};
 use super::invocation::Invocation;
 use super::options::CompressOptions;
+use super::outflow::{Outflow, WINDOW_BYTES};
 use crate::admission::AdmissionPermit;
 use crate::dispatch::Ticket;
 use crate::error::Problem;
@@ -36,6 +39,14 @@ const REQUEST_BLOCKS_IN_FLIGHT_MIN: usize = 2;
 /// Blocks of all requests together, shared evenly: enough that no engine waits. What is not taken in stays with the
 /// callers, so that memory does not grow with the bodies that happen to be sent at once.
 const ALL_BLOCKS_IN_FLIGHT: usize = 96;
+/// Memory of a block in flight: its input, and its output, which is hardly larger.
+const BLOCK_WORKING_BYTES: usize = 2 * BLOCK_BYTES;
+/// Memory without which a request of any length could come to a stop: the least number of blocks in flight, the one
+/// that fills, and the window of its answer.
+const WORKING_BYTES_MAX: usize =
+    REQUEST_BLOCKS_IN_FLIGHT_MIN * BLOCK_WORKING_BYTES + BLOCK_BYTES + WINDOW_BYTES;
+/// The kernel's name in metrics.
+const KERNEL: &str = "compress";
 
 /// The handler.
 pub(super) async fn compress(
@@ -44,71 +55,74 @@ pub(super) async fn compress(
     Extension(tenant): Extension<Arc<Tenant>>,
     request: Request,
 ) -> Result<Response<Body>, Problem> {
-    let mut progress = Progress::default();
-    let count = app.count(&tenant, "compress");
-    let result = begin(&app, &invocation, &tenant, request, &mut progress).await;
-    count.end(&progress, &result);
-    let answer = result?;
-    Ok(answer.into_response(&progress, invocation.began))
+    let mut count = app.count(&tenant, KERNEL);
+    let begun = begin(&app, invocation, &tenant, &request);
+    let (options, permit) = begun.inspect_err(|problem| count.refused(problem))?;
+    let progress = SharedProgress::default();
+    progress.lock().spent.admit = invocation.began.elapsed();
+    let delivery = Delivery {
+        deadline: options.service.deadline,
+        headers: answer_headers(&options, request.headers()),
+        caller: Caller::of(&request),
+        permit: Arc::clone(&permit),
+        progress: Arc::clone(&progress),
+        tenant: Arc::clone(&tenant),
+        app: app.clone(),
+        kernel: KERNEL,
+        invocation,
+        count,
+    };
+    let intake = Intake::new(request.into_body(), app.limits);
+    delivery
+        .run(move |outflow| {
+            let blocks = Blocks {
+                checksum: BlockChecksum::empty(options.format),
+                outstanding: VecDeque::new(),
+                charged: 0,
+                app,
+                tenant,
+                options,
+                permit,
+                progress,
+                outflow,
+            };
+            blocks.run(intake)
+        })
+        .await
 }
 
-/// Everything that is decided before the body is polled, and then the work within the deadline.
-async fn begin(
+/// Everything that is decided before the body is polled.
+fn begin(
     app: &App,
-    invocation: &Invocation,
+    invocation: Invocation,
     tenant: &Tenant,
-    request: Request,
-    progress: &mut Progress,
-) -> Result<Answer, Problem> {
+    request: &Request,
+) -> Result<(CompressOptions, Arc<AdmissionPermit>), Problem> {
     let options = CompressOptions::parse(request.uri(), request.headers(), invocation.began)?;
-    let permit = app.admit(tenant, &options.service, BLOCK_BYTES)?;
-    progress.spent.admit = invocation.began.elapsed();
-    let headers = answer_headers(&options, request.headers());
-    let intake = Intake::new(request.into_body(), app.limits);
-    let blocks = Blocks {
-        app,
-        tenant,
-        options: &options,
-        permit: &permit,
-        announced: options.service.content_length.is_some(),
-        outstanding: VecDeque::new(),
-        output: Vec::new(),
-        checksum: BlockChecksum::empty(options.format),
-    };
-    let chunks = within(options.service.deadline, blocks.run(intake, progress)).await;
-    let chunks = chunks.unwrap_or_else(|| Err(Problem::deadline(&progress.spent)))?;
-    progress.bytes_out = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-    Ok(Answer {
-        chunks,
-        headers,
-        deadline: options.service.deadline,
-        permit,
-    })
+    let permit = app.admit(tenant, &options.service, WORKING_BYTES_MAX)?;
+    Ok((options, permit))
 }
 
 /// The blocks of one request.
-struct Blocks<'a> {
-    app: &'a App,
-    tenant: &'a Tenant,
-    options: &'a CompressOptions,
-    permit: &'a Arc<AdmissionPermit>,
-    /// Whether memory for the whole body was taken at admission; else it is taken block by block.
-    announced: bool,
+struct Blocks {
+    app: App,
+    tenant: Arc<Tenant>,
+    options: CompressOptions,
+    permit: Arc<AdmissionPermit>,
+    progress: SharedProgress,
+    outflow: Arc<Outflow>,
     /// In the order of the data; each with its input's length.
     outstanding: VecDeque<(Ticket, usize)>,
-    output: Vec<Bytes>,
+    /// Blocks in flight for which memory was taken beyond what admission took.
+    charged: usize,
     checksum: BlockChecksum,
 }
 
-impl Blocks<'_> {
-    async fn run(
-        mut self,
-        mut intake: Intake,
-        progress: &mut Progress,
-    ) -> Result<Vec<Bytes>, Problem> {
+impl Blocks {
+    async fn run(mut self, mut intake: Intake) -> Result<(), Stop> {
         let mut header = Vec::with_capacity(HEADER_BYTES_MAX);
         write_header(self.options.format, self.options.level, &mut header);
-        self.output.push(Bytes::from(header));
+        self.outflow.push(Bytes::from(header)).await?;
 
         let first = self
             .options
@@ -120,19 +134,12 @@ impl Blocks<'_> {
                     .min(BLOCK_BYTES)
             });
         let mut block = BytesMut::with_capacity(first);
-        loop {
-            let received = intake.next().await;
-            progress.spent.receive = intake.waited();
-            progress.bytes_in = intake.received();
-            let Some(mut data) = received? else { break };
+        while let Some(mut data) = self.receive(&mut intake).await? {
             while !data.is_empty() {
                 // A full block is held back until a byte follows it: only then it is not the last.
                 if block.len() == BLOCK_BYTES {
-                    self.submit(block.split().freeze(), Position::Middle, progress)
+                    self.submit(block.split().freeze(), Position::Middle)
                         .await?;
-                    if !self.announced {
-                        self.permit.grow(BLOCK_BYTES)?;
-                    }
                     block = BytesMut::with_capacity(BLOCK_BYTES);
                 }
                 let room = BLOCK_BYTES.saturating_sub(block.len());
@@ -140,27 +147,53 @@ impl Blocks<'_> {
                 block.extend_from_slice(&part);
             }
         }
-        self.submit(block.freeze(), Position::Last, progress)
-            .await?;
+        self.outflow.body_arrived();
+        self.submit(block.freeze(), Position::Last).await?;
         while !self.outstanding.is_empty() {
-            self.retire(progress).await?;
+            self.retire().await?;
         }
         let mut trailer = Vec::with_capacity(TRAILER_BYTES_MAX);
         write_trailer(&self.checksum, &mut trailer);
-        self.output.push(Bytes::from(trailer));
-        Ok(self.output)
+        self.outflow.push(Bytes::from(trailer)).await?;
+        Ok(())
     }
 
-    async fn submit(
-        &mut self,
-        input: Bytes,
-        position: Position,
-        progress: &mut Progress,
-    ) -> Result<(), Problem> {
+    /// The body's next bytes. Blocks that end meanwhile are passed on.
+    async fn receive(&mut self, intake: &mut Intake) -> Result<Option<Bytes>, Stop> {
+        loop {
+            let received = match self.outstanding.front_mut() {
+                None => Some(intake.next().await),
+                Some((ticket, _)) => tokio::select! {
+                    biased;
+                    received = intake.next() => Some(received),
+                    () = ticket.ended() => None,
+                },
+            };
+            let Some(received) = received else {
+                self.retire().await?;
+                continue;
+            };
+            let mut progress = self.progress.lock();
+            progress.spent.receive = intake.waited();
+            progress.bytes_in = intake.received();
+            return Ok(received?);
+        }
+    }
+
+    async fn submit(&mut self, input: Bytes, position: Position) -> Result<(), Stop> {
         while self.outstanding.len() >= blocks_in_flight_max(self.app.admission.in_flight()) {
-            self.retire(progress).await?;
+            self.retire().await?;
+        }
+        // Beyond the least number of blocks each takes memory of its own, if there is some.
+        if self.outstanding.len() >= REQUEST_BLOCKS_IN_FLIGHT_MIN {
+            if self.permit.grow(BLOCK_WORKING_BYTES).is_ok() {
+                self.charged += 1;
+            } else {
+                self.retire().await?;
+            }
         }
         let length = input.len();
+        let alone = position == Position::Last && self.progress.lock().bytes_in == length as u64;
         let spec = JobSpec {
             tenant: self.tenant.id.clone(),
             kernel: Kernel::Compress {
@@ -171,35 +204,38 @@ impl Blocks<'_> {
             input,
             policy: self.options.service.policy,
             deadline: self.options.service.deadline,
-            permit: Arc::clone(self.permit),
+            permit: Arc::clone(&self.permit),
         };
-        let ticket = self
-            .app
-            .dispatcher
-            .submit(spec)
-            .await
-            .map_err(|error| Problem::job(error, progress, 0))?;
+        let submitted = if alone {
+            self.app.dispatcher.submit_small(spec).await
+        } else {
+            self.app.dispatcher.submit(spec).await
+        };
+        let ticket =
+            submitted.map_err(|error| Problem::job(error, &mut self.progress.lock(), 0))?;
         self.outstanding.push_back((ticket, length));
         Ok(())
     }
 
-    /// Takes over the oldest outstanding block's outcome.
-    async fn retire(&mut self, progress: &mut Progress) -> Result<(), Problem> {
-        let Some((ticket, length)) = self.outstanding.pop_front() else {
+    /// Takes over the oldest outstanding block's outcome, and passes its bytes on.
+    async fn retire(&mut self) -> Result<(), Stop> {
+        let Some((mut ticket, length)) = self.outstanding.pop_front() else {
             return Ok(());
         };
         let outcome: BlockOutcome = ticket
             .outcome()
             .await
-            .map_err(|error| Problem::job(error, progress, 0))?;
-        progress.count(&outcome);
+            .map_err(|error| Problem::job(error, &mut self.progress.lock(), 0))?;
+        self.progress.lock().count(&outcome);
         if outcome.consumed != length || outcome.checksum.format() != self.options.format {
-            return Err(Problem::internal("an outcome does not stand for its block"));
+            return Err(Problem::internal("an outcome does not stand for its block").into());
         }
         self.checksum = self.checksum.combine(outcome.checksum);
-        self.permit
-            .shrink(length.saturating_sub(outcome.output.len()));
-        self.output.push(outcome.output);
+        self.outflow.push(outcome.output).await?;
+        if self.charged > 0 {
+            self.charged -= 1;
+            self.permit.shrink(BLOCK_WORKING_BYTES);
+        }
         Ok(())
     }
 }

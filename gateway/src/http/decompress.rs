@@ -17,16 +17,21 @@ use axum::http::{HeaderMap, Response};
 use bytes::{Bytes, BytesMut};
 use faam_codec::{DecompressError, Format, Limits, MEMBERS_MAX};
 
-use super::answer::{Answer, Progress};
-use super::app::{App, within};
+use super::app::App;
 use super::body::Intake;
+use super::delivery::{Caller, Delivery, SharedProgress, Stop};
 use super::invocation::Invocation;
 use super::options::DecompressOptions;
+use super::outflow::Outflow;
 use crate::admission::AdmissionPermit;
 use crate::error::{Problem, ProblemKind};
-use crate::job::{BackendPolicy, BlockOutcome, FallbackReason, JobError, JobSpec, Kernel};
+use crate::job::{
+    BLOCK_BYTES, BackendPolicy, BlockOutcome, FallbackReason, JobError, JobSpec, Kernel,
+};
 use crate::tenants::Tenant;
 
+/// The kernel's name in metrics.
+const KERNEL: &str = "decompress";
 /// Memory taken at first for a body whose length is not announced.
 const FIRST_BODY_BYTES: usize = 64 << 10;
 /// Least memory taken at first for the output: as much as a card can give, so that a limit of ours is never what
@@ -52,102 +57,118 @@ pub(super) async fn decompress(
     Extension(tenant): Extension<Arc<Tenant>>,
     request: Request,
 ) -> Result<Response<Body>, Problem> {
-    let mut progress = Progress::default();
-    let count = app.count(&tenant, "decompress");
-    let result = begin(&app, &invocation, &tenant, request, &mut progress).await;
-    count.end(&progress, &result);
-    let answer = result?;
-    Ok(answer.into_response(&progress, invocation.began))
+    let mut count = app.count(&tenant, KERNEL);
+    let begun = begin(&app, invocation, &tenant, &request);
+    let (options, permit) = begun.inspect_err(|problem| count.refused(problem))?;
+    let progress = SharedProgress::default();
+    progress.lock().spent.admit = invocation.began.elapsed();
+    let delivery = Delivery {
+        deadline: options.service.deadline,
+        headers: HeaderMap::new(),
+        caller: Caller::of(&request),
+        permit: Arc::clone(&permit),
+        progress: Arc::clone(&progress),
+        tenant: Arc::clone(&tenant),
+        app: app.clone(),
+        kernel: KERNEL,
+        invocation,
+        count,
+    };
+    let intake = Intake::new(request.into_body(), app.limits);
+    delivery
+        .run(move |outflow| {
+            let members = Members {
+                app,
+                tenant,
+                options,
+                permit,
+                progress,
+                outflow,
+            };
+            members.run(intake)
+        })
+        .await
 }
 
-async fn begin(
+/// Everything that is decided before the body is polled.
+fn begin(
     app: &App,
-    invocation: &Invocation,
+    invocation: Invocation,
     tenant: &Tenant,
-    request: Request,
-    progress: &mut Progress,
-) -> Result<Answer, Problem> {
+    request: &Request,
+) -> Result<(DecompressOptions, Arc<AdmissionPermit>), Problem> {
     let options = DecompressOptions::parse(request.uri(), request.headers(), invocation.began)?;
     let permit = app.admit(tenant, &options.service, FIRST_BODY_BYTES)?;
-    progress.spent.admit = invocation.began.elapsed();
-    let intake = Intake::new(request.into_body(), app.limits);
-    let members = Members {
-        app,
-        tenant,
-        options: &options,
-        permit: &permit,
-    };
-    let chunks = within(options.service.deadline, members.run(intake, progress)).await;
-    let chunks = chunks.unwrap_or_else(|| Err(Problem::deadline(&progress.spent)))?;
-    progress.bytes_out = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-    Ok(Answer {
-        chunks,
-        headers: HeaderMap::new(),
-        deadline: options.service.deadline,
-        permit,
-    })
+    Ok((options, permit))
 }
 
 /// The members of one request.
-struct Members<'a> {
-    app: &'a App,
-    tenant: &'a Tenant,
-    options: &'a DecompressOptions,
-    permit: &'a Arc<AdmissionPermit>,
+struct Members {
+    app: App,
+    tenant: Arc<Tenant>,
+    options: DecompressOptions,
+    permit: Arc<AdmissionPermit>,
+    progress: SharedProgress,
+    outflow: Arc<Outflow>,
 }
 
-impl Members<'_> {
-    async fn run(self, intake: Intake, progress: &mut Progress) -> Result<Vec<Bytes>, Problem> {
-        let body = self.collect(intake, progress).await?;
+impl Members {
+    async fn run(self, intake: Intake) -> Result<(), Stop> {
+        let body = self.collect(intake).await?;
+        self.outflow.body_arrived();
         let body_bytes = body.len();
         let format = self.format(&body)?;
         let mut rest = body;
-        let mut output = Vec::new();
         let mut produced = 0usize;
         for number in 0..MEMBERS_MAX {
             let base = body_bytes.saturating_sub(rest.len());
             let asked = self.options.service.policy;
             let policy = member_policy(asked, number)
-                .map_err(|error| Problem::job(error, progress, base))?;
+                .map_err(|error| Problem::job(error, &mut self.progress.lock(), base))?;
             let member = Member {
                 input: &rest,
                 base,
                 format,
                 policy,
             };
-            let mut outcome = self.decode(&member, produced, progress).await?;
+            let mut outcome = self.decode(&member, produced).await?;
             // Who would rather have a card is told why there was none.
             if asked == BackendPolicy::PreferHardware && policy != asked {
                 outcome.fallback = outcome.fallback.or(Some(FallbackReason::BeyondCard));
             }
-            progress.count(&outcome);
+            self.progress.lock().count(&outcome);
             if outcome.consumed == 0 || outcome.consumed > rest.len() {
                 return Err(Problem::internal(
                     "an outcome consumed nothing, or more than there was",
-                ));
+                )
+                .into());
             }
             produced = produced.saturating_add(outcome.output.len());
-            output.push(outcome.output);
+            let made = outcome.output.len();
+            while !outcome.output.is_empty() {
+                let piece = outcome.output.len().min(BLOCK_BYTES);
+                self.outflow.push(outcome.output.split_to(piece)).await?;
+            }
+            self.permit.shrink(made);
             rest = rest.split_off(outcome.consumed);
             let offset = body_bytes.saturating_sub(rest.len());
             if rest.is_empty() || (format == Format::Gzip && is_padding(&rest).await) {
-                drop(rest);
-                self.permit.shrink(body_bytes);
-                return Ok(output);
+                return Ok(());
             }
             // Only gzip's standard has members follow each other (RFC 1952, 2.2).
             if format != Format::Gzip || Format::detect(&rest) != Some(Format::Gzip) {
                 return Err(Problem::decompress(
                     &DecompressError::TrailingGarbage { offset, format },
                     0,
-                ));
+                )
+                .into());
             }
         }
-        Err(Problem::decompress(&DecompressError::TooManyMembers, 0))
+        Err(Problem::decompress(&DecompressError::TooManyMembers, 0).into())
     }
 
     /// The whole body. Memory is taken from the budget before it is used.
-    async fn collect(&self, mut intake: Intake, progress: &mut Progress) -> Result<Bytes, Problem> {
+    async fn collect(&self, mut intake: Intake) -> Result<Bytes, Problem> {
         let announced = self
             .options
             .service
@@ -157,8 +178,10 @@ impl Members<'_> {
         let mut body = BytesMut::with_capacity(taken);
         loop {
             let received = intake.next().await;
+            let mut progress = self.progress.lock();
             progress.spent.receive = intake.waited();
             progress.bytes_in = intake.received();
+            drop(progress);
             let Some(data) = received? else { break };
             let needed = body.len().saturating_add(data.len());
             if needed > taken {
@@ -198,12 +221,7 @@ impl Members<'_> {
     }
 
     /// One member, with as much memory as it takes and the limits allow after `produced` bytes.
-    async fn decode(
-        &self,
-        member: &Member<'_>,
-        produced: usize,
-        progress: &mut Progress,
-    ) -> Result<BlockOutcome, Problem> {
+    async fn decode(&self, member: &Member<'_>, produced: usize) -> Result<BlockOutcome, Problem> {
         let &Member {
             input,
             base,
@@ -227,10 +245,10 @@ impl Members<'_> {
                 input: input.clone(),
                 policy,
                 deadline: self.options.service.deadline,
-                permit: Arc::clone(self.permit),
+                permit: Arc::clone(&self.permit),
             };
             let result = match self.app.dispatcher.submit(spec).await {
-                Ok(ticket) => ticket.outcome().await,
+                Ok(mut ticket) => ticket.outcome().await,
                 Err(error) => Err(error),
             };
             match result {
@@ -252,7 +270,9 @@ impl Members<'_> {
                     )
                     .with("output_bytes_max", output_bytes_max));
                 }
-                Err(error) => return Err(Problem::job(error, progress, base)),
+                Err(error) => {
+                    return Err(Problem::job(error, &mut self.progress.lock(), base));
+                }
             }
         }
     }
@@ -330,6 +350,7 @@ async fn is_padding(rest: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::answer::Progress;
 
     #[test]
     fn a_gzip_trailer_tells_the_output_unless_it_cannot_be_true() {

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-/// Largest request body.
-pub const BODY_BYTES_MAX: u64 = 64 << 20;
+/// Largest request body. It is streamed, so this bounds time and a bill, not memory.
+pub const BODY_BYTES_MAX: u64 = 64 << 30;
 /// Longest silence in the middle of a body.
 pub const BODY_IDLE: Duration = Duration::from_secs(30);
 /// Time before the least average rate counts.
@@ -33,6 +33,9 @@ pub const HEADERS_MAX: usize = 100;
 pub const HEADER_READ: Duration = Duration::from_secs(30);
 /// Time for which a response may make no progress at all: its connection's write, or on HTTP/2 its own stream.
 pub const WRITE_STALL: Duration = Duration::from_secs(30);
+/// How long a full window waits for a caller that does not read while its body still arrives, before the answer is
+/// spilled to disk: longer than the pauses of a caller that does both at once.
+pub const SPILL_AFTER: Duration = Duration::from_millis(100);
 /// Read buffer of an HTTP/1 connection. Above [`HEADER_BYTES_MAX`], so that the refusal is ours.
 pub const HTTP1_BUFFER_BYTES_MAX: usize = 128 << 10;
 /// Requests at once on one HTTP/2 connection.
@@ -79,6 +82,8 @@ pub struct HttpLimits {
     pub header_read: Duration,
     /// See [`WRITE_STALL`].
     pub write_stall: Duration,
+    /// See [`SPILL_AFTER`].
+    pub spill_after: Duration,
 }
 
 impl Default for HttpLimits {
@@ -97,6 +102,7 @@ impl Default for HttpLimits {
             header_bytes_max: HEADER_BYTES_MAX,
             header_read: HEADER_READ,
             write_stall: WRITE_STALL,
+            spill_after: SPILL_AFTER,
         }
     }
 }

@@ -12,7 +12,10 @@
 //! | `options` | what a caller asks for |
 //! | `body` | bodies, in and out |
 //! | `compress`, `decompress` | the two kernels' handlers |
-//! | `answer` | a verified result on its way out |
+//! | `delivery` | from a kernel's pieces to a response: whole, or streamed |
+//! | `outflow`, `spill` | an answer's bytes between its maker and a caller with a pace of its own |
+//! | `answer` | what is said of a result: headers and trailers |
+//! | `invocations` | final facts of streamed answers |
 //! | `admin` | probes and metrics |
 //! | `limits` | every limit, by name |
 
@@ -23,12 +26,16 @@ pub mod body;
 mod compress;
 mod connections;
 mod decompress;
+mod delivery;
 mod http2_stream;
 mod invocation;
+pub mod invocations;
 pub mod limits;
 pub mod listener;
 pub mod options;
+pub mod outflow;
 mod served_body;
+mod spill;
 pub mod tls;
 mod transport;
 pub mod unix_socket;

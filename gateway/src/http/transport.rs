@@ -97,7 +97,8 @@ impl PatientStream {
         Self {
             stream,
             place,
-            write_stall: limits.write_stall,
+            // A stream's own limit comes first: it knows whose stream it was.
+            write_stall: limits.write_stall * 2,
             opening: Some(Box::pin(sleep(limits.header_read))),
             opening_bytes: 0,
             stalled: None,
@@ -138,6 +139,10 @@ impl AsyncRead for PatientStream {
         let this = &mut *self;
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        // Many callers write everything before they read: while they write they make progress.
+        if polled.is_ready() && buffer.filled().len() > before && this.stalled.take().is_some() {
+            this.place.writing(false);
+        }
         if let Some(opening) = &mut this.opening {
             if polled.is_ready() {
                 this.opening_bytes += buffer.filled().len().saturating_sub(before);

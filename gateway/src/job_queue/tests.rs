@@ -1,7 +1,7 @@
 //! The queue between callers and engines, with the engines' side played step by step.
 
 use super::*;
-use crate::admission::Admission;
+use crate::admission::{Admission, AdmissionLimits};
 use crate::cards::CardSource;
 use crate::tenants::{Tenant, TenantLimits};
 use faam_codec::{Format, Level, Position};
@@ -32,7 +32,7 @@ impl Rig {
         Self {
             queue,
             tenant,
-            admission: Admission::new(1 << 20),
+            admission: Admission::new(AdmissionLimits::default()),
         }
     }
 

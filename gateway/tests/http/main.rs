@@ -14,5 +14,6 @@ mod process;
 mod refusals;
 mod samples;
 mod server;
+mod streaming;
 mod tls;
 mod wire;

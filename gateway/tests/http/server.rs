@@ -110,6 +110,7 @@ impl Server {
             0,
             "memory of bodies"
         );
+        assert_eq!(self.gateway.admission().spill_bytes(), 0, "disk");
     }
 }
 

@@ -1,7 +1,7 @@
 //! HTTP/1.1 as bytes on a socket, so that a test decides what is sent when.
 //!
 //! Owns one connection with time-outs on both ways. It knows only as much of HTTP as the
-//! gateway's answers need: a status line, headers, a body of Content-Length.
+//! gateway's answers need: a status line, headers, a body of Content-Length or of chunks, trailers.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,6 +21,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Vec<(String, String)>,
 }
 
 impl Answer {
@@ -33,6 +34,15 @@ impl Answer {
         let value = values.next().map(|(_, value)| value.as_str());
         assert!(values.next().is_none(), "{name} came twice in {self:?}");
         value
+    }
+
+    /// The value of a trailer.
+    pub(crate) fn trailer(&self, name: &str) -> Option<&str> {
+        let named = self
+            .trailers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn text(&self) -> String {
@@ -54,6 +64,15 @@ impl Wire {
         Self {
             stream: BufReader::new(stream),
         }
+    }
+
+    /// Two holds of the connection: one to read, one to write with.
+    pub(crate) fn split(self) -> (Self, Self) {
+        let other = self.stream.get_ref().try_clone().expect("a descriptor");
+        let writer = Self {
+            stream: BufReader::new(other),
+        };
+        (self, writer)
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -90,44 +109,59 @@ impl Wire {
         let line = self.line()?;
         let status = line.split(' ').nth(1).and_then(|word| word.parse().ok());
         let status: u16 = status.unwrap_or_else(|| panic!("no status line: {line:?}"));
-        let mut headers = Vec::new();
-        loop {
-            let line = self.line()?;
-            if line.is_empty() {
-                break;
-            }
-            let (name, value) = line
-                .split_once(": ")
-                .unwrap_or_else(|| panic!("no header: {line:?}"));
-            headers.push((name.to_owned(), value.to_owned()));
-        }
         let mut answer = Answer {
             status,
-            headers,
+            headers: self.fields()?,
             body: Vec::new(),
+            trailers: Vec::new(),
         };
-        let length = answer
-            .header("content-length")
-            .map_or(0, |length| length.parse().expect("a number"));
-        if !head_only {
+        if head_only {
+            return Ok(answer);
+        }
+        if answer.header("transfer-encoding") == Some("chunked") {
+            while self.body_chunk(&mut answer.body)? {}
+            answer.trailers = self.fields()?;
+        } else {
+            let length = answer
+                .header("content-length")
+                .map_or(0, |length| length.parse().expect("a number"));
             answer.body.resize(length, 0);
             self.stream.read_exact(&mut answer.body)?;
         }
         Ok(answer)
     }
 
-    pub(crate) fn answer(&mut self) -> Answer {
-        self.try_answer(false).expect("an answer")
+    /// Headers or trailers, up to the empty line.
+    fn fields(&mut self) -> io::Result<Vec<(String, String)>> {
+        let mut fields = Vec::new();
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                return Ok(fields);
+            }
+            let (name, value) = line
+                .split_once(": ")
+                .unwrap_or_else(|| panic!("no field: {line:?}"));
+            fields.push((name.to_owned(), value.to_owned()));
+        }
     }
 
-    /// Reads `count` bytes of a body whose head was read alone, and forgets them.
-    pub(crate) fn skip_body(&mut self, count: usize) -> io::Result<()> {
-        let mut part = (&mut self.stream).take(count as u64);
-        let read = io::copy(&mut part, &mut io::sink())?;
-        if read < count as u64 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+    /// The next chunk of a body (RFC 9112, 7.1) onto `body`; whether it was not the last.
+    pub(crate) fn body_chunk(&mut self, body: &mut Vec<u8>) -> io::Result<bool> {
+        let size = self.line()?;
+        let size = usize::from_str_radix(&size, 16).map_err(io::Error::other)?;
+        if size == 0 {
+            return Ok(false);
         }
-        Ok(())
+        let before = body.len();
+        body.resize(before + size, 0);
+        self.stream.read_exact(&mut body[before..])?;
+        self.line()?;
+        Ok(true)
+    }
+
+    pub(crate) fn answer(&mut self) -> Answer {
+        self.try_answer(false).expect("an answer")
     }
 
     /// The first byte that comes, of whatever protocol.
