@@ -402,17 +402,19 @@ impl OutflowWatch {
     /// that was kept for it is let go.
     pub(super) async fn drained(&self) -> Result<(), OutflowError> {
         loop {
-            let (left, gone, taken) = {
+            let taken = {
                 let state = self.0.state.lock();
-                let broken = matches!(state.end, Some(Err(_)));
-                (state.taken == state.put || broken, state.gone, state.taken)
+                if state.taken == state.put {
+                    return Ok(());
+                }
+                if state.gone {
+                    return Err(OutflowError::Gone);
+                }
+                if matches!(state.end, Some(Err(_))) {
+                    return Err(OutflowError::Broken);
+                }
+                state.taken
             };
-            if left {
-                return Ok(());
-            }
-            if gone {
-                return Err(OutflowError::Gone);
-            }
             self.progress(taken).await?;
         }
     }

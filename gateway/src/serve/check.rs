@@ -373,8 +373,8 @@ fn tls(files: TlsFiles) -> Finding {
 
 fn memory(config: &GatewayConfig) -> Finding {
     let bytes = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
-    let planned =
-        bytes(config.body_memory_bytes_max).saturating_add(bytes(config.dispatch.arena_bytes));
+    let planned = bytes(config.admission.body_memory_bytes_max)
+        .saturating_add(bytes(config.dispatch.arena_bytes));
     let shown = quantity::show_bytes;
     let Some((there, of)) = memory_bytes() else {
         return Finding::warning(
@@ -442,6 +442,8 @@ fn unknown_variables(names: impl Iterator<Item = impl AsRef<OsStr>>) -> Vec<Find
 
 #[cfg(test)]
 mod tests {
+    use faam_gateway::admission::AdmissionLimits;
+
     use super::*;
 
     #[test]
@@ -459,7 +461,10 @@ mod tests {
             listen: held.local_addr().expect("bound"),
             admin_listen: ([127, 0, 0, 1], 0).into(),
             data_dir: dir.path().join("a/b"),
-            body_memory_bytes_max: 1 << 50,
+            admission: AdmissionLimits {
+                body_memory_bytes_max: 1 << 50,
+                ..AdmissionLimits::default()
+            },
             ..GatewayConfig::default()
         };
         config.tls = Some(TlsFiles {

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use faam_gateway::config::GatewayConfig;
+use faam_gateway::job::{Verification, VerificationError};
 
 use self::Kind::{Bytes, Count, List, Millis, Secret, Text};
 use super::devices::{Devices, SimulatedCard};
@@ -213,6 +214,22 @@ fields_of_text! {
     SocketAddr: "an address and a port, as in 127.0.0.1:8080",
 }
 
+impl Field for Verification {
+    fn show(&self) -> Vec<String> {
+        vec![match self {
+            Self::Sampled { one_in } => format!("sampled:{one_in}"),
+            Self::On => "on".to_owned(),
+            Self::Off => "off".to_owned(),
+        }]
+    }
+
+    fn parse(values: &[String]) -> Result<Self, String> {
+        one(values)?
+            .parse()
+            .map_err(|error: VerificationError| error.to_string())
+    }
+}
+
 impl Field for PathBuf {
     fn show(&self) -> Vec<String> {
         vec![self.display().to_string()]
@@ -337,7 +354,11 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting!("hw_wait_ms_max", gateway.dispatch.hw_wait, Millis(1, MS_MAX), "How long a request that requires a card waits for one to come into service"),
     setting!("queue_blocks_max", gateway.dispatch.queue_blocks_max, Count(1, 1 << 20), "Blocks that one tenant may have queued"),
     setting!("sim_program", gateway.dispatch.sim_program, Text, "The program that is a simulated card when called with `sim`"),
-    setting!("body_memory_bytes_max", gateway.body_memory_bytes_max, Bytes(1 << 20, 1 << 50), "Bytes of bodies, in and out, that are in memory at once"),
+    setting!("verify", gateway.dispatch.verification, Text, "How much of what engines make is decoded and compared before it is answered: on, sampled, sampled:N (one result in N) or off; every answer says which", flag "verify" "HOW"),
+    setting!("body_memory_bytes_max", gateway.admission.body_memory_bytes_max, Bytes(1 << 20, 1 << 50), "Bytes of bodies, in and out, that are in memory at once"),
+    setting!("spill_bytes_max", gateway.admission.spill_bytes_max, Bytes(0, 1 << 60), "Bytes of answers on disk, in the data directory, for callers who do not read yet"),
+    setting!("spill_tenant_bytes_max", gateway.admission.spill_tenant_bytes_max, Bytes(0, 1 << 60), "The same of one tenant"),
+    setting!("spill_request_bytes_max", gateway.admission.spill_request_bytes_max, Bytes(0, 1 << 60), "The same of one request"),
     setting!("drain_ms_max", gateway.drain, Millis(0, MS_MAX), "How long requests in flight may take to end once the gateway was told to stop"),
     setting!("http.body_bytes_max", gateway.limits.body_bytes_max, Bytes(1, u64::MAX), "Largest request body"),
     setting!("http.body_idle_ms_max", gateway.limits.body_idle, Millis(1, MS_MAX), "Longest silence in the middle of a body"),
@@ -352,6 +373,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting!("http.header_bytes_max", gateway.limits.header_bytes_max, Bytes(1 << 10, 16 << 20), "Bytes of a request's line and headers"),
     setting!("http.header_read_ms_max", gateway.limits.header_read, Millis(1, MS_MAX), "Time for a request's headers, and of an idle connection"),
     setting!("http.write_stall_ms_max", gateway.limits.write_stall, Millis(1, MS_MAX), "Time for which a response may make no progress at all"),
+    setting!("http.spill_after_ms", gateway.limits.spill_after, Millis(0, MS_MAX), "How long a caller that does not read while its body arrives is waited for before its answer is spilled to disk"),
     setting!("tenant.in_flight_max", gateway.tenant_limits.in_flight_max, Count(1, 1 << 20), "Requests that one tenant may have in flight"),
     setting!("tenant.output_bytes_max", gateway.tenant_limits.output_bytes_max, Bytes(1, u64::MAX), "Bytes that one decompression may give"),
     setting!("tenant.ratio_max", gateway.tenant_limits.ratio_max, Count(1, u32::MAX as u64), "Output bytes an input byte that one decompression may give"),
@@ -387,6 +409,7 @@ mod tests {
         let structures = [
             ("gateway.limits", fields(&gateway.limits)),
             ("gateway.tenant_limits", fields(&gateway.tenant_limits)),
+            ("gateway.admission", fields(&gateway.admission)),
             ("gateway.dispatch", fields(&gateway.dispatch)),
         ];
         for (path, fields) in structures {
