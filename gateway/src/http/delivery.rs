@@ -100,12 +100,6 @@ impl Caller {
     fn sees_breaks(self) -> bool {
         self.version >= Version::HTTP_11
     }
-
-    /// Whether what the connection took and has not sent holds the permit. On HTTP/2 it does not: a stream whose
-    /// peer grants no window keeps its last piece for as long as the connection lives.
-    fn bytes_hold(self) -> bool {
-        self.version <= Version::HTTP_11
-    }
 }
 
 impl Delivery {
@@ -152,7 +146,7 @@ impl Delivery {
                     let progress = self.progress.lock();
                     progress.facts(self.app.verify.planned(), self.invocation.began)
                 };
-                let body = Body::new(watch.body(caller.bytes_hold()));
+                let body = Body::new(watch.body());
                 let response = streamed(self.headers.clone(), facts, caller.takes_trailers, body);
                 self.keep("running", None, None);
                 let span = tracing::Span::current();
@@ -180,7 +174,7 @@ impl Delivery {
         }
         // A stream of HTTP/2 may be granted no window, and an answer to HTTP/1.0 may lie on disk: somebody looks on.
         outflow.finish(Ok(None));
-        let body = Body::new(watch.body(self.caller.bytes_hold()));
+        let body = Body::new(watch.body());
         let response = whole(self.headers.clone(), facts, length, body);
         let watch = watch.clone();
         tokio::spawn(async move {

@@ -77,11 +77,12 @@ struct Shared {
     /// The window is full for the first time.
     overflow: Notify,
     options: OutflowOptions,
-    permit: Arc<AdmissionPermit>,
 }
 
 #[derive(Debug)]
 struct State {
+    /// Held until nobody will read any more: a connection may keep its end of a broken answer for long.
+    permit: Option<Arc<AdmissionPermit>>,
     window: VecDeque<Bytes>,
     window_bytes: usize,
     /// Everything that was ever put in, and taken out.
@@ -118,6 +119,7 @@ impl State {
         self.window.clear();
         self.window_bytes = 0;
         self.spill = None;
+        self.permit = None;
         self.end = Some(Err(why));
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -131,6 +133,7 @@ impl Outflow {
         Self {
             shared: Arc::new(Shared {
                 state: Mutex::new(State {
+                    permit: Some(permit),
                     window: VecDeque::new(),
                     window_bytes: 0,
                     put: 0,
@@ -145,7 +148,6 @@ impl Outflow {
                 changed: Notify::new(),
                 overflow: Notify::new(),
                 options,
-                permit,
             }),
         }
     }
@@ -162,7 +164,7 @@ impl Outflow {
         }
         enum Next {
             Wait(Instant),
-            Begin,
+            Begin(Arc<AdmissionPermit>),
             Write(super::spill::Part),
         }
         let shared = &*self.shared;
@@ -177,6 +179,9 @@ impl Outflow {
                 if matches!(state.end, Some(Err(_))) {
                     return Err(OutflowError::Broken);
                 }
+                let Some(permit) = state.permit.clone() else {
+                    return Err(OutflowError::Broken);
+                };
                 let window_has_room = state.window_bytes < WINDOW_BYTES;
                 let waiting_since = state.waiting_since.unwrap_or_else(Instant::now);
                 let stalled_at = waiting_since + shared.options.stall_max;
@@ -190,12 +195,12 @@ impl Outflow {
                         }
                         return Ok(());
                     }
-                    None if shared.options.whole => Next::Begin,
+                    None if shared.options.whole => Next::Begin(permit),
                     None if body_arrived => Next::Wait(stalled_at),
                     None => {
                         let spill_at = waiting_since + shared.options.spill_after;
                         if spill_at <= Instant::now() {
-                            Next::Begin
+                            Next::Begin(permit)
                         } else {
                             Next::Wait(spill_at)
                         }
@@ -208,9 +213,9 @@ impl Outflow {
                 }
             };
             match next {
-                Next::Begin => {
+                Next::Begin(permit) => {
                     let dir = Arc::clone(&shared.options.spill_dir);
-                    match Spill::create(dir, Arc::clone(&shared.permit)).await {
+                    match Spill::create(dir, permit).await {
                         Ok(spill) => {
                             shared.state.lock().spill = Some(spill);
                             tokio::spawn(refill(Arc::clone(&self.shared)));
@@ -378,11 +383,10 @@ impl OutflowWatch {
         self.0.state.lock().put
     }
 
-    /// The reader's end. With `bytes_hold` whatever the connection has taken and not sent holds the permit as well.
-    pub(super) fn body(&self, bytes_hold: bool) -> OutflowBody {
+    /// The reader's end. Whatever the connection has taken and not sent holds the permit as well.
+    pub(super) fn body(&self) -> OutflowBody {
         OutflowBody {
             shared: Arc::clone(&self.0),
-            bytes_hold,
             trailers_sent: false,
         }
     }
@@ -447,7 +451,6 @@ impl OutflowWatch {
 #[derive(Debug)]
 pub(super) struct OutflowBody {
     shared: Arc<Shared>,
-    bytes_hold: bool,
     trailers_sent: bool,
 }
 
@@ -468,12 +471,12 @@ impl HttpBody for OutflowBody {
             state.window_bytes = state.window_bytes.saturating_sub(piece.len());
             state.taken = state.taken.saturating_add(piece.len() as u64);
             state.waiting_since = None;
+            let permit = state.permit.clone();
             drop(state);
             self.shared.changed.notify_waiters();
-            let piece = if self.bytes_hold {
-                held(piece, Arc::clone(&self.shared.permit))
-            } else {
-                piece
+            let piece = match permit {
+                Some(permit) => held(piece, permit),
+                None => piece,
             };
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
@@ -512,6 +515,7 @@ impl Drop for OutflowBody {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
         state.gone = true;
+        state.permit = None;
         state.window.clear();
         state.window_bytes = 0;
         state.spill = None;

@@ -53,7 +53,7 @@ async fn bytes_leave_in_order_through_memory_and_disk() {
     const CHUNKS: usize = 300;
     let rig = rig(Duration::ZERO, SOON, false, 1 << 30);
     let (watch, admission) = (rig.outflow.watch(), rig.admission.clone());
-    let mut body = watch.body(true);
+    let mut body = watch.body();
     // Far ahead of the reader, which begins in the middle.
     for number in 0..CHUNKS / 2 {
         rig.outflow.push(chunk(number)).await.expect("taken");
@@ -95,8 +95,13 @@ async fn once_the_body_has_arrived_the_maker_waits_instead_of_spilling() {
     let full = Bytes::from(vec![0; WINDOW_BYTES]);
     rig.outflow.push(full.clone()).await.expect("room");
     assert_eq!(rig.outflow.push(full).await, Err(OutflowError::Stalled));
+    assert_eq!(
+        rig.admission.in_flight(),
+        0,
+        "although its body is still there"
+    );
     assert_eq!(rig.admission.spill_bytes(), 0);
-    let mut body = rig.outflow.watch().body(true);
+    let mut body = rig.outflow.watch().body();
     let frame = next(&mut body).await.expect("a frame");
     assert_eq!(frame.expect_err("nothing is kept"), BodyError::Stalled);
 }
@@ -119,7 +124,7 @@ async fn an_answer_that_must_be_whole_is_full_at_the_cap() {
 #[tokio::test]
 async fn an_answer_that_is_not_finished_breaks_off() {
     let rig = rig(SOON, SOON, false, 1 << 20);
-    let mut body = rig.outflow.watch().body(true);
+    let mut body = rig.outflow.watch().body();
     rig.outflow
         .push(Bytes::from_static(b"some"))
         .await
@@ -135,7 +140,7 @@ async fn whoever_waits_learns_that_the_caller_has_gone() {
     let full = Bytes::from(vec![0; WINDOW_BYTES]);
     rig.outflow.push(full.clone()).await.expect("room");
     let watch = rig.outflow.watch();
-    let body = watch.body(true);
+    let body = watch.body();
     let waiting = tokio::spawn(async move { rig.outflow.push(full).await });
     drop(body);
     let outcome = tokio::time::timeout(SOON, waiting).await.expect("in time");
