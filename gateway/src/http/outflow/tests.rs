@@ -39,7 +39,8 @@ fn rig(spill_after: Duration, stall_max: Duration, whole: bool, spill_max: usize
 /// The `number`th chunk of a stream whose bytes tell their place.
 fn chunk(number: usize) -> Bytes {
     let length = 1000 + number * 7919 % 100_000;
-    (0..length).map(|at| (number * 31 + at) as u8).collect()
+    let place = |at: usize| (number * 31 + at).to_le_bytes()[0];
+    (0..length).map(place).collect()
 }
 
 async fn next(body: &mut OutflowBody) -> Option<Result<Frame<Bytes>, BodyError>> {
