@@ -6,6 +6,7 @@ MAKEFLAGS   += --no-print-directory
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 ARGS   ?=
+ONLY   ?=
 CORPUS := .cache/corpus
 SAMPLE := benches/sample
 VENV   := target/venv
@@ -15,7 +16,7 @@ CARGO_TEST = $$(cargo nextest --version >/dev/null 2>&1 && echo cargo nextest ru
 TOOLS_POLICY = $$([ "$${CI:-}" != true ] && [ -s target/missing-tools ] && echo FAAM_ALLOW_MISSING_TOOLS=1 || true)
 step = @printf '\n== %s\n' "$(1)"
 
-.PHONY: help run test test-quick test-workspace test-readme bench lint regs regs-check corpus loom clean
+.PHONY: help run test test-quick test-workspace test-readme bench bench-http flame lint regs regs-check corpus loom clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -48,14 +49,37 @@ test-readme:
 	$(call step,the README's commands)
 	@cargo test --locked -p faam-gateway --test readme -- --ignored --nocapture
 
-bench: ## Criterion benches, then the ratio table over the corpus (ARGS="-- ring" for some)
+# A second run shows each figure's change against the stored baseline, which stays in target/criterion: it is this
+# machine's, so it is not committed. BASELINE=save stores this run's figures in its place.
+BASELINE ?= compare
+bench: ## Criterion benches against the stored baseline, then the ratio table (ARGS=ring for some; BASELINE=save stores)
 	@.ci/install build test
 	@$(MAKE) corpus
 	$(call step,benches)
-	@cargo bench --locked -p faam-benches --bench '*' $(ARGS)
+	@if [ "$(BASELINE)" = save ] || [ -z "$$(find target/criterion -type d -name stored -print -quit 2>/dev/null)" ]; \
+	then flag=--save-baseline; echo "this run's figures are stored: the next one shows its change against them"; \
+	else flag=--baseline-lenient; echo "changes are against the stored baseline; make bench BASELINE=save replaces it"; fi; \
+	cargo bench --locked -p faam-benches --bench '*' -- $$flag stored $(filter-out --,$(ARGS))
 	$(call step,ratios of the card's levels)
 	@if [ -f $(CORPUS)/SHA256SUMS ]; then cargo run --release --locked --quiet -p faam-benches --bin ratios -- --corpus $(CORPUS); \
 	else echo "skipped: no corpus"; fi
+
+RIG_BUILD = cargo build --release --locked -p faam-benches -p faam-gateway --bins
+bench-http: ## HTTP servers side by side: faam, nginx, Node, naive (25 min; ARGS=--quick 4 min; ONLY=64KiB,c64,faam)
+	@.ci/install build bench
+	@$(MAKE) corpus
+	$(call step,build)
+	@$(RIG_BUILD)
+	$(call step,servers side by side: report in target/bench-http)
+	@target/release/rig run $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+flame: ## Where a server's time goes under load, by perf (ARGS="--row faam-cpu-3 --size 64KiB --callers 64")
+	@.ci/install build flame
+	@$(MAKE) corpus
+	$(call step,build)
+	@$(RIG_BUILD)
+	$(call step,stacks)
+	@target/release/rig flame $(ARGS)
 
 # A check links nothing, so for aarch64 no C compiler is needed: it is `true`.
 lint: ## Format, clippy, documentation, licences, scripts: a warning is an error
