@@ -5,10 +5,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::client::convert::{Compress, Decompress};
+use crate::completions::Completions;
+use crate::man_pages::ManPages;
 use crate::serve::{self, Serve};
 
 /// FaaM: accelerator cards as a shared compression service.
@@ -17,8 +19,13 @@ use crate::serve::{self, Serve};
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Form of the log on stderr
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "FAAM_LOG_FORMAT", hide_env_values = true, display_order = 900)]
+}
+
+/// Flags of the commands that keep a log.
+#[derive(Debug, Args)]
+pub(crate) struct LogFlags {
+    /// Form of the log on standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "FAAM_LOG_FORMAT", hide_env_values = true, display_order = 900)]
     log_format: LogFormat,
 }
 
@@ -33,8 +40,9 @@ enum Command {
     Serve(Serve),
     Compress(Compress),
     Decompress(Decompress),
-    /// Run one simulated card: a vfio-user socket a function
     Sim(Sim),
+    Completions(Completions),
+    Man(ManPages),
 }
 
 const SIM_EXAMPLES: &str = "\
@@ -46,9 +54,12 @@ Examples:
   faam sim --dir card0 --allow-faults --hang 1:100
       the engines of function 1 stop for good after 100 jobs";
 
+/// Run one simulated card: a vfio-user socket a function
 #[derive(Debug, Args)]
 #[command(after_help = SIM_EXAMPLES)]
 struct Sim {
+    #[command(flatten)]
+    log: LogFlags,
     /// Directory for the sockets fn0 and fn1; made if it is not there
     #[arg(long)]
     dir: PathBuf,
@@ -86,38 +97,48 @@ impl Sim {
 }
 
 impl Cli {
-    /// Sets up the log, and runs the command.
+    /// Runs the command.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        log_to_stderr(self.log_format);
         match self.command {
-            Command::Serve(serve) => serve::run(&serve),
+            Command::Serve(serve) => {
+                serve.log.open();
+                serve::run(&serve)
+            }
+            Command::Sim(sim) => {
+                sim.log.open();
+                sim.run().map(|()| ExitCode::SUCCESS)
+            }
             Command::Compress(compress) => compress.run(),
             Command::Decompress(decompress) => decompress.run(),
-            Command::Sim(sim) => sim.run().map(|()| ExitCode::SUCCESS),
+            Command::Completions(completions) => {
+                completions.run(Self::command())?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Man(pages) => pages.run(Self::command()).map(|()| ExitCode::SUCCESS),
         }
     }
 }
 
-/// `FAAM_LOG`, else `RUST_LOG`, else `info`.
-fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("FAAM_LOG")
-        .or_else(|_| EnvFilter::try_from_default_env())
-        .unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => builder
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .init(),
-        LogFormat::Json => builder.json().init(),
+impl LogFlags {
+    /// Logs to standard error what `FAAM_LOG` names, else `RUST_LOG`, else `info`.
+    fn open(&self) {
+        let filter = EnvFilter::try_from_env("FAAM_LOG")
+            .or_else(|_| EnvFilter::try_from_default_env())
+            .unwrap_or_else(|_| EnvFilter::new("info"));
+        let builder = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr);
+        match self.log_format {
+            LogFormat::Text => builder
+                .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+                .init(),
+            LogFormat::Json => builder.json().init(),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -6,6 +6,8 @@ use clap::Parser;
 
 mod cli;
 mod client;
+mod completions;
+mod man_pages;
 mod quantity;
 mod serve;
 

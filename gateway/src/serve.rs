@@ -8,7 +8,7 @@ mod check;
 mod devices;
 mod flags;
 mod listeners;
-mod settings;
+pub(crate) mod settings;
 mod sources;
 
 use std::io::{self, Write};

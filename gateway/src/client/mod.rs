@@ -35,14 +35,19 @@ const USER_AGENT: &str = concat!("faam/", env!("CARGO_PKG_VERSION"));
 #[command(next_help_heading = "Gateway")]
 pub(crate) struct GatewayFlags {
     /// The gateway: http://HOST:PORT, https://HOST:PORT or unix:/PATH
-    #[arg(long, env = "FAAM_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        env = "FAAM_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8080"
+    )]
     url: Endpoint,
     /// The key; without it, demo.key in ./data or $FAAM_DATA_DIR for a gateway on this machine. FAAM_KEY
     /// shows in no process list
     #[arg(long, env = "FAAM_KEY", hide_env_values = true)]
     key: Option<String>,
     /// Certificates to trust for https, PEM, in place of the system's
-    #[arg(long, env = "FAAM_CACERT", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    #[arg(long, env = "FAAM_CACERT", hide_env_values = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     cacert: Option<PathBuf>,
 }
 
@@ -70,13 +75,10 @@ impl GatewayFlags {
 /// Engines that may serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Backend {
-    /// Whichever ends soonest
+    // Comments, for help on each value would make a page of every help: what they mean stands at the flag.
     Auto,
-    /// A card, or nothing
     RequireHw,
-    /// A card while one is in service, else the CPU
     PreferHw,
-    /// The CPU
     Cpu,
 }
 

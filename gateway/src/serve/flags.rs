@@ -10,6 +10,7 @@ use faam_gateway::config::GatewayConfig;
 
 use super::settings::{Draft, Kind, SETTINGS, Setting};
 use super::sources::{SettingsError, Sources};
+use crate::cli::LogFlags;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,6 +42,8 @@ Each key has a variable (FAAM_LISTEN, FAAM_HTTP_BODY_BYTES_MAX); `faam serve --c
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
     /// Settings as TOML [env: FAAM_CONFIG]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     config: Option<PathBuf>,

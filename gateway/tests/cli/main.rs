@@ -8,6 +8,8 @@
 
 mod faam;
 mod files;
+mod front;
+mod manual;
 mod peer;
 mod refusals;
 mod signals;

@@ -70,8 +70,7 @@ Exit status: 0; 1 after an error; 2 after a warning (a file that was left alone)
 pub(crate) struct Compress {
     #[command(flatten)]
     level: LevelFlags,
-    /// Format of the result: gzip, zlib, deflate and what else the gateway serves [default: gzip]
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", help = format!("Format of the result: {} [default: gzip]", formats()))]
     format: Option<Format>,
     /// Decompress, as `faam decompress`
     #[arg(short, long, visible_alias = "uncompress", conflicts_with_all = ["level", "format"])]
@@ -86,8 +85,7 @@ pub(crate) struct Compress {
 #[derive(Debug, Args)]
 #[command(after_help = DECOMPRESS_EXAMPLES)]
 pub(crate) struct Decompress {
-    /// Format of the input, or `auto` [default: by its first bytes]
-    #[arg(long, value_name = "FORMAT", value_parser = parse_format_or_auto)]
+    #[arg(long, value_name = "FORMAT", value_parser = parse_format_or_auto, help = format!("Format of the input: auto, {} [default: by its first bytes]", formats()))]
     format: Option<FormatOrAuto>,
     /// What this command does anyhow
     #[arg(short = 'd', long = "decompress", hide = true)]
@@ -96,6 +94,11 @@ pub(crate) struct Decompress {
     files: FileFlags,
     #[command(flatten)]
     gateway: GatewayFlags,
+}
+
+/// The formats, as a list for people.
+fn formats() -> String {
+    Format::ALL.map(Format::name).join(", ")
 }
 
 /// A format that is named, or found out.
@@ -155,14 +158,8 @@ struct FileFlags {
     /// List: not offered
     #[arg(short = 'l', long, hide = true)]
     list: bool,
-    /// Engines that may serve
-    #[arg(
-        long,
-        value_enum,
-        default_value = "auto",
-        hide_possible_values = true,
-        value_name = "auto|require-hw|prefer-hw|cpu"
-    )]
+    /// Engines that may serve: whichever ends soonest; a card or nothing; a card while one serves; the CPU
+    #[arg(long, value_enum, default_value = "auto")]
     backend: Backend,
     /// Give up after this long, for each file: 250ms, 5s, 2m
     #[arg(long, value_name = "TIME", value_parser = parse_deadline)]
