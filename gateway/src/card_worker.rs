@@ -71,6 +71,13 @@ impl Job for CardJob {
                     .unwrap_or(usize::MAX)
                     .min(JOB_BYTES_MAX as usize),
             ),
+            // Placement keeps streams off cards. What one made of a part would not be believed.
+            Kernel::CompressPart { .. } | Kernel::DecompressPart { .. } => (
+                CardKernel::Decompress {
+                    format: WireFormat::Raw,
+                },
+                1,
+            ),
         };
         Request {
             kernel,

@@ -1,10 +1,10 @@
 //! The CPU pool: threads that compress, decompress, and verify what cards made.
 //!
 //! Owns per-thread engine state, made once; a thread of the HTTP side that runs a small job
-//! itself has its own. Invariant: nothing is answered that was
-//! not decoded by another implementation than the one that made it and compared
-//! with the host's own input, but where the operator asked for less and every answer says so. A block that fails that check is made again as
-//! stored blocks, which need no engine.
+//! itself has its own. Invariant: nothing is answered that was not decoded by another
+//! implementation than the one that made it and compared with the host's own input, but
+//! where the operator asked for less and every answer says so. A block that fails that
+//! check is made again as stored blocks, which need no engine.
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
@@ -15,19 +15,18 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use faam_codec::{
-    BlockChecksum, Decoder, Decompressor, Engine, Format, Level, LibdeflateEngine, Limits,
-    Position, RATIO_FREE_BYTES, Verifier, output_bytes_max, write_stored,
+    BlockChecksum, Decoder, Decompressor, Engine, EngineError, Format, Level, LibdeflateEngine,
+    Limits, Position, RATIO_FREE_BYTES, StreamCompressor, StreamDecompressor, Verifier,
+    output_bytes_max, write_stored,
 };
-
 use faam_sched::Receipt;
 
 use crate::job::{
-    BackendPolicy, BlockOutcome, EngineId, FallbackReason, JobError, JobSpec, Kernel, Phases,
-    Verification,
+    BackendPolicy, BlockOutcome, EngineId, FallbackReason, JobError, JobSpec, Kernel, Part, Phases,
+    Stage, Verification, beyond_card_text,
 };
 use crate::job_queue::{
-    CardRefusal, CardResult, Claim, CpuWork, JobQueue, PendingJob, RunningJob, Unverified,
-    beyond_card_text, exact,
+    CardRefusal, CardResult, Claim, CpuWork, JobQueue, PendingJob, RunningJob, Unverified, exact,
 };
 
 /// The pool's threads.
@@ -80,8 +79,23 @@ struct Worker {
     verifier: Verifier,
     decompressor: Decompressor,
     scratch: Vec<u8>,
+    /// The compressor of the last stream that ended here: making one costs more than a small body.
+    spare: Option<Spare>,
     /// Results since the last one that was verified, where a sample is.
     unverified: u32,
+}
+
+/// A compressor that has ended its stream, kept for the next one like it.
+struct Spare {
+    format: Format,
+    level: Level,
+    stage: Stage<StreamCompressor>,
+}
+
+impl Spare {
+    fn suits(&self, format: Format, level: Level) -> bool {
+        (self.format, self.level) == (format, level)
+    }
 }
 
 thread_local! {
@@ -92,7 +106,7 @@ thread_local! {
 /// Runs a job on the thread that calls: for one that is smaller than a hand-off to the pool. `receipt` is its charge.
 pub(crate) fn run_here(
     jobs: &JobQueue,
-    spec: &JobSpec,
+    spec: &mut JobSpec,
     receipt: Receipt,
 ) -> Result<BlockOutcome, JobError> {
     let step = catch_unwind(AssertUnwindSafe(|| {
@@ -124,6 +138,7 @@ impl Worker {
             verifier: Verifier::new(),
             decompressor: Decompressor::new(),
             scratch: Vec::new(),
+            spare: None,
             unverified: 0,
         }
     }
@@ -141,7 +156,7 @@ impl Worker {
         let RunningJob {
             mut job, receipt, ..
         } = running;
-        let (result, took) = self.make(jobs, &job.spec);
+        let (result, took) = self.make(jobs, &mut job.spec);
         let verify = result
             .as_ref()
             .map_or_else(|_| Duration::ZERO, |made| made.verify);
@@ -152,24 +167,41 @@ impl Worker {
     }
 
     /// A job's result, verified, and the time that it took.
-    fn make(&mut self, jobs: &JobQueue, spec: &JobSpec) -> (Result<Made, JobError>, Duration) {
+    fn make(&mut self, jobs: &JobQueue, spec: &mut JobSpec) -> (Result<Made, JobError>, Duration) {
         let started = Instant::now();
-        let result = match spec.kernel {
+        let result = match &mut spec.kernel {
             Kernel::Compress {
                 format,
                 level,
                 position,
-            } => self.compress(jobs, &spec.input, format, level, position),
+            } => {
+                let (format, level, position) = (*format, *level, *position);
+                self.compress(jobs, &spec.input, format, level, position)
+            }
             Kernel::Decompress { format, limits } => self
                 .decompressor
-                .decompress(&spec.input, Some(format), limits)
+                .decompress(&spec.input, Some(*format), *limits)
                 .map(|done| Made {
-                    checksum: BlockChecksum::of(format, &done.data),
+                    checksum: BlockChecksum::of(*format, &done.data),
                     output: Bytes::from(done.data),
                     consumed: spec.input.len(),
                     verify: Duration::ZERO,
+                    part: None,
                 })
                 .map_err(JobError::Input),
+            Kernel::CompressPart {
+                format,
+                level,
+                position,
+                stage,
+            } => {
+                let (format, level, position, stage) = (*format, *level, *position, stage.take());
+                self.compress_part(jobs, &spec.input, format, level, position, stage)
+            }
+            Kernel::DecompressPart { stage, last, room } => {
+                let (stage, last, room) = (stage.take(), *last, *room);
+                decompress_part(&spec.input, stage, last, room)
+            }
         };
         let took = started.elapsed();
         if self.scratch.capacity() > SCRATCH_KEPT_BYTES_MAX {
@@ -228,6 +260,57 @@ impl Worker {
             consumed: input.len(),
             checksum: BlockChecksum::of(format, input),
             verify: begun.elapsed(),
+            part: None,
+        })
+    }
+
+    /// The next part of a stream. Its compressor verifies what it made before it says so; a sample is all of it.
+    fn compress_part(
+        &mut self,
+        jobs: &JobQueue,
+        input: &[u8],
+        format: Format,
+        level: Level,
+        position: Position,
+        stage: Option<Stage<StreamCompressor>>,
+    ) -> Result<Made, JobError> {
+        let failed = |error: EngineError| {
+            jobs.report_verify_failure(EngineId::Cpu, 0);
+            JobError::Internal(format!("a stream could not be gone on with: {error}"))
+        };
+        let mut stage = match stage {
+            Some(stage) => stage,
+            None => match self.spare.take_if(|spare| spare.suits(format, level)) {
+                Some(spare) => spare.stage,
+                None => {
+                    let verified = jobs.verification() != Verification::Off;
+                    let made = StreamCompressor::new(format, level).map_err(failed)?;
+                    Stage(Box::new(made.with_verification(verified)))
+                }
+            },
+        };
+        self.scratch.clear();
+        stage
+            .0
+            .compress(input, position, &mut self.scratch)
+            .map_err(failed)?;
+        let rest = match position {
+            Position::Middle => Some(stage),
+            Position::Last => {
+                self.spare = Some(Spare {
+                    format,
+                    level,
+                    stage,
+                });
+                None
+            }
+        };
+        Ok(Made {
+            output: exact(&self.scratch),
+            consumed: input.len(),
+            checksum: BlockChecksum::of(format, input),
+            verify: Duration::ZERO,
+            part: Some(Part::Compressed(rest)),
         })
     }
 
@@ -286,11 +369,15 @@ impl Worker {
                             output: exact(&result.output),
                             consumed: input.len(),
                             verify: Duration::ZERO,
+                            part: None,
                         },
                         took,
                     )),
                     Err(error) => Verdict::Wrong(error.to_string()),
                 }
+            }
+            Kernel::CompressPart { .. } | Kernel::DecompressPart { .. } => {
+                Verdict::Wrong("cards have no streams".to_owned())
             }
             Kernel::Decompress { format, limits } => {
                 let ratio_max = usize::try_from(limits.ratio_max).unwrap_or(usize::MAX);
@@ -310,6 +397,7 @@ impl Worker {
                             output: Bytes::from(result.output),
                             consumed,
                             verify: Duration::ZERO,
+                            part: None,
                         },
                         took,
                     )),
@@ -322,10 +410,10 @@ impl Worker {
     /// A card's result without verification, as an operator asked for it. Its bounds were checked when it was taken.
     fn believe(&mut self, job: &PendingJob, result: CardResult) -> Verdict {
         let input = &job.spec.input;
-        let (checksum, consumed) = match job.spec.kernel {
-            Kernel::Compress { format, .. } => (BlockChecksum::of(format, input), input.len()),
+        let (checksum, consumed) = match &job.spec.kernel {
+            Kernel::Compress { format, .. } => (BlockChecksum::of(*format, input), input.len()),
             // Nobody but the data's own checksum says where a member ends: that is not left out.
-            Kernel::Decompress { .. } => return self.judge(job, result),
+            _ => return self.judge(job, result),
         };
         let took = result.device;
         let made = Made {
@@ -333,6 +421,7 @@ impl Worker {
             consumed,
             checksum,
             verify: Duration::ZERO,
+            part: None,
         };
         Verdict::Right((made, took))
     }
@@ -356,7 +445,7 @@ impl Worker {
             && limits.output_bytes_max >= u64::from(faam_hwif::JOB_BYTES_MAX)
         {
             return if job.spec.policy == BackendPolicy::RequireHardware {
-                Verdict::Answer(JobError::BeyondCard(beyond_card_text(job.spec.input.len())))
+                Verdict::Answer(JobError::BeyondCard(beyond_card_text()))
             } else {
                 Verdict::Replay(FallbackReason::BeyondCard)
             };
@@ -371,6 +460,32 @@ impl Worker {
     }
 }
 
+/// Decodes on. What comes out is confirmed by the data's own checksum, or by a second decoder, before its end is told.
+fn decompress_part(
+    input: &[u8],
+    stage: Option<Stage<StreamDecompressor>>,
+    last: bool,
+    room: usize,
+) -> Result<Made, JobError> {
+    let Some(mut stage) = stage else {
+        return Err(JobError::Internal(
+            "a stream's part came without its state".to_owned(),
+        ));
+    };
+    let mut output = Vec::new();
+    let step = stage
+        .0
+        .decompress(input, last, room, &mut output)
+        .map_err(JobError::Input)?;
+    Ok(Made {
+        output: Bytes::from(output),
+        consumed: step.consumed,
+        checksum: BlockChecksum::empty(Format::Deflate),
+        verify: Duration::ZERO,
+        part: Some(Part::Decompressed(stage, step.state)),
+    })
+}
+
 enum Verdict {
     Right((Made, Duration)),
     Answer(JobError),
@@ -383,6 +498,7 @@ struct Made {
     consumed: usize,
     checksum: BlockChecksum,
     verify: Duration,
+    part: Option<Part>,
 }
 
 impl Made {
@@ -399,6 +515,7 @@ impl Made {
             engine,
             fallback,
             phases,
+            part: self.part,
         }
     }
 }

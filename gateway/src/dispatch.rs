@@ -160,13 +160,13 @@ impl Dispatcher {
     ///
     /// # Errors
     /// [`JobError`]: it will never run.
-    pub async fn submit_small(&self, spec: JobSpec) -> Result<Ticket, JobError> {
+    pub async fn submit_small(&self, mut spec: JobSpec) -> Result<Ticket, JobError> {
         let placement = self.jobs.placement(&spec)?;
         let Some(receipt) = self.jobs.take_now(&spec, placement) else {
             return self.submit(spec).await;
         };
         let submitted = Instant::now();
-        let result = cpu::run_here(&self.jobs, &spec, receipt);
+        let result = cpu::run_here(&self.jobs, &mut spec, receipt);
         Ok(Ticket {
             answer: Answer::Here(Some(result)),
             jobs: Arc::clone(&self.jobs),

@@ -455,7 +455,7 @@ impl Problem {
             ProblemKind::UnknownFormat,
             format!("format {got:?} is not served: expected {expected}; choose one of these"),
         )
-        .with("served", Format::DEFLATE_FAMILY.map(Format::name))
+        .with("served", Format::ALL.map(Format::name))
     }
 }
 

@@ -11,7 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use faam_codec::{BlockChecksum, DecompressError, Format, Level, Limits, Position};
+use faam_codec::{
+    BlockChecksum, DecompressError, Format, Level, Limits, Position, StreamCompressor,
+    StreamDecompressor, StreamState,
+};
 
 use crate::admission::AdmissionPermit;
 use crate::tenants::TenantId;
@@ -25,7 +28,7 @@ pub const BLOCK_BYTES: usize = 128 << 10;
 pub const CARD_LEVEL_MAX: u8 = 9;
 
 /// What is to be done with the input.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub enum Kernel {
     /// Compress to raw DEFLATE that joins with its neighbours.
     Compress {
@@ -44,6 +47,44 @@ pub enum Kernel {
         /// When to stop a bomb.
         limits: Limits,
     },
+    /// Compress the next part of a stream whose blocks cannot be made apart.
+    CompressPart {
+        /// zstd or lz4.
+        format: Format,
+        /// Effort, in HTTP levels.
+        level: Level,
+        /// Whether the stream ends with this part.
+        position: Position,
+        /// What the part before left behind; `None` begins a stream.
+        stage: Option<Stage<StreamCompressor>>,
+    },
+    /// Decompress on. The outcome's part says what is to be done next.
+    DecompressPart {
+        /// Where the part before stopped; `None` once an engine has taken it.
+        stage: Option<Stage<StreamDecompressor>>,
+        /// Whether the body ends with this input.
+        last: bool,
+        /// Most bytes of output.
+        room: usize,
+    },
+}
+
+/// The state of a stream, on its way from part to part.
+pub struct Stage<T>(pub Box<T>);
+
+impl<T> fmt::Debug for Stage<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stage")
+    }
+}
+
+/// What a part of a stream leaves behind.
+#[derive(Debug)]
+pub enum Part {
+    /// Of a compression; `None` after the last part.
+    Compressed(Option<Stage<StreamCompressor>>),
+    /// Of a decompression, and what is to be done next.
+    Decompressed(Stage<StreamDecompressor>, StreamState),
 }
 
 /// Which engines a caller lets a job run on.
@@ -226,6 +267,17 @@ pub struct BlockOutcome {
     pub fallback: Option<FallbackReason>,
     /// Where the time went.
     pub phases: Phases,
+    /// What a part of a stream leaves behind.
+    pub part: Option<Part>,
+}
+
+/// What a card's refusal to take a body says to the caller.
+pub(crate) fn beyond_card_text() -> String {
+    format!(
+        "a card decompresses whole gzip, zlib and deflate members of at most {} bytes, compressed and decompressed, and this \
+         body has more to read or to write; let the CPU serve it (Faam-Backend: auto or prefer-hw)",
+        faam_hwif::JOB_BYTES_MAX
+    )
 }
 
 /// Why a job has no result.

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crossbeam::channel::Sender;
+use faam_codec::Format;
 use faam_sched::{
     Config as SchedulerConfig, JobShape, KernelClass, Nanos, Placement, Receipt, Scheduler, Taken,
     TargetIndex, TargetSet, TenantIndex, WEIGHT_DEFAULT,
@@ -31,7 +32,7 @@ use crate::cards::CardEvent;
 use crate::dispatch::{DispatchConfig, StartError};
 use crate::job::{
     BackendPolicy, BlockOutcome, CARD_LEVEL_MAX, EngineId, FallbackReason, JobError, JobSpec,
-    Kernel, Phases, Verification,
+    Kernel, Phases, Verification, beyond_card_text,
 };
 use crate::metrics::Metrics;
 use crate::tenants::TenantId;
@@ -465,20 +466,17 @@ impl JobQueue {
 
     pub(crate) fn placement(&self, spec: &JobSpec) -> Result<Placement, JobError> {
         let cpu = TargetSet::of(self.cpu);
-        let beyond = match spec.kernel {
+        let beyond = match &spec.kernel {
             Kernel::Compress { level, .. } if level.get() > CARD_LEVEL_MAX => Some(format!(
                 "no card serves level {}; use level 1 to {CARD_LEVEL_MAX}, or let the CPU serve it (Faam-Backend: auto)",
                 level.get()
             )),
-            Kernel::Compress { format, .. } | Kernel::Decompress { format, .. }
-                if !format.is_deflate() =>
-            {
-                Some(format!(
-                    "no card serves {format}; use gzip, zlib or deflate, or let the CPU serve it (Faam-Backend: auto)"
-                ))
-            }
+            Kernel::CompressPart { format, .. } => Some(format!(
+                "no card serves {format}; use gzip, zlib or deflate, or let the CPU serve it (Faam-Backend: auto)"
+            )),
+            Kernel::DecompressPart { .. } => Some(beyond_card_text()),
             Kernel::Decompress { .. } if spec.input.len() > faam_hwif::JOB_BYTES_MAX as usize => {
-                Some(beyond_card_text(spec.input.len()))
+                Some(beyond_card_text())
             }
             _ => None,
         };
@@ -680,20 +678,25 @@ impl JobQueue {
     }
 }
 
-/// What a card's refusal to take a body of this size says to the caller.
-pub(crate) fn beyond_card_text(input_len: usize) -> String {
-    format!(
-        "a card decompresses whole members of at most {} bytes, compressed and decompressed; this one has {input_len} \
-         bytes to read or more to write; let the CPU serve it (Faam-Backend: auto or prefer-hw)",
-        faam_hwif::JOB_BYTES_MAX
-    )
-}
-
-/// Prediction class: a number a kernel, format aside, and level.
+/// Prediction class: a number a kernel, format aside where it makes no difference, and level.
 fn class_of(kernel: &Kernel) -> KernelClass {
+    let format_class = |format: Option<Format>| match format {
+        Some(Format::Zstd) => 0x100,
+        Some(Format::Lz4) => 0x200,
+        Some(Format::Gzip | Format::Zlib | Format::Deflate) | None => 0,
+    };
+    const DECOMPRESS: u16 = 0x80;
+    const PART: u16 = 0x40;
     KernelClass(match kernel {
         Kernel::Compress { level, .. } => u16::from(level.get()),
-        Kernel::Decompress { .. } => 0x100,
+        Kernel::CompressPart { format, level, .. } => {
+            format_class(Some(*format)) + PART + u16::from(level.get())
+        }
+        Kernel::Decompress { .. } => DECOMPRESS,
+        Kernel::DecompressPart { stage, .. } => {
+            let format = stage.as_ref().and_then(|stage| stage.0.format());
+            format_class(format) + DECOMPRESS + PART
+        }
     })
 }
 

@@ -281,7 +281,7 @@ async fn devices(State(app): State<App>) -> Json<Value> {
 }
 
 async fn kernels(State(app): State<App>) -> Json<Value> {
-    let formats = Format::DEFLATE_FAMILY.map(Format::name);
+    let formats = Format::ALL.map(Format::name);
     Json(json!({
         "kernels": [
             {

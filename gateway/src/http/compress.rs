@@ -14,8 +14,8 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue, Response};
 use bytes::{Bytes, BytesMut};
 use faam_codec::{
-    BlockChecksum, Format, HEADER_BYTES_MAX, Position, TRAILER_BYTES_MAX, write_header,
-    write_trailer,
+    BlockChecksum, Format, HEADER_BYTES_MAX, Level, Position, StreamCompressor, TRAILER_BYTES_MAX,
+    write_header, write_trailer,
 };
 
 use super::answer::FAAM_LEVEL;
@@ -28,7 +28,7 @@ use super::outflow::{Outflow, WINDOW_BYTES};
 use crate::admission::AdmissionPermit;
 use crate::dispatch::Ticket;
 use crate::error::Problem;
-use crate::job::{BLOCK_BYTES, BlockOutcome, JobSpec, Kernel};
+use crate::job::{BLOCK_BYTES, BlockOutcome, JobSpec, Kernel, Part, Stage};
 use crate::tenants::Tenant;
 
 /// Blocks of one request that are queued or on engines at once, while few requests are: enough for every engine of a
@@ -79,6 +79,7 @@ pub(super) async fn compress(
                 checksum: BlockChecksum::empty(options.format),
                 outstanding: VecDeque::new(),
                 charged: 0,
+                stage: None,
                 app,
                 tenant,
                 options,
@@ -100,6 +101,7 @@ fn begin(
 ) -> Result<(CompressOptions, Arc<AdmissionPermit>), Problem> {
     let options = CompressOptions::parse(request.uri(), request.headers(), invocation.began)?;
     let permit = app.admit(tenant, &options.service, WORKING_BYTES_MAX)?;
+    permit.grow(compressor_bytes(options.format, options.level))?;
     Ok((options, permit))
 }
 
@@ -116,6 +118,8 @@ struct Blocks {
     /// Blocks in flight for which memory was taken beyond what admission took.
     charged: usize,
     checksum: BlockChecksum,
+    /// What the last part left behind, of a format whose blocks follow from each other.
+    stage: Option<Stage<StreamCompressor>>,
 }
 
 impl Blocks {
@@ -181,7 +185,14 @@ impl Blocks {
     }
 
     async fn submit(&mut self, input: Bytes, position: Position) -> Result<(), Stop> {
-        while self.outstanding.len() >= blocks_in_flight_max(self.app.admission.in_flight()) {
+        let format = self.options.format;
+        let in_flight_max = if format.is_deflate() {
+            blocks_in_flight_max(self.app.admission.in_flight())
+        } else {
+            // Each part needs what the one before it left behind.
+            1
+        };
+        while self.outstanding.len() >= in_flight_max {
             self.retire().await?;
         }
         // Beyond the least number of blocks each takes memory of its own, if there is some.
@@ -196,10 +207,19 @@ impl Blocks {
         let alone = position == Position::Last && self.progress.lock().bytes_in == length as u64;
         let spec = JobSpec {
             tenant: self.tenant.id.clone(),
-            kernel: Kernel::Compress {
-                format: self.options.format,
-                level: self.options.level,
-                position,
+            kernel: if format.is_deflate() {
+                Kernel::Compress {
+                    format,
+                    level: self.options.level,
+                    position,
+                }
+            } else {
+                Kernel::CompressPart {
+                    format,
+                    level: self.options.level,
+                    position,
+                    stage: self.stage.take(),
+                }
             },
             input,
             policy: self.options.service.policy,
@@ -230,6 +250,9 @@ impl Blocks {
         if outcome.consumed != length || outcome.checksum.format() != self.options.format {
             return Err(Problem::internal("an outcome does not stand for its block").into());
         }
+        if let Some(Part::Compressed(stage)) = outcome.part {
+            self.stage = stage;
+        }
         self.checksum = self.checksum.combine(outcome.checksum);
         self.outflow.push(outcome.output).await?;
         if self.charged > 0 {
@@ -237,6 +260,16 @@ impl Blocks {
             self.permit.shrink(BLOCK_WORKING_BYTES);
         }
         Ok(())
+    }
+}
+
+/// Memory of a stream's compressor and of the decoder that verifies it; block engines are their workers'.
+const fn compressor_bytes(format: Format, level: Level) -> usize {
+    match (format, level.get()) {
+        (Format::Gzip | Format::Zlib | Format::Deflate, _) => 0,
+        (Format::Lz4, _) => 1 << 20,
+        (Format::Zstd, ..=10) => 12 << 20,
+        (Format::Zstd, _) => 44 << 20,
     }
 }
 

@@ -1,13 +1,10 @@
-//! `POST /v1/decompress`: a whole body, detected, decoded within the tenant's limits.
+//! `POST /v1/decompress`: a body detected and decoded within the tenant's limits, as it arrives.
 //!
-//! Invariants: output memory is taken from the budget before it is used: a decode runs
-//! with what was taken as its limit, and one that outgrows it runs again with more; the
-//! members of a body are decoded in order, each verified; cards are asked for no more than
-//! [`MEMBERS_ON_CARD_MAX`] of them. It knows no engines.
-//!
-//! Why run again instead of asking for the tenant's whole limit: four requests would
-//! fill the process's budget, while most bodies expand by less than ten. A run costs at
-//! most a third more in all, for each limit is [`REGROW`] times the last.
+//! A short body whose members are short is decoded member by member, whole, by whichever
+//! engine suits: cards take whole members only. Everything else flows through one decoder
+//! on the CPU, part by part. Invariants: memory is taken from the budget before it is
+//! used; the members of a body are decoded in order, each confirmed; cards are asked for
+//! no more than [`MEMBERS_ON_CARD_MAX`] of them. It knows no engines.
 
 use std::sync::Arc;
 
@@ -15,34 +12,42 @@ use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, Response};
 use bytes::{Bytes, BytesMut};
-use faam_codec::{DecompressError, Format, Limits, MEMBERS_MAX};
+use faam_codec::{DecompressError, Format, Limits, MEMBERS_MAX, StreamDecompressor, StreamState};
 
 use super::app::App;
 use super::body::Intake;
 use super::delivery::{Caller, Delivery, SharedProgress, Stop};
 use super::invocation::Invocation;
 use super::options::DecompressOptions;
-use super::outflow::Outflow;
+use super::outflow::{Outflow, WINDOW_BYTES};
 use crate::admission::AdmissionPermit;
 use crate::error::{Problem, ProblemKind};
 use crate::job::{
-    BLOCK_BYTES, BackendPolicy, BlockOutcome, FallbackReason, JobError, JobSpec, Kernel,
+    BLOCK_BYTES, BackendPolicy, BlockOutcome, FallbackReason, JobError, JobSpec, Kernel, Part,
+    Stage, beyond_card_text,
 };
 use crate::tenants::Tenant;
 
 /// The kernel's name in metrics.
 const KERNEL: &str = "decompress";
-/// Memory taken at first for a body whose length is not announced.
-const FIRST_BODY_BYTES: usize = 64 << 10;
-/// Least memory taken at first for the output: as much as a card can give, so that a limit of ours is never what
+/// A body up to this size is decoded whole, where its members' output is short as well: all that a card takes.
+const WHOLE_BODY_BYTES_MAX: usize = faam_hwif::JOB_BYTES_MAX as usize;
+/// Least memory for the output of a whole member: as much as a card can give, so that a limit of ours is never what
 /// sends a job of a card's size back.
-const FIRST_OUTPUT_BYTES: usize = faam_hwif::JOB_BYTES_MAX as usize;
+const WHOLE_OUTPUT_BYTES_MIN: usize = faam_hwif::JOB_BYTES_MAX as usize;
+/// Most memory for the output of a whole member. A longer one flows.
+const WHOLE_OUTPUT_BYTES_MAX: usize = 4 << 20;
 /// Expansion assumed where the body does not tell.
 const FIRST_RATIO: usize = 4;
 /// DEFLATE expands no further: 258 bytes from 2 bits.
 const EXPANSION_MAX: usize = 1032;
-/// How much more is taken for the next run.
-const REGROW: usize = 4;
+/// Input that is gathered for one part of a stream.
+const PART_INPUT_BYTES: usize = 128 << 10;
+/// Most output of one part of a stream: an engine is held for less than a millisecond.
+const PART_OUTPUT_BYTES: usize = 512 << 10;
+/// Memory without which a request could come to a stop: its body's beginning or a part of it, a part's output, and the
+/// window of its answer. A whole member's output and a stream's decoder are taken on top.
+const WORKING_BYTES_MAX: usize = WHOLE_BODY_BYTES_MAX + PART_OUTPUT_BYTES + WINDOW_BYTES;
 /// Members of one body that cards may be given. A card is handed all that is left of the body, for nobody knows where
 /// a member ends: a body of many small ones would be copied over and over, for next to no work each. The CPU decodes
 /// all that is left in one job.
@@ -77,15 +82,17 @@ pub(super) async fn decompress(
     let intake = Intake::new(request.into_body(), app.limits);
     delivery
         .run(move |outflow| {
-            let members = Members {
+            let decompression = Decompression {
                 app,
                 tenant,
                 options,
                 permit,
                 progress,
                 outflow,
+                intake,
+                arrived: false,
             };
-            members.run(intake)
+            decompression.run()
         })
         .await
 }
@@ -98,26 +105,94 @@ fn begin(
     request: &Request,
 ) -> Result<(DecompressOptions, Arc<AdmissionPermit>), Problem> {
     let options = DecompressOptions::parse(request.uri(), request.headers(), invocation.began)?;
-    let permit = app.admit(tenant, &options.service, FIRST_BODY_BYTES)?;
+    let permit = app.admit(tenant, &options.service, WORKING_BYTES_MAX)?;
     Ok((options, permit))
 }
 
-/// The members of one request.
-struct Members {
+/// One request's body, on its way through the decoders.
+struct Decompression {
     app: App,
     tenant: Arc<Tenant>,
     options: DecompressOptions,
     permit: Arc<AdmissionPermit>,
     progress: SharedProgress,
     outflow: Arc<Outflow>,
+    intake: Intake,
+    /// Whether the body has ended.
+    arrived: bool,
 }
 
-impl Members {
-    async fn run(self, intake: Intake) -> Result<(), Stop> {
-        let body = self.collect(intake).await?;
-        self.outflow.body_arrived();
+impl Decompression {
+    async fn run(mut self) -> Result<(), Stop> {
+        let head = self.receive(WHOLE_BODY_BYTES_MAX).await?;
+        let format = self.format(&head)?;
+        // Only what a card may be given is decoded member by member; all else flows.
+        let (rest, produced) = if self.arrived && format.is_deflate() {
+            match self.members(head, format).await? {
+                Rest::Nothing => return Ok(()),
+                Rest::Long { rest, produced } => (rest, produced),
+            }
+        } else {
+            (head, 0)
+        };
+        if self.options.service.policy == BackendPolicy::RequireHardware {
+            return Err(Problem::job(
+                JobError::BeyondCard(beyond_card_text()),
+                &mut self.progress.lock(),
+                0,
+            )
+            .into());
+        }
+        self.stream(rest, format, produced).await
+    }
+
+    /// The body's next bytes: `least` of them, or all that is left.
+    async fn receive(&mut self, least: usize) -> Result<Bytes, Stop> {
+        let mut gathered = BytesMut::new();
+        while !self.arrived && gathered.len() < least {
+            let received = self.intake.next().await;
+            let mut progress = self.progress.lock();
+            progress.spent.receive = self.intake.waited();
+            progress.bytes_in = self.intake.received();
+            drop(progress);
+            match received? {
+                Some(data) => gathered.extend_from_slice(&data),
+                None => {
+                    self.arrived = true;
+                    self.outflow.body_arrived();
+                }
+            }
+        }
+        Ok(gathered.freeze())
+    }
+
+    fn format(&self, head: &[u8]) -> Result<Format, Problem> {
+        if head.is_empty() {
+            return Err(Problem::new(
+                ProblemKind::CorruptInput,
+                "the body is empty: expected at least one member of gzip, zlib, deflate, zstd or lz4; check what was sent",
+            )
+            .with("offset", 0));
+        }
+        if let Some(format) = self.options.format {
+            return Ok(format);
+        }
+        if let Some(name) = foreign_format(head) {
+            return Err(Problem::unknown_format(
+                name,
+                "gzip, zlib, zstd or lz4 data (raw deflate with format=deflate)",
+            ));
+        }
+        match Format::detect(head) {
+            Some(format) => Ok(format),
+            None if head == [0x1f] => Ok(Format::Gzip),
+            None => Err(Problem::decompress(&DecompressError::UnknownFormat, 0)),
+        }
+    }
+
+    /// Decodes a body that is here as a whole, one member after another, until one is found to be long.
+    async fn members(&mut self, body: Bytes, format: Format) -> Result<Rest, Stop> {
         let body_bytes = body.len();
-        let format = self.format(&body)?;
         let mut rest = body;
         let mut produced = 0usize;
         for number in 0..MEMBERS_MAX {
@@ -131,7 +206,9 @@ impl Members {
                 format,
                 policy,
             };
-            let mut outcome = self.decode(&member, produced).await?;
+            let Some(mut outcome) = self.decode(&member, produced).await? else {
+                return Ok(Rest::Long { rest, produced });
+            };
             // Who would rather have a card is told why there was none.
             if asked == BackendPolicy::PreferHardware && policy != asked {
                 outcome.fallback = outcome.fallback.or(Some(FallbackReason::BeyondCard));
@@ -143,17 +220,14 @@ impl Members {
                 )
                 .into());
             }
-            produced = produced.saturating_add(outcome.output.len());
             let made = outcome.output.len();
-            while !outcome.output.is_empty() {
-                let piece = outcome.output.len().min(BLOCK_BYTES);
-                self.outflow.push(outcome.output.split_to(piece)).await?;
-            }
+            produced = produced.saturating_add(made);
+            self.push(outcome.output).await?;
             self.permit.shrink(made);
             rest = rest.split_off(outcome.consumed);
             let offset = body_bytes.saturating_sub(rest.len());
             if rest.is_empty() || (format == Format::Gzip && is_padding(&rest).await) {
-                return Ok(());
+                return Ok(Rest::Nothing);
             }
             // Only gzip's standard has members follow each other (RFC 1952, 2.2).
             if format != Format::Gzip || Format::detect(&rest) != Some(Format::Gzip) {
@@ -167,61 +241,12 @@ impl Members {
         Err(Problem::decompress(&DecompressError::TooManyMembers, 0).into())
     }
 
-    /// The whole body. Memory is taken from the budget before it is used.
-    async fn collect(&self, mut intake: Intake) -> Result<Bytes, Problem> {
-        let announced = self
-            .options
-            .service
-            .content_length
-            .and_then(|length| usize::try_from(length).ok());
-        let mut taken = announced.unwrap_or(FIRST_BODY_BYTES);
-        let mut body = BytesMut::with_capacity(taken);
-        loop {
-            let received = intake.next().await;
-            let mut progress = self.progress.lock();
-            progress.spent.receive = intake.waited();
-            progress.bytes_in = intake.received();
-            drop(progress);
-            let Some(data) = received? else { break };
-            let needed = body.len().saturating_add(data.len());
-            if needed > taken {
-                let larger = needed.max(taken.saturating_mul(2));
-                self.permit.grow(larger - taken)?;
-                body.reserve(larger - body.len());
-                taken = larger;
-            }
-            body.extend_from_slice(&data);
-        }
-        self.permit.shrink(taken.saturating_sub(body.len()));
-        Ok(body.freeze())
-    }
-
-    fn format(&self, body: &[u8]) -> Result<Format, Problem> {
-        if body.is_empty() {
-            return Err(Problem::new(
-                ProblemKind::CorruptInput,
-                "the body is empty: expected at least one gzip, zlib or deflate member; check what was sent",
-            )
-            .with("offset", 0));
-        }
-        if let Some(format) = self.options.format {
-            return Ok(format);
-        }
-        if let Some(name) = foreign_format(body) {
-            return Err(Problem::unknown_format(
-                name,
-                "gzip or zlib data (raw deflate with format=deflate)",
-            ));
-        }
-        match Format::detect(body) {
-            Some(format) => Ok(format),
-            None if body == [0x1f] => Ok(Format::Gzip),
-            None => Err(Problem::decompress(&DecompressError::UnknownFormat, 0)),
-        }
-    }
-
-    /// One member, with as much memory as it takes and the limits allow after `produced` bytes.
-    async fn decode(&self, member: &Member<'_>, produced: usize) -> Result<BlockOutcome, Problem> {
+    /// One member, if its output is not long. `produced` bytes came before it.
+    async fn decode(
+        &mut self,
+        member: &Member<'_>,
+        produced: usize,
+    ) -> Result<Option<BlockOutcome>, Stop> {
         let &Member {
             input,
             base,
@@ -230,20 +255,70 @@ impl Members {
         } = member;
         let limits = self.tenant.limits;
         let left = limits.output_bytes_max.saturating_sub(produced);
-        let mut taken = first_output_bytes(input, format).min(left);
+        let taken = first_output_bytes(input, format).min(left);
         self.permit.grow(taken)?;
+        let spec = JobSpec {
+            tenant: self.tenant.id.clone(),
+            kernel: Kernel::Decompress {
+                format,
+                limits: Limits {
+                    output_bytes_max: taken as u64,
+                    ratio_max: limits.ratio_max,
+                },
+            },
+            input: input.clone(),
+            policy,
+            deadline: self.options.service.deadline,
+            permit: Arc::clone(&self.permit),
+        };
+        let result = match self.app.dispatcher.submit_small(spec).await {
+            Ok(mut ticket) => ticket.outcome().await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(outcome) => {
+                self.permit
+                    .shrink(taken.saturating_sub(outcome.output.len()));
+                Ok(Some(outcome))
+            }
+            Err(JobError::Input(DecompressError::TooLarge { .. })) if taken < left => {
+                self.permit.shrink(taken);
+                Ok(None)
+            }
+            Err(JobError::Input(DecompressError::TooLarge { .. })) => {
+                Err(self.too_large(limits.output_bytes_max).into())
+            }
+            Err(error) => Err(Problem::job(error, &mut self.progress.lock(), base).into()),
+        }
+    }
+
+    /// Decodes what is left of the body as it arrives. `produced` bytes came before it.
+    async fn stream(
+        &mut self,
+        mut input: Bytes,
+        format: Format,
+        produced: usize,
+    ) -> Result<(), Stop> {
+        self.permit.grow(decoder_bytes(format))?;
+        let base = usize::try_from(self.intake.received())
+            .unwrap_or(usize::MAX)
+            .saturating_sub(input.len());
+        let output_bytes_max = self.tenant.limits.output_bytes_max;
+        let limits = Limits {
+            output_bytes_max: output_bytes_max.saturating_sub(produced) as u64,
+            ratio_max: self.tenant.limits.ratio_max,
+        };
+        let mut stage = Stage(Box::new(StreamDecompressor::new(Some(format), limits)));
         loop {
             let spec = JobSpec {
                 tenant: self.tenant.id.clone(),
-                kernel: Kernel::Decompress {
-                    format,
-                    limits: Limits {
-                        output_bytes_max: taken as u64,
-                        ratio_max: limits.ratio_max,
-                    },
+                kernel: Kernel::DecompressPart {
+                    stage: Some(stage),
+                    last: self.arrived,
+                    room: PART_OUTPUT_BYTES,
                 },
                 input: input.clone(),
-                policy,
+                policy: self.options.service.policy,
                 deadline: self.options.service.deadline,
                 permit: Arc::clone(&self.permit),
             };
@@ -251,31 +326,69 @@ impl Members {
                 Ok(mut ticket) => ticket.outcome().await,
                 Err(error) => Err(error),
             };
-            match result {
-                Ok(outcome) => {
-                    self.permit
-                        .shrink(taken.saturating_sub(outcome.output.len()));
-                    return Ok(outcome);
-                }
-                Err(JobError::Input(DecompressError::TooLarge { .. })) if taken < left => {
-                    let larger = taken.saturating_mul(REGROW).min(left);
-                    self.permit.grow(larger - taken)?;
-                    taken = larger;
-                }
+            let outcome = match result {
+                Ok(outcome) => outcome,
                 Err(JobError::Input(DecompressError::TooLarge { .. })) => {
-                    let output_bytes_max = limits.output_bytes_max as u64;
-                    return Err(Problem::decompress(
-                        &DecompressError::TooLarge { output_bytes_max },
-                        0,
-                    )
-                    .with("output_bytes_max", output_bytes_max));
+                    return Err(self.too_large(output_bytes_max).into());
                 }
                 Err(error) => {
-                    return Err(Problem::job(error, &mut self.progress.lock(), base));
+                    return Err(Problem::job(error, &mut self.progress.lock(), base).into());
+                }
+            };
+            self.progress.lock().count(&outcome);
+            if outcome.consumed > input.len() {
+                return Err(Problem::internal("a part consumed more than there was").into());
+            }
+            input = input.split_off(outcome.consumed);
+            let moved = outcome.consumed > 0 || !outcome.output.is_empty();
+            self.push(outcome.output).await?;
+            let Some(Part::Decompressed(next, state)) = outcome.part else {
+                return Err(Problem::internal("a part left no state behind").into());
+            };
+            stage = next;
+            match state {
+                StreamState::Ended => return Ok(()),
+                StreamState::NeedsRoom if moved => {}
+                StreamState::NeedsInput if !self.arrived => {
+                    let more = self.receive(PART_INPUT_BYTES).await?;
+                    input = if input.is_empty() {
+                        more
+                    } else {
+                        [&input[..], &more[..]].concat().into()
+                    };
+                }
+                StreamState::NeedsRoom | StreamState::NeedsInput => {
+                    return Err(Problem::internal("a decoder came to a stop").into());
                 }
             }
         }
     }
+
+    /// Passes `output` on in pieces of the window's grain.
+    async fn push(&mut self, mut output: Bytes) -> Result<(), Stop> {
+        while !output.is_empty() {
+            let piece = output.len().min(BLOCK_BYTES);
+            self.outflow.push(output.split_to(piece)).await?;
+        }
+        Ok(())
+    }
+
+    fn too_large(&self, output_bytes_max: usize) -> Problem {
+        let error = DecompressError::TooLarge {
+            output_bytes_max: output_bytes_max as u64,
+        };
+        Problem::decompress(&error, 0).with("output_bytes_max", output_bytes_max)
+    }
+}
+
+/// What is left of a body once its short members are decoded.
+enum Rest {
+    Nothing,
+    /// A member whose output does not fit the memory of a whole one begins `rest`.
+    Long {
+        rest: Bytes,
+        produced: usize,
+    },
 }
 
 /// One member of a body.
@@ -286,6 +399,15 @@ struct Member<'a> {
     base: usize,
     format: Format,
     policy: BackendPolicy,
+}
+
+/// Memory of a stream's decoder at the most: windows, tables, and the second decoder that confirms data without a checksum.
+const fn decoder_bytes(format: Format) -> usize {
+    match format {
+        Format::Gzip | Format::Zlib | Format::Deflate => 128 << 10,
+        Format::Lz4 => 12 << 20,
+        Format::Zstd => 33 << 20,
+    }
 }
 
 /// Where member `number` of a body, counted from 0, may run.
@@ -317,14 +439,12 @@ fn first_output_bytes(input: &[u8], format: Format) -> usize {
     let possible = input.len() / 2..=input.len().saturating_mul(EXPANSION_MAX);
     told.filter(|told| possible.contains(told))
         .unwrap_or(by_ratio)
-        .max(FIRST_OUTPUT_BYTES)
+        .clamp(WHOLE_OUTPUT_BYTES_MIN, WHOLE_OUTPUT_BYTES_MAX)
 }
 
 /// Formats that callers send by mistake, by their first bytes.
 fn foreign_format(body: &[u8]) -> Option<&'static str> {
-    const FOREIGN: [(&[u8], &str); 6] = [
-        (&[0x28, 0xb5, 0x2f, 0xfd], "zstd"),
-        (&[0x04, 0x22, 0x4d, 0x18], "lz4"),
+    const FOREIGN: [(&[u8], &str); 4] = [
         (&[0xfd, b'7', b'z', b'X', b'Z', 0], "xz"),
         (b"BZh", "bzip2"),
         (b"PK\x03\x04", "zip"),
@@ -354,14 +474,22 @@ mod tests {
 
     #[test]
     fn a_gzip_trailer_tells_the_output_unless_it_cannot_be_true() {
-        let mut body = vec![0; 1 << 20];
+        let mut body = vec![0; 1 << 19];
         let at = body.len() - 4;
         body[at..].copy_from_slice(&(3u32 << 20).to_le_bytes());
         assert_eq!(first_output_bytes(&body, Format::Gzip), 3 << 20);
-        assert_eq!(first_output_bytes(&body, Format::Zlib), FIRST_RATIO << 20);
+        assert_eq!(first_output_bytes(&body, Format::Zlib), FIRST_RATIO << 19);
         body[at..].copy_from_slice(&7u32.to_le_bytes());
-        assert_eq!(first_output_bytes(&body, Format::Gzip), FIRST_RATIO << 20);
-        assert_eq!(first_output_bytes(b"", Format::Gzip), FIRST_OUTPUT_BYTES);
+        assert_eq!(first_output_bytes(&body, Format::Gzip), FIRST_RATIO << 19);
+        body[at..].copy_from_slice(&(100u32 << 20).to_le_bytes());
+        assert_eq!(
+            first_output_bytes(&body, Format::Gzip),
+            WHOLE_OUTPUT_BYTES_MAX
+        );
+        assert_eq!(
+            first_output_bytes(b"", Format::Gzip),
+            WHOLE_OUTPUT_BYTES_MIN
+        );
     }
 
     #[test]
@@ -398,7 +526,7 @@ mod tests {
 
     #[test]
     fn foreign_formats_are_named() {
-        assert_eq!(foreign_format(&[0x28, 0xb5, 0x2f, 0xfd, 0]), Some("zstd"));
+        assert_eq!(foreign_format(b"BZh91AY"), Some("bzip2"));
         assert_eq!(foreign_format(b"PK\x03\x04"), Some("zip"));
         assert_eq!(foreign_format(&[0x1f, 0x8b]), None);
     }

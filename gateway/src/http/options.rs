@@ -28,7 +28,7 @@ const QUOTED_CHARS_MAX: usize = 48;
 const COMPRESS_OPTIONS: [&str; 3] = ["format", "level", "as"];
 const DECOMPRESS_OPTIONS: [&str; 1] = ["format"];
 const AS_CONTENT_ENCODING: &str = "content-encoding";
-const FORMATS: &str = "gzip, zlib or deflate";
+const FORMATS: &str = "gzip, zlib, deflate, zstd or lz4";
 
 /// What `POST /v1/compress` was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,13 +90,24 @@ impl CompressOptions {
                 )));
             }
         };
-        if as_content_encoding && format == Format::Deflate {
-            return Err(Problem::invalid_option(
-                "as=content-encoding with format=deflate: HTTP has no coding for raw DEFLATE; use format=gzip or \
+        if as_content_encoding && matches!(format, Format::Deflate | Format::Lz4) {
+            let what = if format == Format::Lz4 {
+                "lz4"
+            } else {
+                "raw DEFLATE"
+            };
+            return Err(Problem::invalid_option(format!(
+                "as=content-encoding with format={format}: HTTP has no coding for {what}; use format=gzip, format=zstd or \
                  format=zlib (HTTP's `deflate`)",
-            ));
+            )));
         }
         let service = ServiceOptions::parse(headers, started)?;
+        if service.policy == BackendPolicy::RequireHardware && !format.is_deflate() {
+            return Err(Problem::invalid_option(format!(
+                "format {format} with `Faam-Backend: require-hw`: no card serves it; use gzip, zlib or deflate, or \
+                 `prefer-hw`"
+            )));
+        }
         if service.policy == BackendPolicy::RequireHardware && level.get() > CARD_LEVEL_MAX {
             return Err(Problem::invalid_option(format!(
                 "level {level} with `Faam-Backend: require-hw`: no card serves levels above {CARD_LEVEL_MAX}; use a level \
@@ -121,7 +132,10 @@ impl DecompressOptions {
         let query = QueryOptions::parse(uri, &DECOMPRESS_OPTIONS)?;
         let format = match query.get("format") {
             None | Some("auto") => None,
-            Some(word) => Some(parse_format(word, "auto, gzip, zlib or deflate")?),
+            Some(word) => Some(parse_format(
+                word,
+                "auto, gzip, zlib, deflate, zstd or lz4",
+            )?),
         };
         Ok(Self {
             format,
@@ -220,11 +234,8 @@ impl QueryOptions {
 }
 
 fn parse_format(word: &str, expected: &str) -> Result<Format, Problem> {
-    // zstd and lz4 are streams: they are served once the handlers take streams.
     word.parse()
-        .ok()
-        .filter(|format: &Format| format.is_deflate())
-        .ok_or_else(|| Problem::unknown_format(&cut(word), expected))
+        .map_err(|_| Problem::unknown_format(&cut(word), expected))
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
@@ -326,14 +337,19 @@ mod tests {
             "1 (fastest) to 12",
         );
         refused(
-            compress("format=zstd", &[]),
+            compress("format=br", &[]),
             UnknownFormat,
-            "gzip, zlib or deflate",
+            "gzip, zlib, deflate, zstd or lz4",
         );
         refused(
-            compress("format=lz4", &[]),
-            UnknownFormat,
-            "gzip, zlib or deflate",
+            compress("format=zstd", &[("faam-backend", "require-hw")]),
+            InvalidOption,
+            "prefer-hw",
+        );
+        refused(
+            compress("as=content-encoding&format=lz4", &[]),
+            InvalidOption,
+            "format=zstd",
         );
         refused(
             compress("as=attachment", &[]),

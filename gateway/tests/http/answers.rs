@@ -87,9 +87,38 @@ fn an_answer_carries_its_facts() {
 }
 
 #[test]
+fn streams_of_zstd_and_lz4_are_one_frame_whatever_their_length() {
+    let server = Server::start();
+    let data = text(9 * BLOCK_BYTES + 5);
+    for (format, magic, media_type) in [
+        ("zstd", [0x28, 0xb5, 0x2f, 0xfd], "application/zstd"),
+        ("lz4", [0x04, 0x22, 0x4d, 0x18], "application/x-lz4"),
+    ] {
+        for length in [0, 1, BLOCK_BYTES, BLOCK_BYTES + 1, data.len()] {
+            for level in [1, 3, 12] {
+                let body = &data[..length];
+                let target = format!("/v1/compress?format={format}&level={level}");
+                let packed = server.post(&target, &[], body);
+                assert_eq!(packed.status, 200, "{}", packed.text());
+                assert_eq!(packed.header("content-type"), Some(media_type));
+                assert!(packed.body.starts_with(&magic));
+                let frames = packed.body.windows(4).filter(|four| *four == magic);
+                assert_eq!(frames.count(), 1, "{format} of {length}");
+                for target in ["/v1/decompress", &format!("/v1/decompress?format={format}")] {
+                    let unpacked = server.post(target, &[], &packed.body);
+                    assert_eq!(unpacked.status, 200, "{}", unpacked.text());
+                    assert!(unpacked.body == body, "{format} of {length}");
+                }
+            }
+        }
+    }
+    server.check_at_rest();
+}
+
+#[test]
 fn a_content_encoding_keeps_the_callers_type() {
     let server = Server::start();
-    for (format, coding) in [("gzip", "gzip"), ("zlib", "deflate")] {
+    for (format, coding) in [("gzip", "gzip"), ("zlib", "deflate"), ("zstd", "zstd")] {
         let target = format!("/v1/compress?as=content-encoding&format={format}");
         let answer = server.post(
             &target,
@@ -177,7 +206,7 @@ fn what_there_is_is_told() {
     let kernels = server.get("/v1/kernels").json();
     assert_eq!(
         kernels["kernels"][0]["formats"],
-        serde_json::json!(["gzip", "zlib", "deflate"])
+        serde_json::json!(["gzip", "zlib", "deflate", "zstd", "lz4"])
     );
     let tenant = server.get("/v1/tenants/self").json();
     assert_eq!(tenant["id"], "demo");

@@ -38,22 +38,29 @@ fn what_is_not_accepted_is_refused_with_what_is() {
         &["\"0\"", "12"],
     );
     let problem = check(
-        "/v1/compress?format=zstd",
+        "/v1/compress?format=br",
         &[],
         415,
         "unknown-format",
-        &["zstd", "gzip, zlib or deflate"],
+        &["br", "gzip, zlib, deflate, zstd or lz4"],
     );
     assert_eq!(
         problem["served"],
-        serde_json::json!(["gzip", "zlib", "deflate"])
+        serde_json::json!(["gzip", "zlib", "deflate", "zstd", "lz4"])
     );
     check(
-        "/v1/decompress?format=lz4",
+        "/v1/decompress?format=xz",
         &[],
         415,
         "unknown-format",
-        &["lz4", "auto"],
+        &["xz", "auto"],
+    );
+    check(
+        "/v1/compress?format=lz4",
+        &[("Faam-Backend", "require-hw")],
+        400,
+        "invalid-option",
+        &["prefer-hw"],
     );
     check(
         "/v1/compress",

@@ -38,10 +38,12 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 #[track_caller]
 fn check_broken(server: &Server, reason: &str) {
     let line = format!(r#"faam_streams_broken_total{{reason="{reason}"}} 1"#);
-    wait_until(&line, || {
-        let metrics = server.admin("/metrics").text();
-        metrics.lines().any(|got| got == line)
-    });
+    let mut metrics = String::new();
+    let until = Instant::now() + SOON;
+    while !metrics.lines().any(|got| got == line) {
+        assert!(Instant::now() < until, "{line} is not in\n{metrics}");
+        metrics = server.admin("/metrics").text();
+    }
 }
 
 /// Reads chunks until the answer has broken off; what had come by then.
@@ -179,7 +181,7 @@ fn at_the_spill_cap_a_caller_that_reads_is_waited_for() {
 #[test]
 fn a_caller_that_does_not_read_its_answer_holds_nothing() {
     let server = Server::start_with(|config| {
-        config.limits.write_stall = Duration::from_millis(100);
+        config.limits.write_stall = Duration::from_secs(1);
     });
     let mut wire = server.begin("/v1/decompress", &[], &gzip(&vec![0; LARGE_BYTES]));
     wire.chunk(b"").expect("sent");
@@ -232,6 +234,56 @@ fn a_failure_after_the_first_byte_is_seen() {
         (&"failed".into(), &"invalid-option".into())
     );
     check_broken(&server, "invalid-option");
+    server.check_at_rest();
+}
+
+#[test]
+fn a_long_body_is_decompressed_as_it_arrives() {
+    let server = Server::start();
+    let data = [incompressible(LARGE_BYTES / 2), vec![0; LARGE_BYTES / 2]].concat();
+    let member = gzip(&data);
+    // Two members, of which the first is longer than any that is decoded whole.
+    let body = [&member[..], &gzip(b"the second")].concat();
+    let (first, rest) = body.split_at(4 << 20);
+    let wire = server.begin("/v1/decompress", &[("TE", "trailers")], first);
+    let (mut reader, mut writer) = wire.split();
+    let head = reader
+        .try_answer(true)
+        .expect("a head before the body's end");
+    assert_eq!((head.status, head.header("faam-verify")), (200, Some("on")));
+    let mut memory_max = 0;
+    let mut unpacked = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for piece in rest.chunks(1 << 20) {
+                writer.chunk(piece).expect("taken");
+            }
+            writer.chunk(b"").expect("taken");
+        });
+        while reader.body_chunk(&mut unpacked).expect("a chunk") {
+            memory_max = memory_max.max(server.gateway.admission().memory_bytes());
+        }
+    });
+    assert!(unpacked == [&data[..], b"the second"].concat());
+    assert!(memory_max < 8 << 20, "{memory_max} bytes in memory");
+    server.check_at_rest();
+}
+
+#[test]
+fn a_body_that_turns_out_corrupt_after_its_answer_began_breaks_off() {
+    let server = Server::start();
+    let mut member = gzip(&incompressible(8 << 20));
+    let at = member.len() - 6;
+    member[at] ^= 1;
+    let mut wire = server.begin("/v1/decompress", &[], &member);
+    wire.chunk(b"").expect("sent");
+    let head = wire.try_answer(true).expect("a head");
+    assert_eq!(head.status, 200);
+    read_until_broken(&mut wire);
+    check_broken(&server, "corrupt-input");
+    let facts = facts(&server, &head);
+    let detail = facts["detail"].as_str().expect("a detail");
+    assert!(detail.contains("checksum"), "{detail}");
     server.check_at_rest();
 }
 
