@@ -10,13 +10,14 @@ ONLY   ?=
 CORPUS := .cache/corpus
 SAMPLE := benches/sample
 VENV   := target/venv
+SCHEMATHESIS := target/schemathesis
 # The better runner where it is installed, the standard one everywhere else.
 CARGO_TEST = $$(cargo nextest --version >/dev/null 2>&1 && echo cargo nextest run || echo cargo test)
 # Without root a test tool may be missing: its checks are skipped and named. Never so in CI.
 TOOLS_POLICY = $$([ "$${CI:-}" != true ] && [ -s target/missing-tools ] && echo FAAM_ALLOW_MISSING_TOOLS=1 || true)
 step = @printf '\n== %s\n' "$(1)"
 
-.PHONY: help run test test-quick test-workspace test-readme bench bench-http flame lint regs regs-check corpus loom clean
+.PHONY: help run test test-quick test-workspace test-readme bench bench-http flame lint regs regs-check openapi corpus loom clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +31,7 @@ test: ## Everything that must hold: generated files, tests (loom's too), the REA
 	@.ci/install build test
 	@$(MAKE) regs-check
 	@$(MAKE) corpus
+	@$(MAKE) $(SCHEMATHESIS)/ready || { [ "$${CI:-}" != true ] && echo schemathesis >>target/missing-tools; }
 	@$(MAKE) test-workspace
 	@$(MAKE) test-readme
 	@[ ! -s target/missing-tools ] || echo "Passed, but not checked for want of: $$(tr '\n' ' ' <target/missing-tools)"
@@ -115,6 +117,15 @@ regs-check: ## Compare the committed views of the register map with their source
 $(VENV)/ready: bitstreams/hwif/tools/requirements.txt
 	@python3 -m venv --clear $(VENV)
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+openapi: ## Write gateway/openapi.json anew from the handlers
+	cargo run --locked --quiet -p faam-gateway --example openapi >target/openapi.json
+	mv target/openapi.json gateway/openapi.json
+
+$(SCHEMATHESIS)/ready: gateway/tests/schemathesis/requirements.txt
+	@python3 -m venv --clear $(SCHEMATHESIS)
+	@$(SCHEMATHESIS)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 corpus: ## Fetch the corpus that ratios and round trips are measured on (145 MB, kept in .cache)

@@ -59,7 +59,7 @@ pub(crate) enum CardEvent {
 }
 
 /// State of a card, as operators see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CardState {
     /// Not yet, or not again, able to serve.
@@ -75,7 +75,7 @@ pub enum CardState {
 }
 
 /// A card, as operators see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct CardStatus {
     /// Number, as in `fpga0`.
     pub card: u8,
@@ -98,7 +98,7 @@ pub struct CardStatus {
 }
 
 /// A function, as operators see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct FunctionStatus {
     /// Name, as in `Faam-Backend`.
     pub name: String,

@@ -10,19 +10,19 @@
 )]
 
 mod process_log;
+mod served;
 
 use std::io::Read;
-use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use flate2::read::GzDecoder;
-use process_log::ProcessLog;
 use rustix::process::{Resource, getrlimit};
+use served::Served;
 use ureq::Agent;
 
 /// Connections of a slow load.
@@ -33,8 +33,6 @@ const CONNECTIONS_PER_SECOND: u64 = 5000;
 const LOAD_S: u64 = 8;
 /// How long slowhttptest may take in all: it closes its connections one by one.
 const LOAD_LIMIT: Duration = Duration::from_secs(60);
-/// How long a gateway may take to start.
-const START_LIMIT: Duration = Duration::from_secs(20);
 /// How long a probe may take.
 const PROBE_LIMIT: Duration = Duration::from_secs(3);
 /// How long an honest caller may take.
@@ -47,82 +45,18 @@ const BODY_BYTES: usize = 64 << 10;
 /// One load at a time: two would measure each other.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// A gateway with the CPU engines alone.
-struct Gateway {
-    _turn: MutexGuard<'static, ()>,
-    child: Child,
-    log: ProcessLog,
-    public: SocketAddr,
-    admin: SocketAddr,
-    key: String,
-    _data: tempfile::TempDir,
+/// One value of the metrics.
+fn metric(gateway: &Served, series: &str) -> f64 {
+    let url = format!("http://{}/metrics", gateway.admin);
+    let text = get(&agent(PROBE_LIMIT), &url).unwrap_or_else(|error| panic!("{url}: {error}"));
+    let value = text.lines().find_map(|line| line.strip_prefix(series));
+    value.map_or(0.0, |value| value.trim().parse().expect("a number"))
 }
 
-impl Gateway {
-    fn start(settings: &[(&str, &str)]) -> Self {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let data = tempfile::TempDir::with_prefix("faam-slow-").expect("a temporary directory");
-        let began = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_faam"))
-            .args(["serve", "--devices", "none", "--listen", "127.0.0.1:0"])
-            .args(["--admin-listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data.path())
-            .envs(settings.iter().copied())
-            // A line for every refusal of the load would be most of the work.
-            .env("FAAM_LOG", "warn")
-            .env_remove("FAAM_BOOTSTRAP_KEY")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("faam starts");
-        let log = ProcessLog::default();
-        log.follow(child.stdout.take().expect("stdout is a pipe"));
-        log.follow(child.stderr.take().expect("stderr is a pipe"));
-        let address = |mark: &str| {
-            let line = log.wait_for(mark, START_LIMIT);
-            let line = line.unwrap_or_else(|| panic!("no {mark}; it wrote:\n{}", log.text()));
-            let (_, rest) = line.text.split_once("://").expect("a URL");
-            let address = rest.split(['/', ' ']).next().unwrap_or("");
-            address.parse().expect("an address")
-        };
-        let (public, admin) = (address("listening on"), address("/metrics"));
-        if let Some(line) = log.wait_for("/metrics", START_LIMIT) {
-            let after = line.at.duration_since(began);
-            println!("the gateway listens after {} ms", after.as_millis());
-        }
-        let key = std::fs::read_to_string(data.path().join("demo.key")).expect("the key");
-        Self {
-            _turn: turn,
-            child,
-            log,
-            public,
-            admin,
-            key: key.trim().to_owned(),
-            _data: data,
-        }
-    }
-
-    /// One value of the metrics.
-    fn metric(&self, series: &str) -> f64 {
-        let text = get(
-            &agent(PROBE_LIMIT),
-            &format!("http://{}/metrics", self.admin),
-        )
-        .unwrap_or_else(|error| panic!("/metrics: {error}"));
-        let value = text.lines().find_map(|line| line.strip_prefix(series));
-        value.map_or(0.0, |value| value.trim().parse().expect("a number"))
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("--- the gateway wrote ---\n{}--- end ---", self.log.text());
-        }
-    }
+/// With the CPU engines alone, and without a log line for every refusal of the load.
+fn start(settings: &[(&str, &str)]) -> Served {
+    let quiet = [&[("FAAM_LOG", "warn")], settings].concat();
+    Served::start(&["--devices", "none"], &quiet)
 }
 
 /// One connection a call, so that each call has to find a place of its own.
@@ -151,7 +85,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn probe(&self, gateway: &Gateway) {
+    fn probe(&self, gateway: &Served) {
         let agent = agent(PROBE_LIMIT);
         let (admin, public) = (gateway.admin, gateway.public);
         let urls = [
@@ -183,7 +117,7 @@ impl Seen {
         }
     }
 
-    fn call(&self, gateway: &Gateway) {
+    fn call(&self, gateway: &Served) {
         let agent = agent(CALL_LIMIT);
         let body: Vec<u8> = (0..251u8)
             .flat_map(|byte| [byte; 7])
@@ -216,7 +150,7 @@ fn fetch_max(slowest_us: &AtomicU64, time: Duration) {
 }
 
 /// Runs slowhttptest with `mode` beside probes and honest callers, every one of which has to be answered.
-fn endure(gateway: &Gateway, name: &str, mode: &[&str], connections: u64) -> Seen {
+fn endure(gateway: &Served, name: &str, mode: &[&str], connections: u64) -> Seen {
     let directory = tempfile::tempdir().expect("a directory");
     let report = directory.path().join("report");
     let mut load = Command::new("slowhttptest")
@@ -326,7 +260,8 @@ fn thousands_of_slow_peers_starve_nobody() {
         return;
     }
     let connections = connections();
-    let gateway = Gateway::start(&[]);
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut gateway = start(&[]);
     let front = format!("http://{}/v1/compress", gateway.public);
     let page = format!("http://{}/", gateway.public);
     for (name, mode) in MODES {
@@ -338,6 +273,10 @@ fn thousands_of_slow_peers_starve_nobody() {
             assert!(held >= connections * 9 / 10, "{held} connections were held");
         }
     }
+    assert!(
+        gateway.child.try_wait().expect("our child").is_none(),
+        "the gateway ended"
+    );
 }
 
 #[test]
@@ -345,10 +284,14 @@ fn slow_peers_end_for_honest_ones_where_all_places_are_taken() {
     if !is_installed() {
         return;
     }
-    let gateway = Gateway::start(&[("FAAM_HTTP_CONNECTIONS_MAX", "100")]);
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let gateway = start(&[("FAAM_HTTP_CONNECTIONS_MAX", "100")]);
     let url = format!("http://{}/", gateway.public);
     let mode = ["-H", "-i", "1", "-x", "24", "-u", &url];
     endure(&gateway, "slow headers, 100 places", &mode, 400);
-    let evicted = gateway.metric(r#"faam_connections_ended_total{reason="evicted"} "#);
+    let evicted = metric(
+        &gateway,
+        r#"faam_connections_ended_total{reason="evicted"} "#,
+    );
     assert!(evicted >= 300.0, "{evicted} ended for others");
 }

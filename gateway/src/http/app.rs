@@ -6,28 +6,28 @@
 use std::path::Path as FsPath;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Extension, Path, Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::header::{CONNECTION, EXPECT, HOST};
 use axum::http::{HeaderMap, HeaderValue, Response, Version};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
-use faam_codec::{Format, Level};
-use serde_json::{Value, json};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::answer::{Progress, Streamed};
 use super::body::{WatchedBody, too_large};
-use super::compress::compress;
-use super::decompress::decompress;
 use super::invocation::observe;
-use super::invocations::{Invocations, invocation};
+use super::invocations::{self, Invocations};
 use super::limits::HttpLimits;
+use super::listener::Scheme;
+use super::openapi::AnyProblems;
 use super::options::ServiceOptions;
+use super::{catalogue, compress, decompress, docs, openapi};
 use crate::admission::{Admission, AdmissionPermit};
 use crate::auth::Authenticator;
 use crate::dispatch::Dispatcher;
@@ -62,22 +62,44 @@ pub struct App {
 
 /// The public surface.
 pub fn router(app: App) -> Router {
-    let tenants_only = Router::new()
-        .route("/v1/compress", post(compress))
-        .route("/v1/decompress", post(decompress))
-        .route("/v1/invocations/{id}", get(invocation))
-        .route("/v1/devices", get(devices))
-        .route("/v1/kernels", get(kernels))
-        .route("/v1/tenants/self", get(tenant_self))
+    let (routes, document) = documented(&app);
+    let routes = routes
+        .merge(docs::routes(&document))
         .method_not_allowed_fallback(method_not_allowed)
-        .route_layer(from_fn_with_state(app.clone(), authenticate));
-    let everyone = Router::new()
-        .route("/", get(front))
-        .route("/healthz", get(healthz))
-        .route("/problems/{name}", get(problem))
-        .method_not_allowed_fallback(method_not_allowed);
-    let routes = tenants_only.merge(everyone).fallback(not_found);
+        .fallback(not_found);
     stack(routes, &app.metrics, app.limits).with_state(app)
+}
+
+/// The OpenAPI document of the public surface, as it is served.
+#[must_use]
+pub fn openapi() -> String {
+    let (_, document) = everyone().merge(tenants_only()).split_for_parts();
+    String::from_utf8_lossy(&docs::render(&document)).into_owned()
+}
+
+/// Every route with its documentation: what is not here is not there.
+fn documented(app: &App) -> (Router<App>, OpenApi) {
+    let tenants_only = tenants_only().route_layer(from_fn_with_state(app.clone(), authenticate));
+    everyone().merge(tenants_only).split_for_parts()
+}
+
+/// Routes without credentials.
+fn everyone() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(openapi::frame())
+        .routes(routes!(front))
+        .routes(routes!(healthz))
+        .routes(routes!(catalogue::problem))
+}
+
+/// Routes for whoever has a key.
+fn tenants_only() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(compress::compress))
+        .routes(routes!(decompress::decompress))
+        .routes(routes!(invocations::invocation))
+        .routes(routes!(catalogue::devices))
+        .routes(routes!(catalogue::kernels))
+        .routes(routes!(catalogue::tenant_self))
 }
 
 /// What every request passes through, outermost first.
@@ -262,69 +284,27 @@ async fn not_found(request: Request) -> Problem {
     Problem::new(ProblemKind::NotFound, detail)
 }
 
+/// Whether the gateway answers
+#[utoipa::path(
+    get, path = "/healthz", tag = "catalogue",
+    responses((status = 200, description = "It does", body = String, example = "ok\n"), AnyProblems)
+)]
 async fn healthz() -> &'static str {
     "ok\n"
 }
 
-async fn problem(Path(name): Path<String>) -> Result<Json<Value>, Problem> {
-    ProblemKind::describe(&name).map(Json).ok_or_else(|| {
-        let names: Vec<_> = ProblemKind::ALL.iter().map(|kind| kind.name()).collect();
-        Problem::new(
-            ProblemKind::NotFound,
-            format!("no such problem; there are {}", names.join(", ")),
-        )
-    })
-}
-
-async fn devices(State(app): State<App>) -> Json<Value> {
-    Json(json!({ "cards": app.dispatcher.cards() }))
-}
-
-async fn kernels(State(app): State<App>) -> Json<Value> {
-    let formats = Format::ALL.map(Format::name);
-    Json(json!({
-        "kernels": [
-            {
-                "name": "compress",
-                "path": "/v1/compress",
-                "formats": formats,
-                "default_format": Format::Gzip.name(),
-                "level_min": Level::MIN.get(),
-                "level_max": Level::MAX.get(),
-                "card_level_max": crate::job::CARD_LEVEL_MAX,
-                "default_level": Level::DEFAULT.get(),
-                "block_bytes": crate::job::BLOCK_BYTES,
-                "body_bytes_max": app.limits.body_bytes_max,
-            },
-            {
-                "name": "decompress",
-                "path": "/v1/decompress",
-                "formats": formats,
-                "default_format": "auto",
-                "body_bytes_max": app.limits.body_bytes_max,
-            },
-        ],
-    }))
-}
-
-async fn tenant_self(Extension(tenant): Extension<Arc<Tenant>>) -> Json<Value> {
-    Json(json!({
-        "id": tenant.id.as_str(),
-        "limits": {
-            "in_flight_max": tenant.limits.in_flight_max,
-            "output_bytes_max": tenant.limits.output_bytes_max,
-            "ratio_max": tenant.limits.ratio_max,
-        },
-    }))
-}
-
-/// Five lines that work as they stand, once `FAAM_KEY` is set.
-async fn front(headers: HeaderMap) -> String {
+/// Five lines that work as they stand, once `FAAM_KEY` is set
+#[utoipa::path(
+    get, path = "/", tag = "catalogue",
+    responses((status = 200, description = "Shell lines", body = String), AnyProblems)
+)]
+async fn front(scheme: Option<Extension<Scheme>>, headers: HeaderMap) -> String {
+    let scheme = scheme.map_or("http", |Extension(Scheme(scheme))| scheme);
     let host = headers
         .get(HOST)
         .and_then(|host| host.to_str().ok())
         .filter(|host| is_authority(host));
-    let url = format!("http://{}", host.unwrap_or("127.0.0.1:8080"));
+    let url = format!("{scheme}://{}", host.unwrap_or("127.0.0.1:8080"));
     let key = r#"-H "Authorization: Bearer $FAAM_KEY""#;
     let send = "curl -sS -X POST --data-binary @-";
     format!(
@@ -350,6 +330,9 @@ fn is_authority(host: &str) -> bool {
 mod tests {
     use http_body_util::BodyExt;
     use tower::ServiceExt;
+
+    use axum::routing::get;
+    use serde_json::Value;
 
     use super::*;
 

@@ -63,6 +63,8 @@ pub struct ChunkedBody {
     chunks: VecDeque<Bytes>,
     remaining: u64,
     deadline: Option<Instant>,
+    /// Whether the connection has asked for the first piece.
+    begun: bool,
 }
 
 impl ChunkedBody {
@@ -94,6 +96,7 @@ impl ChunkedBody {
             chunks: charged.collect(),
             remaining,
             deadline,
+            begun: false,
         }
     }
 
@@ -133,14 +136,17 @@ impl HttpBody for ChunkedBody {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self
-            .deadline
-            .is_some_and(|deadline| deadline <= Instant::now())
+        // The first piece leaves with the head: an error in its place would end the connection without any answer.
+        if self.begun
             && self.remaining > 0
+            && self
+                .deadline
+                .is_some_and(|deadline| deadline <= Instant::now())
         {
             self.chunks.clear();
             return Poll::Ready(Some(Err(BodyError::Deadline)));
         }
+        self.begun = true;
         let Some(chunk) = self.chunks.front_mut() else {
             return Poll::Ready(None);
         };
@@ -488,6 +494,15 @@ mod tests {
             BodyError::Deadline
         );
         assert_eq!((admission.memory_bytes(), admission.in_flight()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_never_without_its_first_piece_however_late_it_is() {
+        let admission = admission(100);
+        let chunks = vec![Bytes::from_static(b"late")];
+        let mut body = ChunkedBody::new(chunks, Some(Instant::now()), permit(&admission, 4));
+        assert_eq!(data(&mut body).await, &b"late"[..]);
+        assert!(body.frame().await.is_none());
     }
 
     #[tokio::test]

@@ -23,6 +23,7 @@ use super::app::App;
 use super::body::Intake;
 use super::delivery::{Caller, Delivery, SharedProgress, Stop};
 use super::invocation::Invocation;
+use super::openapi::{Binary, CompressParams, CompressResponses};
 use super::options::CompressOptions;
 use super::outflow::{Outflow, WINDOW_BYTES};
 use crate::admission::AdmissionPermit;
@@ -48,7 +49,16 @@ const WORKING_BYTES_MAX: usize =
 /// The kernel's name in metrics.
 const KERNEL: &str = "compress";
 
-/// The handler.
+/// Compress a body
+///
+/// The body is taken as it is, whatever its `Content-Type`. Blocks of it are compressed in parallel and joined into one
+/// member.
+#[utoipa::path(
+    post, path = "/v1/compress", tag = "kernels", security(("key" = [])),
+    params(CompressParams),
+    request_body(content = Binary, content_type = "application/octet-stream"),
+    responses(CompressResponses)
+)]
 pub(super) async fn compress(
     State(app): State<App>,
     Extension(invocation): Extension<Invocation>,

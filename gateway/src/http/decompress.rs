@@ -18,6 +18,7 @@ use super::app::App;
 use super::body::Intake;
 use super::delivery::{Caller, Delivery, SharedProgress, Stop};
 use super::invocation::Invocation;
+use super::openapi::{Binary, DecompressParams, DecompressResponses};
 use super::options::DecompressOptions;
 use super::outflow::{Outflow, WINDOW_BYTES};
 use crate::admission::AdmissionPermit;
@@ -55,7 +56,15 @@ const MEMBERS_ON_CARD_MAX: usize = 16;
 /// Bytes of padding looked at before other tasks get their turn.
 const PADDING_STEP_BYTES: usize = 128 << 10;
 
-/// The handler.
+/// Decompress a body
+///
+/// All members of the body, one after another. What expands beyond the tenant's limits is stopped.
+#[utoipa::path(
+    post, path = "/v1/decompress", tag = "kernels", security(("key" = [])),
+    params(DecompressParams),
+    request_body(content = Binary, content_type = "application/octet-stream"),
+    responses(DecompressResponses)
+)]
 pub(super) async fn decompress(
     State(app): State<App>,
     Extension(invocation): Extension<Invocation>,

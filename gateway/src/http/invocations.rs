@@ -16,6 +16,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::app::App;
+use super::openapi::{NotFoundProblems, TenantProblems};
 use crate::error::{Problem, ProblemKind};
 use crate::tenants::{Tenant, TenantId};
 
@@ -25,17 +26,20 @@ pub const INVOCATION_KEPT: Duration = Duration::from_secs(600);
 pub const INVOCATIONS_KEPT_MAX: usize = 60_000;
 
 /// What is known of an invocation.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct InvocationFacts {
     /// Its id.
     #[serde(serialize_with = "as_text")]
     pub id: Uuid,
     /// `compress` or `decompress`.
+    #[schema(value_type = String)]
     pub kernel: &'static str,
     /// `running`, `done`, or `failed`.
+    #[schema(value_type = String)]
     pub state: &'static str,
     /// Why it failed: the name of a problem, `cancelled` (the caller hung up) or `stalled` (it did not read).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub problem: Option<&'static str>,
     /// What was expected, what came and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,6 +54,7 @@ pub struct InvocationFacts {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend_reason: Option<String>,
     /// `Faam-Verify`.
+    #[schema(value_type = String)]
     pub verify: &'static str,
     /// `Server-Timing`.
     pub server_timing: String,
@@ -118,7 +123,19 @@ impl Kept {
     }
 }
 
-/// The handler.
+/// What became of a streamed answer
+///
+/// Final facts are kept for ten minutes, for the tenant that made the request. An answer that came whole said everything
+/// in its headers, and is not here.
+#[utoipa::path(
+    get, path = "/v1/invocations/{id}", tag = "kernels", security(("key" = [])),
+    params(("id" = String, Path, description = "As in `Faam-Invocation-Id`")),
+    responses(
+        (status = 200, description = "The facts so far", body = InvocationFacts),
+        NotFoundProblems,
+        TenantProblems,
+    )
+)]
 pub(super) async fn invocation(
     State(app): State<App>,
     Extension(tenant): Extension<Arc<Tenant>>,

@@ -151,6 +151,10 @@ pub async fn serve(
     Ok(())
 }
 
+/// `http` or `https`, by the connection that a request came on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scheme(pub(super) &'static str);
+
 /// What all connections of a listener share.
 struct Server {
     name: &'static str,
@@ -272,9 +276,14 @@ impl Connection {
                 Transport::Tls(Box::new(handshake.await??))
             }
         };
+        let scheme = Scheme(match &transport {
+            Transport::Tls(_) => "https",
+            Transport::Tcp(_) | Transport::Unix(_) => "http",
+        });
         let io = PatientStream::new(transport, Arc::clone(&self.place), &self.limits);
         let (router, place) = (self.router, self.place);
-        let service = service_fn(move |request: Request<Incoming>| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(scheme);
             let active = place.begin();
             let mut router = router.clone();
             async move {

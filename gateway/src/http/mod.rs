@@ -16,6 +16,8 @@
 //! | `outflow`, `spill` | an answer's bytes between its maker and a caller with a pace of its own |
 //! | `answer` | what is said of a result: headers and trailers |
 //! | `invocations` | final facts of streamed answers |
+//! | `catalogue` | what there is: kernels, devices, the tenant, problems |
+//! | `openapi`, `docs` | the document made from the handlers, and the page that shows it |
 //! | `admin` | probes and metrics |
 //! | `limits` | every limit, by name |
 
@@ -23,15 +25,18 @@ pub mod admin;
 pub mod answer;
 pub mod app;
 pub mod body;
+mod catalogue;
 mod compress;
 mod connections;
 mod decompress;
 mod delivery;
+mod docs;
 mod http2_stream;
 mod invocation;
 pub mod invocations;
 pub mod limits;
 pub mod listener;
+mod openapi;
 pub mod options;
 pub mod outflow;
 mod served_body;
