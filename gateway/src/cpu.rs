@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use faam_codec::{
-    BlockChecksum, Decoder, Decompressor, Engine, EngineError, Format, Level, LibdeflateEngine,
-    Limits, Position, RATIO_FREE_BYTES, StreamCompressor, StreamDecompressor, Verifier,
-    output_bytes_max, write_stored,
+    BlockChecksum, CpuEngines, Decoder, Decompressor, EngineError, Format, Level, Limits, Position,
+    RATIO_FREE_BYTES, StreamCompressor, StreamDecompressor, Verifier, output_bytes_max,
+    write_stored,
 };
 use faam_sched::Receipt;
 
@@ -75,7 +75,7 @@ fn work(jobs: &JobQueue) {
 
 /// Engine state of one thread.
 struct Worker {
-    engine: LibdeflateEngine,
+    engines: CpuEngines,
     verifier: Verifier,
     decompressor: Decompressor,
     scratch: Vec<u8>,
@@ -134,7 +134,7 @@ const SCRATCH_KEPT_BYTES_MAX: usize = 1 << 20;
 impl Worker {
     fn new() -> Self {
         Self {
-            engine: LibdeflateEngine::new(),
+            engines: CpuEngines::new(),
             verifier: Verifier::new(),
             decompressor: Decompressor::new(),
             scratch: Vec::new(),
@@ -233,19 +233,21 @@ impl Worker {
         self.scratch.clear();
         self.scratch.reserve(output_bytes_max(input.len()));
         let compressed = self
-            .engine
+            .engines
             .compress_block(input, level, position, &mut self.scratch);
         let begun = Instant::now();
         let right = match compressed {
-            Ok(()) if !self.is_verified(jobs.verification()) => Ok(()),
-            Ok(()) => self
-                .verifier
-                .check_block(&self.scratch, position, input, Decoder::ZlibRs)
-                .map_err(|e| e.to_string()),
+            Ok(_) if !self.is_verified(jobs.verification()) => Ok(()),
+            Ok(maker) => {
+                let decoder = self.verifier.decoder_for(maker);
+                self.verifier
+                    .check_block(&self.scratch, position, input, decoder)
+                    .map_err(|error| format!("{maker}: {error}"))
+            }
             Err(error) => Err(error.to_string()),
         };
         if let Err(why) = right {
-            tracing::error!(engine = self.engine.name(), %why, "a block failed verification; storing it");
+            tracing::error!(%why, "a block failed verification; storing it");
             jobs.report_verify_failure(EngineId::Cpu, 0);
             self.scratch.clear();
             write_stored(input, position, &mut self.scratch);

@@ -17,6 +17,7 @@
 //! A member is made so: [`write_header`], then blocks from [`Engine::compress_block`] (all but the last as
 //! [`Position::Middle`]) laid end to end, then [`write_trailer`] of the blocks' [`BlockChecksum`]s combined.
 
+mod cpu_engines;
 mod decompress;
 mod decompress_error;
 mod deflate_member;
@@ -25,6 +26,12 @@ mod format;
 mod gather;
 mod gzip_header_reader;
 mod header;
+mod incompressible;
+#[cfg(isal)]
+mod isal;
+#[cfg(not(isal))]
+#[path = "isal/absent.rs"]
+mod isal;
 mod libdeflate;
 mod limits;
 mod lockstep;
@@ -32,6 +39,7 @@ mod lz4_block;
 mod lz4_compressor;
 mod lz4_frame;
 mod member;
+mod secret_end;
 mod stream_compressor;
 mod stream_decompressor;
 mod verify;
@@ -40,6 +48,7 @@ mod zstd_compressor;
 mod zstd_frame;
 mod zstd_twin;
 
+pub use cpu_engines::{CpuEngines, EngineLevel, Maker};
 pub use decompress::{Decompressed, Decompressor, InflateDone, InflateError, inflate_member};
 pub use decompress_error::{DecompressError, ZSTD_WINDOW_BYTES_MAX};
 pub use engine::{
@@ -49,6 +58,7 @@ pub use engine::{
 };
 pub use format::{Format, FormatError, Level, LevelError};
 pub use header::{GzipHeader, HeaderError, TEXT_FIELD_BYTES_MAX, ZlibHeader};
+pub use isal::IsalEngine;
 pub use libdeflate::{LibdeflateEngine, native_level};
 pub use limits::{Limits, MEMBERS_MAX, RATIO_FREE_BYTES};
 pub use member::{

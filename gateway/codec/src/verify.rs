@@ -6,11 +6,16 @@
 //! without BFINAL and ended at a byte boundary by a sync marker, a last block with BFINAL. Checksums are never
 //! matched instead of bytes: an input corrupted on its way into a card agrees with itself.
 //!
-//! How the whole block is proven consumed. zlib-rs says how much it read, and takes every middle block. libdeflate
-//! does not, and ignores what follows a stream's end; so a last block is wrapped as a gzip member whose trailer holds the
-//! CRC-32 and length of *our* input. libdeflate compares these where it stopped reading. If the trailer's
-//! 8 bytes occur nowhere else in what it read, it can only have stopped at the block's end. If
-//! they do occur (one chance in 2^64 a byte, or a card that means harm), zlib-rs decides.
+//! How the whole block is proven consumed:
+//!
+//! - zlib-rs and ISA-L say how much they read, and ISA-L where in the stream it stands.
+//! - libdeflate says neither, and ignores what follows a stream's end. A last block is wrapped as a gzip member whose
+//!   trailer holds the CRC-32 and length of *our* input. libdeflate compares these where it stopped reading. If the
+//!   trailer's 8 bytes occur nowhere else in what it read, it can only have stopped at the block's end. If they do occur
+//!   (one chance in 2^64 a byte, or a card that means harm), zlib-rs decides.
+//! - A middle block is no stream. zlib-rs and libdeflate are shown it with a [`SecretEnd`] appended. A fixed end would not do:
+//!   a block that stops inside a stored or coded run swallows its first bytes as data, and the maker of input and
+//!   block could have seen to it that this data is the right one. Nobody can for bytes drawn after the block was made.
 //!
 //! Blocks stand alone here: none refers to history before itself.
 
@@ -18,15 +23,21 @@ use flate2::{Decompress, FlushDecompress, Status};
 use libdeflater::{DecompressionError, Decompressor};
 use thiserror::Error;
 
+use crate::cpu_engines::Maker;
 use crate::decompress::member_parts;
 use crate::decompress_error::DecompressError;
-use crate::engine::{EMPTY_FINAL_STORED_BLOCK, Position, SCRATCH_KEPT_BYTES_MAX, SYNC_MARKER};
+use crate::engine::{Position, SCRATCH_KEPT_BYTES_MAX, SYNC_MARKER};
 use crate::format::Format;
+use crate::isal::{IsalDecoder, Stop};
 use crate::member::BlockChecksum;
+use crate::secret_end::{SECRET_BYTES, SecretEnd, SecretEnds};
 
 /// Decoded data is compared in pieces of this size: decoded and input piece fit the second-level
 /// cache together, and a block of the usual quantum (128 KiB) is one piece.
 const PIECE_BYTES: usize = 128 << 10;
+
+/// Output beyond the input's length that ISA-L is given, so that it never has to set data aside for want of space.
+const ISAL_SLACK_BYTES: usize = 512;
 
 /// gzip's fixed header, for the wrapped member.
 const WRAPPER_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
@@ -34,10 +45,12 @@ const WRAPPER_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 /// Which implementation decodes. It must not be the one that compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Decoder {
-    /// zlib-rs, streaming through a small buffer: for blocks that libdeflate compressed.
+    /// zlib-rs, streaming through a small buffer: for blocks that libdeflate compressed, where there is no ISA-L.
     ZlibRs,
-    /// libdeflate, in one call: faster; for blocks that a card compressed.
+    /// libdeflate, in one call, the fastest: for blocks that a card or ISA-L compressed.
     Libdeflate,
+    /// ISA-L, in one call: for blocks that libdeflate compressed. Where it is not installed, zlib-rs.
+    IsaL,
 }
 
 /// A block that must not be sent. Offsets are in decoded bytes unless they say otherwise.
@@ -93,9 +106,11 @@ pub enum VerifyError {
     /// A last block without BFINAL.
     #[error("a last block must end its stream (BFINAL), this one does not")]
     NotFinal,
-    /// libdeflate refuses what zlib-rs accepts.
-    #[error("libdeflate refuses a block of {block_len} bytes that zlib-rs decodes to the input")]
+    /// One decoder refuses what zlib-rs accepts.
+    #[error("{decoder:?} refuses a block of {block_len} bytes that zlib-rs decodes to the input")]
     DecodersDisagree {
+        /// Which one.
+        decoder: Decoder,
         /// Length of the block.
         block_len: usize,
     },
@@ -106,6 +121,8 @@ pub enum VerifyError {
 pub struct Verifier {
     zlib_rs: Decompress,
     libdeflate: Decompressor,
+    isal: Option<IsalDecoder>,
+    ends: SecretEnds,
     piece: Vec<u8>,
     wrapped: Vec<u8>,
     decoded: Vec<u8>,
@@ -118,12 +135,14 @@ impl Default for Verifier {
 }
 
 impl Verifier {
-    /// A verifier with both decoders.
+    /// A verifier with every decoder that is there.
     #[must_use]
     pub fn new() -> Self {
         Self {
             zlib_rs: Decompress::new(false),
             libdeflate: Decompressor::new(),
+            isal: IsalDecoder::new(),
+            ends: SecretEnds::new(),
             piece: vec![0; PIECE_BYTES],
             wrapped: Vec::new(),
             decoded: Vec::new(),
@@ -144,29 +163,38 @@ impl Verifier {
         if position == Position::Middle && !block.ends_with(&SYNC_MARKER) {
             return Err(VerifyError::NoSyncMarker);
         }
-        match (decoder, position) {
-            // A middle block is no stream: libdeflate could only be shown it with an end appended, and a block that
-            // ends inside a stored or coded run would swallow that end as data. zlib-rs stops where the block does.
-            (Decoder::ZlibRs, _) | (_, Position::Middle) => {
-                self.check_with_zlib_rs(block, position, input)
+        let verdict = match decoder {
+            Decoder::ZlibRs => Verdict::Undecided,
+            Decoder::Libdeflate if position == Position::Middle => {
+                self.check_middle_with_libdeflate(block, input)
             }
-            (Decoder::Libdeflate, Position::Last) => {
-                let verdict = self.check_with_libdeflate(block, input);
-                if self.wrapped.capacity().max(self.decoded.capacity()) > SCRATCH_KEPT_BYTES_MAX {
-                    (self.wrapped, self.decoded) = (Vec::new(), Vec::new());
-                }
-                match verdict {
-                    Verdict::Right => Ok(()),
-                    Verdict::Undecided => self.check_with_zlib_rs(block, position, input),
-                    // libdeflate says no more than "bad": zlib-rs says where. If it sees nothing wrong
-                    // the block is refused all the same.
-                    Verdict::Wrong => self.check_with_zlib_rs(block, position, input).and(Err(
-                        VerifyError::DecodersDisagree {
-                            block_len: block.len(),
-                        },
-                    )),
-                }
-            }
+            Decoder::Libdeflate => self.check_with_libdeflate(block, input),
+            Decoder::IsaL => self.check_with_isal(block, position, input),
+        };
+        if self.wrapped.capacity().max(self.decoded.capacity()) > SCRATCH_KEPT_BYTES_MAX {
+            (self.wrapped, self.decoded) = (Vec::new(), Vec::new());
+        }
+        match verdict {
+            Verdict::Right => Ok(()),
+            Verdict::Undecided => self.check_with_zlib_rs(block, position, input),
+            // The fast decoders say no more than "bad": zlib-rs says where. If it sees nothing wrong the block is
+            // refused all the same.
+            Verdict::Wrong => self.check_with_zlib_rs(block, position, input).and(Err(
+                VerifyError::DecodersDisagree {
+                    decoder,
+                    block_len: block.len(),
+                },
+            )),
+        }
+    }
+
+    /// The decoder for what `maker` made: the fastest that is another implementation.
+    #[must_use]
+    pub const fn decoder_for(&self, maker: Maker) -> Decoder {
+        match maker {
+            Maker::IsaL | Maker::Stored => Decoder::Libdeflate,
+            Maker::Libdeflate if self.isal.is_some() => Decoder::IsaL,
+            Maker::Libdeflate => Decoder::ZlibRs,
         }
     }
 
@@ -255,16 +283,16 @@ impl Verifier {
             }
             (Position::Last, false) => return Err(VerifyError::NotFinal),
             (Position::Middle, false) => {
-                // Only from a byte boundary between two DEFLATE blocks do these bytes end the stream.
-                let status = self.zlib_rs.decompress(
-                    &EMPTY_FINAL_STORED_BLOCK,
-                    &mut self.piece,
-                    FlushDecompress::None,
-                );
-                let all = block.len() as u64 + EMPTY_FINAL_STORED_BLOCK.len() as u64;
+                // Only from a byte boundary between two DEFLATE blocks do these bytes say so.
+                let end = self.ends.draw();
+                let before = (self.zlib_rs.total_in(), self.zlib_rs.total_out());
+                let status =
+                    self.zlib_rs
+                        .decompress(end.bytes(), &mut self.piece, FlushDecompress::None);
                 let ended = status.is_ok_and(|status| status == Status::StreamEnd)
-                    && self.zlib_rs.total_in() == all
-                    && self.zlib_rs.total_out() == decoded_len as u64;
+                    && self.zlib_rs.total_in() - before.0 == SecretEnd::BYTES as u64
+                    && self.zlib_rs.total_out() - before.1 == SECRET_BYTES as u64
+                    && self.piece.starts_with(end.secret());
                 if !ended {
                     return Err(VerifyError::NoSyncMarker);
                 }
@@ -289,10 +317,7 @@ impl Verifier {
         self.wrapped.extend_from_slice(&WRAPPER_HEADER);
         self.wrapped.extend_from_slice(block);
         self.wrapped.extend_from_slice(&trailer);
-        if self.decoded.len() < input.len() {
-            self.decoded.resize(input.len(), 0);
-        }
-        let decoded = self.decoded.get_mut(..input.len()).unwrap_or_default();
+        let decoded = space(&mut self.decoded, input.len());
         match self.libdeflate.gzip_decompress(&self.wrapped, decoded) {
             Ok(len) if decoded.get(..len) == Some(input) => {}
             Ok(_) | Err(DecompressionError::BadData | DecompressionError::InsufficientSpace) => {
@@ -305,6 +330,57 @@ impl Verifier {
             Verdict::Undecided
         }
     }
+
+    fn check_middle_with_libdeflate(&mut self, block: &[u8], input: &[u8]) -> Verdict {
+        let end = self.ends.draw();
+        self.wrapped.clear();
+        self.wrapped.extend_from_slice(block);
+        self.wrapped.extend_from_slice(end.bytes());
+        let decoded = space(&mut self.decoded, input.len().saturating_add(SECRET_BYTES));
+        let result = self.libdeflate.deflate_decompress(&self.wrapped, decoded);
+        let right = result == Ok(decoded.len())
+            && decoded
+                .split_last_chunk::<SECRET_BYTES>()
+                .is_some_and(|(data, secret)| data == input && secret == end.secret());
+        if right {
+            Verdict::Right
+        } else {
+            Verdict::Wrong
+        }
+    }
+
+    fn check_with_isal(&mut self, block: &[u8], position: Position, input: &[u8]) -> Verdict {
+        let Some(isal) = &mut self.isal else {
+            return Verdict::Undecided;
+        };
+        let decoded = space(
+            &mut self.decoded,
+            input.len().saturating_add(ISAL_SLACK_BYTES),
+        );
+        let Some(decoding) = isal.decode(block, decoded, position == Position::Last) else {
+            return Verdict::Undecided;
+        };
+        let stop = match position {
+            Position::Middle => Stop::Boundary,
+            Position::Last => Stop::Final,
+        };
+        let right = decoding.stop == stop
+            && decoding.consumed == block.len()
+            && decoded.get(..decoding.produced) == Some(input);
+        if right {
+            Verdict::Right
+        } else {
+            Verdict::Wrong
+        }
+    }
+}
+
+/// The first `len` bytes of a buffer that is initialised once and only grown.
+fn space(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
+    if buffer.len() < len {
+        buffer.resize(len, 0);
+    }
+    buffer.get_mut(..len).unwrap_or_default()
 }
 
 enum Verdict {

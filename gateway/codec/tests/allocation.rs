@@ -1,12 +1,12 @@
 //! The steady path allocates nothing: once a worker has seen its block size, compressing and verifying
 //! touch only memory that is already there.
 //!
-//! What is counted is Rust's allocator. libdeflate allocates in C, and only when a compressor or
-//! decompressor is made; that none is made anew shows in the engine keeping them by level.
+//! What is counted is Rust's allocator. libdeflate and ISA-L allocate in C, and only when a compressor or decompressor is
+//! made; that none is made anew shows in the engines keeping them by level.
 
 use faam_codec::{
-    BlockChecksum, Decoder, Decompressor, Engine, Format, Level, LibdeflateEngine, Position,
-    Verifier, output_bytes_max, write_header, write_trailer,
+    BlockChecksum, CpuEngines, Decoder, Decompressor, Engine, Format, Level, LibdeflateEngine,
+    Maker, Position, Verifier, output_bytes_max, write_header, write_trailer,
 };
 
 const BLOCK_BYTES: usize = 128 << 10;
@@ -18,39 +18,35 @@ fn block() -> Vec<u8> {
         .collect()
 }
 
-#[test]
-fn compressing_and_verifying_known_block_sizes_allocates_nothing() {
-    let input = block();
-    let noise: Vec<u8> = (0u64..)
-        .flat_map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes())
-        .take(BLOCK_BYTES)
-        .collect();
-    let mut engine = LibdeflateEngine::new();
+/// Compresses `data` by `engines` at all levels in both positions, verifies each block by its own decoder and by every
+/// other, and counts once all of that has been done before.
+fn assert_steady(mut engines: CpuEngines, blocks: &[&[u8]], expected: &[Maker]) {
     let mut verifier = Verifier::new();
     let mut out = Vec::with_capacity(output_bytes_max(BLOCK_BYTES) + 64);
+    let mut makers = Vec::with_capacity(1_000);
     let mut pass = || {
-        for level in [1, 3, 6, 9, 12] {
+        makers.clear();
+        for level in [1, 2, 3, 6, 9, 12] {
             let level = Level::new(level).expect("in range");
-            for (data, position) in [
-                (&input, Position::Middle),
-                (&input, Position::Last),
-                (&noise, Position::Middle),
-                (&noise, Position::Last),
-            ] {
-                out.clear();
-                write_header(Format::Gzip, level, &mut out);
-                let start = out.len();
-                engine
-                    .compress_block(data, level, position, &mut out)
-                    .expect("the engine serves every input");
-                for decoder in [Decoder::ZlibRs, Decoder::Libdeflate] {
-                    verifier
-                        .check_block(&out[start..], position, data, decoder)
-                        .expect("a right block");
+            for &data in blocks {
+                for position in [Position::Middle, Position::Last] {
+                    out.clear();
+                    write_header(Format::Gzip, level, &mut out);
+                    let start = out.len();
+                    let maker = engines
+                        .compress_block(data, level, position, &mut out)
+                        .expect("the engines serve every input");
+                    makers.push(maker);
+                    let fastest = verifier.decoder_for(maker);
+                    for decoder in [Decoder::ZlibRs, Decoder::Libdeflate, Decoder::IsaL, fastest] {
+                        verifier
+                            .check_block(&out[start..], position, data, decoder)
+                            .expect("a right block");
+                    }
+                    let checksum = BlockChecksum::of(Format::Gzip, data)
+                        .combine(BlockChecksum::empty(Format::Gzip));
+                    write_trailer(&checksum, &mut out);
                 }
-                let checksum = BlockChecksum::of(Format::Gzip, data)
-                    .combine(BlockChecksum::empty(Format::Gzip));
-                write_trailer(&checksum, &mut out);
             }
         }
     };
@@ -63,6 +59,37 @@ fn compressing_and_verifying_known_block_sizes_allocates_nothing() {
         let steady = allocation_counter::measure(&mut pass);
         assert_eq!(steady.count_total, 0, "{steady:?}");
     }
+    for maker in expected {
+        assert!(makers.contains(maker), "{maker} has made no block");
+    }
+}
+
+#[test]
+fn compressing_and_verifying_known_block_sizes_allocates_nothing() {
+    let text = block();
+    // splitmix64: as good as random.
+    let noise: Vec<u8> = (1u64..)
+        .flat_map(|n| {
+            let z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (z ^ (z >> 31)).to_le_bytes()
+        })
+        .take(BLOCK_BYTES)
+        .collect();
+    let blocks = [&text[..], &noise, &text[..4_000], b""];
+    assert_steady(
+        CpuEngines::without_isal(),
+        &blocks,
+        &[Maker::Libdeflate, Maker::Stored],
+    );
+    let engines = CpuEngines::new();
+    let made = if engines.has_isal() {
+        vec![Maker::IsaL, Maker::Libdeflate, Maker::Stored]
+    } else {
+        vec![Maker::Libdeflate, Maker::Stored]
+    };
+    assert_steady(engines, &blocks, &made);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use faam_codec::{
-    BlockChecksum, Decoder, Engine, Format, Level, LibdeflateEngine, Position, Verifier,
-    header_bytes, output_bytes_max, trailer_bytes, write_header, write_trailer,
+    BlockChecksum, CpuEngines, Decoder, Format, Level, Position, Verifier, header_bytes,
+    output_bytes_max, trailer_bytes, write_header, write_trailer,
 };
 use proptest::prelude::*;
 
@@ -92,7 +92,7 @@ fn data() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Cuts `data` at `cuts` and makes one member of the blocks, each verified by both decoders. Checksums are
+/// Cuts `data` at `cuts` and makes one member of the blocks, each verified by every decoder. Checksums are
 /// combined from the back, as if the blocks had ended in another order than they began.
 fn member(data: &[u8], cuts: &[usize], level: Level, format: Format) -> Vec<u8> {
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (data.len() + 1)).collect();
@@ -104,7 +104,12 @@ fn member(data: &[u8], cuts: &[usize], level: Level, format: Format) -> Vec<u8> 
         .map(|(start, end)| &data[start..end])
         .collect();
 
-    let mut engine = LibdeflateEngine::new();
+    // Every other member without ISA-L, so that levels 1 and 2 are seen from both engines.
+    let mut engines = if data.len().is_multiple_of(2) {
+        CpuEngines::new()
+    } else {
+        CpuEngines::without_isal()
+    };
     let mut verifier = Verifier::new();
     let mut out = Vec::new();
     write_header(format, level, &mut out);
@@ -115,7 +120,7 @@ fn member(data: &[u8], cuts: &[usize], level: Level, format: Format) -> Vec<u8> 
             Position::Middle
         };
         let start = out.len();
-        engine
+        let maker = engines
             .compress_block(block, level, position, &mut out)
             .expect("the engine serves every input");
         let made = &out[start..];
@@ -125,7 +130,8 @@ fn member(data: &[u8], cuts: &[usize], level: Level, format: Format) -> Vec<u8> 
             made.len(),
             block.len()
         );
-        for decoder in [Decoder::ZlibRs, Decoder::Libdeflate] {
+        let fastest = verifier.decoder_for(maker);
+        for decoder in [Decoder::ZlibRs, Decoder::Libdeflate, Decoder::IsaL, fastest] {
             verifier
                 .check_block(made, position, block, decoder)
                 .expect("a right block is accepted");

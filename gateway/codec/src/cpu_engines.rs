@@ -1,0 +1,173 @@
+//! All DEFLATE engines of one worker, and which of them serves a level.
+//!
+//! | level | engine | without ISA-L |
+//! |---|---|---|
+//! | 1, 2 | ISA-L 1, 2 | libdeflate 1 |
+//! | 3, 4, 5 | libdeflate 1, 3, 5 | the same |
+//! | 6 to 12 | libdeflate, the same number | the same |
+//!
+//! Data that no engine would shrink is stored at every level. Invariant: what [`CpuEngines::compress_block`] says of who
+//! made a block is true, for the [`Verifier`](crate::Verifier) picks its decoder by it.
+
+use std::fmt;
+
+use crate::engine::{Engine, EngineError, Position, write_stored};
+use crate::format::Level;
+use crate::incompressible::Incompressibility;
+use crate::isal::IsalEngine;
+use crate::libdeflate::{LibdeflateEngine, native_level};
+
+/// The implementation that made a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Maker {
+    /// ISA-L.
+    IsaL,
+    /// libdeflate; for a block that others follow, with its end rewritten by our walker.
+    Libdeflate,
+    /// No engine: stored blocks, written here.
+    Stored,
+}
+
+impl Maker {
+    /// The name in answers, logs and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IsaL => "isa-l",
+            Self::Libdeflate => "libdeflate",
+            Self::Stored => "stored",
+        }
+    }
+}
+
+impl fmt::Display for Maker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// An implementation at one of its own levels, for people: "isa-l 1".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EngineLevel {
+    /// Which one.
+    pub maker: Maker,
+    /// Its own level.
+    pub native: i32,
+}
+
+impl fmt::Display for EngineLevel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.maker, self.native)
+    }
+}
+
+/// The engines of one worker.
+pub struct CpuEngines {
+    isal: Option<IsalEngine>,
+    libdeflate: LibdeflateEngine,
+    incompressible: Incompressibility,
+}
+
+impl Default for CpuEngines {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl CpuEngines {
+    /// Every engine that is there. ISA-L is, if the build found its headers and the library is installed.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            isal: IsalEngine::new(),
+            ..Self::without_isal()
+        }
+    }
+
+    /// The engines without ISA-L, whether it is there or not.
+    #[must_use]
+    pub fn without_isal() -> Self {
+        Self {
+            isal: None,
+            libdeflate: LibdeflateEngine::new(),
+            incompressible: Incompressibility::new(),
+        }
+    }
+
+    /// Whether ISA-L serves levels 1 and 2.
+    #[must_use]
+    pub const fn has_isal(&self) -> bool {
+        self.isal.is_some()
+    }
+
+    /// Who serves `level`, for data that can be compressed.
+    #[must_use]
+    pub const fn engine_of(&self, level: Level) -> EngineLevel {
+        if self.isal.is_some() && IsalEngine::serves(level) {
+            EngineLevel {
+                maker: Maker::IsaL,
+                native: level.get() as i32,
+            }
+        } else {
+            EngineLevel {
+                maker: Maker::Libdeflate,
+                native: native_level(level),
+            }
+        }
+    }
+
+    /// Compresses `input` on its own (no history before it) and appends raw DEFLATE to `out`, at most
+    /// [`output_bytes_max`](crate::output_bytes_max)`(input.len())` bytes; says who made it. On an error `out` is as it was.
+    ///
+    /// # Errors
+    /// [`EngineError`]: an engine broke its own contract. The input is never at fault.
+    pub fn compress_block(
+        &mut self,
+        input: &[u8],
+        level: Level,
+        position: Position,
+        out: &mut Vec<u8>,
+    ) -> Result<Maker, EngineError> {
+        if self.incompressible.holds_for(input) {
+            write_stored(input, position, out);
+            return Ok(Maker::Stored);
+        }
+        if IsalEngine::serves(level)
+            && let Some(isal) = &mut self.isal
+            && isal.compress_block(input, level, position, out).is_ok()
+        {
+            return Ok(Maker::IsaL);
+        }
+        self.libdeflate
+            .compress_block(input, level, position, out)
+            .map(|()| Maker::Libdeflate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_served_as_the_table_says() {
+        let served = |engines: &CpuEngines| {
+            Level::all()
+                .map(|level| engines.engine_of(level).to_string())
+                .collect::<Vec<_>>()
+        };
+        let without = served(&CpuEngines::without_isal());
+        let libdeflate = [1, 1, 1, 3, 5, 6, 7, 8, 9, 10, 11, 12];
+        assert_eq!(
+            without,
+            libdeflate.map(|native| format!("libdeflate {native}"))
+        );
+        let engines = CpuEngines::new();
+        let with = served(&engines);
+        assert_eq!(with[2..], without[2..]);
+        if engines.has_isal() {
+            assert_eq!(with[..2], ["isa-l 1", "isa-l 2"]);
+        } else {
+            assert_eq!(with[..2], without[..2]);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+/*
+ * ISA-L's DEFLATE behind six functions of plain types.
+ *
+ * Owns the layout of ISA-L's structures: they are allocated and filled here, with the library's own header, so that
+ * none of them has a second definition in Rust that could differ. The library itself is opened when first asked
+ * for: a binary built with it runs where it is not installed, and says so by loading nothing.
+ *
+ * Invariant: no call reads or writes beyond the lengths given; a handle is one thread's at a time.
+ */
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <isa-l/igzip_lib.h>
+
+/* The ABI of the header above; Debian's libisal2. */
+#define LIBRARY "libisal.so.2"
+
+static struct {
+    void (*deflate_stateless_init)(struct isal_zstream *);
+    int (*deflate_stateless)(struct isal_zstream *);
+    void (*inflate_init)(struct inflate_state *);
+    int (*inflate)(struct inflate_state *);
+    int (*inflate_stateless)(struct inflate_state *);
+} isal;
+
+static int loaded;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void load(void)
+{
+    /* Never closed: its functions are called until the process ends. */
+    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+
+    if (library == NULL)
+        return;
+    /* POSIX's way to turn the object pointer into a function's. */
+    *(void **)&isal.deflate_stateless_init = dlsym(library, "isal_deflate_stateless_init");
+    *(void **)&isal.deflate_stateless = dlsym(library, "isal_deflate_stateless");
+    *(void **)&isal.inflate_init = dlsym(library, "isal_inflate_init");
+    *(void **)&isal.inflate = dlsym(library, "isal_inflate");
+    *(void **)&isal.inflate_stateless = dlsym(library, "isal_inflate_stateless");
+    loaded = isal.deflate_stateless_init != NULL && isal.deflate_stateless != NULL &&
+             isal.inflate_init != NULL && isal.inflate != NULL && isal.inflate_stateless != NULL;
+}
+
+/* Whether the library is here. Any thread, any number of times. */
+int faam_isal_available(void)
+{
+    return pthread_once(&once, load) == 0 && loaded;
+}
+
+struct compressor {
+    struct isal_zstream stream;
+    uint32_t level;
+    uint32_t level_buf_size;
+    uint8_t *level_buf;
+};
+
+/* A compressor of ISA-L's level 1 or 2; NULL without memory. The library must be available. */
+void *faam_isal_compressor_new(int level)
+{
+    struct compressor *compressor = calloc(1, sizeof(*compressor));
+
+    if (compressor == NULL)
+        return NULL;
+    compressor->level = (uint32_t)level;
+    compressor->level_buf_size = level == 1 ? ISAL_DEF_LVL1_DEFAULT : ISAL_DEF_LVL2_DEFAULT;
+    compressor->level_buf = calloc(1, compressor->level_buf_size);
+    if (compressor->level_buf == NULL) {
+        free(compressor);
+        return NULL;
+    }
+    return compressor;
+}
+
+void faam_isal_compressor_free(void *handle)
+{
+    struct compressor *compressor = handle;
+
+    if (compressor != NULL)
+        free(compressor->level_buf);
+    free(compressor);
+}
+
+/*
+ * Compresses `input` on its own: `last`, one final stream; else whole blocks without BFINAL that end in a sync marker at a
+ * byte boundary (ISA-L's full flush). Returns the length, or 0 if it does not fit `output` or ISA-L refuses.
+ */
+size_t faam_isal_compress(void *handle, const uint8_t *input, uint32_t input_len, uint8_t *output,
+                          uint32_t output_len, int last)
+{
+    struct compressor *compressor = handle;
+    struct isal_zstream *stream = &compressor->stream;
+
+    isal.deflate_stateless_init(stream);
+    stream->level = compressor->level;
+    stream->level_buf = compressor->level_buf;
+    stream->level_buf_size = compressor->level_buf_size;
+    stream->gzip_flag = IGZIP_DEFLATE;
+    stream->end_of_stream = last ? 1 : 0;
+    stream->flush = last ? NO_FLUSH : FULL_FLUSH;
+    /* ISA-L does not write to its input; its field is not const. */
+    stream->next_in = (uint8_t *)input;
+    stream->avail_in = input_len;
+    stream->next_out = output;
+    stream->avail_out = output_len;
+    if (isal.deflate_stateless(stream) != COMP_OK || stream->avail_in != 0)
+        return 0;
+    return stream->total_out;
+}
+
+/* A decompressor; NULL without memory. The library must be available. */
+void *faam_isal_decompressor_new(void)
+{
+    return calloc(1, sizeof(struct inflate_state));
+}
+
+void faam_isal_decompressor_free(void *handle)
+{
+    free(handle);
+}
+
+/* Where decoding stopped. Mirrored by `Stop` in decoder.rs. */
+enum stop {
+    STOP_CORRUPT = 0,
+    /* After a block with BFINAL. */
+    STOP_FINAL = 1,
+    /* Between two blocks, at a byte boundary, all input consumed. */
+    STOP_BOUNDARY = 2,
+    /* The input ends within a block, or in the bits before one. */
+    STOP_INPUT = 3,
+    /* The output is full and more is to come. */
+    STOP_OUTPUT = 4,
+};
+
+/*
+ * Decodes raw DEFLATE from its first block on. `final` says that a block with BFINAL is expected: then all at once, else in
+ * the form that keeps its place at the end of the input, which costs a copy of the window. `consumed` and `produced` are
+ * set whatever is returned, and are within the lengths given.
+ */
+int faam_isal_decompress(void *handle, const uint8_t *input, uint32_t input_len, uint8_t *output,
+                         uint32_t output_len, int final, uint32_t *consumed, uint32_t *produced)
+{
+    struct inflate_state *state = handle;
+    int result;
+
+    isal.inflate_init(state);
+    state->crc_flag = ISAL_DEFLATE;
+    state->next_in = (uint8_t *)input;
+    state->avail_in = input_len;
+    state->next_out = output;
+    state->avail_out = output_len;
+    result = final ? isal.inflate_stateless(state) : isal.inflate(state);
+    *consumed = input_len - state->avail_in;
+    *produced = state->total_out;
+    if (result < 0)
+        return STOP_CORRUPT;
+    if (state->block_state == ISAL_BLOCK_FINISH)
+        return STOP_FINAL;
+    if (result == ISAL_OUT_OVERFLOW || state->block_state == ISAL_BLOCK_INPUT_DONE)
+        return STOP_OUTPUT;
+    /*
+     * The streaming form waits for a header as "in the middle of one" of which it holds nothing: no whole bytes kept
+     * aside, no bits of the last byte.
+     */
+    if (!final && result == ISAL_DECOMP_OK && state->avail_in == 0 && state->read_in_length == 0 &&
+        state->tmp_in_size == 0 &&
+        (state->block_state == ISAL_BLOCK_HDR || state->block_state == ISAL_BLOCK_NEW_HDR))
+        return STOP_BOUNDARY;
+    return STOP_INPUT;
+}

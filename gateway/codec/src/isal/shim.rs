@@ -1,0 +1,153 @@
+//! The C shim's functions, as safe calls on owned handles.
+//!
+// UNSAFETY: foreign functions of shim.c, and the two handle types that are `Send`. Every block below states what the shim
+// asks of its caller. No structure of ISA-L's crosses: handles are opaque, lengths are plain integers.
+#![expect(unsafe_code, reason = "ISA-L is a C library")]
+
+use std::ffi::{c_int, c_void};
+use std::ptr::NonNull;
+
+#[rustfmt::skip]
+unsafe extern "C" {
+    fn faam_isal_available() -> c_int;
+    fn faam_isal_compressor_new(level: c_int) -> *mut c_void;
+    fn faam_isal_compressor_free(handle: *mut c_void);
+    fn faam_isal_compress(
+        handle: *mut c_void, input: *const u8, input_len: u32, output: *mut u8, output_len: u32, last: c_int,
+    ) -> usize;
+    fn faam_isal_decompressor_new() -> *mut c_void;
+    fn faam_isal_decompressor_free(handle: *mut c_void);
+    fn faam_isal_decompress(
+        handle: *mut c_void, input: *const u8, input_len: u32, output: *mut u8, output_len: u32, last: c_int,
+        consumed: *mut u32, produced: *mut u32,
+    ) -> c_int;
+}
+
+/// Whether the library is here.
+pub(super) fn available() -> bool {
+    // SAFETY: no arguments; any thread may call it, it loads the library once.
+    unsafe { faam_isal_available() != 0 }
+}
+
+/// A compressor of the shim's.
+pub(super) struct CompressorHandle(NonNull<c_void>);
+
+// SAFETY: the handle is a heap allocation that only its owner reaches (`&mut self` below); the shim keeps no
+// thread-local state, and its one global is written once, before any handle exists.
+unsafe impl Send for CompressorHandle {}
+
+impl CompressorHandle {
+    /// A compressor of ISA-L's `level`, 1 or 2; `None` without the library or memory.
+    pub(super) fn new(level: u8) -> Option<Self> {
+        if !available() || !(1..=2).contains(&level) {
+            return None;
+        }
+        // SAFETY: the library is available, as the shim asks; the level is one of those it knows.
+        NonNull::new(unsafe { faam_isal_compressor_new(c_int::from(level)) }).map(Self)
+    }
+
+    /// Compresses `input` onto `out`, into room for `room` bytes that is made there first; how many bytes it appended,
+    /// or `None`, and nothing appended, if it does not fit.
+    pub(super) fn compress(
+        &mut self,
+        input: &[u8],
+        room: usize,
+        last: bool,
+        out: &mut Vec<u8>,
+    ) -> Option<usize> {
+        let input_len = u32::try_from(input.len()).ok()?;
+        out.reserve(room);
+        let output = out.spare_capacity_mut();
+        let output_len = u32::try_from(output.len().min(room)).unwrap_or(u32::MAX);
+        // SAFETY: the handle is live and ours alone; both ranges are borrowed for the call, `output` mutably, with
+        // lengths that are theirs or less; the shim keeps neither pointer, and only writes to `output`, which need not be
+        // initialised.
+        let len = unsafe {
+            faam_isal_compress(
+                self.0.as_ptr(),
+                input.as_ptr(),
+                input_len,
+                output.as_mut_ptr().cast::<u8>(),
+                output_len,
+                c_int::from(last),
+            )
+        };
+        if len == 0 || len > output.len() {
+            return None;
+        }
+        let end = out.len() + len;
+        // SAFETY: the shim wrote the first `len` bytes of the spare capacity, and `len` is no more than that has.
+        unsafe { out.set_len(end) };
+        Some(len)
+    }
+}
+
+impl Drop for CompressorHandle {
+    fn drop(&mut self) {
+        // SAFETY: from `faam_isal_compressor_new`, and not freed before: only drop does, once.
+        unsafe { faam_isal_compressor_free(self.0.as_ptr()) }
+    }
+}
+
+/// A decompressor of the shim's.
+pub(super) struct DecompressorHandle(NonNull<c_void>);
+
+// SAFETY: as for `CompressorHandle`.
+unsafe impl Send for DecompressorHandle {}
+
+/// What a decoding came to. Lengths are within the ranges given.
+pub(super) struct Decoded {
+    /// The shim's `enum stop`.
+    pub(super) stop: c_int,
+    pub(super) consumed: usize,
+    pub(super) produced: usize,
+}
+
+impl DecompressorHandle {
+    /// A decompressor; `None` without the library or memory.
+    pub(super) fn new() -> Option<Self> {
+        if !available() {
+            return None;
+        }
+        // SAFETY: the library is available, as the shim asks.
+        NonNull::new(unsafe { faam_isal_decompressor_new() }).map(Self)
+    }
+
+    /// Decodes `input` into `output`; `None` if the input is too long for one call.
+    pub(super) fn decompress(
+        &mut self,
+        input: &[u8],
+        output: &mut [u8],
+        last: bool,
+    ) -> Option<Decoded> {
+        let input_len = u32::try_from(input.len()).ok()?;
+        let output_len = u32::try_from(output.len()).unwrap_or(u32::MAX);
+        let (mut consumed, mut produced) = (0u32, 0u32);
+        // SAFETY: the handle is live and ours alone; both ranges are borrowed for the call, `output` mutably, with
+        // lengths that are theirs or less; the two results are locals. The shim keeps none of the pointers.
+        let stop = unsafe {
+            faam_isal_decompress(
+                self.0.as_ptr(),
+                input.as_ptr(),
+                input_len,
+                output.as_mut_ptr(),
+                output_len,
+                c_int::from(last),
+                &raw mut consumed,
+                &raw mut produced,
+            )
+        };
+        Some(Decoded {
+            stop,
+            consumed: usize::try_from(consumed).ok()?,
+            produced: usize::try_from(produced).ok()?,
+        })
+    }
+}
+
+impl Drop for DecompressorHandle {
+    fn drop(&mut self) {
+        // SAFETY: from `faam_isal_decompressor_new`, and not freed before: only drop does, once.
+        unsafe { faam_isal_decompressor_free(self.0.as_ptr()) }
+    }
+}
