@@ -220,7 +220,7 @@ mod tests {
                     _ => {
                         for n in 0..part / 8 {
                             let to = (n + 1) * (len / (part / 8 + 2));
-                            let from = (to * 7 + seed as usize % 97) % to.max(1);
+                            let from = (to * 7 + share) % to.max(1);
                             let from = from.max(to.saturating_sub(30_000)).min(len - 8);
                             let piece = data[from..from + 8].to_vec();
                             let to = to.min(len - 8);
