@@ -32,6 +32,8 @@ pub struct GatewayConfig {
     pub tls: Option<TlsFiles>,
     /// A Unix socket for callers, besides.
     pub unix_listen: Option<UnixListen>,
+    /// A collector's base, as in `OTEL_EXPORTER_OTLP_ENDPOINT`; `None` exports no spans.
+    pub otlp_endpoint: Option<String>,
     /// Where probes and metrics are.
     pub admin_listen: SocketAddr,
     /// Where keys and sockets are kept.
@@ -56,6 +58,7 @@ impl Default for GatewayConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, LISTEN_PORT)),
             tls: None,
             unix_listen: None,
+            otlp_endpoint: None,
             admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)),
             data_dir: PathBuf::from("data"),
             bootstrap_key: None,

@@ -46,6 +46,8 @@ pub enum ProblemKind {
     UnknownFormat,
     /// The body is not what its format prescribes.
     CorruptInput,
+    /// The body is not what its `Content-Digest` says.
+    DigestMismatch,
     /// A body, or what it decompresses to, beyond the limit.
     TooLarge,
     /// Decompression beyond the allowed ratio.
@@ -72,13 +74,14 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::InvalidOption,
         Self::NotFound,
         Self::Method,
         Self::TooSlow,
         Self::UnknownFormat,
         Self::CorruptInput,
+        Self::DigestMismatch,
         Self::TooLarge,
         Self::RatioExceeded,
         Self::Headers,
@@ -102,6 +105,7 @@ impl ProblemKind {
             Self::TooSlow => "too-slow",
             Self::UnknownFormat => "unknown-format",
             Self::CorruptInput => "corrupt-input",
+            Self::DigestMismatch => "digest-mismatch",
             Self::TooLarge => "too-large",
             Self::RatioExceeded => "ratio-exceeded",
             Self::Headers => "headers",
@@ -124,6 +128,7 @@ impl ProblemKind {
             Self::TooSlow => "The body came too slowly",
             Self::UnknownFormat => "The format is not served",
             Self::CorruptInput => "The body is corrupt",
+            Self::DigestMismatch => "The body is not the one of its digest",
             Self::TooLarge => "The body is too large",
             Self::RatioExceeded => "The body expands too far",
             Self::Headers => "The request headers are too large",
@@ -154,6 +159,9 @@ impl ProblemKind {
             }
             Self::CorruptInput => {
                 "Check the body around the offset given, and that it was transferred as binary."
+            }
+            Self::DigestMismatch => {
+                "Send the body again: it changed on its way, or its Content-Digest is of other bytes."
             }
             Self::TooLarge => {
                 "Split the data, or have the operator raise the limit that the detail names."
@@ -186,7 +194,7 @@ impl ProblemKind {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::UnknownFormat => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::CorruptInput => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::CorruptInput | Self::DigestMismatch => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge | Self::RatioExceeded => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Headers => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,

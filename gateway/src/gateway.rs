@@ -30,6 +30,7 @@ use crate::http::tls::{Tls, TlsError};
 use crate::http::unix_socket::{UnixBindError, UnixSocket};
 use crate::http::{admin, limits::HttpLimits};
 use crate::metrics::Metrics;
+use crate::telemetry::{Telemetry, TelemetryError};
 use crate::tenants::Tenant;
 
 /// File whose lock says that a gateway uses the data directory.
@@ -84,6 +85,9 @@ pub enum GatewayError {
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Spans.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// Engines.
     #[error(transparent)]
     Dispatch(#[from] dispatch::StartError),
@@ -132,6 +136,10 @@ impl Gateway {
             .tls
             .map(|files| Tls::open(files, Arc::clone(&metrics)).map(Arc::new))
             .transpose()?;
+        let telemetry = config
+            .otlp_endpoint
+            .map(|endpoint| Telemetry::start(&endpoint, Arc::clone(&metrics)).map(Arc::new))
+            .transpose()?;
         let unix = config
             .unix_listen
             .map(|unix| UnixSocket::bind(&unix))
@@ -167,6 +175,7 @@ impl Gateway {
             admission: Admission::new(config.admission),
             authenticator: Arc::new(demo.authenticator),
             metrics: Arc::clone(&metrics),
+            telemetry,
             limits: config.limits,
             verify,
             invocations: Invocations::default(),
@@ -306,6 +315,9 @@ impl Gateway {
             );
             app.dispatcher.stop(ENGINES_STOP).await;
         });
+        if let Some(telemetry) = &app.telemetry {
+            telemetry.stop();
+        }
         // Probes are answered until the very end.
         self.admin_stop.cancel();
         if self.admin_thread.join().is_err() {

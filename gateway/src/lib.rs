@@ -15,6 +15,7 @@
 //! | `cpu` | the CPU engines' workers |
 //! | `cards`, `card_supervisor`, `card_process`, `card_worker` | cards: their processes, their supervision, their queue pairs |
 //! | `metrics` | what is published |
+//! | `telemetry` | spans on their way to a collector |
 
 #![cfg_attr(
     not(all(target_os = "linux", target_arch = "x86_64")),
@@ -44,4 +45,5 @@ pub mod http;
 pub mod job;
 mod job_queue;
 pub mod metrics;
+pub mod telemetry;
 pub mod tenants;

@@ -117,6 +117,7 @@ pub struct Metrics {
     connections: Family<Listener, Count>,
     connections_ended: Family<Reason, Counter>,
     tls_reloads: Family<Outcome, Counter>,
+    spans: Family<Outcome, Counter>,
 }
 
 /// One request that has ended, as the metrics see it.
@@ -218,6 +219,7 @@ impl Metrics {
                 "connections_ended",
                 "Connections and streams that were ended for others' sake",
             ),
+            spans: register(&mut registry, "spans", "Spans for a collector"),
             tls_reloads: register(
                 &mut registry,
                 "tls_reloads",
@@ -355,6 +357,12 @@ impl Metrics {
             .inc();
     }
 
+    /// `count` spans were `sent`, `failed` (the collector did not take them), or `dropped` (too many waited).
+    pub fn spans(&self, outcome: &'static str, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.spans.get_or_create(&Outcome { outcome }).inc_by(count);
+    }
+
     /// TLS files have changed, and were taken (`ok`) or not (`kept-old`).
     pub fn tls_reload(&self, outcome: &'static str) {
         self.tls_reloads.get_or_create(&Outcome { outcome }).inc();
@@ -446,6 +454,7 @@ mod tests {
         metrics.connections("public", 7);
         metrics.connection_ended("evicted");
         metrics.tls_reload("ok");
+        metrics.spans("sent", 2);
         let text = metrics.render();
         for line in [
             r#"faam_requests_total{tenant="demo",kernel="compress",backend="cpu",outcome="ok"} 1"#,
@@ -468,6 +477,7 @@ mod tests {
             r#"faam_connections{listener="public"} 7"#,
             r#"faam_connections_ended_total{reason="evicted"} 1"#,
             r#"faam_tls_reloads_total{outcome="ok"} 1"#,
+            r#"faam_spans_total{outcome="sent"} 2"#,
         ] {
             assert!(
                 text.lines().any(|got| got == line),

@@ -3,6 +3,8 @@
 //! It runs on a thread and a runtime of its own, so that no load on the public side
 //! starves it. It answers from snapshots and never waits for an engine.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::Router;
 use axum::body::Body;
@@ -14,6 +16,7 @@ use axum::routing::get;
 use serde_json::json;
 
 use super::app::{App, method_not_allowed, stack};
+use super::invocation::Observer;
 use crate::error::{self, Problem, ProblemKind};
 use crate::metrics;
 
@@ -25,7 +28,12 @@ pub fn router(app: App) -> Router {
         .route("/metrics", get(render))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed);
-    stack(routes, &app.metrics, app.limits).with_state(app)
+    // Probes by the second are no story for a collector.
+    let observer = Observer {
+        metrics: Arc::clone(&app.metrics),
+        telemetry: None,
+    };
+    stack(routes, observer, app.limits).with_state(app)
 }
 
 async fn healthz() -> &'static str {

@@ -24,7 +24,7 @@ pub const FAAM_LEVEL: HeaderName = HeaderName::from_static("faam-level");
 pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// What comes as trailers of a streamed answer (RFC 9110, 6.6.2).
-const TRAILERS: &str = "faam-backend, faam-backend-reason, faam-verify, server-timing";
+const TRAILERS: &str = "faam-backend, faam-backend-reason, faam-verify, repr-digest, server-timing";
 
 /// An answer up to this size is copied into one chunk, so that it leaves in one write.
 const COALESCE_BYTES_MAX: usize = 16 << 10;

@@ -21,7 +21,8 @@ use utoipa_axum::routes;
 
 use super::answer::{Progress, Streamed};
 use super::body::{WatchedBody, too_large};
-use super::invocation::observe;
+use super::digest::check_content;
+use super::invocation::{Observer, observe};
 use super::invocations::{self, Invocations};
 use super::limits::HttpLimits;
 use super::listener::Scheme;
@@ -34,6 +35,7 @@ use crate::dispatch::Dispatcher;
 use crate::error::{Problem, ProblemKind};
 use crate::job::Verification;
 use crate::metrics::{Metrics, RequestEnd};
+use crate::telemetry::Telemetry;
 use crate::tenants::Tenant;
 
 /// Memory of a request beyond its body: buffers of its connection, header and trailer, growth of stored blocks.
@@ -50,6 +52,8 @@ pub struct App {
     pub authenticator: Arc<dyn Authenticator>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Sends spans to a collector, where there is one.
+    pub telemetry: Option<Arc<Telemetry>>,
     /// Limits.
     pub limits: HttpLimits,
     /// Whether results are verified.
@@ -67,7 +71,11 @@ pub fn router(app: App) -> Router {
         .merge(docs::routes(&document))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found);
-    stack(routes, &app.metrics, app.limits).with_state(app)
+    let observer = Observer {
+        metrics: Arc::clone(&app.metrics),
+        telemetry: app.telemetry.clone(),
+    };
+    stack(routes, observer, app.limits).with_state(app)
 }
 
 /// The OpenAPI document of the public surface, as it is served.
@@ -91,11 +99,18 @@ fn everyone() -> OpenApiRouter<App> {
         .routes(routes!(catalogue::problem))
 }
 
-/// Routes for whoever has a key.
-fn tenants_only() -> OpenApiRouter<App> {
+/// Routes that take a body.
+fn kernels() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(compress::compress))
         .routes(routes!(decompress::decompress))
+        .route_layer(from_fn(check_content))
+}
+
+/// Routes for whoever has a key.
+fn tenants_only() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .merge(kernels())
         .routes(routes!(invocations::invocation))
         .routes(routes!(catalogue::devices))
         .routes(routes!(catalogue::kernels))
@@ -105,13 +120,13 @@ fn tenants_only() -> OpenApiRouter<App> {
 /// What every request passes through, outermost first.
 pub(super) fn stack<S: Clone + Send + Sync + 'static>(
     routes: Router<S>,
-    metrics: &Arc<Metrics>,
+    observer: Observer,
     limits: HttpLimits,
 ) -> Router<S> {
     routes.layer(
         ServiceBuilder::new()
             // Names the request, opens its span, renders whatever problem comes back.
-            .layer(from_fn_with_state(Arc::clone(metrics), observe))
+            .layer(from_fn_with_state(observer, observe))
             // A panic is a bug of ours: a 500 with an id, and the process lives on.
             .layer(CatchPanicLayer::custom(panicked))
             // A body that is left unread is drained, and its connection ends.
@@ -343,7 +358,11 @@ mod tests {
         }
         let metrics = Arc::new(Metrics::new());
         let routes = Router::new().route("/", get(broken));
-        let service = stack(routes, &metrics, HttpLimits::default());
+        let observer = Observer {
+            metrics: Arc::clone(&metrics),
+            telemetry: None,
+        };
+        let service = stack(routes, observer, HttpLimits::default());
         let response = service
             .oneshot(Request::new(Body::empty()))
             .await

@@ -19,6 +19,7 @@ use http_body_util::BodyExt;
 use thiserror::Error;
 use tokio::time::{Instant as TokioInstant, timeout_at};
 
+use super::digest::DigestMismatch;
 use super::limits::HttpLimits;
 use crate::admission::AdmissionPermit;
 use crate::error::{Problem, ProblemKind};
@@ -229,7 +230,10 @@ impl Intake {
                 return Err(self.too_slow());
             };
             let Some(frame) = frame else { return Ok(None) };
-            let frame = frame.map_err(|_| {
+            let frame = frame.map_err(|error| {
+                if let Some(mismatch) = DigestMismatch::behind(&error) {
+                    return Problem::new(ProblemKind::DigestMismatch, mismatch.to_string());
+                }
                 Problem::invalid_option(format!(
                     "the body broke off or is not framed as HTTP prescribes, after {} bytes; send it again",
                     self.received

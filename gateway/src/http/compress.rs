@@ -74,6 +74,7 @@ pub(super) async fn compress(
         deadline: options.service.deadline,
         headers: answer_headers(&options, request.headers()),
         caller: Caller::of(&request),
+        repr_digest: None,
         permit: Arc::clone(&permit),
         progress: Arc::clone(&progress),
         tenant: Arc::clone(&tenant),

@@ -80,6 +80,7 @@ pub(super) async fn decompress(
         deadline: options.service.deadline,
         headers: HeaderMap::new(),
         caller: Caller::of(&request),
+        repr_digest: None,
         permit: Arc::clone(&permit),
         progress: Arc::clone(&progress),
         tenant: Arc::clone(&tenant),

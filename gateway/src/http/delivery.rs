@@ -12,13 +12,14 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::header::TE;
-use axum::http::{HeaderMap, Request, Response, Version};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, Version};
 use parking_lot::Mutex;
 use tracing::Instrument;
 
 use super::answer::{Progress, coalesced, streamed, whole};
 use super::app::{App, RequestCount};
 use super::body::{BodyError, ChunkedBody};
+use super::digest::{Algorithm, REPR_DIGEST};
 use super::invocation::Invocation;
 use super::invocations::InvocationFacts;
 use super::outflow::{Outflow, OutflowError, OutflowOptions, OutflowWatch};
@@ -70,6 +71,8 @@ pub(super) struct Delivery {
     pub(super) caller: Caller,
     pub(super) progress: SharedProgress,
     pub(super) count: RequestCount,
+    /// `Repr-Digest` of a streamed answer, once it is made whole and where it is wanted.
+    pub(super) repr_digest: Option<HeaderValue>,
 }
 
 /// What a caller's HTTP can carry.
@@ -77,6 +80,7 @@ pub(super) struct Delivery {
 pub(super) struct Caller {
     version: Version,
     takes_trailers: bool,
+    wants_digest: Option<Algorithm>,
 }
 
 impl Caller {
@@ -93,6 +97,7 @@ impl Caller {
         Self {
             version: request.version(),
             takes_trailers,
+            wants_digest: Algorithm::wanted(request.headers()),
         }
     }
 
@@ -117,7 +122,9 @@ impl Delivery {
             spill_dir: Arc::clone(&self.app.spill_dir),
             whole: !self.caller.sees_breaks(),
         };
-        let outflow = Arc::new(Outflow::new(options, Arc::clone(&self.permit)));
+        let outflow = Arc::new(
+            Outflow::new(options, Arc::clone(&self.permit)).digesting(self.caller.wants_digest),
+        );
         let watch = outflow.watch();
         let mut work = Box::pin(within_deadline(
             self.deadline,
@@ -158,12 +165,13 @@ impl Delivery {
 
     fn answer_whole(mut self, outflow: &Outflow, watch: &OutflowWatch) -> Response<Body> {
         let length = watch.put();
-        let facts = {
+        let mut facts = {
             let mut progress = self.progress.lock();
             progress.bytes_out = length;
             self.count.end(&progress, "ok");
             progress.facts(self.app.verify.done(), self.invocation.began)
         };
+        facts.extend(outflow.repr_digest().map(|digest| (REPR_DIGEST, digest)));
         // The window and what is beside it; a spilled rest is on disk.
         let in_memory = usize::try_from(length).unwrap_or(usize::MAX);
         self.permit.shrink_to(in_memory.min(self.permit.bytes()));
@@ -201,10 +209,14 @@ impl Delivery {
         self.progress.lock().bytes_out = watch.put();
         let result = match result {
             Ok(()) => {
+                let digest = outflow.repr_digest();
                 let trailers = self.caller.takes_trailers.then(|| {
                     let progress = self.progress.lock();
-                    progress.facts(self.app.verify.done(), self.invocation.began)
+                    let mut facts = progress.facts(self.app.verify.done(), self.invocation.began);
+                    facts.extend(digest.clone().map(|digest| (REPR_DIGEST, digest)));
+                    facts
                 });
+                self.repr_digest = digest;
                 outflow.finish(Ok(trailers));
                 let drained = async { watch.drained().await.map_err(Stop::Outflow) };
                 within_deadline(self.deadline, Arc::clone(&self.progress), drained).await
@@ -257,6 +269,11 @@ impl Delivery {
             backend_reason: progress.engines.reasons(),
             verify,
             server_timing: progress.spent.header(self.invocation.began.elapsed()),
+            repr_digest: self
+                .repr_digest
+                .as_ref()
+                .filter(|_| state == "done")
+                .and_then(|digest| digest.to_str().ok().map(str::to_owned)),
         };
         drop(progress);
         self.app

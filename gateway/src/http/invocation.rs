@@ -7,21 +7,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Response};
 use axum::middleware::Next;
 use tracing::{Instrument, debug, info, info_span, warn};
 use uuid::Uuid;
 
+use super::trace_context::{SpanName, TRACEPARENT};
+use super::traced::ServerSpan;
 use crate::error::{self, ProblemKind};
 use crate::metrics::Metrics;
+use crate::telemetry::Telemetry;
 
 /// The invocation's id.
 pub(super) const FAAM_INVOCATION_ID: HeaderName = HeaderName::from_static("faam-invocation-id");
-/// W3C Trace Context.
-const TRACEPARENT: &str = "traceparent";
-/// Longest `traceparent` that is logged, in bytes (W3C Trace Context, 3.2: version 00 has 55).
-const TRACEPARENT_BYTES_MAX: usize = 64;
 
 /// A request, as logs and callers name it.
 #[derive(Clone, Copy, Debug)]
@@ -32,9 +31,17 @@ pub(super) struct Invocation {
     pub(super) began: Instant,
 }
 
+/// Where what is observed goes.
+#[derive(Clone)]
+pub(super) struct Observer {
+    pub(super) metrics: Arc<Metrics>,
+    /// To a collector, where there is one.
+    pub(super) telemetry: Option<Arc<Telemetry>>,
+}
+
 /// Names the request, logs its end, and renders a problem under its name.
 pub(super) async fn observe(
-    State(metrics): State<Arc<Metrics>>,
+    State(observer): State<Observer>,
     mut request: Request,
     next: Next,
 ) -> Response<Body> {
@@ -43,22 +50,41 @@ pub(super) async fn observe(
         began: Instant::now(),
     };
     request.extensions_mut().insert(invocation);
-    let traceparent = request
-        .headers()
-        .get(TRACEPARENT)
-        .and_then(|value| value.to_str().ok())
-        .filter(|value| value.len() <= TRACEPARENT_BYTES_MAX);
+    let parent = SpanName::of(request.headers());
+    let name = match (parent, &observer.telemetry) {
+        (Some(parent), _) => Some(parent.child()),
+        (None, Some(_)) => Some(SpanName::root()),
+        (None, None) => None,
+    };
+    let mut recorded = observer
+        .telemetry
+        .as_ref()
+        .zip(name)
+        .and_then(|(telemetry, name)| ServerSpan::begin(telemetry, name, parent, &request));
+    if let Some((recorded, route)) = recorded
+        .as_mut()
+        .zip(request.extensions().get::<MatchedPath>())
+    {
+        recorded.route(route.as_str());
+    }
     let span = info_span!(
         "request",
         id = %invocation.id,
         method = %request.method(),
         path = request.uri().path(),
-        traceparent,
+        trace = name.map(display),
     );
     let response = next.run(request).instrument(span.clone()).await;
     let (mut response, problem) = error::render(response, invocation.id);
     if let Ok(id) = HeaderValue::try_from(invocation.id.to_string()) {
         response.headers_mut().insert(FAAM_INVOCATION_ID, id);
+    }
+    if let Some(traceparent) = name.and_then(SpanName::header) {
+        response.headers_mut().insert(TRACEPARENT, traceparent);
+    }
+    let kind = problem.as_ref().map(|problem| problem.kind().name());
+    if let Some(recorded) = recorded {
+        response = recorded.answered(response, invocation.id.to_string(), kind);
     }
     let _entered = span.enter();
     let status = response.status().as_u16();
@@ -66,7 +92,7 @@ pub(super) async fn observe(
     match problem {
         None => debug!(status, ms, "answered"),
         Some(problem) => {
-            metrics.refused(problem.kind().name());
+            observer.metrics.refused(problem.kind().name());
             if problem.kind() == ProblemKind::Internal {
                 warn!(
                     status,

@@ -58,6 +58,9 @@ pub struct InvocationFacts {
     pub verify: &'static str,
     /// `Server-Timing`.
     pub server_timing: String,
+    /// `Repr-Digest` of a whole answer, where it was wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repr_digest: Option<String>,
 }
 
 fn as_text<S: serde::Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
@@ -173,6 +176,7 @@ mod tests {
             backend_reason: None,
             verify: "ok",
             server_timing: String::new(),
+            repr_digest: None,
         }
     }
 

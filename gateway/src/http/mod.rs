@@ -9,6 +9,8 @@
 //! | `http2_stream`, `served_body` | one stream's end, also when its peer takes nothing |
 //! | `app` | routes and the stack of layers |
 //! | `invocation` | the name of a request, its span, its log line, its problem rendered |
+//! | `trace_context`, `traced` | a request's place in its caller's trace, and its span for a collector |
+//! | `digest` | digests of bodies, checked and made |
 //! | `options` | what a caller asks for |
 //! | `body` | bodies, in and out |
 //! | `compress`, `decompress` | the two kernels' handlers |
@@ -30,6 +32,7 @@ mod compress;
 mod connections;
 mod decompress;
 mod delivery;
+mod digest;
 mod docs;
 mod http2_stream;
 mod invocation;
@@ -42,5 +45,7 @@ pub mod outflow;
 mod served_body;
 mod spill;
 pub mod tls;
+mod trace_context;
+mod traced;
 mod transport;
 pub mod unix_socket;

@@ -309,6 +309,7 @@ impl IntoResponses for DecompressResponses {
 fn kernel_problems(others: &[ProblemKind]) -> Vec<ProblemKind> {
     let mut kinds = vec![
         ProblemKind::InvalidOption,
+        ProblemKind::DigestMismatch,
         ProblemKind::TooSlow,
         ProblemKind::TooLarge,
         ProblemKind::NoCredential,

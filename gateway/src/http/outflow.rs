@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::body::{BodyError, PIECE_BYTES_MAX, held};
+use super::digest::{Algorithm, ReprDigest};
 use super::spill::Spill;
 use crate::admission::AdmissionPermit;
 
@@ -67,6 +68,8 @@ pub(super) enum OutflowError {
 #[derive(Debug)]
 pub(super) struct Outflow {
     shared: Arc<Shared>,
+    /// Fed by whoever makes the answer, in its order; nobody else waits for it.
+    digest: Mutex<Option<ReprDigest>>,
 }
 
 #[derive(Debug)]
@@ -149,7 +152,19 @@ impl Outflow {
                 overflow: Notify::new(),
                 options,
             }),
+            digest: Mutex::new(None),
         }
+    }
+
+    /// With a digest of all that is put in, where one is wanted.
+    pub(super) fn digesting(mut self, wanted: Option<Algorithm>) -> Self {
+        *self.digest.get_mut() = wanted.map(ReprDigest::new);
+        self
+    }
+
+    /// `Repr-Digest` of all that was put in, once.
+    pub(super) fn repr_digest(&self) -> Option<HeaderValue> {
+        self.digest.lock().take()?.finish()
     }
 
     /// A second hold of the same outflow, for whoever watches it.
@@ -161,6 +176,9 @@ impl Outflow {
     pub(super) async fn push(&self, bytes: Bytes) -> Result<(), OutflowError> {
         if bytes.is_empty() {
             return Ok(());
+        }
+        if let Some(digest) = &mut *self.digest.lock() {
+            digest.update(&bytes);
         }
         enum Next {
             Wait(Instant),

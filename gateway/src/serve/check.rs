@@ -14,6 +14,7 @@ use faam_gateway::cards::CardSource;
 use faam_gateway::config::GatewayConfig;
 use faam_gateway::descriptors::{DESCRIPTORS_RESERVED, connections_max};
 use faam_gateway::http::tls::{Tls, TlsFiles};
+use faam_gateway::telemetry::traces_url;
 use rustix::fs::{Access, FlockOperation, access, flock};
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
@@ -198,6 +199,7 @@ fn findings(config: &GatewayConfig) -> Vec<Finding> {
         ));
     }
     findings.extend(config.tls.clone().map(tls));
+    findings.extend(config.otlp_endpoint.as_deref().map(collector));
     findings.push(data_dir(&config.data_dir));
     findings.extend(cards(config));
     findings.push(processors(config));
@@ -358,6 +360,13 @@ fn descriptors(config: &GatewayConfig) -> Finding {
             "raise the hard limit (ulimit -Hn {needed}; LimitNOFILE={needed} in a unit), or lower connections_max"
         ),
     )
+}
+
+fn collector(endpoint: &str) -> Finding {
+    match traces_url(endpoint) {
+        Ok(url) => Finding::ok(format!("otlp_endpoint: spans go to {url}")),
+        Err(error) => Finding::failed(error.to_string(), "correct otlp_endpoint, or leave it out"),
+    }
 }
 
 fn tls(files: TlsFiles) -> Finding {

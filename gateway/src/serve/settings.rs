@@ -343,6 +343,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting!("tls.cert", listeners.tls_certificate, Text, "Certificate and its chain, PEM: serves HTTPS; read again when it changes, and on SIGHUP", flag "tls-cert" "FILE"),
     setting!("tls.key", listeners.tls_key, Text, "The certificate's private key, PEM", flag "tls-key" "FILE"),
     setting!("tls.client_ca", listeners.tls_client_ca, Text, "Authorities, PEM: callers need a certificate that one of them signed", flag "tls-client-ca" "FILE"),
+    setting!("otlp_endpoint", gateway.otlp_endpoint, Text, "A collector's base, http://HOST:PORT: sends it a span for each request; without, none is made", flag "otlp-endpoint" "URL", variable "OTEL_EXPORTER_OTLP_ENDPOINT"),
     setting!("data_dir", gateway.data_dir, Text, "Where keys and sockets are kept", flag "data-dir" "DIR"),
     // No flag: it would show in the process list.
     setting!("bootstrap_key", gateway.bootstrap_key, Secret, "The demo tenant's key, in place of one that is made"),

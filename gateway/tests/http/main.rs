@@ -9,11 +9,13 @@
 mod answers;
 mod connections;
 mod decompression;
+mod digests;
 mod http2;
 mod process;
 mod refusals;
 mod samples;
 mod server;
 mod streaming;
+mod telemetry;
 mod tls;
 mod wire;

@@ -64,10 +64,8 @@ async fn bytes_leave_in_order_through_memory_and_disk() {
         for number in CHUNKS / 2..CHUNKS {
             rig.outflow.push(chunk(number)).await.expect("taken");
         }
-        let trailers = HeaderMap::from_iter([(
-            axum::http::header::VARY,
-            axum::http::HeaderValue::from_static("x"),
-        )]);
+        let trailers =
+            HeaderMap::from_iter([(axum::http::header::VARY, HeaderValue::from_static("x"))]);
         rig.outflow.finish(Ok(Some(trailers)));
         rig
     });

@@ -1,0 +1,259 @@
+//! Trace context in and out, and spans at a collector of the test's own that decodes what comes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+
+use crate::samples::text;
+use crate::server::{SOON, Server, check_problem};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const CALLER: &str = "b7ad6b7169203331";
+
+/// Takes spans over OTLP/HTTP, and hands each message on as it was decoded.
+struct Collector {
+    address: SocketAddr,
+    messages: Receiver<ExportTraceServiceRequest>,
+}
+
+impl Collector {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (sender, messages) = channel();
+        // Ends with the test's process; each connection is the gateway's alone.
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(stream) = stream else { return };
+                let sender = sender.clone();
+                std::thread::spawn(move || {
+                    while let Some(message) = take(&stream) {
+                        if sender.send(message).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, messages }
+    }
+
+    /// Waits for a span with this trace id.
+    #[track_caller]
+    fn span_of(&self, trace: &str) -> (Span, ExportTraceServiceRequest) {
+        let until = Instant::now() + SOON;
+        loop {
+            let rest = until.saturating_duration_since(Instant::now());
+            let message = self
+                .messages
+                .recv_timeout(rest)
+                .expect("a span of the trace");
+            let spans = message
+                .resource_spans
+                .iter()
+                .flat_map(|spans| &spans.scope_spans);
+            let found = spans
+                .flat_map(|spans| &spans.spans)
+                .find(|span| hex(&span.trace_id) == trace);
+            if let Some(span) = found.cloned() {
+                return (span, message);
+            }
+        }
+    }
+}
+
+/// One request of OTLP/HTTP in protobuf, answered; `None` at the connection's end.
+fn take(stream: &TcpStream) -> Option<ExportTraceServiceRequest> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+    assert!(line.starts_with("POST /v1/traces HTTP/1.1"), "{line:?}");
+    let (mut length, mut is_protobuf) = (0, false);
+    loop {
+        line.clear();
+        reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        let Some((name, value)) = line.trim().split_once(": ") else {
+            break;
+        };
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.parse().expect("a length"),
+            "content-type" => is_protobuf = value == "application/x-protobuf",
+            _ => {}
+        }
+    }
+    assert!(is_protobuf, "OTLP in protobuf");
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    let mut writer = stream;
+    writer
+        .write_all(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n",
+        )
+        .ok()?;
+    Some(ExportTraceServiceRequest::decode(&body[..]).expect("what the protocol prescribes"))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn attribute(span: &Span, key: &str) -> Option<String> {
+    let attribute = span
+        .attributes
+        .iter()
+        .find(|attribute| attribute.key == key)?;
+    match attribute.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => Some(text.clone()),
+        Value::IntValue(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn start(collector: &Collector) -> Server {
+    Server::start_with(|config| {
+        config.otlp_endpoint = Some(format!("http://{}", collector.address));
+    })
+}
+
+#[test]
+fn a_span_of_ours_is_the_callers_child_and_reaches_the_collector() {
+    let collector = Collector::start();
+    let server = start(&collector);
+    let traceparent = format!("00-{TRACE}-{CALLER}-01");
+    let answer = server.post(
+        "/v1/compress?level=1",
+        &[
+            ("traceparent", &traceparent),
+            ("tracestate", "vendor=1,other=2"),
+        ],
+        &text(100_000),
+    );
+    assert_eq!(answer.status, 200);
+    let ours = answer.header("traceparent").expect("ours").to_owned();
+    let parts: Vec<_> = ours.split('-').collect();
+    assert_eq!((parts[0], parts[1], parts[3]), ("00", TRACE, "01"));
+    assert_ne!(parts[2], CALLER);
+    let (span, message) = collector.span_of(TRACE);
+    assert_eq!(
+        (hex(&span.span_id), hex(&span.parent_span_id)),
+        (parts[2].to_owned(), CALLER.to_owned())
+    );
+    assert_eq!(span.trace_state, "vendor=1,other=2");
+    assert_eq!(span.name, "POST /v1/compress");
+    assert!(span.end_time_unix_nano > span.start_time_unix_nano);
+    let id = answer.header("faam-invocation-id").map(str::to_owned);
+    assert_eq!(attribute(&span, "faam.invocation_id"), id);
+    assert_eq!(
+        attribute(&span, "http.response.status_code").as_deref(),
+        Some("200")
+    );
+    assert_eq!(attribute(&span, "faam.backend").as_deref(), Some("cpu"));
+    let resource = message.resource_spans[0]
+        .resource
+        .as_ref()
+        .expect("a resource");
+    assert!(
+        resource
+            .attributes
+            .iter()
+            .any(|attribute| attribute.key == "service.name")
+    );
+}
+
+#[test]
+fn a_refusal_is_in_its_span_and_all_spans_are_sent_before_the_end() {
+    let collector = Collector::start();
+    let server = start(&collector);
+    let traceparent = format!("00-{TRACE}-{CALLER}-01");
+    let answer = server.post(
+        "/v1/compress?level=99",
+        &[("traceparent", &traceparent)],
+        b"x",
+    );
+    check_problem(&answer, 400, "invalid-option", &[]);
+    // Without a caller's there is a trace of ours.
+    let own = server.post("/v1/compress", &[], b"hello");
+    let own = own
+        .header("traceparent")
+        .expect("a trace of ours")
+        .to_owned();
+    server.gateway.stop();
+    // Nothing is sent any more: all of it is here, or on its way through the connection.
+    let (span, message) = collector.span_of(TRACE);
+    assert_eq!(
+        attribute(&span, "error.type").as_deref(),
+        Some("invalid-option")
+    );
+    let trace = own.split('-').nth(1).expect("its id").to_owned();
+    let spans = message
+        .resource_spans
+        .iter()
+        .flat_map(|spans| &spans.scope_spans);
+    let here = spans
+        .flat_map(|spans| &spans.spans)
+        .any(|span| hex(&span.trace_id) == trace);
+    if !here {
+        collector.span_of(&trace);
+    }
+}
+
+#[test]
+fn what_the_caller_does_not_record_is_not_sent() {
+    let collector = Collector::start();
+    let server = start(&collector);
+    let unrecorded = format!("00-{}-{CALLER}-00", TRACE.replace("0af7", "1111"));
+    let answer = server.post("/v1/compress", &[("traceparent", &unrecorded)], b"hello");
+    let ours = answer.header("traceparent").expect("ours");
+    assert!(ours.ends_with("-00"), "{ours}");
+    let recorded = format!("00-{TRACE}-{CALLER}-01");
+    server.post("/v1/compress", &[("traceparent", &recorded)], b"hello");
+    let (_, message) = collector.span_of(TRACE);
+    let spans = message
+        .resource_spans
+        .iter()
+        .flat_map(|spans| &spans.scope_spans);
+    assert_eq!(spans.map(|spans| spans.spans.len()).sum::<usize>(), 1);
+}
+
+#[test]
+fn a_collector_that_never_answers_holds_nobody() {
+    // It takes connections, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let server = Server::start_with(|config| {
+        let address = silent.local_addr().expect("bound");
+        config.otlp_endpoint = Some(format!("http://{address}"));
+    });
+    for _ in 0..50 {
+        assert_eq!(server.post("/v1/compress", &[], b"hello").status, 200);
+    }
+    let began = Instant::now();
+    server.gateway.stop();
+    let limit = faam_gateway::telemetry::FLUSH_MAX + Duration::from_secs(10);
+    assert!(began.elapsed() < limit, "{:?}", began.elapsed());
+}
+
+#[test]
+fn without_a_collector_the_callers_trace_is_continued_and_no_other_begun() {
+    let server = Server::start();
+    let traceparent = format!("00-{TRACE}-{CALLER}-01");
+    let answer = server.post("/v1/compress", &[("traceparent", &traceparent)], b"hello");
+    let ours = answer.header("traceparent").expect("ours");
+    assert!(
+        ours.starts_with(&format!("00-{TRACE}-")) && !ours.contains(CALLER),
+        "{ours}"
+    );
+    for bad in ["", "00-1-2-01", &traceparent.to_uppercase()] {
+        let answer = server.post("/v1/compress", &[("traceparent", bad)], b"hello");
+        assert_eq!(
+            (answer.status, answer.header("traceparent")),
+            (200, None),
+            "{bad:?}"
+        );
+    }
+}
