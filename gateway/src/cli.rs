@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use crate::client::bench::Bench;
 use crate::client::convert::{Compress, Decompress};
 use crate::completions::Completions;
 use crate::man_pages::ManPages;
@@ -40,6 +41,7 @@ enum Command {
     Serve(Serve),
     Compress(Compress),
     Decompress(Decompress),
+    Bench(Bench),
     Sim(Sim),
     Completions(Completions),
     Man(ManPages),
@@ -110,6 +112,7 @@ impl Cli {
             }
             Command::Compress(compress) => compress.run(),
             Command::Decompress(decompress) => decompress.run(),
+            Command::Bench(bench) => bench.run(),
             Command::Completions(completions) => {
                 completions.run(Self::command())?;
                 Ok(ExitCode::SUCCESS)

@@ -55,6 +55,8 @@ pub(crate) struct Link {
 pub(crate) enum Outgoing {
     /// Nothing.
     Empty,
+    /// All of it.
+    Whole(Option<Bytes>),
     /// As it is read.
     Stream(Upload),
 }
@@ -307,6 +309,7 @@ impl Body for Outgoing {
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream(upload) => upload
                 .poll_chunk(cx)
                 .map(|chunk| chunk.map(|chunk| chunk.map(Frame::data))),
@@ -314,12 +317,15 @@ impl Body for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Empty)
+        matches!(self, Self::Empty | Self::Whole(None))
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty => SizeHint::with_exact(0),
+            Self::Empty | Self::Whole(None) => SizeHint::with_exact(0),
+            Self::Whole(Some(bytes)) => {
+                SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
+            }
             Self::Stream(upload) => upload
                 .left()
                 .map_or_else(SizeHint::default, SizeHint::with_exact),

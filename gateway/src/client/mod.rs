@@ -10,8 +10,11 @@
 //! | `credential` | where the key comes from |
 //! | `call` | one request, its answer or its refusal |
 //! | `facts` | what an answer says of itself |
+//! | `upload` | a body as it is read from a file or a pipe |
+//! | `bench` | `faam bench` |
 //! | `convert` | `faam compress` and `faam decompress` |
 
+pub(crate) mod bench;
 mod call;
 pub(crate) mod convert;
 mod credential;
@@ -69,6 +72,16 @@ impl GatewayFlags {
         let key = credential::find(self.key.as_deref(), &self.url)?;
         let tls = endpoint::trust(&self.url, self.cacert.as_deref())?;
         Ok(Caller::new(self.url.clone(), tls, key))
+    }
+
+    /// The gateway's URL.
+    pub(crate) fn url(&self) -> &Endpoint {
+        &self.url
+    }
+
+    /// Whether the gateway is on this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        self.url.is_local()
     }
 }
 
