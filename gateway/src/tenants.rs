@@ -13,10 +13,11 @@ pub const DEMO_TENANT: &str = "demo";
 pub const TENANT_IN_FLIGHT_MAX: usize = 256;
 /// Bytes that one decompression may give: four times the largest body.
 pub const TENANT_OUTPUT_BYTES_MAX: usize = 256 << 30;
-/// Output bytes an input byte that one decompression may give. DEFLATE's own limit is
-/// 1032 (258 bytes by a 1-bit length and a 1-bit distance code), so this refuses no
-/// single valid stream; it is there to be lowered.
-pub const TENANT_RATIO_MAX: u32 = 1_100;
+/// Output bytes an input byte that one decompression may give. zstd's own limit is 32,768 (a block of 4 bytes that
+/// repeats one byte 128 Ki times; RFC 8878, 3.1.1.2), DEFLATE's 1032, so this refuses no honest stream: 50 MB of zeros are
+/// 2 KB of zstd. What a bomb costs is bounded all the same, for output flows only as fast as its caller reads; the limit
+/// is there to be lowered.
+pub const TENANT_RATIO_MAX: u32 = 40_000;
 
 /// A tenant's name: what stands in logs, metrics and queues. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -137,6 +137,27 @@ fn the_corpus_comes_back_and_every_backend_compresses_it() {
 }
 
 #[test]
+fn zstd_and_lz4_come_back_by_every_backend_that_may_serve_them() {
+    let gateway = GatewayProcess::start(&["--devices", "sim"]);
+    let (_, corpus) = corpus();
+    let mut sources: Vec<_> = [0, 1, 11, BLOCK - 1, BLOCK, BLOCK + 1]
+        .into_iter()
+        .flat_map(|size| [random(size), cycled(b"0123456789abcdef\n", size)])
+        .map(|bytes| source(&format!("{} bytes", bytes.len()), bytes))
+        .collect();
+    sources.extend(corpus);
+    sources.push(source("zeros 50 MB", vec![0; 50_000_000]));
+    let policies = ["auto", "cpu"];
+    let members = compress_all(&gateway, &sources, &["zstd", "lz4"], &policies);
+    let few: Vec<_> = members
+        .into_iter()
+        .filter(|member| member.policy == "auto")
+        .collect();
+    decompress_all(&gateway, &few);
+    gateway.check_at_rest();
+}
+
+#[test]
 fn a_member_beyond_the_cards_job_limit_is_refused_under_require_hw_and_said_so() {
     let gateway = GatewayProcess::start(&["--devices", "sim"]);
     let client = gateway.client();
@@ -264,7 +285,8 @@ fn compress<'a>(
 fn decompress_all(gateway: &GatewayProcess, members: &[Member<'_>]) {
     let mut cases = Vec::new();
     for member in members {
-        let fits = member.source.bytes.len().max(member.bytes.len()) <= CARD_JOB_BYTES_MAX;
+        let fits = FORMATS.contains(&member.format)
+            && member.source.bytes.len().max(member.bytes.len()) <= CARD_JOB_BYTES_MAX;
         for policy in POLICIES
             .into_iter()
             .filter(|policy| fits || *policy != "require-hw")

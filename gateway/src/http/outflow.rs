@@ -201,11 +201,13 @@ impl Outflow {
                     return Err(OutflowError::Broken);
                 };
                 let window_has_room = state.window_bytes < WINDOW_BYTES;
-                let waiting_since = state.waiting_since.unwrap_or_else(Instant::now);
+                // Set where it was not: a caller may have taken less than makes room.
+                let waiting_since = *state.waiting_since.get_or_insert_with(Instant::now);
                 let stalled_at = waiting_since + shared.options.stall_max;
                 let body_arrived = state.body_arrived;
                 match &mut state.spill {
                     None if window_has_room => {
+                        state.waiting_since = None;
                         state.put = state.put.saturating_add(bytes.len() as u64);
                         state.enqueue(bytes);
                         if state.window_bytes >= WINDOW_BYTES {

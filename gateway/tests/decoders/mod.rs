@@ -1,8 +1,9 @@
-//! Decoders of other makers: gzip, pigz, 7-Zip and Python, each as the program that people run.
+//! Decoders of other makers: gzip, pigz, 7-Zip, Python, zstd and lz4, each as the program that people run.
 //!
 //! Invariant: a decoder that is missing fails the test, unless `FAAM_ALLOW_MISSING_TOOLS=1`
-//! says that this machine cannot have it; then it is named. None of them shares code with the
-//! engines under test, which are libdeflate, the card's model, and zlib-rs as their verifier.
+//! says that this machine cannot have it; then it is named. None of those for the DEFLATE family
+//! shares code with the engines under test: ISA-L, libdeflate, the card's model, and zlib-rs as their verifier.
+//! The programs zstd and lz4 are their formats' own.
 
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -34,6 +35,8 @@ pub(crate) enum Decoder {
     Pigz,
     SevenZip,
     Python,
+    Zstd,
+    Lz4,
 }
 
 impl Decoder {
@@ -42,6 +45,8 @@ impl Decoder {
         match format {
             "gzip" => &[Self::Gzip, Self::Pigz, Self::SevenZip, Self::Python],
             "zlib" => &[Self::Pigz, Self::Python],
+            "zstd" => &[Self::Zstd],
+            "lz4" => &[Self::Lz4],
             _ => &[Self::Python],
         }
     }
@@ -53,6 +58,8 @@ impl Decoder {
             Self::Pigz => &["pigz"],
             Self::SevenZip => &["7z", "7zz"],
             Self::Python => &["python3"],
+            Self::Zstd => &["zstd"],
+            Self::Lz4 => &["lz4"],
         }
     }
 
@@ -63,6 +70,7 @@ impl Decoder {
             (Self::Gzip, _) => command.args(["-d", "-c"]).stdin(open(file)),
             (Self::Pigz, "zlib") => command.args(["-d", "-c", "-z"]).stdin(open(file)),
             (Self::Pigz, _) => command.args(["-d", "-c"]).stdin(open(file)),
+            (Self::Zstd | Self::Lz4, _) => command.args(["-d", "-c"]).stdin(open(file)),
             (Self::SevenZip, _) => command
                 .args(["x", "-so", "-tgzip"])
                 .arg(file)

@@ -1,6 +1,6 @@
 //! A caller: plain HTTP/1.1 over a connection of its own for each clone.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use ureq::Agent;
@@ -24,6 +24,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
+    /// What became of it, where it was streamed and its headers could not say.
+    facts: Option<Value>,
 }
 
 /// One engine of `Faam-Backend`.
@@ -60,7 +62,27 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Answer::read(request.send(body)?)
+        let mut answer = Answer::read(request.send(body)?)?;
+        if answer.status == 200 && answer.header("Faam-Verify") == "on" {
+            answer.facts = Some(self.final_facts(answer.header("Faam-Invocation-Id"))?);
+        }
+        Ok(answer)
+    }
+
+    /// The facts of a streamed answer whose last byte has come: kept a moment after it.
+    fn final_facts(&self, id: &str) -> Result<Value, ureq::Error> {
+        let url = format!("{}/v1/invocations/{id}", self.url);
+        let until = Instant::now() + CALL_LIMIT;
+        loop {
+            let call = self.agent.get(&url);
+            let answer = call.header("Authorization", &self.authorization).call()?;
+            let facts: Value =
+                serde_json::from_slice(&Answer::read(answer)?.body).unwrap_or_default();
+            if facts["state"] != "running" || Instant::now() > until {
+                return Ok(facts);
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// `GET url`, which may be another listener's; an empty answer with status 0 if none came.
@@ -70,6 +92,7 @@ impl Client {
             status: 0,
             headers: HeaderMap::new(),
             body: Vec::new(),
+            facts: None,
         })
     }
 }
@@ -85,6 +108,7 @@ impl Answer {
             status: response.status().as_u16(),
             headers: response.headers().clone(),
             body,
+            facts: None,
         })
     }
 
@@ -94,6 +118,14 @@ impl Answer {
             .get(name)
             .and_then(|value| value.to_str().ok())
             .unwrap_or("")
+    }
+
+    /// A final fact: of a streamed answer by its name at `/v1/invocations`, else by its header.
+    fn fact<'a>(&'a self, header: &str, name: &str) -> &'a str {
+        match &self.facts {
+            Some(facts) => facts[name].as_str().unwrap_or(""),
+            None => self.header(header),
+        }
     }
 
     /// Its problem details as `status type: detail`, for messages; of a success only the status.
@@ -113,7 +145,8 @@ impl Answer {
                 simulated: parts.any(|part| part == "simulated"),
             }
         };
-        self.header("Faam-Backend").split(',').map(engine).collect()
+        let backend = self.fact("Faam-Backend", "backend");
+        backend.split(',').map(engine).collect()
     }
 
     /// Check that this is a verified success on engines that `policy` allows, each honestly named.
@@ -121,8 +154,9 @@ impl Answer {
         if self.status != 200 {
             return Err(self.problem());
         }
-        if self.header("Faam-Verify") != "ok" {
-            return Err(format!("Faam-Verify is {:?}", self.header("Faam-Verify")));
+        let verify = self.fact("Faam-Verify", "verify");
+        if verify != "ok" {
+            return Err(format!("Faam-Verify is {verify:?}"));
         }
         for engine in self.engines() {
             let card = engine.name.starts_with("fpga0.");
@@ -134,7 +168,7 @@ impl Answer {
             if !allowed || card != engine.simulated {
                 return Err(format!(
                     "{policy} was served by {:?}",
-                    self.header("Faam-Backend")
+                    self.fact("Faam-Backend", "backend")
                 ));
             }
         }

@@ -146,3 +146,19 @@ async fn whoever_waits_learns_that_the_caller_has_gone() {
     assert_eq!(outcome.expect("ended"), Err(OutflowError::Gone));
     assert_eq!(watch.drained().await, Err(OutflowError::Gone));
 }
+
+#[tokio::test]
+async fn a_caller_that_reads_less_than_makes_room_is_spilled_for_all_the_same() {
+    let rig = rig(Duration::from_millis(1), SOON, false, 1 << 30);
+    let mut body = rig.outflow.watch().body();
+    // A window that one piece less leaves full.
+    for _ in 0..2 {
+        let chunk = Bytes::from(vec![0; WINDOW_BYTES - 1]);
+        rig.outflow.push(chunk).await.expect("room");
+    }
+    next(&mut body).await.expect("a frame").expect("data");
+    let pushed = rig.outflow.push(Bytes::from_static(b"more"));
+    let pushed = tokio::time::timeout(SOON, pushed).await.expect("in time");
+    pushed.expect("spilled");
+    assert!(rig.admission.spill_bytes() > 0);
+}
