@@ -10,7 +10,7 @@ ONLY   ?=
 CORPUS := .cache/corpus
 SAMPLE := benches/sample
 VENV   := target/venv
-SCHEMATHESIS := target/schemathesis
+TEST_TOOLS := target/test-tools
 # The better runner where it is installed, the standard one everywhere else.
 CARGO_TEST = $$(cargo nextest --version >/dev/null 2>&1 && echo cargo nextest run || echo cargo test)
 # Without root a test tool may be missing: its checks are skipped and named. Never so in CI.
@@ -31,7 +31,7 @@ test: ## Everything that must hold: generated files, tests (loom's too), the REA
 	@.ci/install build test
 	@$(MAKE) regs-check
 	@$(MAKE) corpus
-	@$(MAKE) $(SCHEMATHESIS)/ready || { [ "$${CI:-}" != true ] && echo schemathesis >>target/missing-tools; }
+	@$(MAKE) $(TEST_TOOLS)/ready || { [ "$${CI:-}" != true ] && echo schemathesis hadolint >>target/missing-tools; }
 	@$(MAKE) test-workspace
 	@$(MAKE) test-readme
 	@[ ! -s target/missing-tools ] || echo "Passed, but not checked for want of: $$(tr '\n' ' ' <target/missing-tools)"
@@ -123,9 +123,9 @@ openapi: ## Write gateway/openapi.json anew from the handlers
 	cargo run --locked --quiet -p faam-gateway --example openapi >target/openapi.json
 	mv target/openapi.json gateway/openapi.json
 
-$(SCHEMATHESIS)/ready: gateway/tests/schemathesis/requirements.txt
-	@python3 -m venv --clear $(SCHEMATHESIS)
-	@$(SCHEMATHESIS)/bin/pip install --quiet --disable-pip-version-check -r $<
+$(TEST_TOOLS)/ready: gateway/tests/requirements.txt
+	@python3 -m venv --clear $(TEST_TOOLS)
+	@$(TEST_TOOLS)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 corpus: ## Fetch the corpus that ratios and round trips are measured on (145 MB, kept in .cache)

@@ -12,6 +12,7 @@ use crate::client::bench::Bench;
 use crate::client::convert::{Compress, Decompress};
 use crate::completions::Completions;
 use crate::man_pages::ManPages;
+use crate::probe::Probe;
 use crate::serve::{self, Serve};
 
 /// FaaM: accelerator cards as a shared compression service.
@@ -43,6 +44,7 @@ enum Command {
     Decompress(Decompress),
     Bench(Bench),
     Sim(Sim),
+    Probe(Probe),
     Completions(Completions),
     Man(ManPages),
 }
@@ -111,6 +113,7 @@ impl Cli {
                 sim.run().map(|()| ExitCode::SUCCESS)
             }
             Command::Compress(compress) => compress.run(),
+            Command::Probe(probe) => probe.run(),
             Command::Decompress(decompress) => decompress.run(),
             Command::Bench(bench) => bench.run(),
             Command::Completions(completions) => {

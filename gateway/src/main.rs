@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod completions;
 mod man_pages;
+mod probe;
 mod quantity;
 mod serve;
 

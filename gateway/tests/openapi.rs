@@ -158,7 +158,7 @@ fn the_page_shows_the_document_and_loads_nothing_from_elsewhere() {
 
 #[test]
 fn the_gateway_does_what_its_document_says() {
-    let program = root().join("target/schemathesis/bin/schemathesis");
+    let program = root().join("target/test-tools/bin/schemathesis");
     if !program.exists() {
         assert!(
             std::env::var("FAAM_ALLOW_MISSING_TOOLS").as_deref() == Ok("1"),
@@ -174,7 +174,7 @@ fn the_gateway_does_what_its_document_says() {
     println!("schemathesis with seed {SEED}");
     let mut run = Command::new(&program)
         .arg("--config-file")
-        .arg(root().join("gateway/tests/schemathesis/schemathesis.toml"))
+        .arg(root().join("gateway/tests/schemathesis.toml"))
         .arg("run")
         .arg(format!("http://{}/openapi.json", gateway.public))
         .args([

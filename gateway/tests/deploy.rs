@@ -1,0 +1,430 @@
+//! What operators install: the unit holds its sandbox, and the container's steps give a gateway that serves as nobody on
+//! a read-only root.
+//!
+//! Invariant: everything happens in directories and namespaces of the test's own. No container engine is used: the
+//! steps of the last stage are read from the file and run over this machine's /usr.
+
+#![expect(
+    clippy::panic,
+    reason = "what these tests share fails by panicking, as they do"
+)]
+
+mod process_log;
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use process_log::ProcessLog;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Exposure as systemd-analyze counts it, in tenths: below "OK".
+const EXPOSURE_MAX: &str = "15";
+/// How long the container's gateway may take until it serves, and to end.
+const SOON: Duration = Duration::from_secs(30);
+const TICK: Duration = Duration::from_millis(20);
+const KEY: &str = "faam_a-key-for-these-tests-only";
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
+}
+
+fn text(name: &str) -> String {
+    std::fs::read_to_string(deploy().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Whether a test goes on without `what`; it must not where nothing may be missing.
+fn without(what: &str) -> bool {
+    assert!(
+        std::env::var("FAAM_ALLOW_MISSING_TOOLS").as_deref() == Ok("1"),
+        "{what} is missing; `make test` installs it, FAAM_ALLOW_MISSING_TOOLS=1 does without"
+    );
+    println!("skipped: {what} is missing");
+    true
+}
+
+fn is_missing(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_err() && without(program)
+}
+
+/// Runs to the end; what it wrote, where that was a success.
+#[track_caller]
+fn run(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{text}",
+        output.status
+    );
+    text
+}
+
+#[test]
+fn the_unit_is_valid_and_holds_its_sandbox() {
+    if is_missing("systemd-analyze") {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let unit = directory.path().join("faam.service");
+    // The program where it is, not where it is installed.
+    let program = env!("CARGO_BIN_EXE_faam");
+    std::fs::write(
+        &unit,
+        text("faam.service").replace("/usr/local/bin/faam", program),
+    )
+    .expect("written");
+    let said = run(Command::new("systemd-analyze")
+        .args(["verify", "--man=no"])
+        .arg(&unit));
+    let about_ours: Vec<_> = said.lines().filter(|line| line.contains("faam")).collect();
+    assert!(about_ours.is_empty(), "{about_ours:?}");
+    let said = run(Command::new("systemd-analyze")
+        .args([
+            "security",
+            "--offline=true",
+            "--no-pager",
+            "--threshold",
+            EXPOSURE_MAX,
+        ])
+        .arg(&unit));
+    println!(
+        "{}",
+        said.lines()
+            .rfind(|line| line.contains("exposure"))
+            .unwrap_or("")
+            .trim()
+    );
+}
+
+#[test]
+fn the_user_and_its_directories_are_made() {
+    if is_missing("systemd-sysusers") {
+        return;
+    }
+    if !rustix::process::geteuid().is_root() && without("root, to give files away,") {
+        return;
+    }
+    let root = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(root.path().join("etc")).expect("made");
+    let root_flag = format!("--root={}", root.path().display());
+    run(Command::new("systemd-sysusers")
+        .arg(&root_flag)
+        .arg(deploy().join("faam.sysusers")));
+    let users = std::fs::read_to_string(root.path().join("etc/passwd")).expect("made");
+    let user = users
+        .lines()
+        .find(|line| line.starts_with("faam:"))
+        .expect("a user");
+    assert!(user.ends_with("nologin"), "{user}");
+    let parsed = run(Command::new("systemd-tmpfiles")
+        .args(["--create", &root_flag])
+        .arg(deploy().join("faam.tmpfiles")));
+    assert!(parsed.is_empty(), "{parsed}");
+    let mode = std::fs::metadata(root.path().join("etc/faam"))
+        .expect("made")
+        .permissions();
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777,
+        0o750
+    );
+}
+
+#[test]
+fn the_container_file_is_clean() {
+    let hadolint = deploy().join("../../target/test-tools/bin/hadolint");
+    if !hadolint.exists() && without("hadolint") {
+        return;
+    }
+    run(Command::new(hadolint).arg(deploy().join("Containerfile")));
+}
+
+/// The last stage of a container file, as far as ours uses the language.
+#[derive(Debug, Default)]
+struct Stage {
+    /// Shell commands and copies, in order.
+    steps: Vec<Step>,
+    user: String,
+    work_dir: String,
+    volumes: Vec<String>,
+    environment: Vec<(String, String)>,
+    health: Vec<String>,
+    entrypoint: Vec<String>,
+    command: Vec<String>,
+}
+
+#[derive(Debug)]
+enum Step {
+    Run(String),
+    CopyFromBuild { from: String, to: String },
+}
+
+impl Stage {
+    fn read(file: &str) -> Self {
+        let joined = file
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'))
+            .collect::<Vec<_>>()
+            .join("\n")
+            .replace("\\\n", " ");
+        let list = |text: &str| -> Vec<String> {
+            serde_json::from_str(text.trim()).unwrap_or_else(|error| panic!("{text}: {error}"))
+        };
+        let mut stage = Self::default();
+        for line in joined.lines().filter(|line| !line.trim().is_empty()) {
+            let (word, rest) = line
+                .trim()
+                .split_once(' ')
+                .unwrap_or_else(|| panic!("{line:?}"));
+            let rest = rest.trim();
+            match word {
+                "FROM" => stage = Self::default(),
+                "RUN" => stage.steps.push(Step::Run(rest.to_owned())),
+                "COPY" if rest.starts_with("--from=build ") => {
+                    let mut words = rest.split_whitespace().skip(1).map(str::to_owned);
+                    let (from, to) = (words.next(), words.next());
+                    let (from, to) = from.zip(to).unwrap_or_else(|| panic!("{line:?}"));
+                    stage.steps.push(Step::CopyFromBuild { from, to });
+                }
+                "USER" => rest.clone_into(&mut stage.user),
+                "WORKDIR" => rest.clone_into(&mut stage.work_dir),
+                "VOLUME" => stage.volumes = list(rest),
+                "ENV" => stage
+                    .environment
+                    .extend(rest.split_whitespace().map(|pair| {
+                        let (name, value) =
+                            pair.split_once('=').unwrap_or_else(|| panic!("{pair:?}"));
+                        (name.to_owned(), value.to_owned())
+                    })),
+                "HEALTHCHECK" => stage.health = list(rest.split_once("CMD").expect("a command").1),
+                "ENTRYPOINT" => stage.entrypoint = list(rest),
+                "CMD" => stage.command = list(rest),
+                // Of the build, or about the image alone.
+                "ARG" | "COPY" | "LABEL" | "EXPOSE" | "STOPSIGNAL" => {}
+                other => panic!("{other}: the test does not know this instruction"),
+            }
+        }
+        stage
+    }
+
+    /// A script that makes this stage's root over this machine's /usr, closes it, and becomes the container's process.
+    fn script(&self) -> String {
+        let mut script = String::from(
+            r#"set -eu
+root=$1 program=$2
+mount --make-rprivate /
+mount -t tmpfs -o mode=0755 image "$root"
+mkdir -p "$root"/usr "$root"/etc "$root"/proc "$root"/dev "$root"/var/lib "$root"/var/cache "$root"/run
+mkdir -m 1777 "$root"/tmp
+mount --rbind /usr "$root"/usr
+mount -t tmpfs -o mode=0755 local "$root"/usr/local
+mkdir "$root"/usr/local/bin
+for link in bin sbin lib lib64; do [ ! -L /$link ] || ln -s "$(readlink /$link)" "$root"/$link; done
+for file in passwd group shadow gshadow login.defs nsswitch.conf; do [ ! -f /etc/$file ] || cp -p /etc/$file "$root"/etc/; done
+mkdir -p "$root"/etc/default
+mount --rbind /dev "$root"/dev
+mount -t proc proc "$root"/proc
+"#,
+        );
+        for step in &self.steps {
+            let line = match step {
+                // The base image's packages: /usr here is this machine's.
+                Step::Run(command) if command.starts_with("apt-get ") => continue,
+                Step::Run(command) => format!("chroot \"$root\" /bin/sh -ec {}", quoted(command)),
+                Step::CopyFromBuild { to, .. } => {
+                    format!("install -m 0755 \"$program\" \"$root\"{to}")
+                }
+            };
+            writeln!(script, "{line}").expect("a String takes all");
+        }
+        let (user, group) = self.user.split_once(':').expect("user and group by number");
+        for volume in &self.volumes {
+            writeln!(
+                script,
+                "mount -t tmpfs -o mode=0700,uid={user},gid={group} volume \"$root\"{volume}"
+            )
+            .expect("taken");
+        }
+        let process = format!(
+            "setpriv --reuid {user} --regid {group} --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all"
+        );
+        script.push_str("mount -o remount,ro \"$root\"/usr/local\nmount -o remount,ro,bind \"$root\"/usr\nmount -o remount,ro \"$root\"\n");
+        // Nothing but the volume takes anything.
+        let inside = format!(
+            "for path in / /etc /usr/local/bin /var/lib; do if touch $path/probe 2>/dev/null; then echo \"$path is writable\"; exit 9; fi; done; touch {}/probe",
+            self.work_dir
+        );
+        writeln!(
+            script,
+            "chroot \"$root\" {process} /bin/sh -ec {}",
+            quoted(&inside)
+        )
+        .expect("taken");
+        let mut words = vec![
+            "env".to_owned(),
+            "-i".to_owned(),
+            "PATH=/usr/local/bin:/usr/bin:/bin".to_owned(),
+        ];
+        words.extend(
+            self.environment
+                .iter()
+                .map(|(name, value)| format!("{name}={value}")),
+        );
+        // Ports of the system's choice, and the operator's key.
+        words.push("FAAM_LISTEN=0.0.0.0:0".to_owned());
+        words.push("FAAM_ADMIN_LISTEN=127.0.0.1:0".to_owned());
+        words.push(format!("FAAM_BOOTSTRAP_KEY={KEY}"));
+        words.extend(self.entrypoint.iter().chain(&self.command).cloned());
+        let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
+        let start = format!("cd {} && exec {}", self.work_dir, words.join(" "));
+        writeln!(
+            script,
+            "exec chroot \"$root\" {process} /bin/sh -ec {}",
+            quoted(&start)
+        )
+        .expect("taken");
+        script
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// The container's first process, in namespaces that end with it.
+struct Container {
+    child: Child,
+    log: ProcessLog,
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!(
+                "--- the container wrote ---\n{}--- end ---",
+                self.log.text()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_containers_steps_give_a_gateway_that_serves_as_nobody_on_a_read_only_root() {
+    if !rustix::process::geteuid().is_root()
+        && without("root, for namespaces with more than one user,")
+    {
+        return;
+    }
+    let stage = Stage::read(&text("Containerfile"));
+    assert_eq!(stage.entrypoint, ["/usr/local/bin/faam"]);
+    assert!(!stage.user.starts_with("0:") && stage.volumes == [stage.work_dir.clone()]);
+    let copies = stage.steps.iter().filter(|step| {
+        matches!(step, Step::CopyFromBuild { from, to } if from == "/out/faam" && to == "/usr/local/bin/faam")
+    });
+    assert_eq!(copies.count(), 1);
+    let root = tempfile::tempdir().expect("a directory");
+    let began = Instant::now();
+    let mut child = Command::new("unshare")
+        .args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "/bin/sh",
+            "-c",
+            &stage.script(),
+            "sh",
+        ])
+        .arg(root.path())
+        .arg(env!("CARGO_BIN_EXE_faam"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("unshare starts");
+    let log = ProcessLog::default();
+    log.follow(child.stdout.take().expect("stdout is a pipe"));
+    log.follow(child.stderr.take().expect("stderr is a pipe"));
+    let mut container = Container { child, log };
+    let address = |mark: &str| {
+        let line = container
+            .log
+            .wait_for(mark, SOON)
+            .unwrap_or_else(|| panic!("no {mark}"));
+        let (_, rest) = line.text.split_once("://").expect("a URL");
+        println!(
+            "{mark} after {} ms",
+            line.at.duration_since(began).as_millis()
+        );
+        rest.split(['/', ' '])
+            .next()
+            .unwrap_or("")
+            .replace("0.0.0.0", "127.0.0.1")
+    };
+    let (public, admin) = (address("listening on"), address("/metrics"));
+
+    // Its health check, as the file has it, asked from beside it.
+    let (program, flags) = stage.health.split_first().expect("a health check");
+    assert_eq!(program, "/usr/local/bin/faam");
+    run(Command::new(env!("CARGO_BIN_EXE_faam"))
+        .args(flags)
+        .env("FAAM_ADMIN_LISTEN", &admin));
+    let answer = ureq::post(format!("http://{public}/v1/compress?as=content-encoding"))
+        .header("Authorization", format!("Bearer {KEY}"))
+        .send("hello hello hello");
+    assert_eq!(answer.expect("served").status().as_u16(), 200);
+
+    let gateway = process_of(container.child.id());
+    let status = std::fs::read_to_string(format!("/proc/{gateway}/status")).expect("it runs");
+    let field = |name: &str| {
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or("")
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let user = stage.user.split(':').next().expect("a user");
+    assert_eq!(field("Uid"), [user; 4]);
+    assert_eq!(
+        (field("NoNewPrivs"), field("CapBnd")),
+        (vec!["1".to_owned()], vec!["0".repeat(16)])
+    );
+
+    // As an engine stops it.
+    let pid = i32::try_from(gateway)
+        .ok()
+        .and_then(Pid::from_raw)
+        .expect("a pid");
+    kill_process(pid, Signal::TERM).expect("it runs");
+    let until = Instant::now() + SOON;
+    let ended = loop {
+        if let Some(status) = container.child.try_wait().expect("our child") {
+            break status;
+        }
+        assert!(Instant::now() < until, "it did not end");
+        container.log.changed(TICK);
+    };
+    assert!(ended.success(), "{ended}");
+    assert!(container.log.text().contains("drained"));
+}
+
+/// The only child of `unshare`: the container's first process.
+fn process_of(unshare: u32) -> u32 {
+    let children = format!("/proc/{unshare}/task/{unshare}/children");
+    let children = std::fs::read_to_string(children).expect("it runs");
+    children
+        .trim()
+        .parse()
+        .unwrap_or_else(|_| panic!("one child, not {children:?}"))
+}
