@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use hyper::http::Uri;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -69,8 +69,8 @@ pub(crate) enum ConnectError {
 /// Why nobody could be trusted.
 #[derive(Debug, Error)]
 pub(crate) enum TlsError {
-    /// The file of `--cacert`.
-    #[error("{} holds no certificate in PEM; correct --cacert", .path.display())]
+    /// A file that holds something else.
+    #[error("{} holds no certificate or key in PEM; correct --cacert, --cert or --cert-key", .path.display())]
     File {
         path: PathBuf,
         #[source]
@@ -84,6 +84,9 @@ pub(crate) enum TlsError {
         "this system has no certificates to trust; install ca-certificates, or name a file with --cacert"
     )]
     NoneHere,
+    /// A certificate and a key that do not belong together.
+    #[error("the certificate of --cert cannot be used with its key; correct --cert or --cert-key")]
+    Own(#[source] rustls::Error),
     /// The library.
     #[error("TLS cannot be set up")]
     Library(#[source] rustls::Error),
@@ -221,19 +224,30 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Whom to trust at `endpoint`; `None` where it has no TLS.
+/// Files of a client's TLS, all PEM.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TlsClient<'a> {
+    /// Certificates to trust, in place of the system's.
+    pub(crate) cacert: Option<&'a Path>,
+    /// Our own certificate, for a gateway that asks for one.
+    pub(crate) cert: Option<&'a Path>,
+    /// Its key; without it, it stands in `cert` too.
+    pub(crate) cert_key: Option<&'a Path>,
+}
+
+/// Whom to trust at `endpoint`, and as whom; `None` where it has no TLS.
 ///
 /// # Errors
 /// [`TlsError`]
 pub(crate) fn trust(
     endpoint: &Endpoint,
-    cacert: Option<&Path>,
+    files: TlsClient<'_>,
 ) -> Result<Option<Arc<ClientConfig>>, TlsError> {
     if !matches!(endpoint, Endpoint::Network { tls: true, .. }) {
         return Ok(None);
     }
     let mut roots = RootCertStore::empty();
-    match cacert {
+    match files.cacert {
         Some(path) => {
             let error = |source| TlsError::File {
                 path: path.to_owned(),
@@ -257,11 +271,28 @@ pub(crate) fn trust(
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Library)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match files.cert {
+        None => config.with_no_client_auth(),
+        Some(path) => {
+            let pem = |path: &Path| {
+                let path = path.to_owned();
+                move |source| TlsError::File { path, source }
+            };
+            let certificates = CertificateDer::pem_file_iter(path)
+                .map_err(pem(path))?
+                .collect::<Result<_, _>>()
+                .map_err(pem(path))?;
+            let key_path = files.cert_key.unwrap_or(path);
+            let key = PrivateKeyDer::from_pem_file(key_path).map_err(pem(key_path))?;
+            config
+                .with_client_auth_cert(certificates, key)
+                .map_err(TlsError::Own)?
+        }
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Some(Arc::new(config)))
 }

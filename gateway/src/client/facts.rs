@@ -7,8 +7,6 @@ use hyper::http::HeaderMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::call::Link;
-
 /// Longest field that is kept, in bytes.
 const FIELD_BYTES_MAX: usize = 4096;
 /// Most engines of one answer that are told apart.
@@ -67,9 +65,7 @@ impl Facts {
         replace(&mut self.level, "faam-level");
         replace(&mut self.invocation_id, "faam-invocation-id");
         if let Some(timing) = text("server-timing") {
-            self.server_timing_ms = phases(&timing)
-                .map(|(phase, ms)| (phase.to_owned(), ms.into()))
-                .collect();
+            self.take_timing(&timing);
         }
     }
 
@@ -78,22 +74,37 @@ impl Facts {
         self.verify.as_deref() != Some("on")
     }
 
-    /// Final values from the gateway's record, where a proxy has dropped the trailers.
-    pub(crate) async fn complete(&mut self, link: &mut Link) {
-        let Some(id) = self.invocation_id.as_deref().filter(|id| is_id(id)) else {
-            return;
+    /// Final values from the gateway's record (`GET /v1/invocations/{id}`).
+    pub(crate) fn complete(&mut self, record: &Value) {
+        let text = |name: &str| {
+            let text = record.get(name)?.as_str()?;
+            (text.len() <= FIELD_BYTES_MAX).then(|| text.to_owned())
         };
-        let Some(record) = link.get_json(&format!("/v1/invocations/{id}")).await else {
-            return;
-        };
-        for (old, name) in [(&mut self.backend, "backend"), (&mut self.verify, "verify")] {
-            if let Some(text) = record[name]
-                .as_str()
-                .filter(|text| text.len() <= FIELD_BYTES_MAX)
-            {
-                *old = Some(text.to_owned());
+        for (old, name) in [
+            (&mut self.backend, "backend"),
+            (&mut self.backend_reason, "backend_reason"),
+            (&mut self.verify, "verify"),
+        ] {
+            if let Some(new) = text(name) {
+                *old = Some(new);
             }
         }
+        if let Some(timing) = text("server_timing") {
+            self.take_timing(&timing);
+        }
+    }
+
+    /// The invocation's id, where it can stand in a path as it is.
+    pub(crate) fn id(&self) -> Option<&str> {
+        let id = self.invocation_id.as_deref()?;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        (id.len() <= 64 && id.bytes().all(plain)).then_some(id)
+    }
+
+    fn take_timing(&mut self, field: &str) {
+        self.server_timing_ms = phases(field)
+            .map(|(phase, ms)| (phase.to_owned(), ms.into()))
+            .collect();
     }
 
     /// The engines that served.
@@ -164,14 +175,6 @@ impl Facts {
             _ => "verification not told",
         }
     }
-}
-
-/// Whether an id can stand in a path as it is.
-fn is_id(id: &str) -> bool {
-    id.len() <= 64
-        && id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// The phases of a Server-Timing field with their `dur` (W3C Server Timing, 3).

@@ -28,7 +28,7 @@ use clap::{Args, ValueEnum};
 
 use self::call::Caller;
 use self::credential::CredentialError;
-use self::endpoint::{Endpoint, TlsError};
+use self::endpoint::{Endpoint, TlsClient, TlsError};
 
 /// What a caller names itself to the gateway.
 const USER_AGENT: &str = concat!("faam/", env!("CARGO_PKG_VERSION"));
@@ -52,6 +52,12 @@ pub(crate) struct GatewayFlags {
     /// Certificates to trust for https, PEM, in place of the system's
     #[arg(long, env = "FAAM_CACERT", hide_env_values = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     cacert: Option<PathBuf>,
+    /// Our own certificate, for a gateway that asks for one, PEM
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    cert: Option<PathBuf>,
+    /// Its key, PEM, where the file of --cert does not hold it
+    #[arg(long, value_name = "FILE", requires = "cert", value_hint = clap::ValueHint::FilePath)]
+    cert_key: Option<PathBuf>,
 }
 
 /// Why a client cannot begin.
@@ -70,7 +76,12 @@ impl GatewayFlags {
     /// [`ClientError`]
     pub(crate) fn caller(&self) -> Result<Caller, ClientError> {
         let key = credential::find(self.key.as_deref(), &self.url)?;
-        let tls = endpoint::trust(&self.url, self.cacert.as_deref())?;
+        let files = TlsClient {
+            cacert: self.cacert.as_deref(),
+            cert: self.cert.as_deref(),
+            cert_key: self.cert_key.as_deref(),
+        };
+        let tls = endpoint::trust(&self.url, files)?;
         Ok(Caller::new(self.url.clone(), tls, key))
     }
 

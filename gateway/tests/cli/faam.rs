@@ -15,7 +15,7 @@ pub(crate) const KEY: &str = "faam_a-key-for-these-tests-only";
 
 /// A gateway with the CPU engines alone, and a directory to work in.
 pub(crate) struct Place {
-    _gateway: Gateway,
+    pub(crate) gateway: Gateway,
     _data: TempDir,
     url: String,
     pub(crate) dir: TempDir,
@@ -34,7 +34,11 @@ impl Place {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut GatewayConfig)) -> Self {
-        let data = tempfile::tempdir().expect("a directory");
+        Self::with_data(tempfile::tempdir().expect("a directory"), change)
+    }
+
+    /// With a data directory in which something is prepared.
+    pub(crate) fn with_data(data: TempDir, change: impl FnOnce(&mut GatewayConfig)) -> Self {
         let mut config = GatewayConfig {
             listen: ([127, 0, 0, 1], 0).into(),
             admin_listen: ([127, 0, 0, 1], 0).into(),
@@ -48,7 +52,7 @@ impl Place {
         let gateway = Gateway::start(config).expect("starts");
         Self {
             url: format!("http://{}", gateway.public_address()),
-            _gateway: gateway,
+            gateway,
             _data: data,
             dir: tempfile::tempdir().expect("a directory"),
         }

@@ -10,7 +10,13 @@ use crate::faam::{Place, noise, run, text};
 fn files_go_there_and_back_in_every_format() {
     let place = Place::new();
     let original = text(700_000);
-    for (format, suffix) in [("gzip", "gz"), ("zlib", "zz"), ("deflate", "deflate")] {
+    for (format, suffix) in [
+        ("gzip", "gz"),
+        ("zlib", "zz"),
+        ("deflate", "deflate"),
+        ("zstd", "zst"),
+        ("lz4", "lz4"),
+    ] {
         place.write("x.txt", &original);
         place
             .run(&["compress", "--format", format, "-9", "x.txt"])

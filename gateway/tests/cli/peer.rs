@@ -72,7 +72,7 @@ fn read_body(reader: &mut impl BufRead, head: &str) {
         std::io::copy(&mut reader.take(length), &mut std::io::sink()).expect("a body");
         return;
     }
-    loop {
+    while head.contains("transfer-encoding: chunked") {
         let mut line = String::new();
         reader.read_line(&mut line).expect("a chunk's length");
         let bytes = u64::from_str_radix(line.trim(), 16).expect("hexadecimal");

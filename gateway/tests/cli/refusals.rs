@@ -249,3 +249,45 @@ fn a_deadline_is_sent_and_kept() {
     let ms: u64 = line.expect("the header").parse().expect("a number");
     assert!((1000..=2000).contains(&ms), "{ms}");
 }
+
+#[test]
+fn facts_that_came_without_trailers_are_looked_up() {
+    let original = text(1000);
+    let planned =
+        "Faam-Invocation-Id: 01a2-x\r\nFaam-Backend: fpga0.0;simulated\r\nFaam-Verify: on\r\n";
+    let record =
+        r#"{"state":"done","backend":"cpu","verify":"ok","server_timing":"queue;dur=1.5"}"#;
+    let whole = || Part::Answer(answer("200 OK", planned, &gzip(&original)));
+    let kept = Part::Answer(answer(
+        "200 OK",
+        "Content-Type: application/json\r\n",
+        record.as_bytes(),
+    ));
+    let peer = Peer::start(vec![whole(), kept]);
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("x"), &original).expect("written");
+    let ended = run(
+        faam(dir.path(), &peer.url, &["compress", "-v", "--json", "x"]),
+        b"",
+    );
+    let ended = ended.check(0, &["cpu, verified"]);
+    let facts: serde_json::Value = serde_json::from_slice(&ended.stdout).expect("JSON");
+    assert_eq!(facts["server_timing_ms"]["queue"], 1.5, "{facts}");
+    let asked = peer.heads.iter().nth(1).expect("a second request");
+    assert!(
+        asked.starts_with("GET /v1/invocations/01a2-x HTTP/1.1"),
+        "{asked}"
+    );
+
+    let failed = answer(
+        "200 OK",
+        "Content-Type: application/json\r\n",
+        br#"{"state":"failed","detail":"a reason"}"#,
+    );
+    refused(
+        vec![whole(), Part::Answer(failed)],
+        &["compress", "x"],
+        &original,
+    )
+    .check(1, &["it failed: a reason"]);
+}

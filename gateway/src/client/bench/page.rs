@@ -34,7 +34,7 @@ th:first-child, td:first-child { text-align: left; } th { color: var(--soft); fo
 figure { margin: 0; padding: 14px; background: var(--card); border: 1px solid var(--rule); border-radius: 8px; }
 svg { width: 100%; height: auto; display: block; }
 .grid { stroke: var(--rule); } .mark { fill: var(--soft); font-size: 11px; } .axis { fill: var(--soft); font-size: 12px; }
-.line { fill: none; stroke-width: 2; stroke-linejoin: round; }
+.line { fill: none; stroke-width: 1.6; stroke-linejoin: round; } .line.s0 { stroke-width: 2.8; }
 .legend { font-size: 13px; margin: 8px 0 0; } .legend span { margin-right: 12px; white-space: nowrap; }
 .legend span::before { content: ''; display: inline-block; width: 12px; height: 3px; border-radius: 2px; margin-right: 5px; vertical-align: middle; background: currentColor; }
 .s0 { stroke: var(--c0); } .s1 { stroke: var(--c1); } .s2 { stroke: var(--c2); } .s3 { stroke: var(--c3); }
@@ -167,6 +167,7 @@ fn latency(record: &Record) -> String {
     let high = values().fold(0.0, f64::max);
     let marks = [
         ("0", 1.0),
+        ("50", 2.0),
         ("90", 10.0),
         ("99", 100.0),
         ("99.9", 1e3),

@@ -96,6 +96,9 @@ pub(crate) enum TransferError {
     /// An answer before the question.
     #[error("the gateway answered before it had all of the input; nothing of it is used")]
     Early,
+    /// The record says other than the answer.
+    #[error("the gateway says that it failed: {0}; nothing of the answer is used")]
+    Failed(String),
     /// Bytes changed on the way.
     #[error(
         "the answer's trailer is for other bytes than were sent (CRC-32 {expected:08x} and length of what was sent, \
@@ -256,7 +259,10 @@ async fn attempt(
     }
     let elapsed = meter.elapsed();
     if !facts.is_final() {
-        facts.complete(link).await;
+        // A proxy has dropped the trailers: the gateway keeps a record.
+        look_up(caller, link, &mut facts)
+            .await
+            .map_err(Failure::last)?;
     }
     Ok(Converted {
         facts,
@@ -285,6 +291,31 @@ fn failure(error: TransferError, reading: &mut Reading) -> Failure {
         },
         _ => Failure::last(error),
     }
+}
+
+/// The final facts from the gateway's record, if it can be had: on another connection where this one has ended.
+async fn look_up(caller: &Caller, link: &mut Link, facts: &mut Facts) -> Result<(), TransferError> {
+    let Some(path) = facts.id().map(|id| format!("/v1/invocations/{id}")) else {
+        return Ok(());
+    };
+    let record = match link.get_json(&path).await {
+        Some(record) => Some(record),
+        None => match caller.link().await {
+            Ok(mut another) => another.get_json(&path).await,
+            Err(_) => None,
+        },
+    };
+    let Some(record) = record else {
+        return Ok(());
+    };
+    if record["state"] == "failed" {
+        let detail = record["detail"]
+            .as_str()
+            .unwrap_or("its record does not say why");
+        return Err(TransferError::Failed(detail.to_owned()));
+    }
+    facts.complete(&record);
+    Ok(())
 }
 
 /// The answer into the sink; its facts, and its last bytes.
