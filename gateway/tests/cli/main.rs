@@ -14,6 +14,7 @@ mod links;
 mod manual;
 mod peer;
 mod refusals;
+mod settings;
 mod signals;
 mod streams;
 mod terminal;

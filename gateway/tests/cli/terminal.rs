@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::faam::{KEY, Place, finish, noise, run, text, wait_until};
+use crate::faam::{KEY, Place, finish, run, text, wait_until};
 use crate::peer::{Part, Peer};
 
 /// A terminal: what is written to it, and the end that a process gets.
@@ -98,9 +98,17 @@ fn a_terminal_gets_a_line_at_the_end_and_a_pipe_does_not() {
 
 #[test]
 fn a_terminal_gets_a_bar_while_it_lasts() {
-    let peer = Peer::start(vec![Part::Hold]);
+    for part in [Part::Hold, Part::Drip] {
+        bar_against(part);
+    }
+}
+
+#[track_caller]
+fn bar_against(part: Part) {
+    let peer = Peer::start(vec![part]);
     let dir = tempfile::tempdir().expect("a directory");
-    std::fs::write(dir.path().join("a-file.bin"), noise(60_000_000)).expect("written");
+    let file = File::create(dir.path().join("a-file.bin")).expect("made");
+    file.set_len(60_000_000).expect("sized");
     let terminal = Terminal::open();
     let mut child = crate::faam::faam(dir.path(), &peer.url, &["compress", "a-file.bin"])
         .stderr(terminal.end())

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
 use thiserror::Error;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
 use super::progress::Progress;
 use super::sink::{Sink, SinkError, TAIL_BYTES};
@@ -229,15 +229,16 @@ async fn attempt(
         headers.push(("faam-deadline-ms", left.as_millis().to_string()));
     }
     progress.begin(&meter);
+    let mut watch = Watch::new(&meter, progress);
     let post = link.post(&order.target, &headers, Outgoing::Stream(upload));
-    let answered = watch(post, &meter, progress).await;
+    let answered = watch.over(post).await;
     let response = match answered {
         Some(Ok(response)) => response,
         Some(Err(error)) => return Err(failure(error.into(), &mut reading)),
         None => return Err(Failure::last(TransferError::Silent)),
     };
     // From here on nothing is repeated: bytes of an answer have come.
-    let down = download(response, caller, sink, &meter, progress).await;
+    let down = download(response, caller, sink, &meter, &mut watch).await;
     let (mut facts, tail) = match down {
         Ok(down) => down,
         Err(error) => {
@@ -324,7 +325,7 @@ async fn download(
     caller: &Caller,
     sink: &Sink,
     meter: &Meter,
-    progress: &mut Progress,
+    watch: &mut Watch<'_>,
 ) -> Result<(Facts, [u8; TAIL_BYTES]), TransferError> {
     let mut facts = Facts::of(response.headers());
     if facts.invocation_id.is_none() {
@@ -332,7 +333,8 @@ async fn download(
     }
     let mut body = response.into_body();
     let writer = sink.writer()?;
-    while let Some(frame) = watch(body.frame(), meter, progress)
+    while let Some(frame) = watch
+        .over(body.frame())
         .await
         .ok_or(TransferError::Silent)?
     {
@@ -362,25 +364,38 @@ async fn download(
     Ok((facts, writer.end().await?))
 }
 
-/// `work`, with a look at progress now and then; `None` once the gateway has been silent for too long.
-async fn watch<T>(
-    work: impl Future<Output = T>,
-    meter: &Meter,
-    progress: &mut Progress,
-) -> Option<T> {
-    tokio::pin!(work);
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks.reset();
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut work => return Some(done),
-            _ = ticks.tick() => {
-                progress.show(meter);
-                if meter.silence() > SILENCE_MAX {
-                    return None;
+/// Looks at progress and silence while something is waited for. One for a whole attempt: what is waited for
+/// may come more often than it looks.
+struct Watch<'a> {
+    ticks: Interval,
+    meter: &'a Meter,
+    progress: &'a mut Progress,
+}
+
+impl<'a> Watch<'a> {
+    fn new(meter: &'a Meter, progress: &'a mut Progress) -> Self {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            ticks,
+            meter,
+            progress,
+        }
+    }
+
+    /// What `work` gives; `None` once the gateway has been silent for too long.
+    async fn over<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.ticks.tick() => {
+                    self.progress.show(self.meter);
+                    if self.meter.silence() > SILENCE_MAX {
+                        return None;
+                    }
                 }
+                done = &mut work => return Some(done),
             }
         }
     }

@@ -1,0 +1,160 @@
+//! `faam serve --check` and the configuration file, as an operator uses them.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::faam::{Ended, SOON, run, wait_until};
+
+/// `faam serve` with these words, in `dir`, with no settings in its environment.
+fn serve(dir: &std::path::Path, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_faam"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FAAM_")) {
+        command.env_remove(name);
+    }
+    command
+        .arg("serve")
+        .args(words)
+        .current_dir(dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn json(ended: &Ended) -> Value {
+    serde_json::from_slice(&ended.stdout).expect("JSON")
+}
+
+#[test]
+fn a_check_shows_every_setting_with_its_origin() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n\n[http]\nbody_idle_ms_max = \"2s\"\n";
+    std::fs::write(dir.path().join("faam.toml"), file).expect("written");
+    let mut command = serve(
+        dir.path(),
+        &[
+            "--config",
+            "faam.toml",
+            "--check",
+            "--json",
+            "--engines",
+            "2",
+        ],
+    );
+    command
+        .env("FAAM_CPU_WORKERS", "1")
+        .env("FAAM_BOOTSTRAP_KEY", "faam_a-secret-nobody-may-see");
+    let ended = run(command, b"").check(0, &[]);
+    let report = json(&ended);
+    let setting = |key: &str| {
+        let settings = report["settings"].as_array().expect("settings");
+        let found = settings.iter().find(|setting| setting["key"] == key);
+        found.unwrap_or_else(|| panic!("{key} in {report}")).clone()
+    };
+    for (key, value, origin) in [
+        ("listen", Value::from("127.0.0.1:0"), "faam.toml:1"),
+        ("http.body_idle_ms_max", 2000.into(), "faam.toml:5"),
+        ("engines", 2.into(), "flag, --engines"),
+        ("cpu_workers", 1.into(), "environment, FAAM_CPU_WORKERS"),
+        ("tenant.in_flight_max", 256.into(), "default"),
+    ] {
+        assert_eq!(
+            (&setting(key)["value"], &setting(key)["origin"]),
+            (&value, &origin.into()),
+            "{key}"
+        );
+    }
+    assert_eq!(report["able"], true, "{report}");
+    assert!(
+        !report.to_string().contains("nobody-may-see"),
+        "a key is shown"
+    );
+    assert!(
+        std::fs::read_dir(dir.path()).expect("listed").count() == 1,
+        "nothing is left behind"
+    );
+}
+
+#[test]
+fn what_cannot_be_served_is_told_with_its_mend() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let held = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = held.local_addr().expect("bound").to_string();
+    let words = [
+        "--check",
+        "--listen",
+        &taken,
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--devices",
+        "vfio-user:nowhere",
+    ];
+    let ended = run(serve(dir.path(), &words), b"").check(1, &[]);
+    let text = String::from_utf8(ended.stdout).expect("UTF-8");
+    for words in [
+        "FAIL  listen: cannot listen on",
+        "ss -ltnp",
+        "nowhere/fn0",
+        "faam sim --dir nowhere",
+        "cannot be served",
+    ] {
+        assert!(text.contains(words), "{words:?} is not in\n{text}");
+    }
+    std::fs::write(
+        dir.path().join("faam.toml"),
+        "[http]\nbody_idel_ms_max = 1\n",
+    )
+    .expect("written");
+    for words in [
+        &["--config", "faam.toml"][..],
+        &["--config", "faam.toml", "--check"],
+    ] {
+        run(serve(dir.path(), words), b"").check(
+            1,
+            &[
+                "faam.toml:2",
+                "\"http.body_idel_ms_max\"",
+                "\"http.body_idle_ms_max\"",
+            ],
+        );
+    }
+    run(serve(dir.path(), &["--config", "missing.toml"]), b"")
+        .check(1, &["missing.toml", "--config"]);
+}
+
+#[test]
+fn a_gateway_serves_by_its_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndevices = [\"none\"]\n[http]\nbody_bytes_max = 100\n";
+    std::fs::write(dir.path().join("faam.toml"), file).expect("written");
+    let mut command = serve(dir.path(), &[]);
+    let mut child = command
+        .env("FAAM_CONFIG", "faam.toml")
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("starts");
+    let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    let url = stdout
+        .lines()
+        .map_while(Result::ok)
+        .find_map(|line| line.strip_prefix("listening on ").map(str::to_owned));
+    let url = url.expect("it listens");
+    let key = std::fs::read_to_string(dir.path().join("data/demo.key")).expect("a key");
+    let post = |bytes: usize| {
+        let mut faam = crate::faam::faam(dir.path(), &url, &["compress", "-c"]);
+        faam.env("FAAM_KEY", key.trim());
+        run(faam, &vec![b'x'; bytes])
+    };
+    post(100).check(0, &[]);
+    post(101).check(1, &["413", "100"]);
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&child),
+        rustix::process::Signal::TERM,
+    )
+    .expect("it runs");
+    let status = wait_until("it ends", || child.try_wait().expect("our child"));
+    assert_eq!(status.code(), Some(0), "within {SOON:?}");
+}
