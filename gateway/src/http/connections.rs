@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -50,6 +51,8 @@ pub(super) struct Place {
     activity: Mutex<Activity>,
     /// Cancelled when the connection has to end in favour of another.
     evicted: CancellationToken,
+    /// Whether its peer may still be sending when it ends.
+    lingers: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -122,6 +125,7 @@ impl Connections {
             peer,
             activity: Mutex::default(),
             evicted: CancellationToken::new(),
+            lingers: AtomicBool::new(false),
         };
         place.settle(|_| {});
         Arc::new(place)
@@ -153,6 +157,16 @@ impl Place {
     /// Whether written bytes wait for the peer to take them.
     pub(super) fn writing(&self, writing: bool) {
         self.settle(|activity| activity.writing = writing);
+    }
+
+    /// A request was answered whose body was not read: its peer may go on sending for a while.
+    pub(super) fn linger(&self) {
+        self.lingers.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Place::linger`] was called.
+    pub(super) fn lingers(&self) -> bool {
+        self.lingers.load(Ordering::Acquire)
     }
 
     /// Ready when the connection has to end in favour of another.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use axum::http::header::CONNECTION;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -286,8 +287,13 @@ impl Connection {
             request.extensions_mut().insert(scheme);
             let active = place.begin();
             let mut router = router.clone();
+            let place = Arc::clone(&place);
             async move {
                 let response = router.call(request.map(Body::new)).await?;
+                // The layers say so of an answer whose request they left unread.
+                if response.headers().contains_key(CONNECTION) {
+                    place.linger();
+                }
                 Ok::<_, std::convert::Infallible>(
                     response.map(|body| ServedBody::new(body, active)),
                 )

@@ -1,7 +1,8 @@
 //! A connection's bytes: TCP, TLS over it, or a Unix socket; under a time-out that needs the peer to make progress.
 //!
-//! Invariant: silence before the first request, and bytes that the peer does not take, each end the connection. It knows
-//! no HTTP beyond the length of its preface.
+//! Invariants: silence before the first request, and bytes that the peer does not take, each end the connection; one that
+//! answered a peer who may still be sending is closed on our side first, and read on within bounds. It knows no HTTP
+//! beyond the length of its preface.
 
 use std::io;
 use std::pin::Pin;
@@ -19,6 +20,8 @@ use super::limits::HttpLimits;
 
 /// Bytes after which a connection has said which HTTP it speaks: HTTP/2's preface (RFC 9113, 3.4).
 const PREFACE_BYTES: usize = 24;
+/// Bytes that are read at once of what nobody wants.
+const LINGER_READ_BYTES: usize = 16 << 10;
 
 /// What carries a connection.
 #[derive(Debug)]
@@ -90,6 +93,10 @@ pub(super) struct PatientStream {
     opening_bytes: usize,
     /// Armed while the peer takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Armed once our side is closed, where the peer's is read on.
+    lingering: Option<Pin<Box<Sleep>>>,
+    linger: Duration,
+    linger_bytes: u64,
 }
 
 impl PatientStream {
@@ -102,7 +109,35 @@ impl PatientStream {
             opening: Some(Box::pin(sleep(limits.header_read))),
             opening_bytes: 0,
             stalled: None,
+            lingering: None,
+            linger: limits.refusal_drain,
+            linger_bytes: limits.refusal_drain_bytes_max,
         }
+    }
+
+    /// Reads and forgets what the peer still sends, until it closes its side or the bounds of a refusal's drain.
+    ///
+    /// Why: a socket that is closed with bytes unread resets the connection, and a peer that is still sending sees the
+    /// reset instead of the answer (RFC 9112, 9.6). The drain of the body does not see those who ask for a 100 and
+    /// send without waiting for it: reading their body would grant it.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = self.linger;
+        let lingering = self.lingering.get_or_insert_with(|| Box::pin(sleep(limit)));
+        if lingering.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut scratch = [0; LINGER_READ_BYTES];
+        while self.linger_bytes > 0 {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {
+                    let length = buffer.filled().len() as u64;
+                    self.linger_bytes = self.linger_bytes.saturating_sub(length);
+                }
+                Ok(()) | Err(_) => break,
+            }
+        }
+        Poll::Ready(())
     }
 
     /// Passes a write's result on; one that waits arms the time-out, any other disarms it.
@@ -193,7 +228,13 @@ impl AsyncWrite for PatientStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.watch(cx, shut)
+        if self.lingering.is_none() {
+            let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+            ready!(self.watch(cx, shut))?;
+            if !self.place.lingers() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        self.poll_linger(cx).map(Ok)
     }
 }
