@@ -17,7 +17,7 @@ CARGO_TEST = $$(cargo nextest --version >/dev/null 2>&1 && echo cargo nextest ru
 TOOLS_POLICY = $$([ "$${CI:-}" != true ] && [ -s target/missing-tools ] && echo FAAM_ALLOW_MISSING_TOOLS=1 || true)
 step = @printf '\n== %s\n' "$(1)"
 
-.PHONY: help run test test-quick test-workspace test-readme bench bench-http flame lint regs regs-check openapi corpus loom clean
+.PHONY: help run test test-quick test-large test-workspace test-readme bench bench-http flame lint regs regs-check openapi corpus loom clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,11 @@ test-workspace:
 	@env $(TOOLS_POLICY) $(CARGO_TEST) --workspace --locked
 	$(call step,examples in the documentation)
 	@cargo test --workspace --locked --doc --quiet
+
+test-large: ## A body of 4 GiB through curl to be compressed and decompressed, in bounded memory (LARGE_BYTES=...)
+	@.ci/install build
+	$(call step,a very large body there and back)
+	@cargo test --locked -p faam-gateway --test clients -- --ignored --nocapture large::
 
 test-readme:
 	$(call step,the README's commands)

@@ -126,7 +126,7 @@ impl Wire {
                 .header("content-length")
                 .map_or(0, |length| length.parse().expect("a number"));
             answer.body.resize(length, 0);
-            self.stream.read_exact(&mut answer.body)?;
+            self.read_exact(&mut answer.body)?;
         }
         Ok(answer)
     }
@@ -144,6 +144,11 @@ impl Wire {
                 .unwrap_or_else(|| panic!("no field: {line:?}"));
             fields.push((name.to_owned(), value.to_owned()));
         }
+    }
+
+    /// Fills `body` with what comes next.
+    pub(crate) fn read_exact(&mut self, body: &mut [u8]) -> io::Result<()> {
+        self.stream.read_exact(body)
     }
 
     /// The next chunk of a body (RFC 9112, 7.1) onto `body`; whether it was not the last.

@@ -1,0 +1,208 @@
+//! A gateway in a process of its own, with the CPU engines alone, and what it holds.
+//!
+//! Owns the process, its data directory and its log. Invariants: ports are the system's choice; every wait has a limit
+//! and is for something that the gateway says of itself; when it is dropped it is killed and reaped, and after a failed
+//! test its log is shown.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use ureq::Agent;
+
+use crate::process_log::ProcessLog;
+
+/// How long a gateway may take to start.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// How long a condition may take to come true: a failure, not a measure.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+/// How long after the log's last line a condition is looked at again.
+const TICK: Duration = Duration::from_millis(20);
+/// How long a probe may take.
+const PROBE_LIMIT: Duration = Duration::from_secs(10);
+
+pub(crate) struct Gateway {
+    child: Child,
+    log: ProcessLog,
+    pub(crate) address: SocketAddr,
+    admin: SocketAddr,
+    pub(crate) key: String,
+    probes: Agent,
+    _data: TempDir,
+}
+
+/// What a gateway holds while nobody calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Holdings {
+    descriptors: usize,
+}
+
+impl Gateway {
+    /// With these settings, as variables of its environment.
+    pub(crate) fn start(settings: &[(&str, &str)]) -> Self {
+        let data = TempDir::with_prefix("faam-clients-").expect("a temporary directory");
+        let began = Instant::now();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_faam"))
+            .args(["serve", "--devices", "none", "--listen", "127.0.0.1:0"])
+            .args(["--admin-listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data.path())
+            .env("FAAM_LOG", "warn")
+            .env_remove("FAAM_BOOTSTRAP_KEY")
+            .envs(settings.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("faam starts");
+        let log = ProcessLog::default();
+        log.follow(child.stdout.take().expect("stdout is a pipe"));
+        log.follow(child.stderr.take().expect("stderr is a pipe"));
+        let address = |mark: &str| {
+            let line = log.wait_for(mark, START_LIMIT);
+            let line = line.unwrap_or_else(|| panic!("no {mark}; it wrote:\n{}", log.text()));
+            let (_, rest) = line.text.split_once("://").expect("a URL");
+            let address = rest.split(['/', ' ']).next().unwrap_or("");
+            address.parse().expect("an address")
+        };
+        let (public, admin) = (address("listening on"), address("/metrics"));
+        if let Some(line) = log.wait_for("/metrics", START_LIMIT) {
+            let after = line.at.duration_since(began);
+            println!("the gateway listens after {} ms", after.as_millis());
+        }
+        let key = std::fs::read_to_string(data.path().join("demo.key")).expect("the key");
+        let config = Agent::config_builder()
+            .timeout_global(Some(PROBE_LIMIT))
+            .proxy(None);
+        Self {
+            child,
+            log,
+            address: public,
+            admin,
+            key: key.trim().to_owned(),
+            probes: config.build().new_agent(),
+            _data: data,
+        }
+    }
+
+    pub(crate) fn url(&self, target: &str) -> String {
+        format!("http://{}{target}", self.address)
+    }
+
+    /// Sum of the series of the metric `name`; of one of them where it names all its labels.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let url = format!("http://{}/metrics", self.admin);
+        let answer = self.probes.get(&url).call();
+        let text = answer.and_then(|mut answer| answer.body_mut().read_to_string());
+        let text = text.unwrap_or_else(|error| panic!("/metrics: {error}"));
+        let values = text.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let of_it = series
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
+            of_it.then(|| value.parse::<f64>().expect("a number"))
+        });
+        values.sum()
+    }
+
+    /// Waits until the metric is as much.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, name: &str, value: f64) {
+        let until = Instant::now() + SOON;
+        loop {
+            let is = self.metric(name);
+            // Whole numbers, all of them.
+            if (is - value).abs() < 0.5 {
+                return;
+            }
+            assert!(Instant::now() < until, "{name} is {is}, not {value}");
+            self.tick();
+        }
+    }
+
+    /// Waits for the log's next line, a little.
+    pub(crate) fn tick(&self) {
+        self.log.changed(TICK);
+    }
+
+    /// What it holds now, once nothing is in flight and only probes are connected.
+    #[track_caller]
+    pub(crate) fn at_rest(&self) -> Holdings {
+        for name in [
+            "faam_inflight",
+            "faam_body_memory_bytes",
+            "faam_spill_bytes",
+            "faam_queue_depth",
+            r#"faam_connections{listener="public"}"#,
+        ] {
+            self.wait_for(name, 0.0);
+        }
+        assert!(!self.log.text().contains("panicked"), "a thread panicked");
+        Holdings {
+            descriptors: self.descriptors(),
+        }
+    }
+
+    /// Waits until it holds what it held `before`.
+    #[track_caller]
+    pub(crate) fn check_at_rest_as(&self, before: Holdings) {
+        let until = Instant::now() + SOON;
+        loop {
+            let now = self.at_rest();
+            if now.descriptors <= before.descriptors {
+                return;
+            }
+            assert!(Instant::now() < until, "{now:?}, before {before:?}");
+            self.tick();
+        }
+    }
+
+    /// Checks that it has never held more memory than that.
+    #[track_caller]
+    pub(crate) fn check_memory(&self, bytes_max: u64) {
+        let peak = self.memory_bytes_max();
+        println!("the gateway held {} MiB at the most", peak >> 20);
+        assert!(peak < bytes_max, "{peak} bytes, more than {bytes_max}");
+    }
+
+    /// Its open descriptors.
+    fn descriptors(&self) -> usize {
+        let listing = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        listing.expect("it runs").count()
+    }
+
+    /// The most memory that it has held: resident, and huge pages now.
+    fn memory_bytes_max(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it runs");
+        let kib = |name: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+            number.unwrap_or_else(|| panic!("no {name} in {status}"))
+        };
+        (kib("VmHWM:") + kib("HugetlbPages:")) << 10
+    }
+
+    /// A request whose body has begun and not ended.
+    pub(crate) fn hold_request(&self) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).expect("it listens");
+        let head = format!(
+            "POST /v1/compress HTTP/1.1\r\nHost: faam.test\r\nAuthorization: Bearer {}\r\n\
+             Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n",
+            self.key
+        );
+        stream.write_all(head.as_bytes()).expect("sent");
+        stream
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the gateway wrote ---\n{}--- end ---", self.log.text());
+        }
+    }
+}
