@@ -72,6 +72,14 @@ fn every_command_has_a_page_that_man_takes() {
             );
         }
     }
+    // As `faam man serve | head -1`.
+    let mut child = faam(&["man", "faam.toml"]).spawn().expect("starts");
+    drop(child.stdout.take());
+    assert_eq!(
+        crate::faam::finish(child).silent().code,
+        None,
+        "ended by SIGPIPE"
+    );
     run(faam(&["man", "nothing"]), b"").check(1, &["no page", "faam-compress.1"]);
 }
 

@@ -200,10 +200,11 @@ impl Bench {
         };
         let table = self.json.as_deref() != Some(std::path::Path::new("-"));
         if table {
+            let mut out = io::stdout().lock();
             for line in head.lines() {
-                println!("{line}");
+                writeln!(out, "{line}")?;
             }
-            println!();
+            writeln!(out)?;
         }
         let load = Load {
             caller: self.gateway.caller()?,

@@ -1,9 +1,10 @@
 //! `faam compress` and `faam decompress`: as gzip's users expect, through a gateway.
 //!
-//! Owns the flags, the order of files and the exit status: 0, 1 after an error, 2 after a warning.
+//! Owns the order of files and the exit status: 0, 1 after an error, 2 after a warning.
 //! Invariants: a source is removed only once its whole result is on the disk under its name; after
 //! an error the next file is tried; a signal leaves sources as they were and nothing half-made.
 
+mod flags;
 mod level;
 mod names;
 mod progress;
@@ -14,199 +15,21 @@ mod transfer;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::Args;
 use faam_codec::{Format, Level};
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::level::LevelFlags;
+pub(crate) use self::flags::{Compress, Decompress};
+use self::flags::{FileFlags, FormatOrAuto};
 pub(crate) use self::level::spelled_out;
 use self::progress::{Progress, Talk};
 use self::sink::{Sink, SinkError};
 use self::source::{Allowed, Source, SourceError};
-use self::transfer::{Converted, Input, Order, RETRIES, RETRIES_MAX, TransferError, convert};
+use self::transfer::{Converted, Input, Order, TransferError, convert};
+use super::GatewayFlags;
 use super::call::{CallError, Caller, Link};
-use super::{Backend, GatewayFlags};
-use crate::quantity;
-
-/// Longest `--deadline`, the gateway's own bound.
-const DEADLINE_MS_MAX: u64 = faam_gateway::http::options::DEADLINE_MS_MAX;
-
-const COMPRESS_EXAMPLES: &str = "\
-Examples:
-  faam compress README.md
-      README.md.gz in its place, with its permissions and times
-  faam compress -k9 *.log
-      keep the logs; level 9
-  tar c src | faam compress >src.tar.gz
-      from standard input to standard output, as it comes
-  faam compress --format zstd --backend prefer-hw -v data.json
-      data.json.zst, on a card while one serves; says what served it
-  faam compress -c --level 12 big.bin | ssh host 'cat >big.bin.gz'
-  find . -name '*.csv' -exec faam compress {} +
-      a directory: there is no -r
-
-Exit status: 0; 1 after an error; 2 after a warning (a file that was left alone).
-The gateway stores no name and no time in what it makes: -n is always on.";
-
-const DECOMPRESS_EXAMPLES: &str = "\
-Examples:
-  faam decompress README.md.gz
-      README.md in its place
-  faam decompress -c access.log.gz | grep 404
-  curl -s https://example.org/x.gz | faam decompress >x
-  faam decompress -tv *.gz
-      only whether they are whole
-
-The format is recognised by its first bytes; raw DEFLATE by the suffix .deflate or with --format deflate.
-Exit status: 0; 1 after an error; 2 after a warning (a file that was left alone).";
-
-/// Compress files through a gateway, as gzip would
-#[derive(Debug, Args)]
-#[command(after_help = COMPRESS_EXAMPLES)]
-pub(crate) struct Compress {
-    #[command(flatten)]
-    level: LevelFlags,
-    #[arg(long, value_name = "FORMAT", help = format!("Format of the result: {} [default: gzip]", formats()))]
-    format: Option<Format>,
-    /// Decompress, as `faam decompress`
-    #[arg(short, long, visible_alias = "uncompress", conflicts_with_all = ["level", "format"])]
-    decompress: bool,
-    #[command(flatten)]
-    files: FileFlags,
-    #[command(flatten)]
-    gateway: GatewayFlags,
-}
-
-/// Decompress files through a gateway, as gunzip would
-#[derive(Debug, Args)]
-#[command(after_help = DECOMPRESS_EXAMPLES)]
-pub(crate) struct Decompress {
-    #[arg(long, value_name = "FORMAT", value_parser = parse_format_or_auto, help = format!("Format of the input: auto, {} [default: by its first bytes]", formats()))]
-    format: Option<FormatOrAuto>,
-    /// What this command does anyhow
-    #[arg(short = 'd', long = "decompress", hide = true)]
-    _decompress: bool,
-    #[command(flatten)]
-    files: FileFlags,
-    #[command(flatten)]
-    gateway: GatewayFlags,
-}
-
-/// The formats, as a list for people.
-fn formats() -> String {
-    Format::ALL.map(Format::name).join(", ")
-}
-
-/// A format that is named, or found out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FormatOrAuto {
-    Auto,
-    Format(Format),
-}
-
-fn parse_format_or_auto(word: &str) -> Result<FormatOrAuto, String> {
-    if word == "auto" {
-        return Ok(FormatOrAuto::Auto);
-    }
-    word.parse()
-        .map(FormatOrAuto::Format)
-        .map_err(|error: faam_codec::FormatError| format!("{error}, or auto"))
-}
-
-#[derive(Debug, Args)]
-struct FileFlags {
-    /// Files; none, or `-`, is standard input to standard output
-    #[arg(value_hint = clap::ValueHint::FilePath)]
-    files: Vec<PathBuf>,
-    /// Write to standard output, and keep the files
-    #[arg(short = 'c', long, visible_alias = "to-stdout")]
-    stdout: bool,
-    /// Keep the files
-    #[arg(short, long)]
-    keep: bool,
-    /// Overwrite, follow symbolic links, take files with other names or a known suffix, and write to a terminal
-    #[arg(short, long)]
-    force: bool,
-    /// Only test whether compressed files are whole
-    #[arg(short, long)]
-    test: bool,
-    /// Suffix of compressed files [default: by format: .gz, .zz, .deflate, .zst, .lz4]
-    #[arg(short = 'S', long, value_name = ".SUF", value_parser = names::parse_suffix)]
-    suffix: Option<String>,
-    /// No warnings, no progress
-    #[arg(short, long, conflicts_with = "verbose")]
-    quiet: bool,
-    /// A line for each file, also where it is no terminal
-    #[arg(short, long)]
-    verbose: bool,
-    /// A line of JSON for each file, on standard output (on standard error where the result goes there)
-    #[arg(long)]
-    json: bool,
-    /// Store no name and no time: always so
-    #[arg(short = 'n', long, hide = true)]
-    no_name: bool,
-    /// Store the name and the time: not offered
-    #[arg(short = 'N', long, hide = true)]
-    name: bool,
-    /// Directories: not offered
-    #[arg(short = 'r', long, hide = true)]
-    recursive: bool,
-    /// List: not offered
-    #[arg(short = 'l', long, hide = true)]
-    list: bool,
-    /// Engines that may serve: whichever ends soonest; a card or nothing; a card while one serves; the CPU
-    #[arg(long, value_enum, default_value = "auto")]
-    backend: Backend,
-    /// Give up after this long, for each file: 250ms, 5s, 2m
-    #[arg(long, value_name = "TIME", value_parser = parse_deadline)]
-    deadline: Option<Duration>,
-    /// How often a file is sent again when the gateway is full or the connection breaks before an answer
-    #[arg(long, value_name = "NUMBER", default_value_t = RETRIES, value_parser = clap::value_parser!(u8).range(0..=i64::from(RETRIES_MAX)))]
-    retries: u8,
-}
-
-fn parse_deadline(text: &str) -> Result<Duration, String> {
-    let ms = quantity::parse_ms(text)?;
-    if !(1..=DEADLINE_MS_MAX).contains(&ms) {
-        return Err(format!(
-            "expected 1 ms to {}, got {text}",
-            quantity::show_ms(DEADLINE_MS_MAX)
-        ));
-    }
-    Ok(Duration::from_millis(ms))
-}
-
-impl Compress {
-    /// Run it.
-    ///
-    /// # Errors
-    /// What keeps it from beginning; what happens to a file is told as it happens.
-    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let kind = if self.decompress || self.files.test {
-            Kind::Decompress(None)
-        } else {
-            Kind::Compress {
-                format: self.format.unwrap_or(Format::Gzip),
-                level: self.level.0,
-            }
-        };
-        Run::new(kind, self.files, &self.gateway)?.run()
-    }
-}
-
-impl Decompress {
-    /// Run it.
-    ///
-    /// # Errors
-    /// As [`Compress::run`].
-    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        Run::new(Kind::Decompress(self.format), self.files, &self.gateway)?.run()
-    }
-}
 
 /// Which way.
 #[derive(Clone, Copy, Debug)]
@@ -385,8 +208,8 @@ impl Run {
         };
         let mut sink = match &target {
             Some(target) => {
-                self.may_write(target).await?;
-                Sink::beside(target, self.flags.force || target.exists())?
+                let overwrite = self.may_write(target).await?;
+                Sink::beside(target, overwrite)?
             }
             None if self.flags.test => Sink::Nowhere,
             None => Sink::Stdout,
@@ -457,10 +280,10 @@ impl Run {
         }
     }
 
-    /// Whether `target` may be written: asks where somebody can be asked.
-    async fn may_write(&self, target: &Path) -> Result<(), FileError> {
+    /// Whether `target` may be overwritten: asks where it is there and somebody can be asked.
+    async fn may_write(&self, target: &Path) -> Result<bool, FileError> {
         if self.flags.force || std::fs::symlink_metadata(target).is_err() {
-            return Ok(());
+            return Ok(self.flags.force);
         }
         let exists = || FileError::Ignored(SinkError::Exists(target.to_owned()).to_string());
         if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
@@ -476,7 +299,7 @@ impl Run {
             io::stdin().read_line(&mut answer).map(|_| answer)
         });
         match answer.await {
-            Ok(Ok(answer)) if answer.trim().eq_ignore_ascii_case("y") => Ok(()),
+            Ok(Ok(answer)) if answer.trim().eq_ignore_ascii_case("y") => Ok(true),
             _ => Err(exists()),
         }
     }
