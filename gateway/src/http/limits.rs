@@ -21,6 +21,9 @@ pub const REFUSAL_DRAIN: Duration = Duration::from_secs(5);
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// Connections that the kernel holds until they are accepted; it takes no more than net.core.somaxconn.
 pub const ACCEPT_BACKLOG: i32 = 4096;
+/// Bytes of an answer that the kernel takes for a connection before the network can (`TCP_NOTSENT_LOWAT`): without this
+/// bound thousands of slow readers fill the kernel's memory for all sockets.
+pub const UNSENT_BYTES_MAX: u32 = 128 << 10;
 /// Time for a TLS handshake.
 pub const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
 /// How often certificate, key and client authorities are looked at for changes.

@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustix::net::listen;
+use socket2::SockRef;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::{sleep, timeout};
@@ -33,7 +34,7 @@ use super::http2_stream::StreamExecutor;
 use super::limits::{
     ACCEPT_BACKLOG, HEADERS_MAX, HTTP1_BUFFER_BYTES_MAX, HTTP2_CONNECTION_WINDOW_BYTES,
     HTTP2_KEEP_ALIVE, HTTP2_LOCAL_RESETS_MAX, HTTP2_PENDING_RESETS_MAX, HTTP2_SEND_BUFFER_BYTES,
-    HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX, HttpLimits,
+    HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX, HttpLimits, UNSENT_BYTES_MAX,
 };
 use super::served_body::ServedBody;
 use super::tls::Tls;
@@ -79,6 +80,8 @@ pub fn bind(address: SocketAddr, flag: &'static str) -> Result<StdTcpListener, B
         let listener = StdTcpListener::bind(address)?;
         // Again, with more room for those that are to be accepted: a burst is not refused.
         listen(&listener, ACCEPT_BACKLOG)?;
+        // Each connection has it from here.
+        SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
         listener.set_nonblocking(true)?;
         Ok(listener)
     };

@@ -15,6 +15,7 @@ use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{AllOfBuilder, KnownFormat, ObjectBuilder, SchemaFormat};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
     Content, Header, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response,
     Schema, Type,
@@ -55,7 +56,17 @@ pub(super) fn frame() -> OpenApi {
         .description(Some(DESCRIPTION))
         .license(Some(license))
         .build();
-    let mut document = OpenApiBuilder::new().info(info).build();
+    let tag = |name: &str, about: &str| {
+        TagBuilder::new()
+            .name(name)
+            .description(Some(about))
+            .build()
+    };
+    let tags = [
+        tag("kernels", "What the gateway computes"),
+        tag("catalogue", "What there is, and how it stands"),
+    ];
+    let mut document = OpenApiBuilder::new().info(info).tags(Some(tags)).build();
     let scheme = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("faam_...")

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use faam_gateway::http::limits::HttpLimits;
+use faam_gateway::http::limits::{HEADERS_MAX, HttpLimits};
 use faam_gateway::http::unix_socket::UnixListen;
 
 use crate::samples::{decode_one_member, text};
@@ -67,6 +67,20 @@ fn headers_are_bounded() {
         b"",
     );
     check_problem(&answer, 431, "headers", &["32768"]);
+}
+
+#[test]
+fn the_number_of_headers_is_bounded() {
+    let server = Server::start();
+    let names: Vec<_> = (0..HEADERS_MAX)
+        .map(|number| format!("X-{number}"))
+        .collect();
+    let headers: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
+    // Host is one of them.
+    let few = request(server.address(), "GET", "/healthz", &headers[1..], b"");
+    assert_eq!(few.status, 200);
+    let many = request(server.address(), "GET", "/healthz", &headers, b"");
+    assert_eq!(many.status, 431);
 }
 
 #[test]

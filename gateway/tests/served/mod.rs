@@ -25,10 +25,21 @@ pub(crate) struct Served {
 impl Served {
     /// Starts one with these flags and variables.
     pub(crate) fn start(flags: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_faam"));
+        command.arg("serve");
+        Self::start_as(command, flags, variables)
+    }
+
+    /// The same, by a command that becomes the gateway's.
+    pub(crate) fn start_as(
+        mut command: Command,
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let data = tempfile::TempDir::with_prefix("faam-test-").expect("a temporary directory");
         let began = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_faam"))
-            .args(["serve", "--listen", "127.0.0.1:0"])
+        let mut child = command
+            .args(["--listen", "127.0.0.1:0"])
             .args(["--admin-listen", "127.0.0.1:0", "--data-dir"])
             .arg(data.path())
             .args(flags)
