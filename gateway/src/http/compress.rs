@@ -35,8 +35,8 @@ use crate::tenants::Tenant;
 /// Blocks of one request that are queued or on engines at once, while few requests are: enough for every engine of a
 /// small host to have one and the next.
 const REQUEST_BLOCKS_IN_FLIGHT_MAX: usize = 16;
-/// The same, however many requests there are: one on an engine while the next arrives.
-const REQUEST_BLOCKS_IN_FLIGHT_MIN: usize = 2;
+/// The same, however many requests there are: one on an engine while the next one fills.
+const REQUEST_BLOCKS_IN_FLIGHT_MIN: usize = 1;
 /// Blocks of all requests together, shared evenly: enough that no engine waits. What is not taken in stays with the
 /// callers, so that memory does not grow with the bodies that happen to be sent at once.
 const ALL_BLOCKS_IN_FLIGHT: usize = 96;
@@ -340,6 +340,7 @@ mod tests {
         assert_eq!(blocks_in_flight_max(0), REQUEST_BLOCKS_IN_FLIGHT_MAX);
         assert_eq!(blocks_in_flight_max(1), REQUEST_BLOCKS_IN_FLIGHT_MAX);
         assert_eq!(blocks_in_flight_max(12), 8);
+        assert_eq!(blocks_in_flight_max(64), REQUEST_BLOCKS_IN_FLIGHT_MIN);
         assert_eq!(blocks_in_flight_max(10_000), REQUEST_BLOCKS_IN_FLIGHT_MIN);
     }
 }

@@ -40,7 +40,7 @@ pub const WRITE_STALL: Duration = Duration::from_secs(30);
 /// spilled to disk: longer than the pauses of a caller that does both at once.
 pub const SPILL_AFTER: Duration = Duration::from_millis(100);
 /// Read buffer of an HTTP/1 connection. Above [`HEADER_BYTES_MAX`], so that the refusal is ours.
-pub const HTTP1_BUFFER_BYTES_MAX: usize = 128 << 10;
+pub const HTTP1_BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Requests at once on one HTTP/2 connection.
 pub const HTTP2_STREAMS_MAX: u32 = 64;
 /// Streams that a peer reset before they were accepted (rapid reset, CVE-2023-44487).
