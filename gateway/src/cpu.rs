@@ -128,6 +128,8 @@ pub(crate) fn run_here(
     Ok(made.outcome(EngineId::Cpu, None, phases))
 }
 
+/// Highest level whose compressor is kept between streams: one of 12 MiB a thread at the most, no one's charge.
+const SPARE_LEVEL_MAX: u8 = 10;
 /// Scratch that is kept between jobs; more is given back.
 const SCRATCH_KEPT_BYTES_MAX: usize = 1 << 20;
 
@@ -299,7 +301,7 @@ impl Worker {
         let rest = match position {
             Position::Middle => Some(stage),
             Position::Last => {
-                self.spare = Some(Spare {
+                self.spare = (level.get() <= SPARE_LEVEL_MAX).then_some(Spare {
                     format,
                     level,
                     stage,

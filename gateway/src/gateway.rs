@@ -23,7 +23,7 @@ use crate::auth::{DemoKey, KeyError};
 use crate::config::{ENGINES_STOP, GatewayConfig};
 use crate::descriptors;
 use crate::dispatch::{self, Dispatcher};
-use crate::http::app::{self, App};
+use crate::http::app::{self, App, AppParts};
 use crate::http::invocations::Invocations;
 use crate::http::listener::{self, BindError, Endpoints};
 use crate::http::tls::{Tls, TlsError};
@@ -170,7 +170,7 @@ impl Gateway {
         let verify = config.dispatch.verification;
         let dispatcher = Dispatcher::start(config.dispatch, Arc::clone(&metrics))?;
         dispatcher.add_tenant(&tenant);
-        let app = App {
+        let app = App::new(AppParts {
             dispatcher,
             admission: Admission::new(config.admission),
             authenticator: Arc::new(demo.authenticator),
@@ -180,7 +180,7 @@ impl Gateway {
             verify,
             invocations: Invocations::default(),
             spill_dir: config.data_dir.into(),
-        };
+        });
 
         let admin_stop = CancellationToken::new();
         let admin_limits = HttpLimits {
@@ -281,13 +281,13 @@ impl Gateway {
 
     /// What admission holds now.
     #[must_use]
-    pub const fn admission(&self) -> &Admission {
+    pub fn admission(&self) -> &Admission {
         &self.app.admission
     }
 
     /// Cards and CPU engines.
     #[must_use]
-    pub const fn dispatcher(&self) -> &Dispatcher {
+    pub fn dispatcher(&self) -> &Dispatcher {
         &self.app.dispatcher
     }
 

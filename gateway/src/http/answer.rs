@@ -143,13 +143,21 @@ impl Spent {
     /// `Server-Timing`.
     #[must_use]
     pub fn header(&self, total: Duration) -> String {
-        let mut text = String::new();
+        let mut text = String::with_capacity(160);
         for (phase, time) in self.by_phase() {
-            let _ = write!(text, "{phase};dur={:.3}, ", time.as_secs_f64() * 1e3);
+            write_phase(&mut text, phase, time);
+            text.push_str(", ");
         }
-        let _ = write!(text, "total;dur={:.3}", total.as_secs_f64() * 1e3);
+        write_phase(&mut text, "total", total);
         text
     }
+}
+
+/// A metric of Server-Timing, in milliseconds. Whole microseconds: floats are costly to print.
+fn write_phase(text: &mut String, phase: &str, time: Duration) {
+    let micros = time.as_micros();
+    // Writing to a String cannot fail.
+    let _ = write!(text, "{phase};dur={}.{:03}", micros / 1000, micros % 1000);
 }
 
 /// What has become of a request so far. Outlives the work, so that a deadline can say where time went.

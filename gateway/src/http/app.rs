@@ -41,9 +41,12 @@ use crate::tenants::Tenant;
 /// Memory of a request beyond its body: buffers of its connection, header and trailer, growth of stored blocks.
 const REQUEST_OVERHEAD_BYTES: usize = 64 << 10;
 
-/// What handlers share. Cheap to clone.
+/// What handlers share. Cheap to clone: every layer of every request holds it.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<AppParts>);
+
+/// See [`App`].
+pub struct AppParts {
     /// Runs jobs.
     pub dispatcher: Dispatcher,
     /// Lets requests begin.
@@ -62,6 +65,22 @@ pub struct App {
     pub invocations: Invocations,
     /// Where answers are spilled that nobody reads yet.
     pub spill_dir: Arc<FsPath>,
+}
+
+impl App {
+    /// Shares `parts`.
+    #[must_use]
+    pub fn new(parts: AppParts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = AppParts;
+
+    fn deref(&self) -> &AppParts {
+        &self.0
+    }
 }
 
 /// The public surface.
@@ -129,14 +148,8 @@ pub(super) fn stack<S: Clone + Send + Sync + 'static>(
             .layer(from_fn_with_state(observer, observe))
             // A panic is a bug of ours: a 500 with an id, and the process lives on.
             .layer(CatchPanicLayer::custom(panicked))
-            // A body that is left unread is drained, and its connection ends.
-            .layer(from_fn(move |request, next| {
-                watch_body(limits, request, next)
-            }))
-            // Headers beyond the limit are refused.
-            .layer(from_fn(move |request, next| {
-                limit_headers(limits, request, next)
-            })),
+            // Headers beyond the limit are refused; a body that is left unread is drained, and its connection ends.
+            .layer(from_fn(move |request, next| bound(limits, request, next))),
     )
 }
 
@@ -232,13 +245,17 @@ async fn authenticate(State(app): State<App>, mut request: Request, next: Next) 
     }
 }
 
-async fn watch_body(limits: HttpLimits, request: Request, next: Next) -> Response<Body> {
+async fn bound(limits: HttpLimits, request: Request, next: Next) -> Response<Body> {
     let expects_continue = request.headers().contains_key(EXPECT);
     // HTTP/2 ends the stream, not the connection.
     let http1 = request.version() <= Version::HTTP_11;
+    let refusal = headers_too_large(&request, limits.header_bytes_max);
     let (parts, body) = request.into_parts();
     let (body, watch) = WatchedBody::new(body, expects_continue, limits);
-    let mut response = next.run(Request::from_parts(parts, Body::new(body))).await;
+    let mut response = match refusal {
+        Some(problem) => problem.into_response(),
+        None => next.run(Request::from_parts(parts, Body::new(body))).await,
+    };
     // A streamed answer goes on while its request's body arrives.
     let streamed = response.extensions().get::<Streamed>().is_some();
     if http1 && !streamed && !watch.ended() {
@@ -249,25 +266,19 @@ async fn watch_body(limits: HttpLimits, request: Request, next: Next) -> Respons
     response
 }
 
-async fn limit_headers(limits: HttpLimits, request: Request, next: Next) -> Response<Body> {
+fn headers_too_large(request: &Request, header_bytes_max: usize) -> Option<Problem> {
     let fields = request.headers().iter();
     let bytes: usize = fields
         .map(|(name, value)| name.as_str().len().saturating_add(value.len()))
         .sum();
-    let bytes = bytes.saturating_add(
-        request
-            .uri()
-            .path_and_query()
-            .map_or(0, |path| path.as_str().len()),
-    );
-    if bytes > limits.header_bytes_max {
+    let path = request.uri().path_and_query();
+    let bytes = bytes.saturating_add(path.map_or(0, |path| path.as_str().len()));
+    (bytes > header_bytes_max).then(|| {
         let detail = format!(
-            "request line and headers of {bytes} bytes: expected at most {}; send fewer or shorter ones",
-            limits.header_bytes_max
+            "request line and headers of {bytes} bytes: expected at most {header_bytes_max}; send fewer or shorter ones"
         );
-        return Problem::new(ProblemKind::Headers, detail).into_response();
-    }
-    next.run(request).await
+        Problem::new(ProblemKind::Headers, detail)
+    })
 }
 
 fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response<Body> {
