@@ -154,19 +154,19 @@ impl Row {
     }
 
     /// The engine behind it, given what the gateway says of itself (`Faam-Backend`, most frequent first).
-    pub(crate) fn engine(self, backends: &[String]) -> String {
+    pub(crate) fn engine(self, engines: &[String]) -> String {
         let level = self.level.unwrap_or_default();
         match self.contender {
             Contender::Echo => "none".to_owned(),
             Contender::Naive => format!("libdeflate {level}"),
             Contender::Nginx => format!("zlib {level} (nginx)"),
             Contender::Node => format!("zlib {level} (node)"),
-            _ if backends.is_empty() => "none said".to_owned(),
-            _ => backends
+            _ if engines.is_empty() => "none said".to_owned(),
+            _ => engines
                 .iter()
-                .map(|backend| backend.replace("cpu", &cpu_engine(level)))
+                .map(|engine| engine.replace("cpu", &cpu_engine(level)))
                 .collect::<Vec<_>>()
-                .join(" | "),
+                .join(" + "),
         }
     }
 }
@@ -226,7 +226,7 @@ mod tests {
         let card = "fpga0.1;simulated".to_owned();
         assert_eq!(
             Row::AUTO_3.engine(&[card, "cpu".to_owned()]),
-            "fpga0.1;simulated | libdeflate 1"
+            "fpga0.1;simulated + libdeflate 1"
         );
         assert_eq!(Row::NODE_6.engine(&[]), "zlib 6 (node)");
         assert_eq!(Row::FAAM_6.engine(&["cpu".to_owned()]), "libdeflate 6");

@@ -24,8 +24,10 @@ const CALL_GRAPH: &str = "dwarf,8192";
 const WARM_UP: Duration = Duration::from_millis(500);
 /// Longest that one request may take.
 const REQUEST_MAX: Duration = Duration::from_secs(60);
-/// Functions listed.
-const LISTED: usize = 45;
+/// Smallest share that is listed, per cent.
+const LISTED_PERCENT_MIN: &str = "0.3";
+/// Characters of a listed line: Rust's names have no end.
+const LINE_CHARS_MAX: usize = 120;
 
 #[derive(Debug, Args)]
 pub(crate) struct FlameArgs {
@@ -124,6 +126,14 @@ pub(crate) fn run(arguments: &FlameArgs) -> anyhow::Result<ExitCode> {
             "no flame graph: cargo install --locked inferno, then again; the hottest functions instead:"
         );
     }
+    for sort in ["dso", "comm,symbol"] {
+        list(&input, sort)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints perf's own list of where samples fell.
+fn list(data: &str, sort: &str) -> anyhow::Result<()> {
     let list = Command::new("perf")
         .args([
             "report",
@@ -132,21 +142,26 @@ pub(crate) fn run(arguments: &FlameArgs) -> anyhow::Result<ExitCode> {
             "--no-inline",
             "-g",
             "none",
+        ])
+        .args([
             "--percent-limit",
-            "0.4",
+            LISTED_PERCENT_MIN,
             "--sort",
-            "comm,symbol",
+            sort,
             "-i",
-            &input,
+            data,
         ])
         .stderr(Stdio::null())
         .output()?;
     let list = String::from_utf8_lossy(&list.stdout);
-    let lines = list
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.trim().is_empty());
-    for line in lines.take(LISTED) {
-        println!("{line}");
+    println!("by {sort}:");
+    for line in list.lines().filter(|line| !line.starts_with('#')) {
+        // perf fills up to the longest name, and ends in columns of dashes.
+        let line = line.trim_end_matches([' ', '-']);
+        let line: String = line.chars().take(LINE_CHARS_MAX).collect();
+        if !line.is_empty() {
+            println!("{line}");
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

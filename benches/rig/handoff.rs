@@ -24,17 +24,18 @@ use crate::pool::Pool;
 use crate::process::{allow_cpus, allowed_cpus, pin_thread};
 use crate::statistics::{Estimate, count};
 
-/// Bodies: small enough that hand-off is a good part of the whole.
-pub(crate) const BODY_BYTES: usize = 1 << 10;
+/// Bodies: small, yet enough work for the caller to always be ahead of the engine. They are handed over although small
+/// ones are served where they arrive: it is the way that is measured.
+pub(crate) const BODY_BYTES: usize = 4 << 10;
 /// Jobs from idle, and the pause before each: far beyond any time that a thread spins.
 const IDLE_JOBS: usize = 200;
 const IDLE_PAUSE: Duration = Duration::from_millis(4);
 /// Jobs outstanding while busy.
 const BUSY_OUTSTANDING: usize = 32;
 /// Stretches of jobs while busy; each gives one figure.
-const BUSY_STRETCHES: usize = 40;
+const BUSY_STRETCHES: usize = 200;
 /// Jobs of a stretch.
-const STRETCH_JOBS: usize = 500;
+const STRETCH_JOBS: usize = 100;
 /// How long the engines may take to end.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 

@@ -24,8 +24,8 @@ use crate::process::{cpu_time_of, pin_thread, thread_cpu_time};
 const REFUSED_PAUSE: Duration = Duration::from_millis(5);
 /// Requests that may fail before a window is given up.
 const FAILURES_MAX: u64 = 20;
-/// Kinds of `Faam-Backend` that are told apart in a window.
-const BACKENDS_MAX: usize = 16;
+/// Engines that are told apart in a window.
+const ENGINES_MAX: usize = 16;
 /// Latencies of a window at most, reserved at once: 8 MB.
 const LATENCIES_MAX: usize = 1 << 20;
 
@@ -102,8 +102,8 @@ pub(crate) struct Window {
     pub(crate) failed: u64,
     /// The first of those.
     pub(crate) first_failure: Option<String>,
-    /// Answers by `Faam-Backend`, without shares.
-    pub(crate) backends: BTreeMap<String, u64>,
+    /// Answers that each engine of `Faam-Backend` had a part in.
+    pub(crate) engines: BTreeMap<String, u64>,
     /// `Server-Timing` of the last answers, if there was one.
     pub(crate) server_timing: Option<String>,
     /// Numbers of blocks and their answers.
@@ -326,13 +326,12 @@ impl Phase {
         if let Some(kept) = answer.kept {
             window.samples.push((number, kept));
         }
-        if let Some(backend) = answer.backend {
-            let name = without_shares(&backend);
-            let room = window.backends.len() < BACKENDS_MAX;
-            if let Some(count) = window.backends.get_mut(&name) {
+        for engine in answer.backend.iter().flat_map(|backend| engines(backend)) {
+            let room = window.engines.len() < ENGINES_MAX;
+            if let Some(count) = window.engines.get_mut(engine.as_str()) {
                 *count += 1;
             } else if room {
-                window.backends.insert(name, 1);
+                window.engines.insert(engine, 1);
             }
         }
         window.server_timing = answer.server_timing.or(window.server_timing.take());
@@ -376,17 +375,13 @@ impl Phase {
     }
 }
 
-/// `fpga0.1;simulated;blocks=2, cpu;blocks=1` is `fpga0.1;simulated, cpu`.
-fn without_shares(backend: &str) -> String {
-    let engines: Vec<String> = backend
-        .split(',')
-        .map(|engine| {
-            let words = engine.trim().split(';');
-            let words: Vec<_> = words.filter(|word| !word.starts_with("blocks=")).collect();
-            words.join(";")
-        })
-        .collect();
-    engines.join(", ")
+/// `fpga0.1;simulated;blocks=2, cpu;blocks=1` are `fpga0.1;simulated` and `cpu`.
+fn engines(backend: &str) -> impl Iterator<Item = String> {
+    backend.split(',').map(|engine| {
+        let words = engine.trim().split(';');
+        let words: Vec<_> = words.filter(|word| !word.starts_with("blocks=")).collect();
+        words.join(";")
+    })
 }
 
 #[cfg(test)]
@@ -394,11 +389,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn backends_are_told_apart_without_their_shares() {
-        assert_eq!(without_shares("cpu"), "cpu");
+    fn engines_are_told_apart_without_their_shares() {
+        let of = |backend| engines(backend).collect::<Vec<_>>();
+        assert_eq!(of("cpu"), ["cpu"]);
         assert_eq!(
-            without_shares("fpga0.1;simulated;blocks=12, cpu;blocks=3"),
-            "fpga0.1;simulated, cpu"
+            of("fpga0.1;simulated;blocks=12, cpu;blocks=3"),
+            ["fpga0.1;simulated", "cpu"]
         );
     }
 }

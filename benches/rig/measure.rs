@@ -4,6 +4,7 @@
 //! are decoded and compared after the window that they come from, and a row that gave wrong bytes has no figures. It
 //! does not know what the figures are for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -49,7 +50,7 @@ struct Entry {
     server: Server,
     point: Point,
     latencies: Vec<u64>,
-    backends: std::collections::BTreeMap<String, u64>,
+    engines: BTreeMap<String, u64>,
     /// Why it is not measured any more.
     out: Option<String>,
 }
@@ -108,6 +109,10 @@ impl Bench<'_> {
                     continue;
                 }
                 if let Err(error) = self.window(entry, &pool, plan, round) {
+                    // A signal may have ended the servers too.
+                    if self.is_stopped() {
+                        break;
+                    }
                     let tail = last_lines(&entry.server.log());
                     entry.out = Some(format!("{error:#}{tail}"));
                 }
@@ -164,8 +169,9 @@ impl Bench<'_> {
             figures.mb_per_cpu_s
         );
         entry.point.windows.push(figures);
-        for (backend, count) in window.backends {
-            *entry.backends.entry(backend).or_default() += count;
+        (entry.point.memory, entry.point.card_memory) = entry.server.memory()?;
+        for (engine, count) in window.engines {
+            *entry.engines.entry(engine).or_default() += count;
         }
         entry.point.server_timing = window.server_timing.or(entry.point.server_timing.take());
         let room = POOLED_MAX.saturating_sub(entry.latencies.len());
@@ -194,27 +200,20 @@ impl Entry {
                 server_timing: None,
             },
             latencies: Vec::new(),
-            backends: std::collections::BTreeMap::new(),
+            engines: BTreeMap::new(),
             out: None,
         }
     }
 
     fn finish(mut self) -> (Point, Option<String>) {
-        let mut backends: Vec<_> = self.backends.into_iter().collect();
-        backends.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        let backends: Vec<_> = backends.into_iter().map(|(name, _)| name).collect();
-        self.point.engine = self.row.engine(&backends);
+        let mut engines: Vec<_> = self.engines.into_iter().collect();
+        engines.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let engines: Vec<_> = engines.into_iter().map(|(name, _)| name).collect();
+        self.point.engine = self.row.engine(&engines);
         self.latencies.sort_unstable();
         let ms = |q| percentile(&self.latencies, q).map(|nanos| as_f64(nanos) / 1e6);
         self.point.pooled_ms = [ms(0.5), ms(0.99), ms(0.999)];
         let name = format!("{} at {}", self.row, self.point.cell.name());
-        match self.server.memory() {
-            Ok((memory, card)) => {
-                self.point.memory = memory;
-                self.point.card_memory = card;
-            }
-            Err(error) => self.out = self.out.or(Some(format!("its memory: {error:#}"))),
-        }
         if let Some(why) = &self.out {
             eprintln!("    {name}: {why}");
             if why.contains("WRONG BYTES") {

@@ -114,7 +114,16 @@ impl Figure {
             (false, true) => ">=",
             (false, false) => "<",
         };
-        format!("{:.2} {sign} {:.2}", self.value.median, self.threshold)
+        // Never `0.95 < 0.95`.
+        let digits = if (self.value.median - self.threshold).abs() < 0.005 {
+            3
+        } else {
+            2
+        };
+        format!(
+            "{:.digits$} {sign} {:.digits$}",
+            self.value.median, self.threshold
+        )
     }
 }
 
@@ -450,6 +459,12 @@ mod tests {
             verdict.deciding().map(Figure::compared).as_deref(),
             Some("6.00 >= 5.50")
         );
+    }
+
+    #[test]
+    fn a_value_beside_its_threshold_is_shown_to_the_digit_that_decides() {
+        let figure = Figure::at_least("sum", estimate(0.949), 0.95);
+        assert_eq!(figure.compared(), "0.949 < 0.950");
     }
 
     #[test]

@@ -339,7 +339,7 @@ fn tables(run: &Run, out: &mut String) -> std::fmt::Result {
             write!(
                 out,
                 "<tr><td class='soft'>raw</td><td></td><td>{:.0}</td><td></td><td></td><td></td><td></td><td>{:.2}</td><td></td><td></td>\
-                 <td class='text'>{}; decode {:.0}, compare {:.0} MB per CPU s</td></tr>",
+                 <td class='text wrap'>{}; decode {:.0}, compare {:.0} MB per CPU s</td></tr>",
                 anchor.compress_mb_per_s(),
                 anchor.ratio,
                 anchor.codec.name(),
@@ -399,7 +399,7 @@ fn table_row(point: &Point, out: &mut String) -> std::fmt::Result {
     write!(
         out,
         "<tr class='{}'><td>{}</td><td>{:.0}</td><td>{rate}</td><td>{:.1}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.2}</td>\
-         <td>{:.1}</td><td>{:.0} %</td><td class='text'>{engine}</td></tr>",
+         <td>{:.1}</td><td>{:.0} %</td><td class='text wrap'>{engine}</td></tr>",
         if point.row.is_faam() { "ours" } else { "" },
         point.row,
         point.median(|w| w.requests_per_s),

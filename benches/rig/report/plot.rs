@@ -209,7 +209,8 @@ pub(crate) fn scatter(title: &str, (along, up): (&str, &str), dots: &[Dot]) -> S
     );
     let left = 48.0;
     let x = |value: f64| left + (value.ln() - from) / (to - from) * (WIDTH - left - 90.0);
-    let (low, high) = (y_least - 0.15, y_most + 0.15);
+    let margin = ((y_most - y_least) * 0.2).max(0.1);
+    let (low, high) = (y_least - 2.0 * margin, y_most + margin);
     let y = |value: f64| (high - value) / (high - low) * (HEIGHT - AXIS);
     let mut svg = open(title, HEIGHT);
     grid(&mut svg, &x_ticks, x, HEIGHT, along);
@@ -233,11 +234,19 @@ pub(crate) fn scatter(title: &str, (along, up): (&str, &str), dots: &[Dot]) -> S
         let mut text = cy + 4.0;
         while places
             .iter()
-            .any(|(px, py)| (px - cx).abs() < 96.0 && (py - text).abs() < 13.0)
+            .any(|(px, py)| (px - cx).abs() < 110.0 && (py - text).abs() < 14.0)
         {
-            text += 13.0;
+            text += 14.0;
         }
         places.push((cx, text));
+        if text > cy + 5.0 {
+            let _ = write!(
+                svg,
+                "<line class='leader' x1='{cx:.1}' y1='{cy:.1}' x2='{:.1}' y2='{:.1}'/>",
+                cx + 9.0,
+                text - 4.0
+            );
+        }
         let _ = write!(
             svg,
             "<circle class='{}' cx='{cx:.1}' cy='{cy:.1}' r='6'/>\
@@ -276,7 +285,7 @@ pub(crate) fn lines(title: &str, (along, up): (&str, &str), lines: &[Line]) -> S
     let y_ticks = linear_ticks(most);
     let top = y_ticks.last().copied().unwrap_or(most).max(most);
     let height = HEIGHT - 90.0;
-    let y = |value: f64| 14.0 + (top - value) / top * (height - AXIS - 14.0);
+    let y = |value: f64| 24.0 + (top - value) / top * (height - AXIS - 24.0);
     let mut svg = open(title, height);
     grid(&mut svg, &x_ticks, x, height, along);
     for tick in y_ticks {
