@@ -128,7 +128,7 @@ fn pictures(run: &Run, out: &mut String) -> std::fmt::Result {
     };
     let at = |cell: Cell| run.points.iter().filter(move |point| point.cell == cell);
     if !cells.is_empty() {
-        out.push_str("<h2>Throughput a CPU second</h2><p class='soft'>Input bytes that a server compresses with a second of processor time, and the ratio it reaches. Whiskers are 95 % intervals of the median. The echo does no compression and is left out here.</p>");
+        out.push_str("<h2>Throughput a CPU second</h2><p class='soft'>Input bytes that a server compresses with a second of processor time, and the ratio it reaches. Whiskers are 95 % intervals of the median. The echo does no compression and is left out here. Where a card serves only the gateway's own process is counted; what the simulated card costs is in the tables.</p>");
     }
     for &cell in &cells {
         let bars: Vec<Bar> = at(cell)

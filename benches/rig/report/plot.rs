@@ -49,11 +49,13 @@ pub(crate) fn bars(title: &str, unit: &str, bars: &[Bar], mark: Option<(f64, &st
     let ticks = linear_ticks(most);
     let end = ticks.last().copied().unwrap_or(1.0).max(most);
     let x = |value: f64| NAMES + value / end * (WIDTH - NAMES - VALUES);
-    let height = count(bars.len()) * ROW + AXIS;
+    // The mark's name stands above the bars.
+    let head = if mark.is_some() { 18.0 } else { 0.0 };
+    let height = head + count(bars.len()) * ROW + AXIS;
     let mut svg = open(title, height);
     grid(&mut svg, &ticks, x, height, unit);
     for (n, bar) in bars.iter().enumerate() {
-        let top = count(n) * ROW + 3.0;
+        let top = head + count(n) * ROW + 3.0;
         let middle = top + ROW / 2.0 - 3.0;
         let (from, to) = (x(0.0), x(bar.value.median));
         let _ = write!(
@@ -91,7 +93,7 @@ pub(crate) fn bars(title: &str, unit: &str, bars: &[Bar], mark: Option<(f64, &st
             x(value),
             height - AXIS,
             x(value) + 5.0,
-            height - AXIS - 5.0,
+            11.0,
             escape(name)
         );
     }
