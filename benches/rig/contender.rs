@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use faam_codec::Level;
+use faam_codec::{CpuEngines, Level};
 use serde::{Deserialize, Serialize};
 
 /// A kind of server.
@@ -171,11 +171,11 @@ impl Row {
     }
 }
 
-/// The CPU engine that serves an HTTP level in this build, and its own level.
+/// The CPU engine that serves an HTTP level in this build and on this machine, and its own level: `isa-l 1`.
 pub(crate) fn cpu_engine(level: u8) -> String {
     Level::new(level).map_or_else(
         |_| "unknown".to_owned(),
-        |level| format!("libdeflate {}", faam_codec::native_level(level)),
+        |level| CpuEngines::new().engine_of(level).to_string(),
     )
 }
 
