@@ -17,7 +17,7 @@ CARGO_TEST = $$(cargo nextest --version >/dev/null 2>&1 && echo cargo nextest ru
 TOOLS_POLICY = $$([ "$${CI:-}" != true ] && [ -s target/missing-tools ] && echo FAAM_ALLOW_MISSING_TOOLS=1 || true)
 step = @printf '\n== %s\n' "$(1)"
 
-.PHONY: help run test test-quick test-large test-workspace test-readme bench bench-http flame lint regs regs-check openapi corpus loom clean
+.PHONY: help run test test-quick test-large test-workspace test-readme bench bench-http flame lint regs regs-check openapi corpus loom fuzz engines clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -106,7 +106,7 @@ lint: ## Format, clippy, documentation, licences, scripts: a warning is an error
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --locked check licenses bans sources; \
 	else echo "skipped: cargo install --locked cargo-deny"; fi
 	$(call step,shell scripts)
-	@if command -v shellcheck >/dev/null; then shellcheck --severity=warning .ci/run .ci/install benches/corpus.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck --severity=warning .ci/run .ci/install benches/corpus.sh gateway/codec/fuzz/run.sh; \
 	else echo "skipped: sudo apt-get install -y shellcheck"; fi
 
 regs: $(VENV)/ready ## Write the views of the register map anew from its SystemRDL source
@@ -136,6 +136,20 @@ $(TEST_TOOLS)/ready: gateway/tests/requirements.txt
 corpus: ## Fetch the corpus that ratios and round trips are measured on (145 MB, kept in .cache)
 	$(call step,corpus)
 	@benches/corpus.sh $(CORPUS) || echo "skipped: no whole corpus in $(CORPUS); tests go on with $(SAMPLE)"
+
+# Not ?=, for every shell sets SECONDS; the command line overrides it.
+SECONDS := 60
+fuzz: ## Fuzz the decompressors, each format for SECONDS=60; what is found stays in gateway/codec/fuzz/artifacts
+	@.ci/install build
+	$(call step,fuzzing: $(SECONDS) s a format)
+	@gateway/codec/fuzz/run.sh $(SECONDS) $(ARGS)
+
+engines: ## The table of engines and levels over the corpus: text, JSON, HTML in target/engines (ARGS=--full: all of it)
+	@.ci/install build test
+	@$(MAKE) corpus
+	$(call step,engines and levels)
+	@cargo run --release --locked --quiet -p faam-benches --bin engines -- --json target/engines/engines.json --html \
+	  target/engines/engines.html $$([ -f $(CORPUS)/SHA256SUMS ] && echo $(CORPUS) || echo $(SAMPLE)) $(ARGS)
 
 loom: ## The rings' and doorbells' memory ordering, exhaustively
 	$(call step,loom: rings and shadow doorbells)

@@ -193,7 +193,12 @@ impl DeflateMember {
         let ended = status == Status::StreamEnd;
         if let Some(twin) = &mut self.twin {
             let taken = input.get(..taken).unwrap_or_default();
-            twin.follow(taken, made, ended).map_err(|Disagreement| {
+            let state = match (ended, made.len() < room) {
+                (true, _) => LeaderState::Ended,
+                (false, true) => LeaderState::Empty,
+                (false, false) => LeaderState::Full,
+            };
+            twin.follow(taken, made, state).map_err(|Disagreement| {
                 DecompressError::CorruptInput {
                     offset: budget.consumed(),
                     what: "raw DEFLATE that two decoders read differently",
@@ -211,6 +216,17 @@ impl DeflateMember {
     }
 }
 
+/// What zlib-rs may have left to hand out of the input that it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LeaderState {
+    /// Nothing, and it is the end.
+    Ended,
+    /// Nothing: it had room for more.
+    Empty,
+    /// Perhaps the rest of a match: its room is full.
+    Full,
+}
+
 /// How a call of the decoder went.
 enum Inflated {
     Ended,
@@ -226,6 +242,9 @@ struct Twin {
     lockstep: Lockstep,
     piece: Vec<u8>,
     ended: bool,
+    /// It has refused the input. That counts once zlib-rs decodes more of it: what both refuse is zlib-rs's to name, however
+    /// early each of them notices.
+    refused: bool,
 }
 
 impl Default for Twin {
@@ -236,6 +255,7 @@ impl Default for Twin {
             lockstep: Lockstep::default(),
             piece: vec![0; TWIN_PIECE_BYTES],
             ended: false,
+            refused: false,
         }
     }
 }
@@ -246,15 +266,25 @@ impl Twin {
         self.input.clear();
         self.lockstep.clear();
         self.ended = false;
+        self.refused = false;
     }
 
     /// Decodes `taken` too, as far as zlib-rs got, and compares with what it `made` of it.
-    fn follow(&mut self, taken: &[u8], made: &[u8], ended: bool) -> Result<(), Disagreement> {
-        self.input.extend_from_slice(taken);
+    fn follow(
+        &mut self,
+        taken: &[u8],
+        made: &[u8],
+        leader: LeaderState,
+    ) -> Result<(), Disagreement> {
         self.lockstep.lead(made);
-        // At the stream's end one byte of space more, to see that this decoder has no more to give.
-        while !self.ended && (self.lockstep.len() > 0 || ended) {
-            let room = (self.lockstep.len() + usize::from(ended)).min(self.piece.len());
+        if !self.refused {
+            self.input.extend_from_slice(taken);
+        }
+        let ended = leader == LeaderState::Ended;
+        // One byte of space more where zlib-rs has handed out all: this decoder must have no more to give either.
+        let probe = usize::from(leader != LeaderState::Full);
+        while !self.ended && !self.refused && self.lockstep.len() + probe > 0 {
+            let room = (self.lockstep.len() + probe).min(self.piece.len());
             let space = self.piece.get_mut(..room).unwrap_or_default();
             let result = miniz_oxide::inflate::stream::inflate(
                 &mut self.state,
@@ -271,8 +301,17 @@ impl Twin {
                 Ok(_) if result.bytes_consumed > 0 || result.bytes_written > 0 => {}
                 // No progress: the rest comes with the next input.
                 Ok(_) | Err(MZError::Buf) => break,
-                Err(_) => return Err(Disagreement),
+                Err(_) => self.refused = true,
             }
+        }
+        if self.refused {
+            self.input.clear();
+            let decoded_alone = ended || self.lockstep.len() > 0;
+            return if decoded_alone {
+                Err(Disagreement)
+            } else {
+                Ok(())
+            };
         }
         let apart = self.lockstep.len().max(self.input.len());
         let agrees = if ended {
@@ -294,21 +333,21 @@ mod tests {
     #[test]
     fn what_the_second_decoder_does_not_confirm_is_refused() {
         let mut twin = Twin::default();
-        assert_eq!(twin.follow(&AB, b"ab", true), Ok(()));
+        assert_eq!(twin.follow(&AB, b"ab", LeaderState::Ended), Ok(()));
         twin.begin();
-        assert_eq!(twin.follow(&AB[..2], b"a", false), Ok(()));
-        assert_eq!(twin.follow(&AB[2..], b"b", true), Ok(()));
+        assert_eq!(twin.follow(&AB[..2], b"a", LeaderState::Empty), Ok(()));
+        assert_eq!(twin.follow(&AB[2..], b"b", LeaderState::Ended), Ok(()));
         for other in [&b"aa"[..], b"a", b"abc", b""] {
             twin.begin();
             assert_eq!(
-                twin.follow(&AB, other, true),
+                twin.follow(&AB, other, LeaderState::Ended),
                 Err(Disagreement),
                 "{other:?}"
             );
         }
         twin.begin();
         assert_eq!(
-            twin.follow(&AB[..2], b"", true),
+            twin.follow(&AB[..2], b"", LeaderState::Ended),
             Err(Disagreement),
             "ended early"
         );

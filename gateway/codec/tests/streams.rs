@@ -300,6 +300,17 @@ fn ten_thousand_empty_members_and_no_more_than_the_bound() {
 }
 
 #[test]
+fn blocks_without_data_are_no_disagreement_of_the_two_decoders() {
+    let body = [&[0, 0, 0, 0xff, 0xff].repeat(40_000)[..], &[3, 0]].concat();
+    for cuts in [&WHOLE[..], &[(1_000, 1)], &[(1, 70_000)]] {
+        assert_eq!(
+            decode(&body, Some(Format::Deflate), GENEROUS, cuts),
+            Ok(vec![])
+        );
+    }
+}
+
+#[test]
 fn every_cut_is_truncated_at_its_length() {
     for format in Format::ALL {
         for packed in [

@@ -1,0 +1,3 @@
+//! What the fuzz targets hold the decompressors to.
+
+pub mod decompress;
