@@ -2,11 +2,10 @@
 //!
 //! Invariant: a ratio is bytes in over bytes out, each slice a gzip member of its own with its real header and trailer.
 //!
-//! The design's figures were taken of one MiB of each file, a quarter of the way in ([`Extent::Quarter`]): there zlib-rs
+//! The design's figures were taken of one MiB of each file, a quarter of the way in ([`Extent::Quarter`](crate::corpus::Extent::Quarter)): there zlib-rs
 //! and libdeflate, which no parameter of ours touches, come to the design's figures for them. Whole files
-//! ([`Extent::Whole`]) come to a fifth more, all rows alike, because the large JSON files weigh more.
+//! ([`Extent::Whole`](crate::corpus::Extent::Whole)) come to a fifth more, all rows alike, because the large JSON files weigh more.
 
-use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,14 +13,12 @@ use faam_driver::huffman::{Coverage, Histogram, HuffmanTable, TABLE_BYTES};
 use faam_sim::model::{Engine, Fault, Format, Job, LoadedTable, Params, Tables};
 use thiserror::Error;
 
+use crate::corpus::{CorpusError, Sample};
+
 /// Slice sizes of the table's columns, in bytes.
 pub const SLICE_BYTES: [usize; 2] = [64 << 10, 1 << 20];
 /// Input that a sampled table is made of, in bytes.
 pub const SAMPLE_BYTES: usize = 16 << 10;
-/// Corpus files that no ratio is taken of: they measure the fallback, not the algorithm.
-const LEFT_OUT: [&str; 3] = ["zeros", "random", "already_gz"];
-/// Written beside the corpus files, not one of them.
-const CHECKSUMS: &str = "SHA256SUMS";
 
 /// How a job's Huffman code is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,14 +131,8 @@ pub const ROWS: [Row; 11] = [
 #[derive(Debug, Error)]
 pub enum RatioError {
     /// The corpus cannot be read.
-    #[error("cannot read {path}: run `make corpus`, or name a directory of files")]
-    Corpus {
-        /// What was to be read.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
     /// The model refused a job.
     #[error("the model refused a job")]
     Model(#[from] Fault),
@@ -159,62 +150,6 @@ pub enum RatioError {
         /// On what.
         slice_bytes: usize,
     },
-}
-
-/// How much of each file is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
-    /// [`SLICE_BYTES`]`[1]` bytes, from a quarter of the offsets where they fit. The design's figures are of these.
-    Quarter,
-    /// Everything.
-    Whole,
-}
-
-impl Extent {
-    fn of(self, bytes: &[u8]) -> &[u8] {
-        let room = bytes.len().saturating_sub(SLICE_BYTES[1]);
-        match self {
-            Extent::Quarter if room > 0 => bytes
-                .get(room / 4..room / 4 + SLICE_BYTES[1])
-                .unwrap_or_default(),
-            _ => bytes,
-        }
-    }
-}
-
-/// One file to be compressed.
-pub struct Sample {
-    /// Its name in its directory.
-    pub name: String,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
-}
-
-/// Every file of `dir` that ratios are taken of, by name.
-///
-/// # Errors
-/// [`RatioError::Corpus`].
-pub fn load(dir: &Path, extent: Extent) -> Result<Vec<Sample>, RatioError> {
-    let fail = |path: &Path, source| RatioError::Corpus {
-        path: path.to_path_buf(),
-        source,
-    };
-    let mut samples = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(|source| fail(dir, source))? {
-        let path = entry.map_err(|source| fail(dir, source))?.path();
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        if !path.is_file() || name == CHECKSUMS || LEFT_OUT.contains(&name.as_str()) {
-            continue;
-        }
-        let bytes = std::fs::read(&path).map_err(|source| fail(&path, source))?;
-        let bytes = extent.of(&bytes).to_vec();
-        samples.push(Sample { name, bytes });
-    }
-    samples.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(samples)
 }
 
 /// Compresses slices, one after the other, and keeps what that needs.

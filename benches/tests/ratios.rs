@@ -7,7 +7,8 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use faam_benches::ratio::{Bench, Codec, Extent, ROWS, RatioError, SLICE_BYTES, load, measure};
+use faam_benches::corpus::{Extent, load};
+use faam_benches::ratio::{Bench, Codec, ROWS, RatioError, SLICE_BYTES, measure};
 
 /// Bytes of each golden job: small enough for tables to differ from slice to slice of the sample.
 const GOLDEN_SLICE_BYTES: usize = 20_000;

@@ -5,7 +5,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use faam_benches::ratio::{Extent, ROWS, RatioError, SLICE_BYTES, load, measure};
+use faam_benches::corpus::{Extent, load};
+use faam_benches::ratio::{ROWS, RatioError, SLICE_BYTES, measure};
 
 fn main() -> ExitCode {
     let mut corpus = PathBuf::from(".cache/corpus");

@@ -50,14 +50,14 @@ impl fmt::Display for Maker {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EngineLevel {
     /// Which one.
-    pub maker: Maker,
-    /// Its own level.
+    pub engine: &'static str,
+    /// Its own level, by its own numbering.
     pub native: i32,
 }
 
 impl fmt::Display for EngineLevel {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {}", self.maker, self.native)
+        write!(formatter, "{} {}", self.engine, self.native)
     }
 }
 
@@ -105,12 +105,12 @@ impl CpuEngines {
     pub const fn engine_of(&self, level: Level) -> EngineLevel {
         if self.isal.is_some() && IsalEngine::serves(level) {
             EngineLevel {
-                maker: Maker::IsaL,
+                engine: Maker::IsaL.name(),
                 native: level.get() as i32,
             }
         } else {
             EngineLevel {
-                maker: Maker::Libdeflate,
+                engine: Maker::Libdeflate.name(),
                 native: native_level(level),
             }
         }

@@ -135,18 +135,26 @@ impl Lz4Compressor {
     }
 }
 
-/// liblz4's mode for each level: its fast one to level 5, where it is several times as fast as any other format; then the
-/// high compression levels 3 (its first that differs) to 12.
-fn native_mode(level: Level) -> CompressionMode {
+/// liblz4's level for each of ours, as its command line numbers them: its fast mode, where it is several times as fast as
+/// any other format; then its high compression from 3 on, the first that differs.
+pub(crate) const fn native_level(level: Level) -> i32 {
     match level.get() {
-        1..=2 => CompressionMode::FAST(1),
-        3..=5 => CompressionMode::DEFAULT,
-        6 => CompressionMode::HIGHCOMPRESSION(3),
-        7 => CompressionMode::HIGHCOMPRESSION(4),
-        8 => CompressionMode::HIGHCOMPRESSION(6),
-        9 => CompressionMode::HIGHCOMPRESSION(9),
-        10 => CompressionMode::HIGHCOMPRESSION(10),
-        11 => CompressionMode::HIGHCOMPRESSION(11),
-        _ => CompressionMode::HIGHCOMPRESSION(12),
+        1 => -4,
+        2 => -2,
+        3..=5 => 1,
+        6 => 3,
+        7 => 4,
+        8 => 6,
+        9 => 9,
+        // 10, 11, 12: the same number.
+        same => same as i32,
+    }
+}
+
+fn native_mode(level: Level) -> CompressionMode {
+    match native_level(level) {
+        fast if fast < 0 => CompressionMode::FAST(-fast),
+        1 => CompressionMode::DEFAULT,
+        dense => CompressionMode::HIGHCOMPRESSION(dense),
     }
 }

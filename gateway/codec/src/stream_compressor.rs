@@ -8,10 +8,11 @@
 //! Memory: for zstd a window of 2 MiB at the most, libzstd's tables (up to 40 MiB at levels 11 and 12, under 9 MiB below) and as
 //! much again in the decoder; for lz4 less than 1 MiB.
 
+use crate::cpu_engines::EngineLevel;
 use crate::engine::{EngineError, Position};
 use crate::format::{Format, Level};
-use crate::lz4_compressor::Lz4Compressor;
-use crate::zstd_compressor::ZstdCompressor;
+use crate::lz4_compressor::{self, Lz4Compressor};
+use crate::zstd_compressor::{self, ZstdCompressor};
 
 /// The compressor of one member after another, on one thread.
 pub struct StreamCompressor {
@@ -52,6 +53,23 @@ impl StreamCompressor {
             Maker::Lz4(maker) => maker.set_verified(verified),
         }
         self
+    }
+
+    /// Who serves `level` of `format`, by its own numbering; `None` for the DEFLATE family. liblz4's fast levels are
+    /// negative, as its command line has them.
+    #[must_use]
+    pub const fn engine_of(format: Format, level: Level) -> Option<EngineLevel> {
+        match format {
+            Format::Zstd => Some(EngineLevel {
+                engine: ZstdCompressor::NAME,
+                native: zstd_compressor::native_level(level),
+            }),
+            Format::Lz4 => Some(EngineLevel {
+                engine: Lz4Compressor::NAME,
+                native: lz4_compressor::native_level(level),
+            }),
+            Format::Gzip | Format::Zlib | Format::Deflate => None,
+        }
     }
 
     /// The engine's name in logs and metrics.
