@@ -11,7 +11,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use faam_benches::ratio::{Bench, Codec, Extent, ROWS, Sample, load};
+use faam_benches::corpus::{Extent, Sample, load};
+use faam_benches::ratio::{Bench, Codec, ROWS};
 
 /// Bytes of a job.
 const SLICE_BYTES: usize = 64 << 10;
