@@ -43,7 +43,7 @@ fn main() -> anyhow::Result<()> {
         pairs_min: if arguments.full { 9 } else { 3 },
     };
     let table = measure(&samples, &left_out, settings, |next| {
-        eprint!("\r{next:<40}")
+        eprint!("\r{next:<40}");
     })?;
     eprintln!();
     print!("{}", text(&table));

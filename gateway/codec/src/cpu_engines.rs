@@ -6,7 +6,7 @@
 //! | 3, 4, 5 | libdeflate 1, 3, 5 | the same |
 //! | 6 to 12 | libdeflate, the same number | the same |
 //!
-//! Data that no engine would shrink is stored at every level. Invariant: what [`CpuEngines::compress_block`] says of who
+//! Data that libdeflate would not shrink is stored without trying. Invariant: what [`CpuEngines::compress_block`] says of who
 //! made a block is true, for the [`Verifier`](crate::Verifier) picks its decoder by it.
 
 use std::fmt;
@@ -128,15 +128,16 @@ impl CpuEngines {
         position: Position,
         out: &mut Vec<u8>,
     ) -> Result<Maker, EngineError> {
-        if self.incompressible.holds_for(input) {
-            write_stored(input, position, out);
-            return Ok(Maker::Stored);
-        }
         if IsalEngine::serves(level)
             && let Some(isal) = &mut self.isal
             && isal.compress_block(input, level, position, out).is_ok()
         {
             return Ok(Maker::IsaL);
+        }
+        // Not before ISA-L: it gives such data up by itself, and as fast as the test.
+        if self.incompressible.holds_for(input) {
+            write_stored(input, position, out);
+            return Ok(Maker::Stored);
         }
         self.libdeflate
             .compress_block(input, level, position, out)

@@ -1,9 +1,12 @@
 //! Compression of a body as it arrives, for the formats whose blocks cannot be made apart: one zstd frame, or one lz4
 //! frame, a member.
 //!
-//! Invariant: what a call appended, after what the calls before it did, decodes to exactly the input so far, and
-//! another implementation than the one that compressed has shown it: libzstd's frames are decoded by ruzstd, liblz4's
-//! blocks by lz4_flex. A frame carries the checksum of its content (XXH64, XXH32).
+//! Invariant: what a call appended, after what the calls before it did, decodes to exactly the input so far, and no frame
+//! is ended unless another implementation than the one that compressed has decoded all of it to its input: liblz4's blocks
+//! are decoded by lz4_flex before they are handed out, libzstd's by ruzstd. ruzstd lets go of decoded data a window late
+//! (2 MiB at the most): a wrong byte within the last window of a longer frame shows in a later call, at the latest in
+//! the one with [`Position::Last`], whose output is then withheld, so that the frame lacks its end and no decoder takes it
+//! for whole. A frame carries the checksum of its content (XXH64, XXH32).
 //!
 //! Memory: for zstd a window of 2 MiB at the most, libzstd's tables (up to 40 MiB at levels 11 and 12, under 9 MiB below) and as
 //! much again in the decoder; for lz4 less than 1 MiB.
@@ -81,7 +84,7 @@ impl StreamCompressor {
         }
     }
 
-    /// Compresses the member's next bytes, appends what they became to `out`, and verifies it. After
+    /// Compresses the member's next bytes, appends what they became to `out`, and verifies it (see above). After
     /// [`Position::Last`] the next call begins a new member.
     ///
     /// At most [`output_bytes_max`](Self::output_bytes_max)`(input.len())` bytes are appended. Every call ends a block, so
