@@ -104,6 +104,7 @@ pub struct Gateway {
     key_path: PathBuf,
     app: App,
     tls: Option<Arc<Tls>>,
+    unix: Option<PathBuf>,
     drain: Duration,
     runtime: Runtime,
     public_stop: CancellationToken,
@@ -140,6 +141,7 @@ impl Gateway {
             .otlp_endpoint
             .map(|endpoint| Telemetry::start(&endpoint, Arc::clone(&metrics)).map(Arc::new))
             .transpose()?;
+        let unix_path = config.unix_listen.as_ref().map(|unix| unix.path.clone());
         let unix = config
             .unix_listen
             .map(|unix| UnixSocket::bind(&unix))
@@ -228,6 +230,7 @@ impl Gateway {
             key_path: demo.path,
             app,
             tls,
+            unix: unix_path,
             drain: config.drain,
             runtime,
             public_stop,
@@ -248,6 +251,12 @@ impl Gateway {
     #[must_use]
     pub const fn admin_address(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// The Unix socket for callers, if there is one.
+    #[must_use]
+    pub fn unix_path(&self) -> Option<&Path> {
+        self.unix.as_deref()
     }
 
     /// `https` or `http`: what the public listener speaks.

@@ -119,6 +119,9 @@ fn announce(gateway: &Gateway) -> io::Result<()> {
     let scheme = gateway.public_scheme();
     let mut out = io::stdout().lock();
     writeln!(out, "listening on {scheme}://{}", gateway.public_address())?;
+    if let Some(path) = gateway.unix_path() {
+        writeln!(out, "and on       {} (plain HTTP)", path.display())?;
+    }
     writeln!(
         out,
         "key          {} (kept in {})",
@@ -129,6 +132,7 @@ fn announce(gateway: &Gateway) -> io::Result<()> {
         out,
         "metrics      http://{admin}/metrics (probes: /healthz, /readyz)"
     )?;
+    writeln!(out, "reference    {scheme}://{public}/docs/")?;
     writeln!(out, "try")?;
     writeln!(
         out,

@@ -341,3 +341,18 @@ fn connection_builder(limits: &HttpLimits, metrics: &Arc<Metrics>) -> Builder<St
         .keep_alive_timeout(HTTP2_KEEP_ALIVE);
     builder
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_inherits_the_bound_on_what_is_unsent() {
+        let listener = bind(([127, 0, 0, 1], 0).into(), "--listen").expect("a port");
+        let _caller = std::net::TcpStream::connect(listener.local_addr().expect("bound"));
+        // The listener does not block; the connection is there already.
+        let (connection, _) = listener.accept().expect("a connection");
+        let unsent = SockRef::from(&connection).tcp_notsent_lowat();
+        assert_eq!(unsent.expect("an option of TCP"), UNSENT_BYTES_MAX);
+    }
+}
