@@ -41,7 +41,7 @@ fn library(library: &'static str, why: impl ToString) -> CodecError {
 }
 
 /// Our path: [`CpuEngines`] and framing, or a [`StreamCompressor`], at one level; verification apart.
-pub(super) struct Ours {
+pub struct Ours {
     format: Format,
     level: Level,
     engines: CpuEngines,
@@ -51,7 +51,11 @@ pub(super) struct Ours {
 }
 
 impl Ours {
-    pub(super) fn new(format: Format, level: Level) -> Result<Self, CodecError> {
+    /// Our path at `level` of `format`.
+    ///
+    /// # Errors
+    /// [`CodecError::Engine`].
+    pub fn new(format: Format, level: Level) -> Result<Self, CodecError> {
         let stream = if format.is_deflate() {
             None
         } else {
@@ -69,14 +73,18 @@ impl Ours {
     }
 
     /// Who serves the level.
-    pub(super) fn engine(&self) -> String {
+    #[must_use]
+    pub fn engine(&self) -> String {
         StreamCompressor::engine_of(self.format, self.level)
             .unwrap_or_else(|| self.engines.engine_of(self.level))
             .to_string()
     }
 
     /// A whole body of one block, unverified.
-    pub(super) fn compress(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
+    ///
+    /// # Errors
+    /// [`CodecError`].
+    pub fn compress(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
         match &mut self.stream {
             Some((unverified, _)) => Ok(unverified.compress(block, Position::Last, out)?),
             None => self.member(block, Position::Last, out).map(|_| ()),
@@ -84,16 +92,18 @@ impl Ours {
     }
 
     /// The same, verified.
-    pub(super) fn compress_verified(
-        &mut self,
-        block: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), CodecError> {
+    ///
+    /// # Errors
+    /// [`CodecError`].
+    pub fn compress_verified(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
         self.verified(block, Position::Last, out)
     }
 
     /// A block that others follow, unverified: for libdeflate its end is rewritten by the walker.
-    pub(super) fn middle(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
+    ///
+    /// # Errors
+    /// [`CodecError`].
+    pub fn middle(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
         self.member(block, Position::Middle, out).map(|_| ())
     }
 
@@ -129,7 +139,10 @@ impl Ours {
     }
 
     /// Decompresses a whole body, confirmed as the format allows; its length.
-    pub(super) fn decompress(&mut self, body: &[u8]) -> Result<usize, CodecError> {
+    ///
+    /// # Errors
+    /// [`CodecError`].
+    pub fn decompress(&mut self, body: &[u8]) -> Result<usize, CodecError> {
         let limits = Limits {
             output_bytes_max: 1 << 30,
             ratio_max: u32::MAX,
@@ -142,7 +155,7 @@ impl Ours {
 }
 
 /// A library, one call a block. gzip where it has DEFLATE, with its CRC-32.
-pub(super) enum Library {
+pub enum Library {
     /// ISA-L's level; the gzip frame is put around it by us.
     IsaL(Box<IsalEngine>, Level),
     /// libdeflate's own gzip.
@@ -157,7 +170,10 @@ pub(super) enum Library {
 
 impl Library {
     /// What serves `level` of `format`, if it can be called without our path around it.
-    pub(super) fn below(format: Format, level: Level) -> Result<Option<Self>, CodecError> {
+    ///
+    /// # Errors
+    /// [`CodecError`].
+    pub fn below(format: Format, level: Level) -> Result<Option<Self>, CodecError> {
         let engines = CpuEngines::new();
         let native = |format| StreamCompressor::engine_of(format, level).map(|level| level.native);
         Ok(match (format, native(format)) {
@@ -176,7 +192,7 @@ impl Library {
         })
     }
 
-    pub(super) fn libdeflate(native: i32) -> Result<Self, CodecError> {
+    fn libdeflate(native: i32) -> Result<Self, CodecError> {
         let level = libdeflater::CompressionLvl::new(native)
             .map_err(|_| library("libdeflate", "no such level"))?;
         let compressor = libdeflater::Compressor::new(level);
@@ -196,7 +212,9 @@ impl Library {
         Ok(Self::Zstd(native, context))
     }
 
-    pub(super) fn name(&self) -> String {
+    /// Its name and its own level.
+    #[must_use]
+    pub fn name(&self) -> String {
         match self {
             Self::IsaL(_, level) => format!("isa-l {level}"),
             Self::Libdeflate(native, _) => format!("libdeflate {native}"),
@@ -206,7 +224,11 @@ impl Library {
         }
     }
 
-    pub(super) fn compress(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
+    /// A whole body of one block.
+    ///
+    /// # Errors
+    /// [`CodecError::Library`].
+    pub fn compress(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
         match self {
             Self::IsaL(isal, level) => {
                 write_header(Format::Gzip, *level, out);

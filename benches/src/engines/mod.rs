@@ -11,7 +11,7 @@ mod measure;
 mod page;
 mod report;
 
-pub use codec::{BLOCK_BYTES, CodecError};
+pub use codec::{BLOCK_BYTES, CodecError, Library, Ours};
 pub use measure::{Cell, Row, Settings, Skipped, Table, measure};
 pub use page::html;
 pub use report::text;
