@@ -136,11 +136,11 @@ fn a_gateway_serves_by_its_file() {
         .stderr(Stdio::null())
         .spawn()
         .expect("starts");
-    let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-    let url = stdout
+    // Held to the end: what is printed later must find a reader.
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe"))
         .lines()
-        .map_while(Result::ok)
-        .find_map(|line| line.strip_prefix("listening on ").map(str::to_owned));
+        .map_while(Result::ok);
+    let url = lines.find_map(|line| line.strip_prefix("listening on ").map(str::to_owned));
     let url = url.expect("it listens");
     let key = std::fs::read_to_string(dir.path().join("data/demo.key")).expect("a key");
     let post = |bytes: usize| {
@@ -157,4 +157,5 @@ fn a_gateway_serves_by_its_file() {
     .expect("it runs");
     let status = wait_until("it ends", || child.try_wait().expect("our child"));
     assert_eq!(status.code(), Some(0), "within {SOON:?}");
+    drop(lines);
 }
