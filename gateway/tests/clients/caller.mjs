@@ -1,14 +1,16 @@
-// HTTP callers as Node has them: http.request, and fetch (undici).
+// HTTP callers as Node has them: http.request, http2, and fetch (undici).
 //
 //     node caller.mjs CALL
 //
-// CALL is JSON: url, headers, body (a file), chunked, attempts, by ("http", "fetch", "write-first"). Each attempt has a
+// CALL is JSON: url, headers, body (a file), chunked, attempts, by ("http", "http2", "fetch", "write-first"). Each attempt has a
 // connection of its own and prints a line of JSON: what its caller saw, or the error that it got. "write-first" is
 // http.request, with the body made and the answer decoded on the way: `body` is a number of bytes then.
 
 import { createCipheriv, createHash } from "node:crypto";
 import { createReadStream, readFileSync } from "node:fs";
 import http from "node:http";
+import http2 from "node:http2";
+import https from "node:https";
 import { Readable } from "node:stream";
 import { once } from "node:events";
 import { createGunzip } from "node:zlib";
@@ -34,7 +36,8 @@ async function byHttp(call) {
     const headers = call.chunked
         ? call.headers
         : { ...call.headers, "Content-Length": readFileSync(call.body).length };
-    const request = http.request(call.url, { method: "POST", headers, agent: false, timeout: TIMEOUT_MS });
+    const { request: open } = call.url.startsWith("https:") ? https : http;
+    const request = open(call.url, { method: "POST", headers, agent: false, timeout: TIMEOUT_MS });
     request.on("timeout", () => request.destroy(new Error("time-out")));
     const answered = new Promise((resolve, reject) => {
         request.on("response", resolve);
@@ -53,6 +56,33 @@ async function byHttp(call) {
     if (!response.complete) return { status: response.statusCode, error: "incomplete" };
     const outcome = seen(response.statusCode, response.headers["content-type"], Buffer.concat(pieces));
     return { ...outcome, trailers: response.trailers };
+}
+
+async function byHttp2(call) {
+    const { origin, pathname, search } = new URL(call.url);
+    const session = http2.connect(origin);
+    // What ends the session ends its stream as well, which says so.
+    session.on("error", () => {});
+    const headers = { ":method": "POST", ":path": pathname + search, ...call.headers };
+    const body = readFileSync(call.body);
+    if (!call.chunked) headers["content-length"] = body.length;
+    const stream = session.request(headers);
+    stream.setTimeout(TIMEOUT_MS, () => stream.destroy(new Error("time-out")));
+    try {
+        const answered = once(stream, "response");
+        if (call.chunked) createReadStream(call.body, { highWaterMark: PIECE_BYTES }).pipe(stream);
+        else stream.end(body);
+        const [head] = await answered;
+        const pieces = [];
+        try {
+            for await (const piece of stream) pieces.push(piece);
+        } catch (error) {
+            return { status: head[":status"], error: text(error) };
+        }
+        return seen(head[":status"], head["content-type"], Buffer.concat(pieces));
+    } finally {
+        session.destroy();
+    }
 }
 
 async function byFetch(call) {
@@ -104,7 +134,7 @@ async function writeFirst(call) {
 }
 
 const call = JSON.parse(process.argv[2]);
-const by = { http: byHttp, fetch: byFetch, "write-first": writeFirst }[call.by];
+const by = { http: byHttp, http2: byHttp2, fetch: byFetch, "write-first": writeFirst }[call.by];
 for (let attempt = 0; attempt < call.attempts; attempt++) {
     let outcome;
     try {

@@ -42,7 +42,8 @@ def seen(status, headers, content):
 def connect(call):
     url = urlsplit(call["url"])
     target = url.path + ("?" + url.query if url.query else "")
-    return http.client.HTTPConnection(url.netloc, timeout=TIMEOUT_S), target
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    return kind(url.netloc, timeout=TIMEOUT_S), target
 
 
 def by_http_client(call):

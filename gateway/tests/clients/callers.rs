@@ -26,7 +26,7 @@ pub(crate) enum Caller {
     Curl(&'static [&'static str]),
     /// `http.client` or `urllib`.
     Python(&'static str),
-    /// `http` or `fetch`.
+    /// `http`, `http2` or `fetch`.
     Node(&'static str),
     /// A blocking client of HTTP/1.1 in Rust.
     Ureq,
@@ -35,7 +35,10 @@ pub(crate) enum Caller {
 }
 
 pub(crate) const CURL_HTTP1: Caller = Caller::Curl(&["--http1.1"]);
+/// HTTP/2 from the first byte on.
 pub(crate) const CURL_HTTP2: Caller = Caller::Curl(&["--http2-prior-knowledge"]);
+/// HTTP/2 where the handshake of TLS agrees on it.
+pub(crate) const CURL_HTTP2_TLS: Caller = Caller::Curl(&["--http2"]);
 
 /// What is sent.
 pub(crate) struct Call<'a> {
@@ -45,6 +48,8 @@ pub(crate) struct Call<'a> {
     /// In chunks, or with a Content-Length; on HTTP/2 with a Content-Length or without.
     pub(crate) chunked: bool,
     pub(crate) attempts: usize,
+    /// Who signed the gateway's certificate, PEM, where it has one.
+    pub(crate) authority: Option<&'a Path>,
 }
 
 /// What a caller saw.
@@ -79,8 +84,8 @@ impl Caller {
     pub(crate) fn call(self, call: &Call<'_>) -> Vec<Outcome> {
         let outcomes = match self {
             Self::Curl(options) => (0..call.attempts).map(|_| curl(options, call)).collect(),
-            Self::Python(by) => script("python3", &["-I"], "caller.py", &call.json(by)),
-            Self::Node(by) => script("node", &[], "caller.mjs", &call.json(by)),
+            Self::Python(by) => call.script("python3", &["-I"], "caller.py", by),
+            Self::Node(by) => call.script("node", &[], "caller.mjs", by),
             Self::Ureq => (0..call.attempts).map(|_| ureq(call)).collect(),
             Self::Reqwest { http2 } => reqwest(http2, call),
         };
@@ -90,6 +95,22 @@ impl Caller {
 }
 
 impl Call<'_> {
+    /// Runs `command` as one that trusts who signed the certificate: curl, OpenSSL (so Python) and Node each ask a variable.
+    fn trusting<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        if let Some(authority) = self.authority {
+            for name in ["CURL_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"] {
+                command.env(name, authority);
+            }
+        }
+        command
+    }
+
+    #[track_caller]
+    fn script(&self, program: &str, options: &[&str], name: &str, by: &str) -> Vec<Outcome> {
+        let mut command = Command::new(program);
+        run_script(self.trusting(command.args(options)), name, &self.json(by))
+    }
+
     fn json(&self, by: &str) -> serde_json::Value {
         let headers: serde_json::Map<_, _> = self
             .headers
@@ -146,24 +167,19 @@ impl Outcome {
     }
 }
 
-/// Runs one of the scripts beside this file; each line that it prints is an outcome.
+/// Runs one of the scripts beside this file by `interpreter`; each line that it prints is an outcome.
 #[track_caller]
-pub(crate) fn script(
-    program: &str,
-    options: &[&str],
+pub(crate) fn run_script(
+    interpreter: &mut Command,
     name: &str,
     call: &serde_json::Value,
 ) -> Vec<Outcome> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
-    let mut command = Command::new(program);
-    command
-        .args(options)
-        .arg(path.join(name))
-        .arg(call.to_string());
-    let output = run_within(&mut command, 2 * PROGRAM_LIMIT);
+    let command = interpreter.arg(path.join(name)).arg(call.to_string());
+    let output = run_within(command, 2 * PROGRAM_LIMIT);
     assert!(
         output.status.success(),
-        "{program} {name}: {}",
+        "{name}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
     let text = String::from_utf8(output.stdout).expect("JSON");
@@ -195,7 +211,7 @@ fn curl(options: &[&str], call: &Call<'_>) -> Outcome {
         at.push(std::mem::take(&mut body));
         command.arg("--data-binary").arg(at);
     }
-    let output = Program::start(command.arg(&call.url)).end(CALL_LIMIT);
+    let output = Program::start(call.trusting(command.arg(&call.url))).end(CALL_LIMIT);
     let mark = output
         .stdout
         .windows(CURL_MARK.len())

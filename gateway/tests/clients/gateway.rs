@@ -6,12 +6,14 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use ureq::Agent;
 
+use crate::callers::Call;
 use crate::process_log::ProcessLog;
 
 /// How long a gateway may take to start.
@@ -30,6 +32,8 @@ pub(crate) struct Gateway {
     admin: SocketAddr,
     pub(crate) key: String,
     probes: Agent,
+    /// Where it serves HTTPS: its certificate, signed by itself.
+    pub(crate) certificate: Option<PathBuf>,
     _data: TempDir,
 }
 
@@ -43,6 +47,35 @@ impl Gateway {
     /// With these settings, as variables of its environment.
     pub(crate) fn start(settings: &[(&str, &str)]) -> Self {
         let data = TempDir::with_prefix("faam-clients-").expect("a temporary directory");
+        Self::start_in(data, settings)
+    }
+
+    /// One that serves HTTPS.
+    pub(crate) fn start_with_tls() -> Self {
+        let data = TempDir::with_prefix("faam-clients-").expect("a temporary directory");
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]);
+        let made = made.expect("a certificate");
+        let files = [
+            ("server.pem", made.cert.pem()),
+            ("server.key", made.signing_key.serialize_pem()),
+        ];
+        let [certificate, key] = files.map(|(name, text)| {
+            let path = data.path().join(name);
+            std::fs::write(&path, text).expect("written");
+            path
+        });
+        let text = |path: &Path| path.to_str().expect("text").to_owned();
+        let (certificate_text, key) = (text(&certificate), text(&key));
+        let settings = [
+            ("FAAM_TLS_CERT", certificate_text.as_str()),
+            ("FAAM_TLS_KEY", key.as_str()),
+        ];
+        let mut gateway = Self::start_in(data, &settings);
+        gateway.certificate = Some(certificate);
+        gateway
+    }
+
+    fn start_in(data: TempDir, settings: &[(&str, &str)]) -> Self {
         let began = Instant::now();
         let mut child = Command::new(env!("CARGO_BIN_EXE_faam"))
             .args(["serve", "--devices", "none", "--listen", "127.0.0.1:0"])
@@ -82,12 +115,38 @@ impl Gateway {
             admin,
             key: key.trim().to_owned(),
             probes: config.build().new_agent(),
+            certificate: None,
             _data: data,
         }
     }
 
     pub(crate) fn url(&self, target: &str) -> String {
-        format!("http://{}{target}", self.address)
+        let scheme = if self.certificate.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}{target}", self.address)
+    }
+
+    /// A call with `key`, or with the gateway's own.
+    pub(crate) fn call<'a>(
+        &'a self,
+        target: &str,
+        key: Option<&str>,
+        body: &'a Path,
+        chunked: bool,
+        attempts: usize,
+    ) -> Call<'a> {
+        let key = key.unwrap_or(&self.key);
+        Call {
+            url: self.url(target),
+            headers: vec![("Authorization", format!("Bearer {key}"))],
+            body,
+            chunked,
+            attempts,
+            authority: self.certificate.as_deref(),
+        }
     }
 
     /// Sum of the series of the metric `name`; of one of them where it names all its labels.

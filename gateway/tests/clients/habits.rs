@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-use crate::callers::{CURL_HTTP1, CURL_HTTP2, Call, Caller};
+use crate::callers::{CURL_HTTP1, CURL_HTTP2, Caller};
 use crate::gateway::Gateway;
 use crate::program::{Program, is_installed};
 use crate::samples::{decode_one_member, gzip, noise, text};
@@ -236,16 +236,8 @@ fn a_caller_that_expects_a_continue_and_does_not_wait_is_served_and_refused_visi
             continue;
         }
         for (key, status) in [(gateway.key.as_str(), 200), ("faam_wrong", 401)] {
-            let call = Call {
-                url: gateway.url("/v1/compress"),
-                headers: vec![
-                    ("Authorization", format!("Bearer {key}")),
-                    ("Expect", "100-continue".to_owned()),
-                ],
-                body: body.path(),
-                chunked: false,
-                attempts: 20,
-            };
+            let mut call = gateway.call("/v1/compress", Some(key), body.path(), false, 20);
+            call.headers.push(("Expect", "100-continue".to_owned()));
             let outcomes = caller.call(&call);
             let right = outcomes
                 .iter()
@@ -280,6 +272,22 @@ fn old_clients_are_answered_whole() {
         assert!(decode_one_member("gzip", &answer.body) == data);
         assert!(wire.is_closed(), "the connection goes on");
     }
+    // It goes on where the client asks for that, as ab does, and whole answers let it.
+    let mut wire = Wire::connect(gateway.address);
+    for data in [noise(LONG_BYTES), noise(5)] {
+        let head = format!(
+            "POST /v1/compress HTTP/1.0\r\nAuthorization: Bearer {}\r\nConnection: keep-alive\r\n\
+             Content-Length: {}\r\n\r\n",
+            gateway.key,
+            data.len()
+        );
+        wire.send(&[head.as_bytes(), &data].concat())
+            .expect("taken");
+        let answer = wire.answer();
+        assert_eq!(answer.header("connection"), Some("keep-alive"));
+        assert!(decode_one_member("gzip", &answer.body) == data);
+    }
+    drop(wire);
     if is_installed("curl") {
         let data = noise(LONG_BYTES);
         let body = file(&data);
@@ -499,15 +507,10 @@ fn trailers_come_to_whoever_takes_them() {
     let before = gateway.at_rest();
     let data = noise(LONG_BYTES);
     let body = file(&data);
-    let call = |te: &str| Call {
-        url: gateway.url("/v1/compress?level=1"),
-        headers: vec![
-            ("Authorization", format!("Bearer {}", gateway.key)),
-            ("TE", te.to_owned()),
-        ],
-        body: body.path(),
-        chunked: true,
-        attempts: 1,
+    let call = |te: &str| {
+        let mut call = gateway.call("/v1/compress?level=1", None, body.path(), true, 1);
+        call.headers.push(("TE", te.to_owned()));
+        call
     };
     if is_installed("curl") {
         let words = [

@@ -87,14 +87,18 @@ fn curl(gateway: &Gateway, target: &str, input: Stdio) -> Command {
 }
 
 #[track_caller]
-fn check(bytes: u64) {
+fn check(format: &str, bytes: u64) {
     if !is_installed("curl") {
         return;
     }
     let gateway = Gateway::start(&[]);
     let before = gateway.at_rest();
     let began = Instant::now();
-    let mut there = curl(&gateway, "/v1/compress", Stdio::piped());
+    let mut there = curl(
+        &gateway,
+        &format!("/v1/compress?format={format}"),
+        Stdio::piped(),
+    );
     let mut there = there.spawn().expect("curl");
     let source = there.stdin.take().expect("piped");
     let packed = Stdio::from(there.stdout.take().expect("piped"));
@@ -133,7 +137,7 @@ fn check(bytes: u64) {
     assert_eq!(length, bytes, "bytes that came back");
     assert_eq!(received, sent, "other bytes came back");
     println!(
-        "{} MiB there and back in {:.1} s: {:.0} MB/s each way",
+        "{format}: {} MiB there and back in {:.1} s: {:.0} MB/s each way",
         bytes >> 20,
         took.as_secs_f64(),
         bytes as f64 / took.as_secs_f64() / 1e6
@@ -144,12 +148,19 @@ fn check(bytes: u64) {
 
 #[test]
 fn a_body_comes_back_and_takes_no_memory() {
-    check(BODY_BYTES);
+    check("gzip", BODY_BYTES);
+}
+
+#[test]
+fn so_it_does_in_the_other_formats() {
+    for format in ["zlib", "zstd", "lz4"] {
+        check(format, BODY_BYTES / 4);
+    }
 }
 
 #[test]
 #[ignore = "minutes: make test-large"]
 fn a_very_large_body_comes_back_and_takes_no_memory() {
     let bytes = std::env::var("LARGE_BYTES").map(|text| text.parse().expect("a number of bytes"));
-    check(bytes.unwrap_or(LARGE_BYTES));
+    check("gzip", bytes.unwrap_or(LARGE_BYTES));
 }

@@ -23,6 +23,7 @@ mod refusals;
 #[path = "../http/samples.rs"]
 mod samples;
 mod slow;
+mod tls;
 mod torn;
 #[path = "../http/wire.rs"]
 #[expect(dead_code, reason = "other tests need more of it")]

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use crate::callers::{CURL_HTTP1, CURL_HTTP2, Call, Caller};
+use crate::callers::{CURL_HTTP1, CURL_HTTP2, Caller};
 use crate::gateway::Gateway;
 
 /// What is refused. It compresses well: an answer to it would be small, so that nothing of it leaves before the refusal.
@@ -24,13 +24,7 @@ fn check(callers: &[Caller]) {
     body.write_all(&b"text that compresses, ".repeat(BODY_BYTES / 22 + 1)[..BODY_BYTES])
         .expect("written");
     let check = |gateway: &Gateway, caller: Caller, key: &str, chunked, status, problem: &str| {
-        let call = Call {
-            url: gateway.url("/v1/compress"),
-            headers: vec![("Authorization", format!("Bearer {key}"))],
-            body: body.path(),
-            chunked,
-            attempts: ATTEMPTS,
-        };
+        let call = gateway.call("/v1/compress", Some(key), body.path(), chunked, ATTEMPTS);
         let outcomes = caller.call(&call);
         let right = outcomes.iter().filter(|outcome| {
             (outcome.status, outcome.problem.as_str()) == (status, problem)
@@ -85,7 +79,11 @@ fn python_sees_them() {
 
 #[test]
 fn node_sees_them() {
-    check(&[Caller::Node("http"), Caller::Node("fetch")]);
+    check(&[
+        Caller::Node("http"),
+        Caller::Node("http2"),
+        Caller::Node("fetch"),
+    ]);
 }
 
 #[test]

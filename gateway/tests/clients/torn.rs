@@ -2,57 +2,48 @@
 //! sent.
 
 use std::io::Write;
-use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-use crate::callers::{CURL_HTTP1, CURL_HTTP2, Call, Caller, Outcome};
+use crate::callers::{CURL_HTTP1, CURL_HTTP2, Caller, Outcome};
 use crate::gateway::Gateway;
 use crate::nginx::Nginx;
 use crate::samples::{gzip, noise};
 
 /// More than one window of answer, and than what is decoded whole before anything is sent.
-const BODY_BYTES: usize = 4 << 20;
+pub(crate) const BODY_BYTES: usize = 4 << 20;
 const ATTEMPTS: usize = 3;
+const TARGET: &str = "/v1/compress?level=1";
 
-const ALL: [Caller; 9] = [
+const ALL: [Caller; 10] = [
     CURL_HTTP1,
     CURL_HTTP2,
     Caller::Python("http.client"),
     Caller::Python("urllib"),
     Caller::Node("http"),
     Caller::Node("fetch"),
+    Caller::Node("http2"),
     Caller::Ureq,
     Caller::Reqwest { http2: false },
     Caller::Reqwest { http2: true },
 ];
 
-fn file(bytes: &[u8]) -> NamedTempFile {
+pub(crate) fn file(bytes: &[u8]) -> NamedTempFile {
     let mut file = NamedTempFile::new().expect("a file");
     file.write_all(bytes).expect("written");
     file
 }
 
 /// A member whose data is good to its end, and whose checksum is not.
-fn corrupt() -> NamedTempFile {
+pub(crate) fn corrupt() -> NamedTempFile {
     let mut member = gzip(&noise(BODY_BYTES));
     let checksum = member.len() - 8;
     member[checksum] ^= 1;
     file(&member)
 }
 
-fn call<'a>(gateway: &Gateway, target: &str, body: &'a Path, chunked: bool) -> Call<'a> {
-    Call {
-        url: gateway.url(target),
-        headers: vec![("Authorization", format!("Bearer {}", gateway.key))],
-        body,
-        chunked,
-        attempts: ATTEMPTS,
-    }
-}
-
 #[track_caller]
-fn check_torn(caller: Caller, outcomes: &[Outcome]) {
+pub(crate) fn check_torn(caller: Caller, outcomes: &[Outcome]) {
     for outcome in outcomes {
         assert!(
             outcome.error.is_some(),
@@ -72,7 +63,8 @@ fn every_caller_sees_that_an_answer_broke_off() {
     let mut broken = 0;
     for caller in ALL.into_iter().filter(|caller| caller.is_installed()) {
         for chunked in [false, true] {
-            let outcomes = caller.call(&call(&gateway, "/v1/decompress", body.path(), chunked));
+            let outcomes =
+                caller.call(&gateway.call("/v1/decompress", None, body.path(), chunked, ATTEMPTS));
             // The body had arrived: that it broke off was all that there was to see.
             assert!(
                 outcomes.iter().all(|outcome| outcome.status == 200),
@@ -96,7 +88,7 @@ fn every_caller_sees_it_while_it_still_sends() {
     for caller in ALL.into_iter().filter(|caller| caller.is_installed()) {
         check_torn(
             caller,
-            &caller.call(&call(&gateway, "/v1/compress?level=1", body.path(), true)),
+            &caller.call(&gateway.call(TARGET, None, body.path(), true, ATTEMPTS)),
         );
     }
     gateway.check_at_rest_as(before);
@@ -112,7 +104,7 @@ fn curl_sees_that_a_deadline_passed() {
         Caller::Curl(&["--http1.1", "--limit-rate", "2M"]),
         Caller::Curl(&["--http2-prior-knowledge", "--limit-rate", "2M"]),
     ] {
-        let mut call = call(&gateway, "/v1/compress?level=1", body.path(), true);
+        let mut call = gateway.call(TARGET, None, body.path(), true, ATTEMPTS);
         call.headers.push(("Faam-Deadline-Ms", "1000".to_owned()));
         call.attempts = 1;
         let outcomes = caller.call(&call);
@@ -154,7 +146,7 @@ fn check_whole_or_none(gateway: &Gateway, caller: Caller, proxy: Option<&Nginx>)
     let data = noise(BODY_BYTES);
     let check = |target: &str, body: &[u8], status: u16, problem: &str, bytes: Option<usize>| {
         let body = file(body);
-        let mut call = call(gateway, target, body.path(), false);
+        let mut call = gateway.call(target, None, body.path(), false, ATTEMPTS);
         if let Some(nginx) = proxy {
             call.url = nginx.url(target);
         }

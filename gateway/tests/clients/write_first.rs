@@ -1,11 +1,12 @@
 //! Callers that write all before they read: 256 MiB of random bytes, sent before the first byte of the answer is
 //! looked at; both ends finish, and what cannot go out yet lies on disk, not in memory.
 
+use std::process::Command;
 use std::thread::scope;
 
 use serde_json::json;
 
-use crate::callers::{Outcome, script};
+use crate::callers::{Outcome, run_script};
 use crate::gateway::Gateway;
 use crate::program::is_installed;
 
@@ -33,7 +34,7 @@ fn check(program: &str, options: &[&str], name: &str) {
     println!("seed {SEED:#x}");
     let mut spilled_max = 0.0f64;
     let outcomes = scope(|scope| {
-        let caller = scope.spawn(|| script(program, options, name, &call));
+        let caller = scope.spawn(|| run_script(Command::new(program).args(options), name, &call));
         while !caller.is_finished() {
             spilled_max = spilled_max.max(gateway.metric("faam_spill_bytes"));
             gateway.tick();
