@@ -87,6 +87,20 @@ impl Anchor {
         1.0 / self.compress_s_per_mb
     }
 
+    /// Decoding and comparing, as text: millions of bytes a CPU second.
+    pub(crate) fn verify_text(&self) -> String {
+        let decode = 1.0 / self.decode_s_per_mb;
+        if self.compare_s_per_mb > 0.0 {
+            let compare = 1.0 / self.compare_s_per_mb;
+            format!(
+                "decode ({:?}) {decode:.0}, compare {compare:.0}",
+                self.decoder
+            )
+        } else {
+            format!("decode and compare ({:?}) {decode:.0}", self.decoder)
+        }
+    }
+
     /// CPU seconds a million bytes, compressed, decoded and compared.
     pub(crate) fn verified_s_per_mb(&self) -> f64 {
         self.compress_s_per_mb + self.decode_s_per_mb + self.compare_s_per_mb

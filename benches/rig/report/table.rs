@@ -69,12 +69,10 @@ fn sections(run: &Run, out: &mut String) -> std::fmt::Result {
             };
             writeln!(
                 out,
-                "raw {:<13} compress {:>5.0} MB/CPU-s, decode ({:?}) {:>5.0}, compare {:>6.0}; ratio {:.2}",
+                "raw {:<13} compress {:>5.0} MB/CPU-s, {}; ratio {:.2}",
                 anchor.codec.name(),
                 of(crate::anchors::Anchor::compress_mb_per_s),
-                anchor.decoder,
-                of(|a| 1.0 / a.decode_s_per_mb),
-                of(|a| 1.0 / a.compare_s_per_mb),
+                anchor.verify_text(),
                 anchor.ratio
             )?;
         }
