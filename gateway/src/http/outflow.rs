@@ -348,6 +348,10 @@ async fn refill(shared: Arc<Shared>) {
                 // A write may be under way; it ends in a notification.
                 None if room && spill.is_idle() => {
                     state.spill = None;
+                    // The end may wait for this alone.
+                    if let Some(waker) = state.waker.take() {
+                        waker.wake();
+                    }
                     drop(state);
                     shared.changed.notify_waiters();
                     return;
