@@ -1,8 +1,9 @@
-//! Peers that are slow on purpose: slowhttptest's three modes, with thousands of connections each, while probes and
-//! honest callers go on and all of them are answered.
+//! Peers that are slow on purpose: slowhttptest's three modes, with five thousand connections held at once in each,
+//! while probes and honest callers go on and all of them are answered.
 //!
-//! Invariant: every load is bounded in connections and in time, and goes to a gateway of the test's own on this
-//! machine. It knows the gateway by its interface alone.
+//! slowhttptest watches its sockets one by one, so that it makes some hundreds of connections a second and fewer the more
+//! it has: a load lasts until all are held, and then [`HELD`] longer. Invariant: every load is bounded in connections and
+//! in time, and goes to a gateway of the test's own on this machine. It knows the gateway by its interface alone.
 
 #![expect(
     clippy::panic,
@@ -22,24 +23,38 @@ use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use flate2::read::GzDecoder;
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process};
 use served::Served;
 use ureq::Agent;
 
-/// Connections of a slow load.
+/// Connections of a slow load, all open at once.
 const CONNECTIONS: u64 = 5000;
-/// How long a slow load lasts.
-const LOAD_S: u64 = 10;
-/// How long slowhttptest may take in all: it closes its connections one by one.
-const LOAD_LIMIT: Duration = Duration::from_secs(60);
+/// How long a load goes on once it has come to what was asked for: several rows of slowhttptest's report.
+const HELD: Duration = Duration::from_secs(3);
+/// How long slowhttptest may take to come to it: some six times what it takes on two cores.
+const LOAD_LIMIT: Duration = Duration::from_secs(90);
+/// The same in seconds, as a limit of slowhttptest's own.
+const LOAD_LIMIT_S: &str = "95";
+/// How long slowhttptest may take to end when it is told to.
+const END_LIMIT: Duration = Duration::from_secs(10);
+/// How long what slow peers held may take to come back.
+const RETURN_LIMIT: Duration = Duration::from_secs(20);
+/// How long after the log's last line a condition is looked at again.
+const TICK: Duration = Duration::from_millis(20);
 /// How long a probe may take.
 const PROBE_LIMIT: Duration = Duration::from_secs(3);
 /// How long an honest caller may take.
-const CALL_LIMIT: Duration = Duration::from_secs(5);
+const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// Honest callers at once.
 const CALLERS: usize = 2;
 /// Body of an honest caller.
 const BODY_BYTES: usize = 64 << 10;
+
+/// Series of the metrics.
+const OPEN: &str = r#"faam_connections{listener="public"} "#;
+const IN_FLIGHT: &str = "faam_inflight ";
+const MEMORY: &str = "faam_body_memory_bytes ";
+const EVICTED: &str = r#"faam_connections_ended_total{reason="evicted"} "#;
 
 /// One load at a time: two would measure each other.
 static TURN: Mutex<()> = Mutex::new(());
@@ -81,6 +96,7 @@ struct Seen {
     slowest_public_us: AtomicU64,
     slowest_call_us: AtomicU64,
     connections_max: AtomicU64,
+    in_flight_max: AtomicU64,
     connected_max: AtomicU64,
 }
 
@@ -107,11 +123,14 @@ impl Seen {
                     &self.slowest_public_us
                 };
                 fetch_max(slowest, began.elapsed());
-                let open = text
-                    .lines()
-                    .find_map(|line| line.strip_prefix(r#"faam_connections{listener="public"} "#));
-                if let Some(open) = open.and_then(|open| open.parse().ok()) {
-                    self.connections_max.fetch_max(open, Ordering::Relaxed);
+                for (series, most) in [
+                    (OPEN, &self.connections_max),
+                    (IN_FLIGHT, &self.in_flight_max),
+                ] {
+                    let value = text.lines().find_map(|line| line.strip_prefix(series));
+                    if let Some(value) = value.and_then(|value| value.parse().ok()) {
+                        most.fetch_max(value, Ordering::Relaxed);
+                    }
                 }
             }
         }
@@ -149,40 +168,56 @@ fn fetch_max(slowest_us: &AtomicU64, time: Duration) {
     slowest_us.fetch_max(us, Ordering::Relaxed);
 }
 
-/// Runs slowhttptest with `mode` beside probes and honest callers, every one of which has to be answered.
-fn endure(gateway: &Served, name: &str, mode: &[&str], connections: u64) -> Seen {
+/// Runs slowhttptest with `mode` until `is_reached`, and [`HELD`] longer, beside probes and honest callers, every one of
+/// which has to be answered.
+fn endure(
+    gateway: &Served,
+    name: &str,
+    mode: &[&str],
+    connections: u64,
+    is_reached: impl Fn(&Seen) -> bool,
+) -> Seen {
     let directory = tempfile::tempdir().expect("a directory");
     let report = directory.path().join("report");
     let mut load = Command::new("slowhttptest")
         .args(mode)
         .args(["-c", &connections.to_string()])
-        .args(["-l", &LOAD_S.to_string(), "-p", "3", "-v", "0", "-g", "-o"])
+        .args(["-l", LOAD_LIMIT_S, "-p", "3", "-v", "0", "-g", "-o"])
         .arg(&report)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
         .expect("slowhttptest starts");
+    let began = Instant::now();
     let seen = Seen::default();
-    std::thread::scope(|scope| {
+    let reached = std::thread::scope(|scope| {
         let prober = scope.spawn(|| seen.probe(gateway));
         let callers: Vec<_> = (0..CALLERS)
             .map(|_| scope.spawn(|| seen.call(gateway)))
             .collect();
-        let until = Instant::now() + LOAD_LIMIT;
-        let ended = loop {
-            if let Some(status) = load.try_wait().expect("our child") {
-                break Some(status);
+        let mut reached = None;
+        while reached.is_none_or(|at: Instant| at.elapsed() < HELD) {
+            if reached.is_none() && is_reached(&seen) {
+                reached = Some(Instant::now());
             }
-            if Instant::now() > until
-                || prober.is_finished()
-                || callers.iter().any(ScopedJoinHandle::is_finished)
-            {
+            let ended = load.try_wait().expect("our child").is_some();
+            let failed = prober.is_finished() || callers.iter().any(ScopedJoinHandle::is_finished);
+            if ended || failed || reached.is_none() && began.elapsed() > LOAD_LIMIT {
+                break;
+            }
+            gateway.log.changed(TICK);
+        }
+        // As from a terminal: it writes its report, and closes what it holds.
+        let _ = kill_process(Pid::from_child(&load), Signal::INT);
+        let until = Instant::now() + END_LIMIT;
+        while load.try_wait().expect("our child").is_none() {
+            if Instant::now() > until {
                 let _ = load.kill();
                 let _ = load.wait();
-                break None;
+                break;
             }
-            gateway.log.changed(Duration::from_millis(20));
-        };
+            gateway.log.changed(TICK);
+        }
         seen.done.store(true, Ordering::Relaxed);
         // Whoever was not answered panicked, and says so here.
         for thread in callers.into_iter().chain([prober]) {
@@ -190,27 +225,45 @@ fn endure(gateway: &Served, name: &str, mode: &[&str], connections: u64) -> Seen
                 std::panic::resume_unwind(panic);
             }
         }
-        assert!(
-            ended.is_some(),
-            "slowhttptest did not end within {LOAD_LIMIT:?}"
-        );
+        reached
     });
     let connected = connected_max(&report.with_extension("csv"));
     seen.connected_max.store(connected, Ordering::Relaxed);
     let ms = |us: &AtomicU64| us.load(Ordering::Relaxed) / 1000;
     println!(
-        "{name}: slowhttptest had up to {connected} connections, the gateway up to {}; {} probes, the slowest {} ms \
-         (on the public listener {} ms); \
-         {} calls, the slowest {} ms",
+        "{name}: slowhttptest had up to {connected} connections, the gateway up to {} and {} requests in flight, after {} ms; \
+         {} probes, the slowest {} ms (on the public listener {} ms); {} calls, the slowest {} ms",
         seen.connections_max.load(Ordering::Relaxed),
+        seen.in_flight_max.load(Ordering::Relaxed),
+        reached.map_or(began.elapsed(), |at| at - began).as_millis(),
         seen.probes.load(Ordering::Relaxed),
         ms(&seen.slowest_probe_us),
         ms(&seen.slowest_public_us),
         seen.calls.load(Ordering::Relaxed),
         ms(&seen.slowest_call_us),
     );
+    assert!(
+        reached.is_some(),
+        "{name}: it did not come to what was asked for within {LOAD_LIMIT:?}"
+    );
     assert!(seen.probes.load(Ordering::Relaxed) > 40 && seen.calls.load(Ordering::Relaxed) > 20);
     seen
+}
+
+/// Waits until everything that slow peers held has come back.
+#[track_caller]
+fn check_at_rest(gateway: &Served) {
+    for series in [OPEN, IN_FLIGHT, MEMORY] {
+        let until = Instant::now() + RETURN_LIMIT;
+        loop {
+            let left = metric(gateway, series);
+            if left == 0.0 {
+                break;
+            }
+            assert!(Instant::now() < until, "{series}is still {left}");
+            gateway.log.changed(TICK);
+        }
+    }
 }
 
 /// The most connections that slowhttptest held at once, of its report: seconds, closed, pending, connected, available.
@@ -244,20 +297,21 @@ fn connections() -> u64 {
     connections
 }
 
-/// The modes of slowhttptest: how, and with how many new connections a second. A slow reader asks twice for 95 KB, more
-/// than the kernel takes unsent, so that the gateway is who waits; faster than this it would be a flood instead.
+/// The modes of slowhttptest. A slow reader asks twice for 95 KB, more than the kernel takes unsent, so that the gateway
+/// is who waits.
 const MODES: [(&str, &[&str]); 3] = [
-    ("slow headers", &["-H", "-i", "3", "-x", "24", "-r", "5000"]),
-    (
-        "slow body",
-        &["-B", "-i", "3", "-s", "65536", "-x", "24", "-r", "5000"],
-    ),
+    ("slow headers", &["-H", "-i", "3", "-x", "24"]),
+    ("slow body", &["-B", "-i", "3", "-s", "65536", "-x", "24"]),
     (
         "slow read",
-        &[
-            "-X", "-k", "2", "-n", "3", "-w", "1", "-y", "64", "-z", "8", "-r", "1000",
-        ],
+        &["-X", "-k", "2", "-n", "3", "-w", "1", "-y", "64", "-z", "8"],
     ),
+];
+
+/// Room for all of a load's bodies at once, so that nothing but slowness is in their way.
+const ROOMY: [(&str, &str); 2] = [
+    ("FAAM_TENANT_IN_FLIGHT_MAX", "6000"),
+    ("FAAM_BODY_MEMORY_BYTES_MAX", "2GiB"),
 ];
 
 #[test]
@@ -267,23 +321,30 @@ fn thousands_of_slow_peers_starve_nobody() {
     }
     let connections = connections();
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut gateway = start(&[]);
+    let mut gateway = start(&ROOMY);
     let front = format!("http://{}/v1/compress", gateway.public);
     // Long enough that the gateway waits for the reader.
     let page = format!("http://{}/openapi.json", gateway.public);
+    // Its key goes along, or a slow body would be refused and not waited for.
+    let with_key = format!(
+        "application/octet-stream\r\nAuthorization: Bearer {}",
+        gateway.key
+    );
     for (name, mode) in MODES {
         let url = if name == "slow read" { &page } else { &front };
-        let seen = endure(&gateway, name, &[mode, &["-u", url]].concat(), connections);
-        if name == "slow headers" {
-            // They were really held, not refused.
-            let held = seen.connections_max.load(Ordering::Relaxed);
-            let connected = seen.connected_max.load(Ordering::Relaxed);
-            assert!(
-                connected >= connections / 2,
-                "slowhttptest made {connected} connections"
-            );
-            assert!(held >= connected * 9 / 10, "{held} connections were held");
-        }
+        let mode = [mode, &["-f", &with_key, "-r", "5000", "-u", url]].concat();
+        let seen = endure(&gateway, name, &mode, connections, |seen| {
+            let is_body = name == "slow body";
+            seen.connections_max.load(Ordering::Relaxed) >= connections
+                && (!is_body || seen.in_flight_max.load(Ordering::Relaxed) >= connections)
+        });
+        // Both sides say so.
+        let connected = seen.connected_max.load(Ordering::Relaxed);
+        assert!(
+            connected >= connections,
+            "{name}: slowhttptest held {connected} connections"
+        );
+        check_at_rest(&gateway);
     }
     assert!(
         gateway.child.try_wait().expect("our child").is_none(),
@@ -300,12 +361,10 @@ fn slow_peers_end_for_honest_ones_where_all_places_are_taken() {
     let gateway = start(&[("FAAM_HTTP_CONNECTIONS_MAX", "100")]);
     let url = format!("http://{}/", gateway.public);
     let mode = ["-H", "-i", "1", "-x", "24", "-r", "1500", "-u", &url];
-    endure(&gateway, "slow headers, 100 places", &mode, 400);
-    let evicted = metric(
-        &gateway,
-        r#"faam_connections_ended_total{reason="evicted"} "#,
-    );
-    assert!(evicted >= 300.0, "{evicted} ended for others");
+    endure(&gateway, "slow headers, 100 places", &mode, 400, |_| {
+        metric(&gateway, EVICTED) >= 300.0
+    });
+    check_at_rest(&gateway);
 }
 
 /// Descriptors of a gateway that has few: half of them are for connections (`descriptors::connections_max`).
@@ -332,12 +391,12 @@ fn where_descriptors_are_few_the_admin_listener_still_has_its_own() {
             caller
         })
         .collect();
-    let open = || metric(&gateway, r#"faam_connections{listener="public"} "#);
+    let open = || metric(&gateway, OPEN);
     let until = Instant::now() + LOAD_LIMIT;
     let places = f64::from(u32::try_from(FEW_DESCRIPTORS / 2).expect("small"));
     while open() < places {
         assert!(Instant::now() < until, "{} connections", open());
-        gateway.log.changed(Duration::from_millis(20));
+        gateway.log.changed(TICK);
     }
     // Several at once, each on a connection of its own.
     std::thread::scope(|scope| {
