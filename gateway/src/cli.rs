@@ -133,6 +133,8 @@ impl LogFlags {
             .unwrap_or_else(|_| EnvFilter::new("info"));
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)
+            // A log that nobody takes any more is no reason to end: its error would go to the same stderr, and panic.
+            .log_internal_errors(false)
             .with_writer(std::io::stderr);
         match self.log_format {
             LogFormat::Text => builder

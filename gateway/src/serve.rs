@@ -1,7 +1,7 @@
 //! `faam serve` as a process: settings, signals, and the lines that say how to use it.
 //!
 //! Invariant: the lines on stdout are printed once the gateway serves, and what they
-//! show works as printed. The first SIGTERM or SIGINT drains, the second ends at once; SIGHUP
+//! show works as printed; whether anybody reads them changes nothing. The first SIGTERM or SIGINT drains, the second ends at once; SIGHUP
 //! reads the TLS files again.
 
 mod check;
@@ -15,7 +15,6 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 
-use anyhow::Context;
 use faam_gateway::gateway::Gateway;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -39,7 +38,14 @@ pub(crate) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     // Before anything else: a signal during the start is obeyed after it.
     let mut signals = Signals::new()?;
     let gateway = Gateway::start(config)?;
-    announce(&gateway).context("cannot write to stdout")?;
+    if let Err(error) = announce(&gateway) {
+        // As in `faam serve | head -1`: the callers are not those who read the lines.
+        tracing::warn!(
+            %error,
+            key = %gateway.key_path().display(),
+            "stdout takes no lines; the gateway serves all the same, its key is in its file"
+        );
+    }
     let name = signals.wait(|| reload(&gateway));
     tracing::info!(signal = name, "draining; a second signal ends at once");
     std::thread::Builder::new()

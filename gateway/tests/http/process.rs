@@ -1,8 +1,9 @@
 //! The gateway as a process: what it prints works, its key persists, and SIGTERM loses nothing.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -134,14 +135,24 @@ impl Process {
     /// The exit status, once it has ended.
     #[track_caller]
     fn wait(&mut self) -> Option<i32> {
-        let until = Instant::now() + SOON;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("our child") {
-                return status.code();
-            }
-            assert!(Instant::now() < until, "it did not end");
-            std::thread::yield_now();
+        wait(&mut self.child)
+    }
+}
+
+/// The exit status, once it has ended.
+#[track_caller]
+fn wait(child: &mut Child) -> Option<i32> {
+    let until = Instant::now() + SOON;
+    loop {
+        if let Some(status) = child.try_wait().expect("our child") {
+            return status.code();
         }
+        if Instant::now() > until {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("it did not end within {SOON:?}");
+        }
+        std::thread::yield_now();
     }
 }
 
@@ -176,6 +187,49 @@ fn the_printed_line_works_as_printed_the_second_time_as_well() {
             .trim(),
         keys[0]
     );
+}
+
+#[test]
+fn a_gateway_whose_lines_and_log_nobody_reads_serves_all_the_same() {
+    let data = tempfile::tempdir().expect("a directory");
+    let socket = data.path().join("faam.sock");
+    // Both ends of a pipe whose reader has gone, as after `faam serve 2>&1 | head -1`.
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut child = faam(&data.path().join("data"))
+        .arg("--unix-listen")
+        .arg(&socket)
+        .env("FAAM_LOG", "debug")
+        .stdout(writer.try_clone().expect("a descriptor"))
+        .stderr(writer)
+        .spawn()
+        .expect("starts");
+    let answer = || {
+        let mut stream = UnixStream::connect(&socket).ok()?;
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nHost: faam.test\r\nConnection: close\r\n\r\n")
+            .ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        Some(text)
+    };
+    let until = Instant::now() + SOON;
+    // Twice, for the first answer could come before the lines are written.
+    for _ in 0..2 {
+        let text = loop {
+            let status = child.try_wait().expect("our child");
+            assert!(status.is_none(), "it ended: {status:?}");
+            if let Some(text) = answer() {
+                break text;
+            }
+            assert!(Instant::now() < until, "not within {SOON:?}");
+            std::thread::yield_now();
+        };
+        assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    }
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::TERM).expect("it runs");
+    assert_eq!(wait(&mut child), Some(0), "it drains, as always");
 }
 
 #[test]
