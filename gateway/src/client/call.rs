@@ -3,6 +3,9 @@
 //! Owns the request's head, and the reading of problems (RFC 9457). Invariant: what a gateway, or
 //! whatever stands before it, sends is bounded before it is looked at. It does not know what is
 //! compressed, nor whether a call is worth repeating: it only says whether it may be.
+//!
+//! Statuses are read here as RFC 9110 and RFC 6585 define them for everybody, since a proxy before
+//! the gateway answers with the same; which of its own problems comes with which, a client need not know.
 
 use std::io;
 use std::pin::Pin;
@@ -102,7 +105,8 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    /// Whether the same request may be served later: the gateway, or the tenant's share of it, is full.
+    /// Whether the same request may be served later: 429 (RFC 6585, 4) and 503 (RFC 9110, 15.6.4), the gateway's or a
+    /// proxy's.
     pub(crate) fn is_for_now(&self) -> bool {
         [
             StatusCode::TOO_MANY_REQUESTS,
@@ -140,9 +144,9 @@ impl Refusal {
             };
             format!("no gateway of ours refused: expected a problem in JSON, got {what}; see --url")
         });
-        let mend = match status {
-            // Who has only flags does not send headers.
-            401 => Some("Set FAAM_KEY, or --key.".to_owned()),
+        let mend = match head.status {
+            // Credentials are missing or not valid (RFC 9110, 15.5.2). Who has only flags does not send headers.
+            StatusCode::UNAUTHORIZED => Some("Set FAAM_KEY, or --key.".to_owned()),
             _ => kind
                 .as_deref()
                 .and_then(ProblemKind::describe)
