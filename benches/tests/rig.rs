@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -35,21 +35,14 @@ fn run(command: &mut Command, stdout: &Path) -> (Option<i32>, String) {
         .stdout(file)
         .spawn()
         .expect("the rig starts");
-    let until = Instant::now() + LIMIT;
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("a child") {
-            break status;
-        }
-        if Instant::now() > until {
-            let _ = child.kill();
-            let _ = child.wait();
-            assert!(
-                Instant::now() <= until,
-                "the rig has not ended within {LIMIT:?}"
-            );
-        }
-        std::thread::sleep(Duration::from_millis(20));
+    let pid = rustix::process::Pid::from_child(&child);
+    let (ended, status) = std::sync::mpsc::channel();
+    std::thread::spawn(move || ended.send(child.wait()));
+    let Ok(status) = status.recv_timeout(LIMIT) else {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        panic!("the rig has not ended within {LIMIT:?}");
     };
+    let status = status.expect("a child");
     let text = std::fs::read_to_string(stdout).expect("its output");
     (status.code(), text)
 }
