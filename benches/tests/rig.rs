@@ -38,11 +38,11 @@ fn run(command: &mut Command, stdout: &Path) -> (Option<i32>, String) {
     let pid = rustix::process::Pid::from_child(&child);
     let (ended, status) = std::sync::mpsc::channel();
     std::thread::spawn(move || ended.send(child.wait()));
-    let Ok(status) = status.recv_timeout(LIMIT) else {
+    let status = status.recv_timeout(LIMIT);
+    if status.is_err() {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        panic!("the rig has not ended within {LIMIT:?}");
-    };
-    let status = status.expect("a child");
+    }
+    let status = status.expect("an end within the limit").expect("a child");
     let text = std::fs::read_to_string(stdout).expect("its output");
     (status.code(), text)
 }
