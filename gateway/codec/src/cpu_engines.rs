@@ -66,6 +66,7 @@ pub struct CpuEngines {
     isal: Option<IsalEngine>,
     libdeflate: LibdeflateEngine,
     incompressible: Incompressibility,
+    fault: Option<EngineError>,
 }
 
 impl Default for CpuEngines {
@@ -91,7 +92,13 @@ impl CpuEngines {
             isal: None,
             libdeflate: LibdeflateEngine::new(),
             incompressible: Incompressibility::new(),
+            fault: None,
         }
+    }
+
+    /// Why the last block was not made by its level's own engine, if that refused it: to be reported. Told once.
+    pub fn take_fault(&mut self) -> Option<EngineError> {
+        self.fault.take()
     }
 
     /// Whether ISA-L serves levels 1 and 2.
@@ -119,8 +126,10 @@ impl CpuEngines {
     /// Compresses `input` on its own (no history before it) and appends raw DEFLATE to `out`, at most
     /// [`output_bytes_max`](crate::output_bytes_max)`(input.len())` bytes; says who made it. On an error `out` is as it was.
     ///
+    /// A block that ISA-L refuses is made by libdeflate, and [`take_fault`](Self::take_fault) tells of it.
+    ///
     /// # Errors
-    /// [`EngineError`]: an engine broke its own contract. The input is never at fault.
+    /// [`EngineError`]: the last engine broke its own contract. The input is never at fault.
     pub fn compress_block(
         &mut self,
         input: &[u8],
@@ -130,9 +139,11 @@ impl CpuEngines {
     ) -> Result<Maker, EngineError> {
         if IsalEngine::serves(level)
             && let Some(isal) = &mut self.isal
-            && isal.compress_block(input, level, position, out).is_ok()
         {
-            return Ok(Maker::IsaL);
+            match isal.compress_block(input, level, position, out) {
+                Ok(()) => return Ok(Maker::IsaL),
+                Err(fault) => self.fault = Some(fault),
+            }
         }
         // Not before ISA-L: it gives such data up by itself, and as fast as the test.
         if self.incompressible.holds_for(input) {
@@ -170,5 +181,29 @@ mod tests {
         } else {
             assert_eq!(with[..2], without[..2]);
         }
+    }
+
+    #[cfg(isal)]
+    #[test]
+    fn a_block_that_isal_refuses_is_made_by_the_next_engine_and_told() {
+        let Some(refusing) = IsalEngine::refusing() else {
+            eprintln!("skipped: no libisal.so.2");
+            return;
+        };
+        let mut engines = CpuEngines {
+            isal: Some(refusing),
+            ..CpuEngines::without_isal()
+        };
+        let text = b"the quick brown fox jumps over the lazy dog; ".repeat(100);
+        let mut out = Vec::new();
+        let level = Level::new(1).expect("a level");
+        let maker = engines
+            .compress_block(&text, level, Position::Last, &mut out)
+            .expect("libdeflate serves it");
+        assert_eq!(maker, Maker::Libdeflate);
+        assert!(out.len() < text.len() / 10, "compressed, not stored");
+        let fault = engines.take_fault().expect("the refusal is told");
+        assert!(fault.to_string().contains("isa-l"), "{fault}");
+        assert_eq!(engines.take_fault(), None, "once");
     }
 }

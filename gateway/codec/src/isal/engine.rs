@@ -3,7 +3,7 @@
 //! ISA-L writes blocks that others can follow by itself: a full flush ends them byte-aligned in a sync marker. Its level
 //! buffers (0.27 and 0.32 MiB) and state (0.08 MiB) are made once a level.
 
-use super::shim::CompressorHandle;
+use super::shim::{CompressStop, CompressorHandle};
 use crate::engine::{
     EMPTY_STORED_BLOCK, Engine, EngineError, Position, SYNC_MARKER, output_bytes_max, write_stored,
 };
@@ -67,14 +67,69 @@ impl Engine for IsalEngine {
         };
         let start = out.len();
         let stored = output_bytes_max(input.len());
-        let made = compressor.compress(input, stored, position == Position::Last, out);
-        // As densely stored by ourselves, and where ISA-L does not fit its own stored form into the space.
-        let expanded = made.is_none_or(|len| len >= stored);
+        let made = match compressor.compress(input, stored, position == Position::Last, out) {
+            Ok(made) => made,
+            // Not even its own stored form, where that has more overhead than ours.
+            Err(CompressStop::NoRoom) => stored,
+            Err(CompressStop::Refused(why)) => {
+                return Err(EngineError::Refused { engine: NAME, why });
+            }
+        };
+        // What it stores by itself has no sync marker, and is no smaller than the data.
         let unaligned = position == Position::Middle && !out.ends_with(&SYNC_MARKER);
-        if expanded || unaligned {
+        if made >= stored || unaligned && made >= input.len() {
             out.truncate(start);
             write_stored(input, position, out);
+        } else if unaligned {
+            out.truncate(start);
+            return Err(EngineError::Refused {
+                engine: NAME,
+                why: "a full flush that ends in no sync marker",
+            });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl IsalEngine {
+    /// An engine whose library refuses every block of level 1.
+    pub(crate) fn refusing() -> Option<Self> {
+        Some(Self {
+            compressors: [Some(CompressorHandle::refusing()?), None],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_want_of_room_is_told_from_a_refusal() {
+        let level = Level::new(1).expect("a level");
+        let (Some(mut handle), Some(mut engine)) =
+            (CompressorHandle::new(1), IsalEngine::refusing())
+        else {
+            eprintln!("skipped: no libisal.so.2");
+            return;
+        };
+        let noise: Vec<u8> = (0u32..1_000)
+            .flat_map(|n| n.wrapping_mul(0x9e37_79b9).to_le_bytes())
+            .collect();
+        let mut out = b"before".to_vec();
+        assert_eq!(
+            handle.compress(&noise, 100, true, &mut out),
+            Err(CompressStop::NoRoom)
+        );
+        let refused = EngineError::Refused {
+            engine: NAME,
+            why: "ISAL_INVALID_LEVEL",
+        };
+        for position in [Position::Middle, Position::Last] {
+            let result = engine.compress_block(&noise, level, position, &mut out);
+            assert_eq!(result, Err(refused.clone()));
+        }
+        assert_eq!(out, b"before", "nothing is appended");
     }
 }

@@ -85,13 +85,21 @@ void faam_isal_compressor_free(void *handle)
     free(compressor);
 }
 
+/* What became of a compression, where it is none of ISA-L's own codes, which are 0 or negative. Mirrored in shim.rs. */
+enum outcome {
+    /* ISA-L says that all went well, and has left input over. */
+    OUTCOME_INPUT_LEFT = 1,
+};
+
 /*
  * Compresses `input` on its own: `last`, one final stream; else whole blocks without BFINAL that end in a sync marker at a
- * byte boundary (ISA-L's full flush). Returns the length, or 0 if it does not fit `output` or ISA-L refuses.
+ * byte boundary (ISA-L's full flush). Returns COMP_OK (0) with the length in `made`, STATELESS_OVERFLOW if it does not fit
+ * `output`, and any other value of ISA-L's or of `enum outcome` if it was refused.
  */
-size_t faam_isal_compress(void *handle, const uint8_t *input, uint32_t input_len, uint8_t *output,
-                          uint32_t output_len, int last)
+int faam_isal_compress(void *handle, const uint8_t *input, uint32_t input_len, uint8_t *output,
+                       uint32_t output_len, int last, uint32_t *made)
 {
+    int result;
     struct compressor *compressor = handle;
     struct isal_zstream *stream = &compressor->stream;
 
@@ -107,9 +115,11 @@ size_t faam_isal_compress(void *handle, const uint8_t *input, uint32_t input_len
     stream->avail_in = input_len;
     stream->next_out = output;
     stream->avail_out = output_len;
-    if (isal.deflate_stateless(stream) != COMP_OK || stream->avail_in != 0)
-        return 0;
-    return stream->total_out;
+    result = isal.deflate_stateless(stream);
+    *made = result == COMP_OK ? stream->total_out : 0;
+    if (result == COMP_OK && stream->avail_in != 0)
+        return OUTCOME_INPUT_LEFT;
+    return result;
 }
 
 /* A decompressor; NULL without memory. The library must be available. */

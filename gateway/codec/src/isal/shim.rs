@@ -14,7 +14,8 @@ unsafe extern "C" {
     fn faam_isal_compressor_free(handle: *mut c_void);
     fn faam_isal_compress(
         handle: *mut c_void, input: *const u8, input_len: u32, output: *mut u8, output_len: u32, last: c_int,
-    ) -> usize;
+        made: *mut u32,
+    ) -> c_int;
     fn faam_isal_decompressor_new() -> *mut c_void;
     fn faam_isal_decompressor_free(handle: *mut c_void);
     fn faam_isal_decompress(
@@ -46,23 +47,36 @@ impl CompressorHandle {
         NonNull::new(unsafe { faam_isal_compressor_new(c_int::from(level)) }).map(Self)
     }
 
-    /// Compresses `input` onto `out`, into room for `room` bytes that is made there first; how many bytes it appended,
-    /// or `None`, and nothing appended, if it does not fit.
+    /// A compressor of a level that ISA-L does not know: it refuses whatever it is given.
+    #[cfg(test)]
+    pub(super) fn refusing() -> Option<Self> {
+        if !available() {
+            return None;
+        }
+        // SAFETY: the library is available, as the shim asks; it takes any level and hands it on to ISA-L, which refuses
+        // those it does not know before it looks at the buffer.
+        NonNull::new(unsafe { faam_isal_compressor_new(99) }).map(Self)
+    }
+
+    /// Compresses `input` onto `out`, into room for `room` bytes that is made there first; how many bytes it appended. On
+    /// an error nothing is appended.
     pub(super) fn compress(
         &mut self,
         input: &[u8],
         room: usize,
         last: bool,
         out: &mut Vec<u8>,
-    ) -> Option<usize> {
-        let input_len = u32::try_from(input.len()).ok()?;
+    ) -> Result<usize, CompressStop> {
+        let too_long = |_| CompressStop::Refused("a block of 4 GiB or more");
+        let input_len = u32::try_from(input.len()).map_err(too_long)?;
         out.reserve(room);
         let output = out.spare_capacity_mut();
         let output_len = u32::try_from(output.len().min(room)).unwrap_or(u32::MAX);
+        let mut made = 0u32;
         // SAFETY: the handle is live and ours alone; both ranges are borrowed for the call, `output` mutably, with
-        // lengths that are theirs or less; the shim keeps neither pointer, and only writes to `output`, which need not be
-        // initialised.
-        let len = unsafe {
+        // lengths that are theirs or less; `made` is a local. The shim keeps none of the pointers, and only writes to
+        // `output`, which need not be initialised.
+        let outcome = unsafe {
             faam_isal_compress(
                 self.0.as_ptr(),
                 input.as_ptr(),
@@ -70,15 +84,46 @@ impl CompressorHandle {
                 output.as_mut_ptr().cast::<u8>(),
                 output_len,
                 c_int::from(last),
+                &raw mut made,
             )
         };
-        if len == 0 || len > output.len() {
-            return None;
-        }
+        let len = match (outcome, usize::try_from(made)) {
+            (COMP_OK, Ok(len)) if (1..=output.len()).contains(&len) => len,
+            (STATELESS_OVERFLOW, _) => return Err(CompressStop::NoRoom),
+            (code, _) => return Err(CompressStop::Refused(meaning(code))),
+        };
         let end = out.len() + len;
         // SAFETY: the shim wrote the first `len` bytes of the spare capacity, and `len` is no more than that has.
         unsafe { out.set_len(end) };
-        Some(len)
+        Ok(len)
+    }
+}
+
+/// Why nothing was compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CompressStop {
+    /// The result is larger than the room.
+    NoRoom,
+    /// ISA-L did not do it, for this reason: nothing that an input can bring about.
+    Refused(&'static str),
+}
+
+/// ISA-L's return codes (igzip_lib.h) that are told apart.
+const COMP_OK: c_int = 0;
+const STATELESS_OVERFLOW: c_int = -1;
+
+/// ISA-L's name of a code (igzip_lib.h), or what the shim means by it.
+fn meaning(code: c_int) -> &'static str {
+    match code {
+        COMP_OK => "success, with a length that cannot be",
+        1 => "success, with input left over",
+        -3 => "ISAL_INVALID_STATE",
+        -4 => "ISAL_INVALID_LEVEL",
+        -5 => "ISAL_INVALID_LEVEL_BUF",
+        -7 => "INVALID_FLUSH",
+        -8 => "INVALID_PARAM",
+        -9 => "ISAL_INVALID_OPERATION",
+        _ => "an unknown return code",
     }
 }
 
