@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use faam_codec::{
     BlockChecksum, CpuEngines, Decoder, Decompressor, EngineError, Format, Level, Limits, Position,
-    RATIO_FREE_BYTES, StreamCompressor, StreamDecompressor, Verifier, output_bytes_max,
-    write_stored,
+    RATIO_FREE_BYTES, SCRATCH_KEPT_BYTES_MAX, StreamCompressor, StreamDecompressor, Verifier,
+    output_bytes_max, write_stored,
 };
 use faam_sched::Receipt;
 
@@ -60,13 +60,13 @@ impl CpuPool {
 fn work(jobs: &JobQueue) {
     let mut worker = Worker::new();
     loop {
-        // A panic is a bug of ours: the job's caller gets a 500 (its reply is dropped), the worker starts afresh.
+        // What a job does is caught nearer to it; this is for the steps around it.
         let step = catch_unwind(AssertUnwindSafe(|| worker.step(jobs)));
         match step {
             Ok(ControlFlow::Continue(())) => {}
             Ok(ControlFlow::Break(())) => return,
             Err(_) => {
-                tracing::error!("a job panicked on a CPU worker");
+                tracing::error!("a CPU worker panicked between jobs");
                 worker = Worker::new();
             }
         }
@@ -109,14 +109,16 @@ pub(crate) fn run_here(
     spec: &mut JobSpec,
     receipt: Receipt,
 ) -> Result<BlockOutcome, JobError> {
-    let step = catch_unwind(AssertUnwindSafe(|| {
-        HERE.with_borrow_mut(|worker| worker.get_or_insert_with(Worker::new).make(jobs, spec))
-    }));
-    let Ok((result, took)) = step else {
-        tracing::error!("a small job panicked");
-        HERE.set(None);
-        jobs.settle(receipt, None, None);
-        return Err(JobError::Internal("a small job panicked".to_owned()));
+    let step = HERE.with_borrow_mut(|worker| {
+        let worker = worker.get_or_insert_with(Worker::new);
+        worker.caught(|worker| worker.make(jobs, spec))
+    });
+    let (result, took) = match step {
+        Ok(made) => made,
+        Err(panicked) => {
+            jobs.settle(receipt, None, None);
+            return Err(panicked);
+        }
     };
     jobs.settle(receipt, result.is_ok().then_some(took), Some(took));
     let made = result?;
@@ -130,8 +132,6 @@ pub(crate) fn run_here(
 
 /// Highest level whose compressor is kept between streams: one of 12 MiB a thread at the most, no one's charge.
 const SPARE_LEVEL_MAX: u8 = 10;
-/// Scratch that is kept between jobs; more is given back.
-const SCRATCH_KEPT_BYTES_MAX: usize = 1 << 20;
 
 impl Worker {
     fn new() -> Self {
@@ -154,11 +154,27 @@ impl Worker {
         ControlFlow::Continue(())
     }
 
+    /// Does what a job asks for. A panic in it is a bug of ours: it costs this thread its engines, whose state is unknown
+    /// after it, and the caller of the job an answer; whoever called this still holds the job and its charge.
+    fn caught<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Result<T, JobError> {
+        catch_unwind(AssertUnwindSafe(|| work(self))).map_err(|_| {
+            tracing::error!("a job panicked");
+            *self = Self::new();
+            JobError::Internal("a job panicked".to_owned())
+        })
+    }
+
     fn run(&mut self, jobs: &JobQueue, running: RunningJob) {
         let RunningJob {
             mut job, receipt, ..
         } = running;
-        let (result, took) = self.make(jobs, &mut job.spec);
+        let (result, took) = match self.caught(|worker| worker.make(jobs, &mut job.spec)) {
+            Ok(made) => made,
+            Err(panicked) => {
+                jobs.settle(receipt, None, None);
+                return finish(job, EngineId::Cpu, Err(panicked));
+            }
+        };
         let verify = result
             .as_ref()
             .map_or_else(|_| Duration::ZERO, |made| made.verify);
@@ -171,6 +187,8 @@ impl Worker {
     /// A job's result, verified, and the time that it took.
     fn make(&mut self, jobs: &JobQueue, spec: &mut JobSpec) -> (Result<Made, JobError>, Duration) {
         let started = Instant::now();
+        #[cfg(test)]
+        tests::panic_if_told(&spec.input);
         let result = match &mut spec.kernel {
             Kernel::Compress {
                 format,
@@ -237,6 +255,11 @@ impl Worker {
         let compressed = self
             .engines
             .compress_block(input, level, position, &mut self.scratch);
+        if let Some(fault) = self.engines.take_fault() {
+            tracing::error!(%fault, "an engine refused a block; the next one takes it");
+            jobs.metrics
+                .engine_refusal(self.engines.engine_of(level).engine);
+        }
         let begun = Instant::now();
         let right = match compressed {
             Ok(_) if !self.is_verified(jobs.verification()) => Ok(()),
@@ -321,18 +344,19 @@ impl Worker {
     fn verify(&mut self, jobs: &JobQueue, unverified: Unverified) {
         let Unverified { mut running, claim } = unverified;
         let begun = Instant::now();
-        let verdict = match claim {
+        let caught = self.caught(|worker| match claim {
             Claim::Done(result) => {
                 running.job.phases.device += result.device;
                 running.job.phases.transfer += result.transfer;
-                if self.is_verified(jobs.verification()) {
-                    self.judge(&running.job, result)
+                if worker.is_verified(jobs.verification()) {
+                    worker.judge(&running.job, result)
                 } else {
-                    self.believe(&running.job, result)
+                    worker.believe(&running.job, result)
                 }
             }
-            Claim::Refused(refusal) => self.judge_refusal(&running.job, &refusal),
-        };
+            Claim::Refused(refusal) => worker.judge_refusal(&running.job, &refusal),
+        });
+        let verdict = caught.unwrap_or_else(Verdict::Answer);
         running.job.phases.verify += begun.elapsed();
         match verdict {
             Verdict::Right(made) => {
@@ -355,6 +379,8 @@ impl Worker {
     /// Whether a card's result is what the host's input calls for.
     fn judge(&mut self, job: &PendingJob, result: CardResult) -> Verdict {
         let input = &job.spec.input;
+        #[cfg(test)]
+        tests::panic_if_told(input);
         let took = result.device;
         let consumed = result.consumed;
         match job.spec.kernel {
@@ -528,3 +554,6 @@ fn finish(job: PendingJob, engine: EngineId, result: Result<Made, JobError>) {
     let (fallback, phases) = (job.fallback, job.phases);
     job.answer(result.map(|made| made.outcome(engine, fallback, phases)));
 }
+
+#[cfg(test)]
+mod tests;

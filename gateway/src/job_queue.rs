@@ -425,6 +425,17 @@ impl JobQueue {
         Nanos(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
+    /// Predicted time of all that engines hold.
+    #[cfg(test)]
+    pub(crate) fn outstanding_ns(&self) -> u64 {
+        let core = self.core.lock();
+        let targets = self.all_cards.union(TargetSet::of(self.cpu));
+        targets
+            .iter()
+            .map(|target| core.scheduler.outstanding(target).0)
+            .sum()
+    }
+
     pub(crate) fn any_card_in_service(&self) -> bool {
         !self
             .core

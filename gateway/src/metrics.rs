@@ -68,6 +68,11 @@ struct Engine {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct EngineName {
+    engine: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Reason {
     reason: &'static str,
 }
@@ -113,6 +118,7 @@ pub struct Metrics {
     device_readmissions: Family<Device, Counter>,
     device_readmission_seconds: Family<Device, Ratio>,
     verify_failures: Family<Engine, Counter>,
+    engine_refusals: Family<EngineName, Counter>,
     fallback: Family<Reason, Counter>,
     connections: Family<Listener, Count>,
     connections_ended: Family<Reason, Counter>,
@@ -207,6 +213,11 @@ impl Metrics {
                 &mut registry,
                 "verify_failures",
                 "Results that did not pass verification",
+            ),
+            engine_refusals: register(
+                &mut registry,
+                "engine_refusals",
+                "Blocks that a CPU engine of its own level refused and the next one made",
             ),
             fallback: register(
                 &mut registry,
@@ -309,6 +320,12 @@ impl Metrics {
                 engine: self.devices.bounded(engine),
             })
             .inc();
+    }
+
+    /// A CPU engine refused a block of its own level: no input does that.
+    pub fn engine_refusal(&self, engine: &'static str) {
+        let name = EngineName { engine };
+        self.engine_refusals.get_or_create(&name).inc();
     }
 
     /// A block ran elsewhere than its policy prefers.
@@ -445,6 +462,7 @@ mod tests {
         metrics.stream_broken("stalled");
         metrics.device_fault("fpga0.0", "hang");
         metrics.verify_failure("fpga0.0");
+        metrics.engine_refusal("isa-l");
         metrics.fallback("no-card");
         metrics.device_busy("fpga0.0", 0.5);
         metrics.queue_depth("demo", 4);
@@ -467,6 +485,7 @@ mod tests {
             r#"faam_streams_broken_total{reason="stalled"} 1"#,
             r#"faam_device_faults_total{device="fpga0.0",kind="hang"} 1"#,
             r#"faam_verify_failures_total{engine="fpga0.0"} 1"#,
+            r#"faam_engine_refusals_total{engine="isa-l"} 1"#,
             r#"faam_fallback_total{reason="no-card"} 1"#,
             r#"faam_device_busy_ratio{device="fpga0.0"} 0.5"#,
             r#"faam_queue_depth{tenant="demo"} 4"#,
