@@ -23,7 +23,7 @@ use crate::auth::{DemoKey, KeyError};
 use crate::config::{ENGINES_STOP, GatewayConfig};
 use crate::descriptors;
 use crate::dispatch::{self, Dispatcher};
-use crate::http::app::{self, App, AppParts};
+use crate::http::app::{App, AppParts, Surface};
 use crate::http::invocations::Invocations;
 use crate::http::listener::{self, BindError, Endpoints};
 use crate::http::tls::{Tls, TlsError};
@@ -209,7 +209,6 @@ impl Gateway {
             .map_err(GatewayError::Runtime)?;
 
         let public_stop = CancellationToken::new();
-        let router = app::router(app.clone());
         let public_task = runtime.spawn(listener::serve(
             "public",
             Endpoints {
@@ -217,7 +216,7 @@ impl Gateway {
                 tls: tls.clone(),
                 unix,
             },
-            router,
+            Surface::new(app.clone()),
             public_limits,
             metrics,
             public_stop.clone(),

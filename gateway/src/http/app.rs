@@ -1,31 +1,38 @@
-//! Routes and the stack of layers: what a request passes through, in order.
+//! Routes, and what every request passes through, in order.
 //!
 //! Invariant: credential, options, announced length and admission are decided before a
 //! body is first polled. It knows neither connections nor engines.
+//!
+//! A router's layers and handlers are boxed one in the other, and cloned at each request: at small bodies that costs as
+//! much as compressing them. So [`Surface`] calls the two kernels itself, in one future, by the functions of which the
+//! layers of all other routes are made.
 
+use std::any::Any;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path as FsPath;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::http::header::{CONNECTION, EXPECT, HOST};
-use axum::http::{HeaderMap, HeaderValue, Response, Version};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, Version};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use tower::ServiceBuilder;
-use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::{Progress, Streamed};
 use super::body::{WatchedBody, too_large};
-use super::digest::check_content;
-use super::invocation::{Observer, observe};
+use super::invocation::{Invocation, Observer, observe};
 use super::invocations::{self, Invocations};
 use super::limits::HttpLimits;
-use super::listener::Scheme;
+use super::listener::{Answers, Scheme};
 use super::openapi::AnyProblems;
 use super::options::ServiceOptions;
 use super::{catalogue, compress, decompress, docs, openapi};
@@ -83,31 +90,90 @@ impl std::ops::Deref for App {
     }
 }
 
-/// The public surface.
-pub fn router(app: App) -> Router {
-    let (routes, document) = documented(&app);
-    let routes = routes
-        .merge(docs::routes(&document))
-        .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found);
-    let observer = Observer {
-        metrics: Arc::clone(&app.metrics),
-        telemetry: app.telemetry.clone(),
-    };
-    stack(routes, observer, app.limits).with_state(app)
+/// The public surface. Cheap to clone.
+#[derive(Clone)]
+pub struct Surface(Arc<SurfaceParts>);
+
+struct SurfaceParts {
+    app: App,
+    observer: Observer,
+    router: Router,
+}
+
+/// What has a way of its own.
+enum Kernel {
+    Compress,
+    Decompress,
+}
+
+impl Kernel {
+    /// The one that a request is for, if it is.
+    fn of(request: &Request) -> Option<Self> {
+        if request.method() != Method::POST {
+            return None;
+        }
+        match request.uri().path() {
+            compress::PATH => Some(Self::Compress),
+            decompress::PATH => Some(Self::Decompress),
+            _ => None,
+        }
+    }
+}
+
+impl Surface {
+    /// With every route.
+    #[must_use]
+    pub fn new(app: App) -> Self {
+        let (routes, document) = documented(&app);
+        let routes = routes
+            .merge(docs::routes(&document))
+            .method_not_allowed_fallback(method_not_allowed)
+            .fallback(not_found);
+        let observer = Observer {
+            metrics: Arc::clone(&app.metrics),
+            telemetry: app.telemetry.clone(),
+        };
+        let router = stack(routes, observer.clone(), app.limits).with_state(app.clone());
+        Self(Arc::new(SurfaceParts {
+            app,
+            observer,
+            router,
+        }))
+    }
+}
+
+impl Answers for Surface {
+    async fn answer(self, request: Request) -> Response<Body> {
+        let parts = &*self.0;
+        let Some(kernel) = Kernel::of(&request) else {
+            return parts.router.clone().answer(request).await;
+        };
+        let path = match kernel {
+            Kernel::Compress => compress::PATH,
+            Kernel::Decompress => decompress::PATH,
+        };
+        let answer = |invocation, request| {
+            caught(bound(parts.app.limits, request, move |request| {
+                parts.app.kernel(kernel, invocation, request)
+            }))
+        };
+        parts.observer.observe(request, Some(path), answer).await
+    }
 }
 
 /// The OpenAPI document of the public surface, as it is served.
 #[must_use]
 pub fn openapi() -> String {
-    let (_, document) = everyone().merge(tenants_only()).split_for_parts();
+    let routes = everyone().merge(kernels()).merge(tenants_only());
+    let (_, document) = routes.split_for_parts();
     String::from_utf8_lossy(&docs::render(&document)).into_owned()
 }
 
 /// Every route with its documentation: what is not here is not there.
 fn documented(app: &App) -> (Router<App>, OpenApi) {
     let tenants_only = tenants_only().route_layer(from_fn_with_state(app.clone(), authenticate));
-    everyone().merge(tenants_only).split_for_parts()
+    let routes = everyone().merge(kernels()).merge(tenants_only);
+    routes.split_for_parts()
 }
 
 /// Routes without credentials.
@@ -118,18 +184,16 @@ fn everyone() -> OpenApiRouter<App> {
         .routes(routes!(catalogue::problem))
 }
 
-/// Routes that take a body.
+/// Routes that take a body, for whoever has a key: [`Surface`] calls them, so that they look for it themselves.
 fn kernels() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(compress::compress))
         .routes(routes!(decompress::decompress))
-        .route_layer(from_fn(check_content))
 }
 
-/// Routes for whoever has a key.
+/// All other routes for whoever has a key.
 fn tenants_only() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .merge(kernels())
         .routes(routes!(invocations::invocation))
         .routes(routes!(catalogue::devices))
         .routes(routes!(catalogue::kernels))
@@ -146,14 +210,33 @@ pub(super) fn stack<S: Clone + Send + Sync + 'static>(
         ServiceBuilder::new()
             // Names the request, opens its span, renders whatever problem comes back.
             .layer(from_fn_with_state(observer, observe))
-            // A panic is a bug of ours: a 500 with an id, and the process lives on.
-            .layer(CatchPanicLayer::custom(panicked))
-            // Headers beyond the limit are refused; a body that is left unread is drained, and its connection ends.
-            .layer(from_fn(move |request, next| bound(limits, request, next))),
+            .layer(from_fn(move |request, next: Next| {
+                caught(bound(limits, request, |request| next.run(request)))
+            })),
     )
 }
 
 impl App {
+    /// Has the kernel answer.
+    async fn kernel(
+        &self,
+        kernel: Kernel,
+        invocation: Invocation,
+        request: Request,
+    ) -> Response<Body> {
+        let (app, invocation) = (State(self.clone()), Extension(invocation));
+        let answer = match kernel {
+            Kernel::Compress => compress::compress(app, invocation, request).await,
+            Kernel::Decompress => decompress::decompress(app, invocation, request).await,
+        };
+        answer.into_response()
+    }
+
+    /// The tenant whose credential a request carries.
+    pub(super) fn tenant_of(&self, headers: &HeaderMap) -> Result<Arc<Tenant>, Problem> {
+        Ok(self.authenticator.authenticate(headers)?)
+    }
+
     /// Lets a request begin: its announced length first, then room for it: twice its length, once in and once out,
     /// but never more than `working_bytes_max`, which is enough for a body of any length.
     pub(super) fn admit(
@@ -236,16 +319,24 @@ impl Drop for RequestCount {
 }
 
 async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response<Body> {
-    match app.authenticator.authenticate(request.headers()) {
+    match app.tenant_of(request.headers()) {
         Ok(tenant) => {
             request.extensions_mut().insert(tenant);
             next.run(request).await
         }
-        Err(error) => Problem::from(error).into_response(),
+        Err(problem) => problem.into_response(),
     }
 }
 
-async fn bound(limits: HttpLimits, request: Request, next: Next) -> Response<Body> {
+/// Refuses headers beyond the limit; a body that is left unread is drained, and its connection ends.
+async fn bound<F>(
+    limits: HttpLimits,
+    request: Request,
+    answer: impl FnOnce(Request) -> F,
+) -> Response<Body>
+where
+    F: Future<Output = Response<Body>>,
+{
     let expects_continue = request.headers().contains_key(EXPECT);
     // HTTP/2 ends the stream, not the connection.
     let http1 = request.version() <= Version::HTTP_11;
@@ -254,7 +345,7 @@ async fn bound(limits: HttpLimits, request: Request, next: Next) -> Response<Bod
     let (body, watch) = WatchedBody::new(body, expects_continue, limits);
     let mut response = match refusal {
         Some(problem) => problem.into_response(),
-        None => next.run(Request::from_parts(parts, Body::new(body))).await,
+        None => answer(Request::from_parts(parts, Body::new(body))).await,
     };
     // A streamed answer goes on while its request's body arrives.
     let streamed = response.extensions().get::<Streamed>().is_some();
@@ -264,6 +355,17 @@ async fn bound(limits: HttpLimits, request: Request, next: Next) -> Response<Bod
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// What `answer` comes to; a panic is a bug of ours: a 500 with an id, and the process lives on.
+async fn caught(answer: impl Future<Output = Response<Body>>) -> Response<Body> {
+    let mut answer = pin!(answer);
+    poll_fn(|cx| {
+        // Not polled again after a panic.
+        catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)))
+            .unwrap_or_else(|cause| Poll::Ready(panicked(&*cause)))
+    })
+    .await
 }
 
 fn headers_too_large(request: &Request, header_bytes_max: usize) -> Option<Problem> {
@@ -281,7 +383,7 @@ fn headers_too_large(request: &Request, header_bytes_max: usize) -> Option<Probl
     })
 }
 
-fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response<Body> {
+fn panicked(cause: &(dyn Any + Send)) -> Response<Body> {
     let what = cause
         .downcast_ref::<String>()
         .map(String::as_str)

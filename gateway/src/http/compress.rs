@@ -22,6 +22,7 @@ use super::answer::FAAM_LEVEL;
 use super::app::App;
 use super::body::Intake;
 use super::delivery::{Caller, Delivery, SharedProgress, Stop};
+use super::digest::checked;
 use super::invocation::Invocation;
 use super::openapi::{Binary, CompressParams, CompressResponses};
 use super::options::CompressOptions;
@@ -46,6 +47,8 @@ const BLOCK_WORKING_BYTES: usize = 2 * BLOCK_BYTES;
 /// that fills, and the window of its answer.
 const WORKING_BYTES_MAX: usize =
     REQUEST_BLOCKS_IN_FLIGHT_MIN * BLOCK_WORKING_BYTES + BLOCK_BYTES + WINDOW_BYTES;
+/// Where it is.
+pub(super) const PATH: &str = "/v1/compress";
 /// The kernel's name in metrics.
 const KERNEL: &str = "compress";
 
@@ -54,7 +57,7 @@ const KERNEL: &str = "compress";
 /// The body is taken as it is, whatever its `Content-Type`. Blocks of it are compressed in parallel and joined into one
 /// member.
 #[utoipa::path(
-    post, path = "/v1/compress", tag = "kernels", security(("key" = [])),
+    post, path = PATH, tag = "kernels", security(("key" = [])),
     params(CompressParams),
     request_body(content = Binary, content_type = "application/octet-stream"),
     responses(CompressResponses)
@@ -62,9 +65,10 @@ const KERNEL: &str = "compress";
 pub(super) async fn compress(
     State(app): State<App>,
     Extension(invocation): Extension<Invocation>,
-    Extension(tenant): Extension<Arc<Tenant>>,
     request: Request,
 ) -> Result<Response<Body>, Problem> {
+    let tenant = app.tenant_of(request.headers())?;
+    let request = checked(request)?;
     let mut count = app.count(&tenant, KERNEL);
     let begun = begin(&app, invocation, &tenant, &request);
     let (options, permit) = begun.inspect_err(|problem| count.refused(problem))?;

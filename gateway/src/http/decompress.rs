@@ -17,6 +17,7 @@ use faam_codec::{DecompressError, Format, Limits, MEMBERS_MAX, StreamDecompresso
 use super::app::App;
 use super::body::Intake;
 use super::delivery::{Caller, Delivery, SharedProgress, Stop};
+use super::digest::checked;
 use super::invocation::Invocation;
 use super::openapi::{Binary, DecompressParams, DecompressResponses};
 use super::options::DecompressOptions;
@@ -29,6 +30,8 @@ use crate::job::{
 };
 use crate::tenants::Tenant;
 
+/// Where it is.
+pub(super) const PATH: &str = "/v1/decompress";
 /// The kernel's name in metrics.
 const KERNEL: &str = "decompress";
 /// A body up to this size is decoded whole, where its members' output is short as well: all that a card takes.
@@ -60,7 +63,7 @@ const PADDING_STEP_BYTES: usize = 128 << 10;
 ///
 /// All members of the body, one after another. What expands beyond the tenant's limits is stopped.
 #[utoipa::path(
-    post, path = "/v1/decompress", tag = "kernels", security(("key" = [])),
+    post, path = PATH, tag = "kernels", security(("key" = [])),
     params(DecompressParams),
     request_body(content = Binary, content_type = "application/octet-stream"),
     responses(DecompressResponses)
@@ -68,9 +71,10 @@ const PADDING_STEP_BYTES: usize = 128 << 10;
 pub(super) async fn decompress(
     State(app): State<App>,
     Extension(invocation): Extension<Invocation>,
-    Extension(tenant): Extension<Arc<Tenant>>,
     request: Request,
 ) -> Result<Response<Body>, Problem> {
+    let tenant = app.tenant_of(request.headers())?;
+    let request = checked(request)?;
     let mut count = app.count(&tenant, KERNEL);
     let begun = begin(&app, invocation, &tenant, &request);
     let (options, permit) = begun.inspect_err(|problem| count.refused(problem))?;

@@ -9,9 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Response};
-use axum::middleware::Next;
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
@@ -158,23 +156,22 @@ impl DigestMismatch {
     }
 }
 
-/// Checks the digests that a request's header has of its body, as the body is read.
-pub(super) async fn check_content(request: Request, next: Next) -> Response<Body> {
+/// The request with a body that is checked against the digests that its header has of it, as it is read.
+///
+/// # Errors
+/// Digests that cannot be read.
+pub(super) fn checked(request: Request) -> Result<Request, Problem> {
     if !request.headers().contains_key(CONTENT_DIGEST) {
-        return next.run(request).await;
+        return Ok(request);
     }
-    let expected = match expected(request.headers()) {
-        Ok(expected) => expected,
-        Err(problem) => return problem.into_response(),
-    };
-    let request = request.map(|inner| {
+    let expected = expected(request.headers())?;
+    Ok(request.map(|inner| {
         Body::new(DigestedBody {
             inner,
             expected,
             checked: false,
         })
-    });
-    next.run(request).await
+    }))
 }
 
 /// What a header's digests say, of the algorithms that are known; others are passed over.

@@ -39,78 +39,96 @@ pub(super) struct Observer {
     pub(super) telemetry: Option<Arc<Telemetry>>,
 }
 
-/// Names the request, logs its end, and renders a problem under its name.
+/// [`Observer::observe`] as a layer of a router.
 pub(super) async fn observe(
     State(observer): State<Observer>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response<Body> {
-    let invocation = Invocation {
-        id: Uuid::now_v7(),
-        began: Instant::now(),
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map(MatchedPath::as_str);
+    let answer = |invocation, mut request: Request| {
+        request.extensions_mut().insert(invocation);
+        next.run(request)
     };
-    request.extensions_mut().insert(invocation);
-    let parent = SpanName::of(request.headers());
-    let name = match (parent, &observer.telemetry) {
-        (Some(parent), _) => Some(parent.child()),
-        (None, Some(_)) => Some(SpanName::root()),
-        (None, None) => None,
-    };
-    let mut recorded = observer
-        .telemetry
-        .as_ref()
-        .zip(name)
-        .and_then(|(telemetry, name)| ServerSpan::begin(telemetry, name, parent, &request));
-    if let Some((recorded, route)) = recorded
-        .as_mut()
-        .zip(request.extensions().get::<MatchedPath>())
+    observer.observe(request, route, answer).await
+}
+
+impl Observer {
+    /// Names the request, has it answered, logs its end, and renders a problem under its name. `route` is the path that
+    /// serves it, with names in place of what varies.
+    pub(super) async fn observe<F>(
+        &self,
+        request: Request,
+        route: Option<&str>,
+        answer: impl FnOnce(Invocation, Request) -> F,
+    ) -> Response<Body>
+    where
+        F: Future<Output = Response<Body>>,
     {
-        recorded.route(route.as_str());
-    }
-    let span = info_span!(
-        "request",
-        id = %invocation.id,
-        method = %request.method(),
-        path = request.uri().path(),
-        trace = name.map(display),
-    );
-    let response = next.run(request).instrument(span.clone()).await;
-    let (mut response, problem) = error::render(response, invocation.id);
-    if let Ok(id) = HeaderValue::try_from(invocation.id.to_string()) {
-        response.headers_mut().insert(FAAM_INVOCATION_ID, id);
-    }
-    if let Some(traceparent) = name.and_then(SpanName::header) {
-        response.headers_mut().insert(TRACEPARENT, traceparent);
-    }
-    let kind = problem.as_ref().map(|problem| problem.kind().name());
-    if let Some(recorded) = recorded {
-        response = recorded.answered(response, invocation.id.to_string(), kind);
-    }
-    let _entered = span.enter();
-    let status = response.status().as_u16();
-    let ms = invocation.began.elapsed().as_secs_f64() * 1e3;
-    match problem {
-        None => debug!(status, ms, "answered"),
-        Some(problem) => {
-            observer.metrics.refused(problem.kind().name());
-            if problem.kind() == ProblemKind::Internal {
-                warn!(
-                    status,
-                    ms,
-                    problem = problem.kind().name(),
-                    detail = problem.detail(),
-                    "failed"
-                );
-            } else {
-                info!(
-                    status,
-                    ms,
-                    problem = problem.kind().name(),
-                    detail = problem.detail(),
-                    "refused"
-                );
+        let invocation = Invocation {
+            id: Uuid::now_v7(),
+            began: Instant::now(),
+        };
+        let parent = SpanName::of(request.headers());
+        let name = match (parent, &self.telemetry) {
+            (Some(parent), _) => Some(parent.child()),
+            (None, Some(_)) => Some(SpanName::root()),
+            (None, None) => None,
+        };
+        let mut recorded = self
+            .telemetry
+            .as_ref()
+            .zip(name)
+            .and_then(|(telemetry, name)| ServerSpan::begin(telemetry, name, parent, &request));
+        if let Some((recorded, route)) = recorded.as_mut().zip(route) {
+            recorded.route(route);
+        }
+        let span = info_span!(
+            "request",
+            id = %invocation.id,
+            method = %request.method(),
+            path = request.uri().path(),
+            trace = name.map(display),
+        );
+        let response = answer(invocation, request).instrument(span.clone()).await;
+        let (mut response, problem) = error::render(response, invocation.id);
+        if let Ok(id) = HeaderValue::try_from(invocation.id.to_string()) {
+            response.headers_mut().insert(FAAM_INVOCATION_ID, id);
+        }
+        if let Some(traceparent) = name.and_then(SpanName::header) {
+            response.headers_mut().insert(TRACEPARENT, traceparent);
+        }
+        let kind = problem.as_ref().map(|problem| problem.kind().name());
+        if let Some(recorded) = recorded {
+            response = recorded.answered(response, invocation.id.to_string(), kind);
+        }
+        let _entered = span.enter();
+        let status = response.status().as_u16();
+        let ms = invocation.began.elapsed().as_secs_f64() * 1e3;
+        match problem {
+            None => debug!(status, ms, "answered"),
+            Some(problem) => {
+                self.metrics.refused(problem.kind().name());
+                if problem.kind() == ProblemKind::Internal {
+                    warn!(
+                        status,
+                        ms,
+                        problem = problem.kind().name(),
+                        detail = problem.detail(),
+                        "failed"
+                    );
+                } else {
+                    info!(
+                        status,
+                        ms,
+                        problem = problem.kind().name(),
+                        detail = problem.detail(),
+                        "refused"
+                    );
+                }
             }
         }
+        response
     }
-    response
 }

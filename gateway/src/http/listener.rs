@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
 use axum::http::header::CONNECTION;
+use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -113,7 +113,7 @@ pub struct Endpoints {
 pub async fn serve(
     name: &'static str,
     mut endpoints: Endpoints,
-    router: Router,
+    surface: impl Answers,
     limits: HttpLimits,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
@@ -131,7 +131,7 @@ pub async fn serve(
         name,
         builder: connection_builder(&limits, &metrics),
         connections: Connections::new(limits.connections_max, limits.peer_connections_max),
-        router,
+        surface,
         limits,
         metrics,
         graceful: GracefulShutdown::new(),
@@ -159,12 +159,25 @@ pub async fn serve(
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scheme(pub(super) &'static str);
 
+/// Answers requests. Cheap to clone: each is answered by a clone.
+pub trait Answers: Clone + Send + Sync + 'static {
+    /// Whatever goes wrong is an answer as well.
+    fn answer(self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send;
+}
+
+impl Answers for Router {
+    async fn answer(mut self, request: Request<Body>) -> Response<Body> {
+        let Ok(response) = self.call(request).await;
+        response
+    }
+}
+
 /// What all connections of a listener share.
-struct Server {
+struct Server<S> {
     name: &'static str,
     builder: Builder<StreamExecutor>,
     connections: Arc<Connections>,
-    router: Router,
+    surface: S,
     limits: HttpLimits,
     metrics: Arc<Metrics>,
     graceful: GracefulShutdown,
@@ -202,7 +215,7 @@ enum Opening {
     Tcp(TcpStream, Option<TlsAcceptor>),
 }
 
-impl Server {
+impl<S: Answers> Server<S> {
     /// Accepts one after another until `stop`, each once there is a place for it.
     async fn accept(&self, source: &Source, stop: &CancellationToken) {
         loop {
@@ -239,7 +252,7 @@ impl Server {
     fn spawn(&self, opening: Opening, place: Arc<Place>) {
         let connection = Connection {
             builder: self.builder.clone(),
-            router: self.router.clone(),
+            surface: self.surface.clone(),
             limits: self.limits,
             watcher: self.graceful.watcher(),
             place: Arc::clone(&place),
@@ -262,15 +275,15 @@ impl Server {
     }
 }
 
-struct Connection {
+struct Connection<S> {
     builder: Builder<StreamExecutor>,
-    router: Router,
+    surface: S,
     limits: HttpLimits,
     watcher: Watcher,
     place: Arc<Place>,
 }
 
-impl Connection {
+impl<S: Answers> Connection<S> {
     async fn run(self, opening: Opening) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let transport = match opening {
             Opening::Ready(transport) => transport,
@@ -285,14 +298,14 @@ impl Connection {
             Transport::Tcp(_) | Transport::Unix(_) => "http",
         });
         let io = PatientStream::new(transport, Arc::clone(&self.place), &self.limits);
-        let (router, place) = (self.router, self.place);
+        let (surface, place) = (self.surface, self.place);
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(scheme);
             let active = place.begin();
-            let mut router = router.clone();
+            let surface = surface.clone();
             let place = Arc::clone(&place);
             async move {
-                let response = router.call(request.map(Body::new)).await?;
+                let response = surface.answer(request.map(Body::new)).await;
                 // The layers say so of an answer whose request they left unread.
                 if response.headers().contains_key(CONNECTION) {
                     place.linger();
