@@ -1,5 +1,6 @@
 //! `faam`: the one binary.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -14,7 +15,19 @@ mod quantity;
 mod serve;
 
 fn main() -> ExitCode {
-    match cli::Cli::parse_from(client::convert::spelled_out(std::env::args_os())).run() {
+    let words = client::convert::spelled_out(std::env::args_os());
+    let cli = match cli::Cli::try_parse_from(words) {
+        Ok(cli) => cli,
+        Err(said) => {
+            // Nobody may read it; the status says it as well. 2 is a warning, as with gzip, and this is none.
+            let _ = said.print();
+            return match said.use_stderr() {
+                true => ExitCode::FAILURE,
+                false => ExitCode::SUCCESS,
+            };
+        }
+    };
+    match cli.run() {
         Ok(code) => code,
         Err(error) if reader_is_gone(&error) => {
             // As every tool in a pipe whose reader has seen enough: quietly, by the signal.
@@ -22,7 +35,7 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("faam: {error:#}");
+            let _ = writeln!(std::io::stderr(), "faam: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -30,7 +43,9 @@ fn main() -> ExitCode {
 
 /// Whether nobody reads our standard output any more.
 fn reader_is_gone(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    let kind = match error.downcast_ref::<serde_json::Error>() {
+        Some(error) => error.io_error_kind(),
+        None => error.downcast_ref().map(std::io::Error::kind),
+    };
+    kind == Some(std::io::ErrorKind::BrokenPipe)
 }

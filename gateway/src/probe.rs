@@ -54,7 +54,12 @@ impl Probe {
         if status == 200 {
             return Ok(ExitCode::SUCCESS);
         }
-        eprintln!("faam: http://{}{path} says {status}", self.admin);
+        // The status says it as well.
+        let _ = writeln!(
+            io::stderr(),
+            "faam: http://{}{path} says {status}",
+            self.admin
+        );
         Ok(ExitCode::FAILURE)
     }
 

@@ -152,6 +152,6 @@ fn it_loads_only_what_is_meant() {
             faam(dir.path(), &url, &[&["bench"], &words[..]].concat()),
             b"",
         )
-        .check(2, &["--help"]);
+        .check(1, &["--help"]);
     }
 }

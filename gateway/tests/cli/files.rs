@@ -255,10 +255,10 @@ fn what_is_not_offered_says_so() {
     place.run(&["decompress", "-l", "x"]).check(1, &["gzip -l"]);
     place
         .run(&["compress", "--format", "br", "x"])
-        .check(2, &["gzip", "br"]);
+        .check(1, &["gzip", "br"]);
     place
         .run(&["compress", "--level", "13", "x"])
-        .check(2, &["1 (fastest) to 12"]);
+        .check(1, &["1 (fastest) to 12"]);
     assert_eq!(place.names(), ["x"]);
     place
         .run(&["compress", "-N", "x"])

@@ -10,6 +10,7 @@ mod bench;
 mod faam;
 mod files;
 mod front;
+mod habits;
 mod links;
 mod manual;
 mod peer;

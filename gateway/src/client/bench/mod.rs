@@ -12,8 +12,10 @@ mod record;
 mod sample;
 mod table;
 
+use std::ffi::OsString;
+use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,7 @@ use anyhow::Context;
 use clap::Args;
 use faam_codec::{Format, Level};
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::fs::{Access, access};
 use serde_json::json;
 use tokio::runtime::Builder;
 
@@ -173,7 +176,7 @@ impl Bench {
     /// No load was possible, or an answer was wrong.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         anyhow::ensure!(
-            self.gateway.is_local() || names_a_url(std::env::args()),
+            self.gateway.is_local() || names_a_url(std::env::args_os()),
             "a load on another machine's gateway has to be meant: name it with --url, not only in FAAM_URL"
         );
         anyhow::ensure!(
@@ -181,6 +184,11 @@ impl Bench {
             "{} sizes: expected at most {SIZES_MAX}",
             self.size.len()
         );
+        // Before the load, which may take hours: what cannot be written then is better known now.
+        let json = self.json.as_deref().filter(|path| !is_stdout(path));
+        for path in self.html.as_deref().into_iter().chain(json) {
+            check_writable(path)?;
+        }
         let data = match &self.file {
             None => Data::Generated { seed: self.seed },
             Some(path) => {
@@ -198,7 +206,7 @@ impl Bench {
             rate: self.rate,
             data: data.describe(),
         };
-        let table = self.json.as_deref() != Some(std::path::Path::new("-"));
+        let table = json.is_some() || self.json.is_none();
         if table {
             let mut out = io::stdout().lock();
             for line in head.lines() {
@@ -221,7 +229,7 @@ impl Bench {
             measured.push(self.one(&runtime, &load, &data, *size)?);
         }
         runtime.shutdown_background();
-        self.report(&head, &measured, table)?;
+        self.report(&head, &measured, json)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -284,18 +292,12 @@ impl Bench {
         })
     }
 
-    fn report(&self, head: &Head, measured: &[Measured], table: bool) -> anyhow::Result<()> {
-        let mut out = io::stdout().lock();
-        if table {
-            table::write(&mut out, measured)?;
-        }
-        if let Some(path) = &self.html {
-            std::fs::write(path, page::page(head, measured))
-                .with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        let Some(path) = &self.json else {
-            return Ok(());
-        };
+    fn report(
+        &self,
+        head: &Head,
+        measured: &[Measured],
+        json: Option<&Path>,
+    ) -> anyhow::Result<()> {
         let sizes: Vec<_> = measured
             .iter()
             .map(|one| {
@@ -316,17 +318,52 @@ impl Bench {
             "sizes": sizes,
         });
         let text = format!("{report:#}\n");
-        if table {
-            std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
-        } else {
-            Ok(out.write_all(text.as_bytes())?)
+        // Files first: that nobody reads the table any more costs none of them.
+        if let Some(path) = &self.html {
+            write_file(path, &page::page(head, measured))?;
         }
+        if let Some(path) = json {
+            write_file(path, &text)?;
+        }
+        let mut out = io::stdout().lock();
+        if json.is_some() || self.json.is_none() {
+            table::write(&mut out, measured)?;
+        } else {
+            out.write_all(text.as_bytes())?;
+        }
+        Ok(out.flush()?)
     }
 }
 
+fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// Whether a report could be written there. It changes nothing: a load that is broken off leaves no empty report.
+fn check_writable(path: &Path) -> anyhow::Result<()> {
+    let there = match OpenOptions::new().write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
+            access(
+                parent.unwrap_or(Path::new(".")),
+                Access::WRITE_OK | Access::EXEC_OK,
+            )
+            .map_err(io::Error::from)
+        }
+        opened => opened.map(drop),
+    };
+    there.with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// Whether the command line itself names the gateway.
-fn names_a_url(mut words: impl Iterator<Item = String>) -> bool {
-    words.any(|word| word == "--url" || word.starts_with("--url="))
+fn names_a_url(mut words: impl Iterator<Item = OsString>) -> bool {
+    words.any(|word| word == "--url" || word.as_encoded_bytes().starts_with(b"--url="))
 }
 
 /// A bar on a terminal while a load runs.
@@ -392,7 +429,7 @@ mod tests {
 
     #[test]
     fn only_the_command_line_names_a_gateway_to_load() {
-        let words = |words: &[&str]| names_a_url(words.iter().map(|word| (*word).to_owned()));
+        let words = |words: &[&str]| names_a_url(words.iter().map(OsString::from));
         assert!(words(&["faam", "bench", "--url", "x"]) && words(&["--url=x"]));
         assert!(!words(&["faam", "bench", "--size", "1KiB"]));
     }

@@ -4,6 +4,7 @@
 //! Invariants: a source is removed only once its whole result is on the disk under its name; after
 //! an error the next file is tried; a signal leaves sources as they were and nothing half-made.
 
+mod endings;
 mod flags;
 mod level;
 mod names;
@@ -19,8 +20,9 @@ use std::process::ExitCode;
 use faam_codec::{Format, Level};
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
+use self::endings::Endings;
 pub(crate) use self::flags::{Compress, Decompress};
 use self::flags::{FileFlags, FormatOrAuto};
 pub(crate) use self::level::spelled_out;
@@ -71,6 +73,7 @@ struct Run {
     caller: Caller,
     link: Option<Link>,
     progress: Progress,
+    /// Any result goes to standard output.
     to_stdout: bool,
 }
 
@@ -121,14 +124,10 @@ impl Run {
     fn run(mut self) -> anyhow::Result<ExitCode> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let ended = runtime.block_on(async {
-            let mut interrupt = signal(SignalKind::interrupt())?;
-            let mut terminate = signal(SignalKind::terminate())?;
-            let mut hang_up = signal(SignalKind::hangup())?;
+            let mut endings = Endings::new()?;
             anyhow::Ok(tokio::select! {
                 ending = self.all() => ending.map_err(|Stop::Closed| SignalKind::pipe()),
-                _ = interrupt.recv() => Err(SignalKind::interrupt()),
-                _ = terminate.recv() => Err(SignalKind::terminate()),
-                _ = hang_up.recv() => Err(SignalKind::hangup()),
+                signal = endings.next() => Err(signal),
             })
         })?;
         // A thread may still wait for standard input: nobody waits for it.
@@ -165,7 +164,7 @@ impl Run {
         };
         self.progress.next(&name, None);
         let ended = self.try_one(file).await;
-        let (ending, facts) = match ended {
+        let (mut ending, facts) = match ended {
             Ok((target, converted)) => {
                 self.progress.done(&converted, self.flags.test);
                 (Ending::Done, json_of(&converted, target.as_deref()))
@@ -183,8 +182,15 @@ impl Run {
                 (Ending::Error, json!({ "error": text }))
             }
         };
-        if self.flags.json {
-            self.print_json(&name, ending, facts);
+        if self.flags.json
+            && let Err(error) = self.print_json(&name, ending, facts)
+        {
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                return Err(Stop::Closed);
+            }
+            let text = format!("cannot write standard output: {error}");
+            self.progress.error(&without_numbers(&text));
+            ending = Ending::Error;
         }
         Ok(ending)
     }
@@ -196,7 +202,7 @@ impl Run {
             (Input::Stdin, None)
         } else {
             let source = self.open(file, own_suffix)?;
-            let target = match self.flags.test || self.to_stdout {
+            let target = match self.flags.test || self.flags.stdout {
                 true => None,
                 false => Some(self.target(&source.path, own_suffix)?),
             };
@@ -235,6 +241,10 @@ impl Run {
         }
         sink.finish(Some(&source.metadata))?;
         if !self.flags.keep {
+            // Once more: the disk may have taken its time.
+            if !source.is_unchanged() {
+                return Err(FileError::ChangedLate);
+            }
             std::fs::remove_file(&source.path).map_err(FileError::Remove)?;
         }
         Ok((target, converted))
@@ -242,9 +252,9 @@ impl Run {
 
     /// The file of that name; where it is to be decompressed and there is none, that name with a suffix.
     fn open(&self, file: &Path, suffix: Option<&str>) -> Result<Source, FileError> {
-        let removes = !self.flags.keep && !self.to_stdout && !self.flags.test;
+        let removes = !self.flags.keep && !self.flags.stdout && !self.flags.test;
         let allowed = Allowed {
-            links: self.flags.force || self.to_stdout,
+            links: self.flags.force || self.flags.stdout || self.flags.test,
             other_names: self.flags.force || !removes,
         };
         let error = match Source::open(file, allowed) {
@@ -289,7 +299,9 @@ impl Run {
         if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
             return Err(exists());
         }
-        eprint!(
+        // Without a reader there is no answer either.
+        let _ = write!(
+            io::stderr(),
             "faam: {} already exists; overwrite (y or n)? ",
             target.display()
         );
@@ -335,7 +347,7 @@ impl Run {
         }
     }
 
-    fn print_json(&self, name: &str, ending: Ending, facts: Value) {
+    fn print_json(&self, name: &str, ending: Ending, facts: Value) -> io::Result<()> {
         let status = match ending {
             Ending::Done => "ok",
             Ending::Warning => "warning",
@@ -346,12 +358,14 @@ impl Run {
             line.extend(facts);
         }
         let line = format!("{line}\n");
-        // A closed output is found by whoever writes the result.
-        let _ = if self.to_stdout && !self.flags.test {
-            io::stderr().write_all(line.as_bytes())
-        } else {
-            io::stdout().write_all(line.as_bytes())
-        };
+        if self.to_stdout && !self.flags.test {
+            // That nobody reads it is no reason to stop: the result goes elsewhere.
+            let _ = io::stderr().write_all(line.as_bytes());
+            return Ok(());
+        }
+        let mut out = io::stdout().lock();
+        out.write_all(line.as_bytes())?;
+        out.flush()
     }
 }
 
@@ -402,6 +416,10 @@ enum FileError {
         "it changed while it was read; nothing was written: try again once nobody writes to it"
     )]
     Changed,
+    #[error(
+        "it changed after it was read; its result is there, of what it was, and it stays beside it"
+    )]
+    ChangedLate,
     #[error("its result is there, but it cannot be removed itself")]
     Remove(#[source] io::Error),
 }

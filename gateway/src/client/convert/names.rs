@@ -1,8 +1,9 @@
 //! Which file becomes which: suffixes.
 //!
-//! Owns the table of suffixes. It looks at no file.
+//! Owns the table of suffixes. Names are bytes, as the system has them: they need not be text. It looks at no file.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use faam_codec::Format;
@@ -50,7 +51,7 @@ pub(crate) fn parse_suffix(text: &str) -> Result<String, String> {
 
 /// The suffix of a compressed file, if it is one by its name.
 pub(crate) fn known_suffix(path: &Path, own: Option<&str>) -> Option<String> {
-    let name = path.file_name()?.to_str()?;
+    let name = path.file_name()?.as_bytes();
     let known = SUFFIXES.iter().map(|(suffix, _, _)| *suffix);
     own.into_iter()
         .chain(known)
@@ -68,18 +69,19 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// What a compressed file is decompressed to; `None` if its suffix is unknown.
 pub(crate) fn without_suffix(path: &Path, own: Option<&str>) -> Option<PathBuf> {
     let suffix = known_suffix(path, own)?;
-    let name = path.file_name()?.to_str()?;
-    let stem = name.get(..name.len() - suffix.len())?;
+    let name = path.file_name()?.as_bytes();
+    let stem = name.get(..name.len().checked_sub(suffix.len())?)?;
     let becomes = SUFFIXES
         .iter()
         .find(|(known, _, _)| own != Some(suffix.as_str()) && *known == suffix)
         .map_or("", |(_, becomes, _)| *becomes);
-    Some(path.with_file_name(format!("{stem}{becomes}")))
+    let becomes = [stem, becomes.as_bytes()].concat();
+    Some(path.with_file_name(OsString::from_vec(becomes)))
 }
 
 /// The format that a file's suffix tells and its bytes do not.
 pub(crate) fn format_by_suffix(path: &Path) -> Option<&'static str> {
-    let name = path.file_name()?.to_str()?;
+    let name = path.file_name()?.as_bytes();
     SUFFIXES
         .iter()
         .find(|(suffix, _, _)| has_suffix(name, suffix))
@@ -95,11 +97,11 @@ pub(crate) fn with_each_suffix(path: &Path, own: Option<&str>) -> Vec<PathBuf> {
         .collect()
 }
 
-fn has_suffix(name: &str, suffix: &str) -> bool {
+fn has_suffix(name: &[u8], suffix: &str) -> bool {
     name.len()
         .checked_sub(suffix.len())
         .and_then(|at| name.get(at..))
-        .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+        .is_some_and(|end| end.eq_ignore_ascii_case(suffix.as_bytes()))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Owns everything that is written to standard error. Invariant: a bar only on a terminal; notes
 //! never tear it. What programs read (JSON) is not here.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -126,10 +126,12 @@ impl Progress {
     }
 
     fn say(&self, text: &str) {
-        let line = format!("{}: {text}", self.name);
+        let line = format!("{}: {text}\n", self.name);
+        // That nobody reads it is no reason to stop.
+        let print = || drop(io::stderr().write_all(line.as_bytes()));
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(print),
+            None => print(),
         }
     }
 }

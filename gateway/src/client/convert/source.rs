@@ -87,6 +87,11 @@ impl Source {
         }
     }
 
+    /// Its bytes, where the system knows: a file of /proc that holds something has the length 0.
+    pub(crate) fn length(&self) -> Option<u64> {
+        Some(self.metadata.len()).filter(|length| *length > 0)
+    }
+
     /// Whether the file of this name is still the one that was opened, with the same content as far as its size and
     /// time tell.
     pub(crate) fn is_unchanged(&self) -> bool {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
+use hyper::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use thiserror::Error;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
@@ -85,6 +86,12 @@ pub(crate) enum TransferError {
     /// Somebody who is no gateway answered.
     #[error("{0} is no gateway of ours: its answer carries no Faam-Invocation-Id; correct --url")]
     Stranger(String),
+    /// An answer whose end is the end of its connection, which is also how a torn one ends (RFC 9112, 8).
+    #[error(
+        "the answer has neither a length nor chunks, so that nobody can tell whether it is whole; nothing of it is used: \
+         have the proxy in between speak HTTP/1.1 with chunks, or go round it with --url"
+    )]
+    Endless,
     /// Both sides wait.
     #[error("the gateway neither took nor gave a byte for {n} s; see its log", n = SILENCE_MAX.as_secs())]
     Silent,
@@ -215,10 +222,7 @@ async fn attempt(
     };
     let meter = Meter::new();
     let (upload, mut reading) = match input {
-        Input::File(source) => {
-            let length = Some(source.metadata.len());
-            Upload::start(source.reader(), length, Arc::clone(&meter))
-        }
+        Input::File(source) => Upload::start(source.reader(), source.length(), Arc::clone(&meter)),
         Input::Stdin => rustix::io::dup(io::stdin())
             .map_err(io::Error::from)
             .and_then(|stdin| Upload::start(File::from(stdin), None, Arc::clone(&meter))),
@@ -237,6 +241,15 @@ async fn attempt(
         Some(Err(error)) => return Err(failure(error.into(), &mut reading)),
         None => return Err(Failure::last(TransferError::Silent)),
     };
+    let framed = [CONTENT_LENGTH, TRANSFER_ENCODING];
+    // A gzip trailer that is for what was sent tells the end as well.
+    if !order.gzip_trailer
+        && !framed
+            .iter()
+            .any(|name| response.headers().contains_key(name))
+    {
+        return Err(Failure::last(TransferError::Endless));
+    }
     // From here on nothing is repeated: bytes of an answer have come.
     let down = download(response, caller, sink, &meter, &mut watch).await;
     let (mut facts, tail) = match down {
