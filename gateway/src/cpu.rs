@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use faam_codec::{
-    BlockChecksum, CpuEngines, Decoder, Decompressor, EngineError, Format, Level, Limits, Position,
-    RATIO_FREE_BYTES, SCRATCH_KEPT_BYTES_MAX, StreamCompressor, StreamDecompressor, Verifier,
-    output_bytes_max, write_stored,
+    BlockChecksum, CpuEngines, Decoder, DecompressError, Decompressor, EngineError, Format, Level,
+    Limits, Position, RATIO_FREE_BYTES, SCRATCH_KEPT_BYTES_MAX, StreamCompressor,
+    StreamDecompressor, Verifier, output_bytes_max, write_stored,
 };
 use faam_sched::Receipt;
 
@@ -26,7 +26,8 @@ use crate::job::{
     Stage, Verification, beyond_card_text,
 };
 use crate::job_queue::{
-    CardRefusal, CardResult, Claim, CpuWork, JobQueue, PendingJob, RunningJob, Unverified, exact,
+    CardRefusal, CardResult, Claim, CpuWork, HERE_OUTPUT_BYTES_MAX, JobQueue, PendingJob,
+    RunningJob, Unverified, exact,
 };
 
 /// The pool's threads.
@@ -103,12 +104,14 @@ thread_local! {
     static HERE: RefCell<Option<Worker>> = const { RefCell::new(None) };
 }
 
-/// Runs a job on the thread that calls: for one that is smaller than a hand-off to the pool. `receipt` is its charge.
+/// Runs a job on the thread that calls: for one that is smaller than a hand-off to the pool. `receipt` is its charge. `None`
+/// if it turns out to be larger, a body with more data than [`HERE_OUTPUT_BYTES_MAX`]: then it is as if it had not been tried.
 pub(crate) fn run_here(
     jobs: &JobQueue,
     spec: &mut JobSpec,
     receipt: Receipt,
-) -> Result<BlockOutcome, JobError> {
+) -> Option<Result<BlockOutcome, JobError>> {
+    let whole = hold_output(&mut spec.kernel);
     let step = HERE.with_borrow_mut(|worker| {
         let worker = worker.get_or_insert_with(Worker::new);
         worker.caught(|worker| worker.make(jobs, spec))
@@ -117,17 +120,39 @@ pub(crate) fn run_here(
         Ok(made) => made,
         Err(panicked) => {
             jobs.settle(receipt, None, None);
-            return Err(panicked);
+            return Some(Err(panicked));
         }
     };
+    if let (Err(JobError::Input(DecompressError::TooLarge { .. })), Some(whole)) = (&result, whole)
+    {
+        jobs.settle(receipt, None, None);
+        if let Kernel::Decompress { limits, .. } = &mut spec.kernel {
+            *limits = whole;
+        }
+        return None;
+    }
     jobs.settle(receipt, result.is_ok().then_some(took), Some(took));
-    let made = result?;
-    let phases = Phases {
-        device: took.saturating_sub(made.verify),
-        verify: made.verify,
-        ..Phases::default()
+    Some(result.map(|made| {
+        let phases = Phases {
+            device: took.saturating_sub(made.verify),
+            verify: made.verify,
+            ..Phases::default()
+        };
+        made.outcome(EngineId::Cpu, None, phases)
+    }))
+}
+
+/// Holds a decompression to [`HERE_OUTPUT_BYTES_MAX`]; the limits that it had, where they were wider.
+fn hold_output(kernel: &mut Kernel) -> Option<Limits> {
+    let Kernel::Decompress { limits, .. } = kernel else {
+        return None;
     };
-    Ok(made.outcome(EngineId::Cpu, None, phases))
+    let held = Limits {
+        output_bytes_max: limits.output_bytes_max.min(HERE_OUTPUT_BYTES_MAX),
+        ..*limits
+    };
+    let whole = std::mem::replace(limits, held);
+    (whole != held).then_some(whole)
 }
 
 /// Highest level whose compressor is kept between streams: one of 12 MiB a thread at the most, no one's charge.

@@ -166,7 +166,9 @@ impl Dispatcher {
             return self.submit(spec).await;
         };
         let submitted = Instant::now();
-        let result = cpu::run_here(&self.jobs, &mut spec, receipt);
+        let Some(result) = cpu::run_here(&self.jobs, &mut spec, receipt) else {
+            return self.submit(spec).await;
+        };
         Ok(Ticket {
             answer: Answer::Here(Some(result)),
             jobs: Arc::clone(&self.jobs),

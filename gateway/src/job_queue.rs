@@ -46,9 +46,16 @@ const CPU_IDLE_MAX: Duration = Duration::from_millis(500);
 /// The same while jobs are queued that were left to a card: placement may give them to the CPU after its deferral limit.
 const CPU_DEFER_POLL: Duration = Duration::from_millis(2);
 
-/// Predicted time up to which a job runs on its caller's thread: about what waking another one can take (300 us), and
-/// not so long that the thread's other connections would notice more than one block's time.
-const HERE_PREDICTED_MAX: Nanos = Nanos(1_500_000);
+/// Time up to which a job runs on its caller's thread, by what jobs like it were measured to take: about what waking
+/// another one can take (300 us), and not so long that the thread's other connections would notice more than one block's time.
+const HERE_MICROS_MAX: u64 = 1_500;
+/// Highest level that runs there: libdeflate's from 10 on keep 9 MiB each a thread.
+const HERE_LEVEL_MAX: u8 = 9;
+/// Most output of a body that is decoded there. Nobody knows it before, so that it is held to: see [`crate::cpu::run_here`].
+pub(crate) const HERE_OUTPUT_BYTES_MAX: u64 = 128 << 10;
+/// Most input of such a body: the dearest input, which makes no output, is empty blocks with codes of their own, and
+/// zlib-rs is done with this much of them in a millisecond.
+const HERE_DECODED_BYTES_MAX: usize = 32 << 10;
 
 /// A job in the queue or on an engine.
 pub(crate) struct PendingJob {
@@ -305,8 +312,12 @@ impl JobQueue {
         self.verification
     }
 
-    /// Charges a job that its caller runs at once on its own thread, if it is small enough for that and passes nobody.
+    /// Charges a job that its caller runs at once on its own thread, if it is small enough for that and passes nobody. The
+    /// first of its kind and size never is: a worker finds out how long it takes.
     pub(crate) fn take_now(&self, spec: &JobSpec, placement: Placement) -> Option<Receipt> {
+        if !may_run_here(spec) {
+            return None;
+        }
         let job = JobShape {
             kernel: class_of(&spec.kernel),
             bytes: spec.input.len(),
@@ -321,7 +332,7 @@ impl JobQueue {
             job,
             placement,
             self.cpu,
-            HERE_PREDICTED_MAX,
+            Nanos(HERE_MICROS_MAX * 1_000),
             self.now(),
         )
     }
@@ -686,6 +697,24 @@ impl JobQueue {
                 let _ = events.try_send(CardEvent::VerifyFailed { function, life });
             }
         }
+    }
+}
+
+/// Whether a thread that has other things to do may run a job at all, whatever was measured: with engines that are small, and
+/// on data that cannot make much more of itself.
+fn may_run_here(spec: &JobSpec) -> bool {
+    match &spec.kernel {
+        Kernel::Compress { level, .. } => level.get() <= HERE_LEVEL_MAX,
+        // A zstd compressor is 2 to 44 MiB with the decoder that verifies, made for the body unless one like it is at hand.
+        Kernel::CompressPart { format, .. } => *format == Format::Lz4,
+        Kernel::Decompress { format, .. } => {
+            let told = match (format, spec.input.last_chunk::<4>()) {
+                (Format::Gzip, Some(length)) => u64::from(u32::from_le_bytes(*length)),
+                _ => 0,
+            };
+            spec.input.len() <= HERE_DECODED_BYTES_MAX && told <= HERE_OUTPUT_BYTES_MAX
+        }
+        Kernel::DecompressPart { .. } => false,
     }
 }
 

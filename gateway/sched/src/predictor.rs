@@ -1,4 +1,7 @@
 //! How long a job will take on a target: a fixed part and a part per byte, learned by moving average.
+//!
+//! Where a wrong "short" would cost others, there is a second answer, [`Predictor::measured`]: what jobs of about that size
+//! took, or larger ones, and nothing where there have been none.
 
 use std::collections::HashMap;
 
@@ -21,10 +24,17 @@ const NS_PER_BYTE_MAX: f64 = 100_000.0;
 /// Jobs smaller than this teach nothing about the speed per byte.
 const LEARN_BYTES_MIN: usize = 1024;
 
+/// Sizes are told apart by octave. All that is smaller than the first one's end counts as of it, and all that is larger
+/// than the last one's as of that.
+const FIRST_OCTAVE: u32 = 8;
+const OCTAVES: usize = 20;
+
 /// Learned speeds by target and kernel class.
 #[derive(Clone, Debug, Default)]
 pub struct Predictor {
     ns_per_byte: HashMap<(TargetIndex, KernelClass), f64>,
+    /// What a job of the most bytes of an octave takes, by the jobs that were of it.
+    ns_by_octave: HashMap<(TargetIndex, KernelClass), [Option<f64>; OCTAVES]>,
 }
 
 impl Predictor {
@@ -39,8 +49,31 @@ impl Predictor {
         nanos(FIXED_NS + slope * approximate(bytes))
     }
 
+    /// What jobs of this size took, or the next larger ones that there have been, which take no less. `None` if there have
+    /// been none: small jobs tell nothing about larger ones, for a match finder's work grows faster than the data.
+    #[must_use]
+    pub fn measured(
+        &self,
+        target: TargetIndex,
+        kernel: KernelClass,
+        bytes: usize,
+    ) -> Option<Nanos> {
+        let octaves = self.ns_by_octave.get(&(target, kernel))?;
+        let (octave, share) = octave_of(bytes);
+        let (own, larger) = octaves.get(octave..)?.split_first()?;
+        own.map(|whole| whole * share)
+            .or_else(|| larger.iter().find_map(|&whole| whole))
+            .map(nanos)
+    }
+
     /// Learn that it took `took`.
     pub fn learn(&mut self, target: TargetIndex, kernel: KernelClass, bytes: usize, took: Nanos) {
+        let octaves = self.ns_by_octave.entry((target, kernel)).or_default();
+        let (octave, share) = octave_of(bytes);
+        if let Some(whole) = octaves.get_mut(octave) {
+            let seen = approximate_u64(took.0) / share;
+            *whole = Some(whole.map_or(seen, |whole| whole + GAIN * (seen - whole)));
+        }
         if bytes < LEARN_BYTES_MIN {
             return;
         }
@@ -50,6 +83,18 @@ impl Predictor {
             .entry((target, kernel))
             .and_modify(|slope| *slope += GAIN * (seen - *slope))
             .or_insert(seen);
+    }
+}
+
+/// The octave of a size, and what part of the octave's most bytes it is: above a half, and 1 where all sizes count alike.
+fn octave_of(bytes: usize) -> (usize, f64) {
+    let octave = bytes.checked_ilog2().unwrap_or(0).max(FIRST_OCTAVE) - FIRST_OCTAVE;
+    let octave = usize::try_from(octave).map_or(OCTAVES - 1, |octave| octave.min(OCTAVES - 1));
+    let whole = 2usize << (FIRST_OCTAVE as usize + octave);
+    if octave == 0 || bytes > whole {
+        (octave, 1.0)
+    } else {
+        (octave, approximate(bytes) / approximate(whole))
     }
 }
 
@@ -104,5 +149,35 @@ mod tests {
             predictor.predict(TargetIndex(0), KernelClass(0), 4096),
             before
         );
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_said_to_be() {
+        let (target, kernel) = (TargetIndex(0), KernelClass(0));
+        let mut predictor = Predictor::default();
+        let measured = |predictor: &Predictor, bytes| predictor.measured(target, kernel, bytes);
+        assert_eq!(measured(&predictor, 500), None);
+        predictor.learn(target, kernel, 500, Nanos(80_000));
+        assert_eq!(predictor.measured(target, KernelClass(1), 500), None);
+        assert_eq!(predictor.measured(TargetIndex(1), kernel, 500), None);
+        // Small jobs tell of jobs as small, and of none that are larger.
+        for bytes in [0, 1, 500, 511] {
+            let Nanos(took) = measured(&predictor, bytes).unwrap();
+            assert!((79_000..81_000).contains(&took), "{bytes}: {took}");
+        }
+        assert_eq!(measured(&predictor, 512), None);
+        // A larger job tells of every smaller one that was not measured itself.
+        predictor.learn(target, kernel, 100_000, Nanos(40_000_000));
+        let Nanos(took) = measured(&predictor, 70_000).unwrap();
+        assert!((27_000_000..29_000_000).contains(&took), "{took}");
+        let Nanos(took) = measured(&predictor, 2_000).unwrap();
+        assert!(took >= 40_000_000, "{took}");
+        let Nanos(took) = measured(&predictor, 500).unwrap();
+        assert!((79_000..81_000).contains(&took), "{took}");
+        assert_eq!(measured(&predictor, 200_000), None);
+        for bytes in [usize::MAX, 1 << 40, 1 << 27] {
+            predictor.learn(target, kernel, bytes, Nanos(u64::MAX));
+            assert!(measured(&predictor, bytes).is_some(), "{bytes}");
+        }
     }
 }

@@ -326,21 +326,23 @@ impl<J> Scheduler<J> {
 
     /// Charges a job that its caller runs at once, on `target`, without a place in the queue: as if it were pushed and
     /// taken now. `None`, with nothing charged, where it would pass a job that waits for this target, would sooner end
-    /// elsewhere, or is predicted to take longer than `predicted_max`.
+    /// elsewhere, or where no job of its kind and of its size or more has been measured here, or those took longer than
+    /// `measured_max`: whoever waits on the caller's thread must not be the first to learn how long such a job takes.
     pub fn take_now(
         &mut self,
         tenant: TenantIndex,
         job: JobShape,
         placement: Placement,
         target: TargetIndex,
-        predicted_max: Nanos,
+        measured_max: Nanos,
         now: Nanos,
     ) -> Option<Receipt> {
         let JobShape { kernel, bytes } = job;
         let effective = placement.effective(self.in_service);
         let predicted = self.predictor.predict(target, kernel, bytes);
+        let measured = self.predictor.measured(target, kernel, bytes);
         if !effective.contains(target)
-            || predicted > predicted_max
+            || measured.is_none_or(|measured| measured > measured_max)
             || self.somebody_waits_for(target)
             || !self.best_here(target, job, effective)
         {

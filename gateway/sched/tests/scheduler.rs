@@ -49,6 +49,15 @@ impl Rig {
             .push(tenant, job, KERNEL, bytes, placement, Nanos(now))
             .unwrap();
     }
+
+    /// Has a tenant of its own run a job on the CPU that takes as long as this.
+    fn measure(&mut self, bytes: usize, took: u64) {
+        let tenant = self.scheduler.add_tenant(WEIGHT_DEFAULT, 1);
+        let cpu_only = Placement::any_of(TargetSet::of(self.cpu));
+        self.push(tenant, 0, bytes, cpu_only, 0);
+        let taken = self.scheduler.next(self.cpu, Nanos(0)).unwrap();
+        self.scheduler.finish(taken.receipt, Nanos(took), None);
+    }
 }
 
 #[test]
@@ -267,6 +276,7 @@ proptest! {
 /// The order in which two tenants are served after one of them had `before` jobs, run at once or through the queue.
 fn order_after(before: u32, at_once: bool) -> Vec<u32> {
     let mut rig = Rig::new();
+    rig.measure(1000, 20_000);
     let (a, b) = (
         rig.scheduler.add_tenant(WEIGHT_DEFAULT, 64),
         rig.scheduler.add_tenant(WEIGHT_DEFAULT, 64),
@@ -335,8 +345,18 @@ fn nothing_runs_at_once_past_a_job_that_waits_or_where_it_would_take_too_long() 
         rig.scheduler
             .take_now(tenant, shape, placement, cpu, limit, Nanos(0))
     };
+    assert!(now(&mut rig, cpu_only, hour).is_none(), "never measured");
+    rig.measure(500, 15_000);
+    assert!(
+        now(&mut rig, cpu_only, hour).is_none(),
+        "nor anything as large"
+    );
+    rig.measure(1000, 20_000);
     assert!(now(&mut rig, card_only, hour).is_none(), "not allowed here");
-    assert!(now(&mut rig, cpu_only, Nanos(10)).is_none(), "too long");
+    assert!(
+        now(&mut rig, cpu_only, Nanos(19_000)).is_none(),
+        "it took longer"
+    );
     // What waits for another target is not passed by.
     rig.push(tenant, 1, 10, card_only, 0);
     let receipt = now(&mut rig, cpu_only, hour).unwrap();

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use faam_codec::{Engine, LibdeflateEngine};
+use faam_codec::{Engine, LibdeflateEngine, write_header, write_trailer};
 use tokio::sync::oneshot;
 
 use super::*;
@@ -26,6 +26,8 @@ async fn soon<T>(event: impl Future<Output = T>) -> T {
     tokio::time::timeout(WAIT_MAX, event).await.unwrap()
 }
 
+type Answer = oneshot::Receiver<Result<BlockOutcome, JobError>>;
+
 struct Rig {
     jobs: Arc<JobQueue>,
     tenant: Tenant,
@@ -34,8 +36,8 @@ struct Rig {
 }
 
 impl Rig {
-    /// One worker, and one card whose function 0 is in service.
-    fn start() -> Self {
+    /// These workers, and one card whose function 0 is in service.
+    fn start(workers: usize) -> Self {
         let config = DispatchConfig {
             cards: vec![CardSource::OwnSimulated {
                 engines: 1,
@@ -49,7 +51,7 @@ impl Rig {
         jobs.add_tenant(&tenant.id);
         jobs.set_in_service(0, 0, Some(Box::new(|| {})));
         Self {
-            pool: CpuPool::start(&jobs, 1).unwrap(),
+            pool: CpuPool::start(&jobs, workers).unwrap(),
             jobs,
             tenant,
             admission: Admission::new(AdmissionLimits::default()),
@@ -57,26 +59,30 @@ impl Rig {
     }
 
     fn spec(&self, input: &'static [u8], policy: BackendPolicy) -> JobSpec {
+        let kernel = Kernel::Compress {
+            format: Format::Gzip,
+            level: Level::DEFAULT,
+            position: Position::Last,
+        };
+        self.spec_of(kernel, Bytes::from_static(input), policy)
+    }
+
+    fn spec_of(&self, kernel: Kernel, input: Bytes, policy: BackendPolicy) -> JobSpec {
         JobSpec {
             tenant: self.tenant.id.clone(),
-            kernel: Kernel::Compress {
-                format: Format::Gzip,
-                level: Level::DEFAULT,
-                position: Position::Last,
-            },
-            input: Bytes::from_static(input),
+            kernel,
+            input,
             policy,
             deadline: None,
             permit: Arc::new(self.admission.admit(&self.tenant, 5).unwrap()),
         }
     }
 
-    fn push(
-        &self,
-        input: &'static [u8],
-        policy: BackendPolicy,
-    ) -> oneshot::Receiver<Result<BlockOutcome, JobError>> {
-        let spec = self.spec(input, policy);
+    fn push(&self, input: &'static [u8], policy: BackendPolicy) -> Answer {
+        self.push_spec(self.spec(input, policy))
+    }
+
+    fn push_spec(&self, spec: JobSpec) -> Answer {
         let placement = self.jobs.placement(&spec).unwrap();
         let place = self.jobs.tenant(&self.tenant.id).unwrap();
         let (reply, answer) = oneshot::channel();
@@ -124,7 +130,7 @@ fn is_internal<T: std::fmt::Debug>(answer: Result<T, JobError>) -> bool {
 
 #[tokio::test]
 async fn a_panic_in_a_job_of_the_pool_costs_its_caller_the_answer_and_nobody_else_anything() {
-    let rig = Rig::start();
+    let rig = Rig::start(1);
     for _ in 0..3 {
         let answer = soon(rig.push(PANICS, BackendPolicy::Cpu)).await.unwrap();
         assert!(is_internal(answer));
@@ -138,7 +144,7 @@ async fn a_panic_in_a_job_of_the_pool_costs_its_caller_the_answer_and_nobody_els
 
 #[tokio::test]
 async fn a_panic_over_what_a_card_made_settles_the_cards_charge() {
-    let rig = Rig::start();
+    let rig = Rig::start(1);
     for _ in 0..3 {
         let answer = rig.push(PANICS, BackendPolicy::RequireHardware);
         rig.claim();
@@ -149,4 +155,69 @@ async fn a_panic_over_what_a_card_made_settles_the_cards_charge() {
         assert_eq!(soon(next).await.unwrap().unwrap().consumed, 12);
     }
     rig.end();
+}
+
+/// `len` zeros as a zlib body.
+fn zeros(len: usize) -> Bytes {
+    let data = vec![0; len];
+    let mut body = Vec::new();
+    write_header(Format::Zlib, Level::DEFAULT, &mut body);
+    LibdeflateEngine::new()
+        .compress_block(&data, Level::DEFAULT, Position::Last, &mut body)
+        .unwrap();
+    write_trailer(&BlockChecksum::of(Format::Zlib, &data), &mut body);
+    body.into()
+}
+
+#[test]
+fn a_body_with_more_data_than_its_callers_thread_decodes_is_left_to_the_pool() {
+    // No worker: this test plays the only one.
+    let rig = Rig::start(0);
+    let limits = Limits {
+        output_bytes_max: 4 << 20,
+        ratio_max: 2_000,
+    };
+    let spec = |len| {
+        let format = Format::Zlib;
+        let kernel = Kernel::Decompress { format, limits };
+        rig.spec_of(kernel, zeros(len), BackendPolicy::Cpu)
+    };
+    // A job with a longer input than any below was measured, and was short.
+    let _answer = rig.push_spec(spec(3 << 20));
+    let CpuWork::Run(running) = rig.jobs.next_for_cpu() else {
+        panic!("a job to run");
+    };
+    let short = Duration::from_micros(1);
+    rig.jobs.settle(running.receipt, Some(short), Some(short));
+    let here = |spec: &mut JobSpec| {
+        let placement = rig.jobs.placement(spec).unwrap();
+        let receipt = rig.jobs.take_now(spec, placement).unwrap();
+        let made = run_here(&rig.jobs, spec, receipt);
+        assert_eq!(rig.jobs.outstanding_ns(), 0);
+        made
+    };
+    let most = usize::try_from(HERE_OUTPUT_BYTES_MAX).unwrap();
+    for len in [1_000, most] {
+        let made = here(&mut spec(len)).unwrap().unwrap();
+        assert_eq!(made.output.len(), len);
+    }
+    for len in [most + 1, 2 << 20] {
+        let mut spec = spec(len);
+        assert!(here(&mut spec).is_none(), "{len}");
+        let Kernel::Decompress { limits: left, .. } = spec.kernel else {
+            panic!("the kernel is as it was");
+        };
+        assert_eq!(left, limits, "as if it had not been tried");
+    }
+    // A limit of the caller's own is still the caller's.
+    let mut tight = spec(2_000);
+    if let Kernel::Decompress { limits, .. } = &mut tight.kernel {
+        limits.output_bytes_max = 1_999;
+    }
+    assert!(matches!(
+        here(&mut tight).unwrap(),
+        Err(JobError::Input(DecompressError::TooLarge {
+            output_bytes_max: 1_999
+        }))
+    ));
 }
