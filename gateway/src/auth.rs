@@ -219,7 +219,9 @@ impl DemoKey {
     }
 }
 
-fn is_key(key: &str) -> bool {
+/// Whether an operator may set it as a key.
+#[must_use]
+pub fn is_key(key: &str) -> bool {
     key.starts_with(KEY_PREFIX)
         && (KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&key.len())
         && key

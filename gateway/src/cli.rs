@@ -128,9 +128,7 @@ impl Cli {
 impl LogFlags {
     /// Logs to standard error what `FAAM_LOG` names, else `RUST_LOG`, else `info`.
     fn open(&self) {
-        let filter = EnvFilter::try_from_env("FAAM_LOG")
-            .or_else(|_| EnvFilter::try_from_default_env())
-            .unwrap_or_else(|_| EnvFilter::new("info"));
+        let (filter, mistake) = filter(|name| std::env::var(name).ok());
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)
             // A log that nobody takes any more is no reason to end: its error would go to the same stderr, and panic.
@@ -142,6 +140,29 @@ impl LogFlags {
                 .init(),
             LogFormat::Json => builder.json().init(),
         }
+        if let Some(mistake) = mistake {
+            tracing::warn!("{mistake}");
+        }
+    }
+}
+
+/// The filter that the first variable that is set describes, and what is wrong with it, if it cannot be read.
+fn filter(variable: impl Fn(&str) -> Option<String>) -> (EnvFilter, Option<String>) {
+    let set = ["FAAM_LOG", EnvFilter::DEFAULT_ENV]
+        .into_iter()
+        .find_map(|name| Some((name, variable(name).filter(|text| !text.is_empty())?)));
+    let info = || EnvFilter::new("info");
+    let Some((name, text)) = set else {
+        return (info(), None);
+    };
+    match EnvFilter::try_new(&text) {
+        Ok(filter) => (filter, None),
+        Err(error) => (
+            info(),
+            Some(format!(
+                "{name}={text:?} is no filter ({error}): expected as in `info,faam_gateway=debug`; `info` is used"
+            )),
+        ),
     }
 }
 

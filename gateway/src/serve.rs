@@ -35,10 +35,11 @@ pub(crate) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
         });
     }
     let config = serve.configuration()?;
+    let key_is_chosen = config.bootstrap_key.is_some();
     // Before anything else: a signal during the start is obeyed after it.
     let mut signals = Signals::new()?;
     let gateway = Gateway::start(config)?;
-    if let Err(error) = announce(&gateway) {
+    if let Err(error) = announce(&gateway, key_is_chosen) {
         // As in `faam serve | head -1`: the callers are not those who read the lines.
         tracing::warn!(
             %error,
@@ -119,7 +120,9 @@ impl Signals {
 }
 
 /// Says how to use the gateway, in lines that can be pasted.
-fn announce(gateway: &Gateway) -> io::Result<()> {
+///
+/// A key that the operator chose is not repeated: these lines end in journals and logs, which others read.
+fn announce(gateway: &Gateway, key_is_chosen: bool) -> io::Result<()> {
     let public = reachable(gateway.public_address());
     let admin = reachable(gateway.admin_address());
     let scheme = gateway.public_scheme();
@@ -128,12 +131,17 @@ fn announce(gateway: &Gateway) -> io::Result<()> {
     if let Some(path) = gateway.unix_path() {
         writeln!(out, "and on       {} (plain HTTP)", path.display())?;
     }
-    writeln!(
-        out,
-        "key          {} (kept in {})",
-        gateway.key(),
-        gateway.key_path().display()
-    )?;
+    let path = gateway.key_path().display();
+    let key = if key_is_chosen {
+        writeln!(
+            out,
+            "key          the one of bootstrap_key (kept in {path})"
+        )?;
+        format!("$(cat '{}')", path.to_string().replace('\'', r"'\''"))
+    } else {
+        writeln!(out, "key          {} (kept in {path})", gateway.key())?;
+        gateway.key().to_owned()
+    };
     writeln!(
         out,
         "metrics      http://{admin}/metrics (probes: /healthz, /readyz)"
@@ -142,9 +150,8 @@ fn announce(gateway: &Gateway) -> io::Result<()> {
     writeln!(out, "try")?;
     writeln!(
         out,
-        "  printf 'hello hello hello' | curl -sS -X POST --data-binary @- -H \"Authorization: Bearer {}\" \
-         {scheme}://{public}/v1/compress | gunzip",
-        gateway.key()
+        "  printf 'hello hello hello' | curl -sS -X POST --data-binary @- -H \"Authorization: Bearer {key}\" \
+         {scheme}://{public}/v1/compress | gunzip"
     )?;
     out.flush()
 }

@@ -439,3 +439,30 @@ fn process_of(unshare: u32) -> u32 {
         .parse()
         .unwrap_or_else(|_| panic!("one child, not {children:?}"))
 }
+
+#[test]
+fn the_build_context_holds_the_workspace_and_nothing_of_an_operators() {
+    let root = deploy().join("../..");
+    let ignored = std::fs::read_to_string(root.join(".dockerignore")).expect("a list");
+    let mut lines = ignored
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty());
+    // All else is left out: builds of gigabytes, keys in a data directory, the history.
+    assert_eq!(lines.next(), Some("*"));
+    let (kept, dropped): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with('!'));
+    assert!(
+        dropped.iter().all(|line| line.starts_with("**/")),
+        "{dropped:?}"
+    );
+    let context = tempfile::tempdir().expect("a directory");
+    for name in kept.iter().map(|line| line.trim_start_matches('!')) {
+        assert!(!["target", "data", ".git"].contains(&name), "{name}");
+        assert!(root.join(name).exists(), "{name}");
+        std::os::unix::fs::symlink(root.join(name), context.path().join(name)).expect("linked");
+    }
+    // What the build stage calls is there: its installer, and a workspace that is complete.
+    assert!(context.path().join(".ci/install").exists());
+    run(Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
+        .current_dir(context.path()));
+}

@@ -19,7 +19,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::http::header::{CONNECTION, EXPECT, HOST};
-use axum::http::{HeaderMap, HeaderValue, Method, Response, Version};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Method, Response, Uri, Version};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use tower::ServiceBuilder;
@@ -426,11 +427,12 @@ async fn healthz() -> &'static str {
     get, path = "/", tag = "catalogue",
     responses((status = 200, description = "Shell lines", body = String), AnyProblems)
 )]
-async fn front(scheme: Option<Extension<Scheme>>, headers: HeaderMap) -> String {
+async fn front(scheme: Option<Extension<Scheme>>, uri: Uri, headers: HeaderMap) -> String {
     let scheme = scheme.map_or("http", |Extension(Scheme(scheme))| scheme);
-    let host = headers
-        .get(HOST)
-        .and_then(|host| host.to_str().ok())
+    // HTTP/2 has it in `:authority` (RFC 9113, 8.3.1).
+    let authority = uri.authority().map(Authority::as_str);
+    let host = authority
+        .or_else(|| headers.get(HOST)?.to_str().ok())
         .filter(|host| is_authority(host));
     let url = format!("{scheme}://{}", host.unwrap_or("127.0.0.1:8080"));
     let key = r#"-H "Authorization: Bearer $FAAM_KEY""#;

@@ -5,13 +5,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use faam_codec::{Format, Level};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::app::App;
 use super::openapi::{AnyProblems, NotFoundProblems, TenantProblems};
+use super::path_name::PathName;
 use crate::cards::CardStatus;
 use crate::error::{Problem, ProblemKind};
 use crate::job::{BLOCK_BYTES, CARD_LEVEL_MAX};
@@ -173,7 +174,7 @@ pub(super) struct ProblemPage {
         AnyProblems,
     )
 )]
-pub(super) async fn problem(Path(name): Path<String>) -> Result<Json<serde_json::Value>, Problem> {
+pub(super) async fn problem(PathName(name): PathName) -> Result<Json<serde_json::Value>, Problem> {
     ProblemKind::describe(&name).map(Json).ok_or_else(|| {
         let names: Vec<_> = ProblemKind::ALL.iter().map(|kind| kind.name()).collect();
         Problem::new(

@@ -6,7 +6,6 @@ use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Path;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
@@ -17,6 +16,7 @@ use bytes::Bytes;
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::Config;
 
+use super::path_name::PathName;
 use crate::error::{Problem, ProblemKind};
 
 /// Where the document is.
@@ -50,7 +50,7 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(document: &OpenApi) -> Ro
         .route(DOCS_PATH, get(async || page("index.html")))
         .route(
             "/docs/{*file}",
-            get(async |Path(name): Path<String>| page(&name)),
+            get(async |PathName(name): PathName| page(&name)),
         )
 }
 

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use parking_lot::Mutex;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::app::App;
 use super::openapi::{NotFoundProblems, TenantProblems};
+use super::path_name::PathName;
 use crate::error::{Problem, ProblemKind};
 use crate::tenants::{Tenant, TenantId};
 
@@ -142,7 +143,7 @@ impl Kept {
 pub(super) async fn invocation(
     State(app): State<App>,
     Extension(tenant): Extension<Arc<Tenant>>,
-    Path(id): Path<String>,
+    PathName(id): PathName,
 ) -> Result<Json<InvocationFacts>, Problem> {
     let known = Uuid::parse_str(&id)
         .ok()

@@ -11,7 +11,7 @@
 //! | `invocation` | the name of a request, its span, its log line, its problem rendered |
 //! | `trace_context`, `traced` | a request's place in its caller's trace, and its span for a collector |
 //! | `digest` | digests of bodies, checked and made |
-//! | `options` | what a caller asks for |
+//! | `options`, `path_name` | what a caller asks for, and the name of a thing in a path |
 //! | `body` | bodies, in and out |
 //! | `compress`, `decompress` | the two kernels' handlers |
 //! | `delivery` | from a kernel's pieces to a response: whole, or streamed |
@@ -42,6 +42,7 @@ pub mod listener;
 mod openapi;
 pub mod options;
 pub mod outflow;
+mod path_name;
 mod served_body;
 mod spill;
 pub mod tls;

@@ -105,8 +105,14 @@ struct ProblemDetails {
     offset: Option<u64>,
     /// Of `too-large`: the limit, in bytes.
     body_bytes_max: Option<u64>,
+    /// Of `too-large`: the most that a decompression may give, in bytes.
+    output_bytes_max: Option<u64>,
     /// Of `invalid-option`: the names that are accepted.
     accepted: Option<Vec<String>>,
+    /// Of `unknown-format`: the formats that are served.
+    served: Option<Vec<String>>,
+    /// Of `deadline`: milliseconds by phase until then.
+    spent_ms: Option<BTreeMap<String, f64>>,
 }
 
 /// Bytes as they are.

@@ -6,9 +6,10 @@
 use std::fs::{self, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
 use thiserror::Error;
 
 /// Owner and group may connect; nobody else.
@@ -21,6 +22,34 @@ pub struct UnixListen {
     pub path: PathBuf,
     /// Its permission bits.
     pub mode: u32,
+}
+
+impl UnixListen {
+    /// Whether it could be listened on now. It changes nothing.
+    ///
+    /// # Errors
+    /// [`UnixBindError`]
+    pub fn check(&self) -> Result<(), UnixBindError> {
+        let path = &self.path;
+        let other = |source| UnixBindError::Other {
+            path: path.clone(),
+            source,
+        };
+        SocketAddr::from_pathname(path).map_err(other)?;
+        match fs::symlink_metadata(path) {
+            Ok(there) => check_stale(path, &there)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(other(error)),
+        }
+        let directory = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        access(
+            directory.unwrap_or(Path::new(".")),
+            Access::WRITE_OK | Access::EXEC_OK,
+        )
+        .map_err(|errno| other(errno.into()))
+    }
 }
 
 /// Why a Unix socket cannot be listened on.
@@ -74,19 +103,14 @@ impl UnixSocket {
             path: path.clone(),
             source,
         };
-        match fs::symlink_metadata(path) {
-            Ok(there) => check_stale(path, &there)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(other(error)),
+        listen.check()?;
+        // Made beside its place and moved there: nobody meets it without its mode. Its own name is short, for the system
+        // takes no long paths here (unix(7), sun_path).
+        let made = path.with_file_name(format!(".{}", std::process::id()));
+        // A left-over of a process that had our number.
+        if fs::symlink_metadata(&made).is_ok_and(|there| there.file_type().is_socket()) {
+            let _ = fs::remove_file(&made);
         }
-        // Made beside its place and moved there: nobody meets it without its mode.
-        let mut name = path
-            .file_name()
-            .ok_or_else(|| other(io::ErrorKind::InvalidInput.into()))?
-            .to_owned();
-        name.push(format!(".{}", std::process::id()));
-        let made = path.with_file_name(name);
-        let _ = fs::remove_file(&made);
         let bind = || {
             let listener = UnixListener::bind(&made)?;
             listener.set_nonblocking(true)?;
@@ -184,6 +208,21 @@ mod tests {
         drop(socket);
         assert!(!listen.path.exists());
         assert_eq!(fs::read_dir(directory.path()).expect("readable").count(), 0);
+    }
+
+    #[test]
+    fn a_path_may_be_as_long_as_the_system_takes_one() {
+        /// sun_path of unix(7), less the 0 at its end.
+        const PATH_BYTES_MAX: usize = 107;
+        let directory = tempfile::tempdir().expect("a directory");
+        let room = PATH_BYTES_MAX - directory.path().as_os_str().len() - 1;
+        let mut listen = listen(directory.path(), UNIX_SOCKET_MODE);
+        listen.path = directory.path().join("s".repeat(room));
+        listen.check().expect("it can be bound");
+        let socket = UnixSocket::bind(&listen).expect("bound");
+        assert!(UnixStream::connect(socket.path()).is_ok());
+        listen.path = directory.path().join("s".repeat(room + 1));
+        assert!(listen.check().is_err() && UnixSocket::bind(&listen).is_err());
     }
 
     #[test]

@@ -10,10 +10,12 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use faam_gateway::auth::{KeyError, is_key};
 use faam_gateway::cards::CardSource;
 use faam_gateway::config::GatewayConfig;
 use faam_gateway::descriptors::{DESCRIPTORS_RESERVED, connections_max};
 use faam_gateway::http::tls::{Tls, TlsFiles};
+use faam_gateway::http::unix_socket::UnixListen;
 use faam_gateway::telemetry::traces_url;
 use rustix::fs::{Access, FlockOperation, access, flock};
 use rustix::process::{Resource, getrlimit};
@@ -198,6 +200,17 @@ fn findings(config: &GatewayConfig) -> Vec<Finding> {
             "set FAAM_BOOTSTRAP_KEY (faam_ and at least 19 letters, digits, - or _), or listen on 127.0.0.1",
         ));
     }
+    findings.extend(chosen_key(config));
+    if !config.admin_listen.ip().is_loopback() {
+        findings.push(Finding::warning(
+            format!(
+                "admin_listen: {} can be reached from other machines, and asks nobody for a key",
+                config.admin_listen
+            ),
+            "let only probes and collectors of metrics reach it, or listen on 127.0.0.1",
+        ));
+    }
+    findings.extend(config.unix_listen.as_ref().map(unix_socket));
     findings.extend(config.tls.clone().map(tls));
     findings.extend(config.otlp_endpoint.as_deref().map(collector));
     findings.push(data_dir(&config.data_dir));
@@ -224,6 +237,22 @@ fn listener(address: SocketAddr, key: &str) -> Finding {
             };
             Finding::failed(format!("{key}: cannot listen on {address}: {error}"), mend)
         }
+    }
+}
+
+fn chosen_key(config: &GatewayConfig) -> Option<Finding> {
+    let key = config.bootstrap_key.as_deref()?;
+    let error = KeyError::Bootstrap.to_string();
+    (!is_key(key)).then(|| Finding::failed(error, "choose another, or leave bootstrap_key out"))
+}
+
+fn unix_socket(listen: &UnixListen) -> Finding {
+    match listen.check() {
+        Ok(()) => Finding::ok(format!("unix_listen: {} is free", listen.path.display())),
+        Err(error) => Finding::failed(
+            format!("unix_listen: {:#}", anyhow::Error::new(error)),
+            "correct unix_listen, or leave it out",
+        ),
     }
 }
 

@@ -8,6 +8,20 @@ use flate2::read::GzDecoder;
 use crate::faam::{KEY, Place, run};
 
 #[test]
+fn the_lines_name_the_host_that_was_asked_in_every_version() {
+    let place = Place::new();
+    for version in ["--http1.0", "--http1.1", "--http2-prior-knowledge"] {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--fail", version, place.url()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let front = String::from_utf8(run(curl, b"").check(0, &[]).stdout).expect("UTF-8");
+        assert_eq!(front.matches(place.url()).count(), 6, "{version}: {front}");
+    }
+}
+
+#[test]
 fn the_five_lines_work_in_a_shell() {
     let place = Place::new();
     let mut curl = Command::new("curl");

@@ -126,6 +126,94 @@ fn what_cannot_be_served_is_told_with_its_mend() {
 }
 
 #[test]
+fn what_a_start_would_refuse_a_check_refuses() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let there = dir.path().join("faam.sock");
+    let _live = std::os::unix::net::UnixListener::bind(&there).expect("bound");
+    std::fs::write(dir.path().join("file"), "somebody's").expect("written");
+    for (flags, key, said) in [
+        (&["--unix-listen", "faam.sock"][..], "", "somebody listens"),
+        (&["--unix-listen", "file"], "", "is no socket"),
+        (&["--unix-listen", "nowhere/faam.sock"], "", "nowhere"),
+        (&[], "faam_short", "FAAM_BOOTSTRAP_KEY"),
+    ] {
+        for check in [&["--check"][..], &[]] {
+            let ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+            let none = ["--devices", "none"];
+            let mut command = serve(dir.path(), &[&ports[..], &none, flags, check].concat());
+            command.env("FAAM_BOOTSTRAP_KEY", key);
+            let ended = run(command, b"");
+            let told = format!("{}{}", String::from_utf8_lossy(&ended.stdout), ended.stderr);
+            assert_eq!(ended.code, Some(1), "{check:?} {flags:?} {key:?}: {told}");
+            assert!(told.contains(said), "{said:?} is not in {told}");
+        }
+    }
+    assert!(there.exists());
+}
+
+#[test]
+fn a_key_that_the_operator_chose_is_not_printed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // A name that a shell would take apart.
+    let data = dir.path().join("it's data");
+    let mut command = serve(
+        dir.path(),
+        &["--devices", "none", "--listen", "127.0.0.1:0"],
+    );
+    command
+        .args(["--admin-listen", "127.0.0.1:0", "--data-dir"])
+        .arg(&data)
+        .env("FAAM_BOOTSTRAP_KEY", "faam_a-secret-nobody-may-see")
+        .stderr(Stdio::null());
+    let mut child = command.spawn().expect("starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe"))
+        .lines()
+        .map_while(Result::ok);
+    let mut printed = Vec::new();
+    for line in lines.by_ref() {
+        let last = line.contains("curl");
+        printed.push(line);
+        if last {
+            break;
+        }
+    }
+    let all = printed.join("\n");
+    assert!(!all.contains("nobody-may-see"), "{all}");
+    let curl = printed.last().expect("a line to paste");
+    let mut shell = Command::new("bash");
+    shell
+        .args(["-euo", "pipefail", "-c", curl])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let ended = run(shell, b"");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&child),
+        rustix::process::Signal::TERM,
+    )
+    .expect("it runs");
+    wait_until("it ends", || child.try_wait().expect("our child"));
+    drop(lines);
+    assert_eq!(ended.check(0, &[]).stdout, b"hello hello hello", "{curl}");
+}
+
+#[test]
+fn a_log_filter_that_cannot_be_read_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (variable, filter) in [("FAAM_LOG", "faam=loud"), ("RUST_LOG", "a=b=c")] {
+        let mut command = serve(dir.path(), &["--devices", "gpu", "--check"]);
+        command.env(variable, filter);
+        run(command, b"").check(1, &["gpu"]);
+        let mut command = serve(
+            dir.path(),
+            &["--unix-listen", "nowhere/x", "--devices", "none"],
+        );
+        command.env(variable, filter);
+        run(command, b"").check(1, &[variable, filter]);
+    }
+}
+
+#[test]
 fn a_gateway_serves_by_its_file() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndevices = [\"none\"]\n[http]\nbody_bytes_max = 100\n";

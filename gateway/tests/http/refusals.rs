@@ -356,3 +356,19 @@ fn nobody_else_may_use_the_data_directory_or_an_open_port_without_a_key() {
     };
     assert!(error.to_string().contains("FAAM_BOOTSTRAP_KEY"), "{error}");
 }
+
+#[test]
+fn a_path_that_is_no_text_names_nothing() {
+    let server = Server::start();
+    for target in ["/problems/%ff", "/docs/%ff", "/v1/invocations/%ff"] {
+        let authorization = format!("Bearer {KEY}");
+        let answer = request(
+            server.address(),
+            "GET",
+            target,
+            &[("Authorization", &authorization)],
+            b"",
+        );
+        check_problem(&answer, 404, "not-found", &[]);
+    }
+}
