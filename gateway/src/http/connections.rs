@@ -53,6 +53,8 @@ pub(super) struct Place {
     evicted: CancellationToken,
     /// Whether its peer may still be sending when it ends.
     lingers: AtomicBool,
+    /// Whether it ended because its peer took too little.
+    too_slow: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -126,6 +128,7 @@ impl Connections {
             activity: Mutex::default(),
             evicted: CancellationToken::new(),
             lingers: AtomicBool::new(false),
+            too_slow: AtomicBool::new(false),
         };
         place.settle(|_| {});
         Arc::new(place)
@@ -167,6 +170,16 @@ impl Place {
     /// Whether [`Place::linger`] was called.
     pub(super) fn lingers(&self) -> bool {
         self.lingers.load(Ordering::Acquire)
+    }
+
+    /// The connection ends because its peer takes too little.
+    pub(super) fn too_slow(&self) {
+        self.too_slow.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Place::too_slow`] was called.
+    pub(super) fn was_too_slow(&self) -> bool {
+        self.too_slow.load(Ordering::Acquire)
     }
 
     /// Ready when the connection has to end in favour of another.

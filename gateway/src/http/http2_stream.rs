@@ -2,13 +2,12 @@
 //!
 //! Flow control lets a peer stall one stream while the connection lives on with the others, so the connection's own
 //! time-out never sees it. Invariants: a stream ends only after the connection has let go of every byte of its answer;
-//! one that lets go of nothing for the write-stall limit is reset, and what it held goes back; the other streams of its
-//! connection go on. It knows no routes.
+//! one that lets go of its bytes more slowly than the least rate is reset, and what it held goes back; the other streams
+//! of its connection go on. It knows no routes.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::rt::Executor;
@@ -16,10 +15,13 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::info;
 
+use super::limits::HttpLimits;
+use super::pace::Pace;
 use crate::metrics::Metrics;
 
-/// Most bytes of one stream that are handed to the connection at once: what has to be taken within the write-stall limit.
-pub(super) const HTTP2_PIECE_BYTES_MAX: usize = 64 << 10;
+/// Most bytes of one stream that are handed to the connection at once: what fits one DATA frame, whose largest size is
+/// this unless a peer asks for more (RFC 9113, 6.5.2).
+pub(super) const HTTP2_PIECE_BYTES_MAX: usize = 16 << 10;
 
 tokio::task_local! {
     /// The stream whose task this is.
@@ -34,17 +36,17 @@ pub(super) struct StreamProgress(Mutex<Progress>);
 struct Progress {
     /// Pieces that the connection holds.
     pieces: usize,
-    /// When the last piece went either way.
-    moved: Instant,
+    /// How fast the connection lets go of them.
+    pace: Pace,
     /// Who waits until no piece is left.
     flushed: Option<Waker>,
 }
 
 impl StreamProgress {
-    fn new() -> Arc<Self> {
+    fn new(pace: Pace) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Progress {
             pieces: 0,
-            moved: Instant::now(),
+            pace,
             flushed: None,
         })))
     }
@@ -58,7 +60,7 @@ impl StreamProgress {
     pub(super) fn hand_out(self: &Arc<Self>, bytes: Bytes) -> Bytes {
         let mut progress = self.0.lock();
         progress.pieces += 1;
-        progress.moved = Instant::now();
+        progress.pace.wait(Instant::now());
         drop(progress);
         Bytes::from_owner(Piece {
             bytes,
@@ -76,10 +78,9 @@ impl StreamProgress {
         Poll::Pending
     }
 
-    /// Since when nothing has moved while the connection holds pieces.
-    fn stalled_since(&self) -> Option<Instant> {
-        let progress = self.0.lock();
-        (progress.pieces > 0).then_some(progress.moved)
+    /// When the peer will have been too slow; `None` while the connection holds nothing.
+    fn late_at(&self) -> Option<Instant> {
+        self.0.lock().pace.late_at()
     }
 }
 
@@ -98,7 +99,11 @@ impl Drop for Piece {
     fn drop(&mut self) {
         let mut progress = self.stream.0.lock();
         progress.pieces = progress.pieces.saturating_sub(1);
-        progress.moved = Instant::now();
+        let now = Instant::now();
+        progress.pace.moved(self.bytes.len(), now);
+        if progress.pieces == 0 {
+            progress.pace.rest(now);
+        }
         let waker = progress.flushed.take();
         drop(progress);
         if let Some(waker) = waker {
@@ -110,16 +115,23 @@ impl Drop for Piece {
 /// Spawns the tasks of a connection's streams, each under its own time-out.
 #[derive(Clone, Debug)]
 pub(super) struct StreamExecutor {
-    write_stall: Duration,
+    limits: HttpLimits,
     metrics: Arc<Metrics>,
 }
 
 impl StreamExecutor {
-    pub(super) const fn new(write_stall: Duration, metrics: Arc<Metrics>) -> Self {
+    pub(super) const fn new(limits: &HttpLimits, metrics: Arc<Metrics>) -> Self {
         Self {
-            write_stall,
+            limits: *limits,
             metrics,
         }
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::new(
+            self.limits.write_stall,
+            self.limits.answer_bytes_per_second_min,
+        )
     }
 }
 
@@ -128,7 +140,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let progress = StreamProgress::new();
+        let progress = StreamProgress::new(self.pace());
         let watched = WatchedStream {
             stream: Box::pin(stream),
             progress: Arc::clone(&progress),
@@ -157,19 +169,19 @@ impl<F: Future<Output = ()>> Future for WatchedStream<F> {
             return Poll::Ready(());
         }
         loop {
-            let Some(since) = this.progress.stalled_since() else {
+            let Some(limit) = this.progress.late_at() else {
                 this.timer = None;
                 return Poll::Pending;
             };
-            let limit = since + this.executor.write_stall;
             let timer = this
                 .timer
                 .get_or_insert_with(|| Box::pin(sleep_until(limit)));
             ready!(timer.as_mut().poll(cx));
             if Instant::now() >= limit {
                 info!(
-                    limit_ms = this.executor.write_stall.as_millis(),
-                    "the peer takes nothing of an HTTP/2 stream: it is reset"
+                    limit_ms = this.executor.limits.write_stall.as_millis(),
+                    bytes_per_second_min = this.executor.limits.answer_bytes_per_second_min,
+                    "the peer takes too little of an HTTP/2 stream: it is reset"
                 );
                 this.executor.metrics.connection_ended("stream-stall");
                 return Poll::Ready(());
@@ -181,12 +193,25 @@ impl<F: Future<Output = ()>> Future for WatchedStream<F> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::oneshot::error::TryRecvError;
+
     use super::*;
+
+    fn executor(write_stall: Duration, answer_bytes_per_second_min: u64) -> StreamExecutor {
+        let limits = HttpLimits {
+            write_stall,
+            answer_bytes_per_second_min,
+            ..HttpLimits::default()
+        };
+        StreamExecutor::new(&limits, Arc::new(Metrics::new()))
+    }
 
     #[tokio::test]
     async fn a_stream_whose_bytes_nobody_takes_ends_no_sooner_than_the_limit_after_the_last_move() {
         const LIMIT: Duration = Duration::from_millis(100);
-        let executor = StreamExecutor::new(LIMIT, Arc::new(Metrics::new()));
+        let executor = executor(LIMIT, 0);
         let (ended, end) = tokio::sync::oneshot::channel::<()>();
         let (pieces, mut held) = tokio::sync::mpsc::unbounded_channel();
         executor.execute(async move {
@@ -207,19 +232,45 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_stream_that_is_taken_in_drips_ends() {
+        const LIMIT: Duration = Duration::from_millis(100);
+        let executor = executor(LIMIT, 4096);
+        let (ended, end) = tokio::sync::oneshot::channel::<()>();
+        executor.execute(async move {
+            let _ended = ended;
+            let stream = StreamProgress::current().expect("in a stream's task");
+            let mut drip = tokio::time::interval(LIMIT / 10);
+            // A piece is always there, and the one before it always taken.
+            let mut _held = stream.hand_out(Bytes::from_static(b"drip"));
+            loop {
+                drip.tick().await;
+                _held = stream.hand_out(Bytes::from_static(b"drip"));
+            }
+        });
+        let end = tokio::time::timeout(200 * LIMIT, end).await;
+        assert!(end.expect("in time").is_err(), "its task was dropped");
+    }
+
+    #[tokio::test]
     async fn a_stream_that_holds_nothing_is_never_ended() {
-        let executor = StreamExecutor::new(Duration::ZERO, Arc::new(Metrics::new()));
+        let executor = executor(Duration::ZERO, 4096);
         let (ended, mut end) = tokio::sync::oneshot::channel::<()>();
         let (go_on, waits) = tokio::sync::oneshot::channel::<()>();
+        let (begun, begins) = tokio::sync::oneshot::channel::<()>();
         executor.execute(async move {
             let stream = StreamProgress::current().expect("in a stream's task");
             drop(stream.hand_out(Bytes::from_static(b"piece")));
             std::future::poll_fn(|cx| stream.poll_flushed(cx)).await;
+            begun.send(()).expect("it is waited for");
             let _ = waits.await;
             drop(ended);
         });
-        tokio::task::yield_now().await;
-        assert!(end.try_recv().is_err());
+        begins.await.expect("it has begun");
+        // As often as it takes a task that would be ended.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(end.try_recv(), Err(TryRecvError::Empty));
         go_on.send(()).expect("it still waits");
         assert!(end.await.is_err());
     }

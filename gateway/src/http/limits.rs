@@ -36,6 +36,9 @@ pub const HEADERS_MAX: usize = 100;
 pub const HEADER_READ: Duration = Duration::from_secs(30);
 /// Time for which a response may make no progress at all: its connection's write, or on HTTP/2 its own stream.
 pub const WRITE_STALL: Duration = Duration::from_secs(30);
+/// Least average rate at which an answer that waits for its peer is taken, over [`WRITE_STALL`] of waiting on HTTP/2 and
+/// twice that on HTTP/1.
+pub const ANSWER_BYTES_PER_SECOND_MIN: u64 = 4 << 10;
 /// How long a full window waits for a caller that does not read while its body still arrives, before the answer is
 /// spilled to disk: longer than the pauses of a caller that does both at once.
 pub const SPILL_AFTER: Duration = Duration::from_millis(100);
@@ -85,6 +88,8 @@ pub struct HttpLimits {
     pub header_read: Duration,
     /// See [`WRITE_STALL`].
     pub write_stall: Duration,
+    /// See [`ANSWER_BYTES_PER_SECOND_MIN`].
+    pub answer_bytes_per_second_min: u64,
     /// See [`SPILL_AFTER`].
     pub spill_after: Duration,
 }
@@ -105,6 +110,7 @@ impl Default for HttpLimits {
             header_bytes_max: HEADER_BYTES_MAX,
             header_read: HEADER_READ,
             write_stall: WRITE_STALL,
+            answer_bytes_per_second_min: ANSWER_BYTES_PER_SECOND_MIN,
             spill_after: SPILL_AFTER,
         }
     }

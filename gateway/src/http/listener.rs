@@ -263,6 +263,9 @@ impl<S: Answers> Server<S> {
             tokio::select! {
                 ended = connection.run(opening) => if let Err(error) = ended {
                     debug!(error, "a connection ended early");
+                    if place.was_too_slow() {
+                        metrics.connection_ended("write-stall");
+                    }
                 },
                 () = place.evicted() => {
                     debug!("a connection without a request ended for a new one");
@@ -332,7 +335,7 @@ fn is_the_peers(error: &io::Error) -> bool {
 }
 
 fn connection_builder(limits: &HttpLimits, metrics: &Arc<Metrics>) -> Builder<StreamExecutor> {
-    let executor = StreamExecutor::new(limits.write_stall, Arc::clone(metrics));
+    let executor = StreamExecutor::new(limits, Arc::clone(metrics));
     let mut builder = Builder::new(executor);
     builder
         .http1()

@@ -5,6 +5,7 @@
 //! | `listener` | connections: accepted, HTTP/1.1 and HTTP/2, graceful end |
 //! | `connections` | the places of connections, and who ends when all are taken |
 //! | `transport` | TCP, TLS and Unix sockets, whose peers have to make progress |
+//! | `pace` | the least rate at which a peer takes what waits for it |
 //! | `tls`, `unix_socket` | certificates and their reload; a socket's place in the file system |
 //! | `http2_stream`, `served_body` | one stream's end, also when its peer takes nothing |
 //! | `app` | routes and the stack of layers |
@@ -42,6 +43,7 @@ pub mod listener;
 mod openapi;
 pub mod options;
 pub mod outflow;
+mod pace;
 mod path_name;
 mod served_body;
 mod spill;

@@ -1,8 +1,8 @@
 //! A connection's bytes: TCP, TLS over it, or a Unix socket; under a time-out that needs the peer to make progress.
 //!
-//! Invariants: silence before the first request, and bytes that the peer does not take, each end the connection; one that
-//! answered a peer who may still be sending is closed on our side first, and read on within bounds. It knows no HTTP
-//! beyond the length of its preface.
+//! Invariants: silence before the first request, and bytes that the peer takes more slowly than the least rate, each end
+//! the connection; one that answered a peer who may still be sending is closed on our side first, and read on within
+//! bounds. It knows no HTTP beyond the length of its preface.
 
 use std::io;
 use std::pin::Pin;
@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_rustls::server::TlsStream;
 
 use super::connections::Place;
 use super::limits::HttpLimits;
+use super::pace::Pace;
 
 /// Bytes after which a connection has said which HTTP it speaks: HTTP/2's preface (RFC 9113, 3.4).
 const PREFACE_BYTES: usize = 24;
@@ -87,12 +88,15 @@ impl AsyncWrite for Transport {
 pub(super) struct PatientStream {
     stream: Transport,
     place: Arc<Place>,
-    write_stall: Duration,
+    /// How fast the peer takes what is written; where its own body moves meanwhile, that counts as well.
+    pace: Pace,
+    /// Whether the place was told that something waits to be taken.
+    writing: bool,
     /// Armed until the peer has said which HTTP it speaks; the HTTP layer's own time-outs follow.
     opening: Option<Pin<Box<Sleep>>>,
     opening_bytes: usize,
-    /// Armed while the peer takes nothing.
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// Armed while the peer takes nothing, until its pace is too slow.
+    late: Option<Pin<Box<Sleep>>>,
     /// Armed once our side is closed, where the peer's is read on.
     lingering: Option<Pin<Box<Sleep>>>,
     linger: Duration,
@@ -105,10 +109,11 @@ impl PatientStream {
             stream,
             place,
             // A stream's own limit comes first: it knows whose stream it was.
-            write_stall: limits.write_stall * 2,
+            pace: Pace::new(limits.write_stall * 2, limits.answer_bytes_per_second_min),
+            writing: false,
             opening: Some(Box::pin(sleep(limits.header_read))),
             opening_bytes: 0,
-            stalled: None,
+            late: None,
             lingering: None,
             linger: limits.refusal_drain,
             linger_bytes: limits.refusal_drain_bytes_max,
@@ -140,28 +145,47 @@ impl PatientStream {
         Poll::Ready(())
     }
 
-    /// Passes a write's result on; one that waits arms the time-out, any other disarms it.
+    /// Passes a write's result on, of which `moved` bytes went; while one waits the peer's pace counts.
     fn watch<T>(
         &mut self,
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
+        moved: impl FnOnce(&T) -> usize,
     ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            if self.stalled.take().is_some() {
-                self.place.writing(false);
-            }
-            return written;
+        if let Poll::Ready(written) = written {
+            let now = Instant::now();
+            self.pace.rest(now);
+            self.pace.moved(written.as_ref().map_or(0, moved), now);
+            return Poll::Ready(written);
         }
-        if self.stalled.is_none() {
+        self.pace.wait(Instant::now());
+        if !std::mem::replace(&mut self.writing, true) {
             self.place.writing(true);
         }
-        let limit = self.write_stall;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
-        ready!(stalled.as_mut().poll(cx));
+        while let Some(at) = self.pace.late_at() {
+            let late = self.late.get_or_insert_with(|| Box::pin(sleep_until(at)));
+            // Something went since it was armed.
+            if late.deadline() != at {
+                late.as_mut().reset(at);
+            }
+            ready!(late.as_mut().poll(cx));
+            if at <= Instant::now() {
+                break;
+            }
+        }
+        self.place.too_slow();
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
-            "the peer takes no bytes",
+            "the peer takes too few bytes",
         )))
+    }
+
+    /// Everything that was written has been taken.
+    fn flushed(&mut self) {
+        self.late = None;
+        if std::mem::take(&mut self.writing) {
+            self.place.writing(false);
+        }
     }
 }
 
@@ -174,9 +198,10 @@ impl AsyncRead for PatientStream {
         let this = &mut *self;
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        // Many callers write everything before they read: while they write they make progress.
-        if polled.is_ready() && buffer.filled().len() > before && this.stalled.take().is_some() {
-            this.place.writing(false);
+        // Many callers write everything before they read: what they write is progress of theirs.
+        if polled.is_ready() && this.pace.is_waiting() {
+            let moved = buffer.filled().len().saturating_sub(before);
+            this.pace.moved(moved, Instant::now());
         }
         if let Some(opening) = &mut this.opening {
             if polled.is_ready() {
@@ -204,7 +229,7 @@ impl AsyncWrite for PatientStream {
         // Whoever is answered has spoken.
         self.opening = None;
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.watch(cx, written)
+        self.watch(cx, written, |bytes| *bytes)
     }
 
     fn poll_write_vectored(
@@ -214,7 +239,7 @@ impl AsyncWrite for PatientStream {
     ) -> Poll<io::Result<usize>> {
         self.opening = None;
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.watch(cx, written)
+        self.watch(cx, written, |bytes| *bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -224,13 +249,15 @@ impl AsyncWrite for PatientStream {
     // Under TLS a write is taken into a buffer, and it is the flush that waits for the peer.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.watch(cx, flushed)
+        ready!(self.watch(cx, flushed, |()| 0))?;
+        self.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingering.is_none() {
             let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
-            ready!(self.watch(cx, shut))?;
+            ready!(self.watch(cx, shut, |()| 0))?;
             if !self.place.lingers() {
                 return Poll::Ready(Ok(()));
             }

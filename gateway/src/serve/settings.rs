@@ -374,6 +374,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting!("http.header_bytes_max", gateway.limits.header_bytes_max, Bytes(1 << 10, 16 << 20), "Bytes of a request's line and headers"),
     setting!("http.header_read_ms_max", gateway.limits.header_read, Millis(1, MS_MAX), "Time for a request's headers, and of an idle connection"),
     setting!("http.write_stall_ms_max", gateway.limits.write_stall, Millis(1, MS_MAX), "Time for which a response may make no progress at all"),
+    setting!("http.answer_bytes_per_second_min", gateway.limits.answer_bytes_per_second_min, Bytes(0, 1 << 40), "Least average rate at which an answer that waits for its caller is taken"),
     setting!("http.spill_after_ms", gateway.limits.spill_after, Millis(0, MS_MAX), "How long a caller that does not read while its body arrives is waited for before its answer is spilled to disk"),
     setting!("tenant.in_flight_max", gateway.tenant_limits.in_flight_max, Count(1, 1 << 20), "Requests that one tenant may have in flight"),
     setting!("tenant.output_bytes_max", gateway.tenant_limits.output_bytes_max, Bytes(1, u64::MAX), "Bytes that one decompression may give"),

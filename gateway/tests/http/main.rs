@@ -15,6 +15,7 @@ mod process;
 mod refusals;
 mod samples;
 mod server;
+mod slow_readers;
 mod streaming;
 mod telemetry;
 mod tls;
