@@ -1,7 +1,8 @@
 //! Admission: who may begin, decided before a body is first polled.
 //!
 //! Owns the bounds: requests in flight a tenant, bytes of bodies in memory for the whole
-//! process, and bytes spilled to disk a request, a tenant and the process. Invariant: an
+//! process, bytes spilled to disk a request, a tenant and the process, and the files that
+//! they are in. Invariant: an
 //! [`AdmissionPermit`] is shared by the response body and every job in flight, and
 //! everything that it holds goes back exactly once, when the last of them has ended. It
 //! does not know who the caller is or what the bytes mean.
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::tenants::{Tenant, TenantId};
 
@@ -27,6 +29,8 @@ pub const SPILL_BYTES_MAX: usize = 16 << 30;
 pub const SPILL_TENANT_BYTES_MAX: usize = 8 << 30;
 /// The same of one request.
 pub const SPILL_REQUEST_BYTES_MAX: usize = 1 << 30;
+/// Files that answers are spilled to at once, each of which is a descriptor of the process's (see `crate::descriptors`).
+pub const SPILL_FILES_MAX: usize = 512;
 
 /// Bounds of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub struct AdmissionLimits {
     pub spill_tenant_bytes_max: usize,
     /// See [`SPILL_REQUEST_BYTES_MAX`].
     pub spill_request_bytes_max: usize,
+    /// See [`SPILL_FILES_MAX`].
+    pub spill_files_max: usize,
 }
 
 impl Default for AdmissionLimits {
@@ -48,6 +54,7 @@ impl Default for AdmissionLimits {
             spill_bytes_max: SPILL_BYTES_MAX,
             spill_tenant_bytes_max: SPILL_TENANT_BYTES_MAX,
             spill_request_bytes_max: SPILL_REQUEST_BYTES_MAX,
+            spill_files_max: SPILL_FILES_MAX,
         }
     }
 }
@@ -64,6 +71,7 @@ struct Inner {
     spill: Budget,
     spill_tenant_bytes_max: usize,
     spill_request_bytes_max: usize,
+    spill_files: Arc<Semaphore>,
     in_flight: AtomicUsize,
     draining: AtomicBool,
     /// Bounded by the number of tenants.
@@ -113,6 +121,9 @@ impl Admission {
                 spill: Budget::new(limits.spill_bytes_max),
                 spill_tenant_bytes_max: limits.spill_tenant_bytes_max,
                 spill_request_bytes_max: limits.spill_request_bytes_max,
+                spill_files: Arc::new(Semaphore::new(
+                    limits.spill_files_max.min(Semaphore::MAX_PERMITS),
+                )),
                 in_flight: AtomicUsize::new(0),
                 draining: AtomicBool::new(false),
                 tenants: Mutex::new(HashMap::new()),
@@ -253,6 +264,22 @@ impl AdmissionPermit {
         true
     }
 
+    /// A place among the files that answers are spilled to, if there is one now.
+    #[must_use]
+    pub fn try_spill_file(&self) -> Option<SpillFilePermit> {
+        let place = Arc::clone(&self.inner.spill_files).try_acquire_owned();
+        place.ok().map(SpillFilePermit)
+    }
+
+    /// The same, once there is one. May be dropped while it waits.
+    pub async fn spill_file(&self) -> SpillFilePermit {
+        match Arc::clone(&self.inner.spill_files).acquire_owned().await {
+            Ok(place) => SpillFilePermit(place),
+            // Nobody closes the semaphore.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     /// Gives back `bytes` of disk, at most what is held.
     pub fn give_back_spill(&self, bytes: usize) {
         let given = self.spill.give_back(bytes);
@@ -260,6 +287,10 @@ impl AdmissionPermit {
         self.inner.spill.give_back(given);
     }
 }
+
+/// The right to have one file with a spilled answer open. Its drop gives it back.
+#[derive(Debug)]
+pub struct SpillFilePermit(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 impl Drop for AdmissionPermit {
     fn drop(&mut self) {

@@ -5,8 +5,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that public connections never take: 64 admin connections, some 32 a card, one a spilled body (in-flight
-/// bodies are bounded), and what libraries open.
+/// Descriptors that public connections never take: one a spilled answer, of which there are
+/// [`SPILL_FILES_MAX`](crate::admission::SPILL_FILES_MAX), 64 admin connections, some 32 a card, and what libraries open.
 pub const DESCRIPTORS_RESERVED: usize = 1024;
 
 /// Raises the soft limit to the hard one, and tells the limit in force.
@@ -47,6 +47,23 @@ pub fn connections_max(wanted: usize, limit: usize) -> usize {
     fit
 }
 
+/// How many spilled answers fit beside `connections` where `wanted` are configured and `limit` descriptors may be open:
+/// at most half of what is left.
+#[must_use]
+pub fn spill_files_max(wanted: usize, connections: usize, limit: usize) -> usize {
+    let fit = wanted.min(limit.saturating_sub(connections) / 2).max(1);
+    if fit < wanted {
+        tracing::warn!(
+            wanted,
+            fit,
+            limit,
+            "fewer answers can be spilled at once than configured: the limit on open files (ulimit -Hn, LimitNOFILE=) \
+             allows no more"
+        );
+    }
+    fit
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +75,20 @@ mod tests {
         assert_eq!(connections_max(10_000, 1024), 512);
         assert_eq!(connections_max(10_000, usize::MAX), 10_000);
         assert_eq!(connections_max(0, 10), 1);
+    }
+
+    #[test]
+    fn spilled_answers_leave_half_of_the_reserve() {
+        for (wanted, limit, fit) in [
+            (512, usize::MAX, 512),
+            (512, 10_000 + DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED / 2),
+            (512, 1024, 256),
+            (4096, 4096, DESCRIPTORS_RESERVED / 2),
+            (0, 10, 1),
+        ] {
+            let connections = connections_max(10_000, limit);
+            assert_eq!(spill_files_max(wanted, connections, limit), fit, "{limit}");
+        }
     }
 
     #[test]

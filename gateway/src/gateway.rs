@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, AdmissionLimits};
 use crate::auth::{DemoKey, KeyError};
 use crate::config::{ENGINES_STOP, GatewayConfig};
 use crate::descriptors;
@@ -125,8 +125,16 @@ impl Gateway {
                 address: config.listen,
             });
         }
-        let connections_max =
-            descriptors::connections_max(config.limits.connections_max, descriptors::raise_limit());
+        let limit = descriptors::raise_limit();
+        let connections_max = descriptors::connections_max(config.limits.connections_max, limit);
+        let admission = AdmissionLimits {
+            spill_files_max: descriptors::spill_files_max(
+                config.admission.spill_files_max,
+                connections_max,
+                limit,
+            ),
+            ..config.admission
+        };
         let public_limits = HttpLimits {
             connections_max,
             ..config.limits
@@ -174,7 +182,7 @@ impl Gateway {
         dispatcher.add_tenant(&tenant);
         let app = App::new(AppParts {
             dispatcher,
-            admission: Admission::new(config.admission),
+            admission: Admission::new(admission),
             authenticator: Arc::new(demo.authenticator),
             metrics: Arc::clone(&metrics),
             telemetry,

@@ -29,7 +29,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::{Progress, Streamed};
-use super::body::{WatchedBody, too_large};
+use super::body::WatchedBody;
+use super::intake::too_large;
 use super::invocation::{Invocation, Observer, observe};
 use super::invocations::{self, Invocations};
 use super::limits::HttpLimits;

@@ -15,13 +15,14 @@ use bytes::{Bytes, BytesMut};
 use faam_codec::{DecompressError, Format, Limits, MEMBERS_MAX, StreamDecompressor, StreamState};
 
 use super::app::App;
-use super::body::Intake;
-use super::delivery::{Caller, Delivery, SharedProgress, Stop};
+use super::delivery::{Caller, Delivery, Stop};
 use super::digest::checked;
+use super::intake::Intake;
 use super::invocation::Invocation;
 use super::openapi::{Binary, DecompressParams, DecompressResponses};
 use super::options::DecompressOptions;
 use super::outflow::{Outflow, WINDOW_BYTES};
+use super::request_record::{RequestRecord, SharedProgress};
 use crate::admission::AdmissionPermit;
 use crate::error::{Problem, ProblemKind};
 use crate::job::{
@@ -75,23 +76,18 @@ pub(super) async fn decompress(
 ) -> Result<Response<Body>, Problem> {
     let tenant = app.tenant_of(request.headers())?;
     let request = checked(request)?;
-    let mut count = app.count(&tenant, KERNEL);
-    let begun = begin(&app, invocation, &tenant, &request);
-    let (options, permit) = begun.inspect_err(|problem| count.refused(problem))?;
-    let progress = SharedProgress::default();
-    progress.lock().spent.admit = invocation.began.elapsed();
+    let (record, (options, permit)) =
+        RequestRecord::begin(app, invocation, tenant, KERNEL, |app, tenant| {
+            begin(app, invocation, tenant, &request)
+        })?;
+    let (app, tenant) = (record.app.clone(), Arc::clone(&record.tenant));
+    let progress = Arc::clone(&record.progress);
     let delivery = Delivery {
+        record,
+        permit: Arc::clone(&permit),
         deadline: options.service.deadline,
         headers: HeaderMap::new(),
         caller: Caller::of(&request),
-        repr_digest: None,
-        permit: Arc::clone(&permit),
-        progress: Arc::clone(&progress),
-        tenant: Arc::clone(&tenant),
-        app: app.clone(),
-        kernel: KERNEL,
-        invocation,
-        count,
     };
     let intake = Intake::new(request.into_body(), app.limits);
     delivery

@@ -12,29 +12,28 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::header::TE;
-use axum::http::{HeaderMap, HeaderValue, Request, Response, Version};
+use axum::http::{HeaderMap, Request, Response, Version};
 use parking_lot::Mutex;
 use tracing::Instrument;
 
-use super::answer::{Progress, coalesced, streamed, whole};
-use super::app::{App, RequestCount};
-use super::body::{BodyError, ChunkedBody};
+use super::answer::{coalesced, streamed, whole};
+use super::body::{BodyError, PIECE_BYTES_MAX};
+use super::chunked_body::{ChunkedBody, Sent};
 use super::digest::{Algorithm, REPR_DIGEST};
-use super::invocation::Invocation;
-use super::invocations::InvocationFacts;
+use super::http2_stream::HTTP2_PIECE_BYTES_MAX;
+use super::intake::IntakeError;
 use super::outflow::{Outflow, OutflowError, OutflowOptions, OutflowWatch};
+use super::request_record::{RequestRecord, SharedProgress};
 use crate::admission::AdmissionPermit;
 use crate::error::{Problem, ProblemKind};
-use crate::tenants::Tenant;
-
-/// What has become of a request so far, for whoever works on it and whoever reports on it.
-pub(super) type SharedProgress = Arc<Mutex<Progress>>;
 
 /// Why a kernel stopped.
 #[derive(Debug)]
 pub(super) enum Stop {
     /// What the caller is told, if it can still be told.
     Problem(Problem),
+    /// Its caller hung up; for whoever may still listen.
+    HungUp(Problem),
     /// Its answer cannot go out.
     Outflow(OutflowError),
 }
@@ -42,6 +41,15 @@ pub(super) enum Stop {
 impl From<Problem> for Stop {
     fn from(problem: Problem) -> Self {
         Self::Problem(problem)
+    }
+}
+
+impl From<IntakeError> for Stop {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::Refused(problem) => Self::Problem(problem),
+            IntakeError::HungUp(problem) => Self::HungUp(problem),
+        }
     }
 }
 
@@ -57,22 +65,36 @@ impl From<crate::admission::Refusal> for Stop {
     }
 }
 
+impl Stop {
+    /// What it is counted as.
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Problem(problem) => problem.kind().name(),
+            Self::HungUp(_) | Self::Outflow(OutflowError::Gone) => "cancelled",
+            Self::Outflow(OutflowError::Stalled) => "stalled",
+            Self::Outflow(OutflowError::Full | OutflowError::NoFile | OutflowError::Broken) => {
+                "internal"
+            }
+        }
+    }
+
+    /// What is to be said of it besides.
+    fn detail(&self) -> Option<String> {
+        match self {
+            Self::Problem(problem) => Some(problem.detail().to_owned()),
+            Self::HungUp(_) | Self::Outflow(_) => None,
+        }
+    }
+}
+
 /// One request's answer, not yet made.
 pub(super) struct Delivery {
-    pub(super) app: App,
-    pub(super) invocation: Invocation,
-    pub(super) tenant: Arc<Tenant>,
-    /// `compress` or `decompress`.
-    pub(super) kernel: &'static str,
+    pub(super) record: RequestRecord,
     pub(super) permit: Arc<AdmissionPermit>,
     pub(super) deadline: Option<Instant>,
     /// Headers of the kernel's own.
     pub(super) headers: HeaderMap,
     pub(super) caller: Caller,
-    pub(super) progress: SharedProgress,
-    pub(super) count: RequestCount,
-    /// `Repr-Digest` of a streamed answer, once it is made whole and where it is wanted.
-    pub(super) repr_digest: Option<HeaderValue>,
 }
 
 /// What a caller's HTTP can carry.
@@ -116,10 +138,11 @@ impl Delivery {
     where
         F: Future<Output = Result<(), Stop>> + Send + 'static,
     {
+        let app = &self.record.app;
         let options = OutflowOptions {
-            spill_after: self.app.limits.spill_after,
-            stall_max: self.app.limits.write_stall,
-            spill_dir: Arc::clone(&self.app.spill_dir),
+            spill_after: app.limits.spill_after,
+            stall_max: app.limits.write_stall,
+            spill_dir: Arc::clone(&app.spill_dir),
             whole: !self.caller.sees_breaks(),
         };
         let outflow = Arc::new(
@@ -128,7 +151,7 @@ impl Delivery {
         let watch = outflow.watch();
         let mut work = Box::pin(within_deadline(
             self.deadline,
-            Arc::clone(&self.progress),
+            Arc::clone(&self.record.progress),
             work(Arc::clone(&outflow)),
         ));
         let finished = if self.caller.sees_breaks() {
@@ -141,21 +164,19 @@ impl Delivery {
             Some((&mut work).await)
         };
         match finished {
-            Some(Ok(())) => Ok(self.answer_whole(&outflow, &watch)),
-            Some(Err(stop)) => {
-                let problem = self.problem_of(stop);
-                self.count.end(&self.progress.lock(), problem.kind().name());
-                Err(problem)
-            }
+            Some(Ok(())) => Ok(self.answer_whole(outflow, watch)),
+            Some(Err(stop)) => Err(self.refuse(stop)),
             None => {
                 let caller = self.caller;
                 let facts = {
-                    let progress = self.progress.lock();
-                    progress.facts(self.app.verify.planned(), self.invocation.began)
+                    let progress = self.record.progress.lock();
+                    let began = self.record.invocation.began;
+                    progress.facts(self.record.app.verify.planned(), began)
                 };
                 let body = Body::new(watch.body());
-                let response = streamed(self.headers.clone(), facts, caller.takes_trailers, body);
-                self.keep("running", None, None);
+                let headers = std::mem::take(&mut self.headers);
+                let response = streamed(headers, facts, caller.takes_trailers, body);
+                self.record.streams();
                 let span = tracing::Span::current();
                 tokio::spawn(self.stream(work, outflow, watch).instrument(span));
                 Ok(response)
@@ -163,129 +184,88 @@ impl Delivery {
         }
     }
 
-    fn answer_whole(mut self, outflow: &Outflow, watch: &OutflowWatch) -> Response<Body> {
+    fn answer_whole(self, outflow: Arc<Outflow>, watch: OutflowWatch) -> Response<Body> {
+        let Self {
+            record,
+            permit,
+            deadline,
+            headers,
+            caller,
+        } = self;
         let length = watch.put();
         let mut facts = {
-            let mut progress = self.progress.lock();
+            let mut progress = record.progress.lock();
             progress.bytes_out = length;
-            self.count.end(&progress, "ok");
-            progress.facts(self.app.verify.done(), self.invocation.began)
+            progress.facts(record.app.verify.done(), record.invocation.began)
         };
         facts.extend(outflow.repr_digest().map(|digest| (REPR_DIGEST, digest)));
         // The window and what is beside it; a spilled rest is on disk.
         let in_memory = usize::try_from(length).unwrap_or(usize::MAX);
-        self.permit.shrink_to(in_memory.min(self.permit.bytes()));
-        if self.caller.version == Version::HTTP_11 {
-            let chunks = coalesced(watch.take_window());
-            let body = ChunkedBody::new(chunks, self.deadline, Arc::clone(&self.permit));
-            return whole(self.headers, facts, length, Body::new(body));
+        permit.shrink_to(in_memory.min(permit.bytes()));
+        if let Some(chunks) = watch.take_whole() {
+            // What is handed to a stream of HTTP/2 at once, so that none of it waits in between.
+            let piece_bytes_max = if caller.version == Version::HTTP_2 {
+                HTTP2_PIECE_BYTES_MAX
+            } else {
+                PIECE_BYTES_MAX
+            };
+            let sent = move |sent| match sent {
+                Sent::Whole => record.ok(),
+                Sent::Late => record.broke_off(ProblemKind::Deadline.name(), None),
+                Sent::Cut => record.broke_off("cancelled", None),
+            };
+            let chunks = coalesced(chunks);
+            let body = ChunkedBody::new(chunks, piece_bytes_max, deadline, permit, sent);
+            return whole(headers, facts, length, Body::new(body));
         }
-        // A stream of HTTP/2 may be granted no window, and an answer to HTTP/1.0 may lie on disk: somebody looks on.
-        outflow.finish(Ok(None));
-        let body = Body::new(watch.body());
-        let response = whole(self.headers.clone(), facts, length, body);
-        let watch = watch.clone();
-        tokio::spawn(async move {
-            if watch.drained().await == Err(OutflowError::Stalled) {
-                self.app.metrics.stream_broken("stalled");
-            }
-            drop(self);
-        });
+        // It lies on disk: somebody looks on.
+        let response = whole(headers, facts, length, Body::new(watch.body()));
+        let see_out = see_out(record, outflow, watch, None, deadline);
+        tokio::spawn(see_out.instrument(tracing::Span::current()));
         response
     }
 
     /// The rest of an answer whose head is being sent.
     async fn stream(
-        mut self,
+        self,
         work: impl Future<Output = Result<(), Stop>>,
         outflow: Arc<Outflow>,
         watch: OutflowWatch,
     ) {
+        let Self {
+            mut record,
+            deadline,
+            caller,
+            ..
+        } = self;
         let result = tokio::select! {
             biased;
             result = work => result,
             () = watch.gone() => Err(Stop::Outflow(OutflowError::Gone)),
         };
-        self.progress.lock().bytes_out = watch.put();
-        let result = match result {
-            Ok(()) => {
-                let digest = outflow.repr_digest();
-                let trailers = self.caller.takes_trailers.then(|| {
-                    let progress = self.progress.lock();
-                    let mut facts = progress.facts(self.app.verify.done(), self.invocation.began);
-                    facts.extend(digest.clone().map(|digest| (REPR_DIGEST, digest)));
-                    facts
-                });
-                self.repr_digest = digest;
-                outflow.finish(Ok(trailers));
-                let drained = async { watch.drained().await.map_err(Stop::Outflow) };
-                within_deadline(self.deadline, Arc::clone(&self.progress), drained).await
-            }
-            Err(stop) => Err(stop),
-        };
-        let outcome = match &result {
-            Ok(()) => "ok",
-            Err(Stop::Problem(problem)) => problem.kind().name(),
-            Err(Stop::Outflow(OutflowError::Gone)) => "cancelled",
-            Err(Stop::Outflow(OutflowError::Stalled)) => "stalled",
-            Err(Stop::Outflow(OutflowError::Full | OutflowError::Broken)) => "internal",
-        };
-        let detail = match &result {
-            Err(Stop::Problem(problem)) => Some(problem.detail().to_owned()),
-            _ => None,
-        };
-        match &result {
-            Ok(()) => tracing::debug!("streamed"),
-            Err(_) => {
-                outflow.finish(Err(BodyError::Broken));
-                self.app.metrics.stream_broken(outcome);
-                tracing::info!(outcome, detail, "an answer broke off after its first byte");
-            }
+        record.progress.lock().bytes_out = watch.put();
+        if let Err(stop) = result {
+            outflow.break_off(BodyError::Broken);
+            return record.broke_off(stop.outcome(), stop.detail());
         }
-        let (state, problem) = match outcome {
-            "ok" => ("done", None),
-            problem => ("failed", Some(problem)),
-        };
-        self.keep(state, problem, detail);
-        self.count.end(&self.progress.lock(), outcome);
+        let digest = outflow.repr_digest();
+        let trailers = caller.takes_trailers.then(|| {
+            let progress = record.progress.lock();
+            let mut facts = progress.facts(record.app.verify.done(), record.invocation.began);
+            facts.extend(digest.clone().map(|digest| (REPR_DIGEST, digest)));
+            facts
+        });
+        record.repr_digest = digest;
+        see_out(record, outflow, watch, trailers, deadline).await;
     }
 
-    /// Keeps what is known for `GET /v1/invocations/{id}`.
-    fn keep(&self, state: &'static str, problem: Option<&'static str>, detail: Option<String>) {
-        let progress = self.progress.lock();
-        let verify = match state {
-            "done" => self.app.verify.done(),
-            _ => self.app.verify.planned(),
-        };
-        let facts = InvocationFacts {
-            id: self.invocation.id,
-            kernel: self.kernel,
-            state,
-            problem,
-            detail,
-            bytes_in: progress.bytes_in,
-            bytes_out: progress.bytes_out,
-            backend: progress.engines.header(),
-            backend_reason: progress.engines.reasons(),
-            verify,
-            server_timing: progress.spent.header(self.invocation.began.elapsed()),
-            repr_digest: self
-                .repr_digest
-                .as_ref()
-                .filter(|_| state == "done")
-                .and_then(|digest| digest.to_str().ok().map(str::to_owned)),
-        };
-        drop(progress);
-        self.app
-            .invocations
-            .keep(&self.tenant.id, facts, Instant::now());
-    }
-
-    fn problem_of(&self, stop: Stop) -> Problem {
-        match stop {
-            Stop::Problem(problem) => problem,
+    /// Nothing of its answer has left: what the caller is told instead.
+    fn refuse(self, stop: Stop) -> Problem {
+        let hung_up = matches!(stop, Stop::HungUp(_));
+        let problem = match stop {
+            Stop::Problem(problem) | Stop::HungUp(problem) => problem,
             Stop::Outflow(OutflowError::Full) => {
-                self.app.metrics.stream_broken("spill-full");
+                self.record.app.metrics.stream_broken("spill-full");
                 Problem::new(
                     ProblemKind::Version,
                     "this answer is longer than one that must be whole may be, and HTTP/1.0 cannot show that an answer \
@@ -293,7 +273,48 @@ impl Delivery {
                      proxy_http_version 1.1), or split the data",
                 )
             }
+            Stop::Outflow(OutflowError::NoFile) => Problem::new(
+                ProblemKind::Saturated,
+                "this answer must be whole before it is sent (HTTP/1.0), and as many answers wait on disk as may \
+                 (spill_files_max); send the request again after Retry-After, or over HTTP/1.1",
+            ),
             Stop::Outflow(error) => Problem::internal(&error.to_string()),
+        };
+        let outcome = if hung_up {
+            "cancelled"
+        } else {
+            problem.kind().name()
+        };
+        self.record.end(outcome, None);
+        problem
+    }
+}
+
+/// Sees an answer out that is finished but for `trailers`: its record ends when the connection has taken its end, or
+/// when it never will.
+async fn see_out(
+    record: RequestRecord,
+    outflow: Arc<Outflow>,
+    watch: OutflowWatch,
+    trailers: Option<HeaderMap>,
+    deadline: Option<Instant>,
+) {
+    let progress = Arc::clone(&record.progress);
+    let record = Arc::new(Mutex::new(Some(record)));
+    let delivered = Arc::clone(&record);
+    outflow.finish(trailers, move || {
+        let record = delivered.lock().take();
+        if let Some(record) = record {
+            record.ok();
+        }
+    });
+    let drained = async { watch.drained().await.map_err(Stop::Outflow) };
+    if let Err(stop) = within_deadline(deadline, progress, drained).await {
+        outflow.break_off(BodyError::Broken);
+        // Whoever is first: it may just have gone out.
+        let record = record.lock().take();
+        if let Some(record) = record {
+            record.broke_off(stop.outcome(), stop.detail());
         }
     }
 }

@@ -13,8 +13,9 @@
 //! | `trace_context`, `traced` | a request's place in its caller's trace, and its span for a collector |
 //! | `digest` | digests of bodies, checked and made |
 //! | `options`, `path_name` | what a caller asks for, and the name of a thing in a path |
-//! | `body` | bodies, in and out |
+//! | `body`, `chunked_body`, `intake` | what bodies share; an answer's of chunks; a request's on its way in |
 //! | `compress`, `decompress` | the two kernels' handlers |
+//! | `request_record` | one request, counted once and kept where its answer was streamed |
 //! | `delivery` | from a kernel's pieces to a response: whole, or streamed |
 //! | `outflow`, `spill` | an answer's bytes between its maker and a caller with a pace of its own |
 //! | `answer` | what is said of a result: headers and trailers |
@@ -29,6 +30,7 @@ pub mod answer;
 pub mod app;
 pub mod body;
 mod catalogue;
+pub mod chunked_body;
 mod compress;
 mod connections;
 mod decompress;
@@ -36,6 +38,7 @@ mod delivery;
 mod digest;
 mod docs;
 mod http2_stream;
+pub mod intake;
 mod invocation;
 pub mod invocations;
 pub mod limits;
@@ -45,6 +48,7 @@ pub mod options;
 pub mod outflow;
 mod pace;
 mod path_name;
+mod request_record;
 mod served_body;
 mod spill;
 pub mod tls;

@@ -12,23 +12,28 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::body::{BodyError, PIECE_BYTES_MAX, held};
+use self::reader::OutflowBody;
+use self::refill::refill;
+pub(super) use self::watch::OutflowWatch;
+use super::body::BodyError;
 use super::digest::{Algorithm, ReprDigest};
-use super::spill::Spill;
+use super::spill::{self, Spill};
 use crate::admission::AdmissionPermit;
+
+mod reader;
+mod refill;
+mod watch;
 
 /// Bytes of an answer that wait in memory for a caller to read them. An answer that fits is finished before its head is
 /// sent.
@@ -59,12 +64,15 @@ pub(super) enum OutflowError {
     /// Nobody may read yet, and a bound on spilled bytes is reached.
     #[error("an answer that must be whole before it is sent has no room")]
     Full,
+    /// Nobody may read yet, and as many answers are on disk as may be.
+    #[error("an answer that must be whole before it is sent has no file to wait in")]
+    NoFile,
     /// The spill failed where it cannot be done without.
     #[error("the spill file failed")]
     Broken,
 }
 
-/// The maker's end. When the last hold of it is dropped without [`Outflow::finish`] the answer is broken off.
+/// The maker's end. When it is dropped without [`Outflow::finish`] the answer is broken off.
 #[derive(Debug)]
 pub(super) struct Outflow {
     shared: Arc<Shared>,
@@ -97,8 +105,21 @@ struct State {
     waiting_since: Option<Instant>,
     body_arrived: bool,
     end: Option<Result<Option<HeaderMap>, BodyError>>,
+    /// The end has gone out, after everything before it.
+    delivered: bool,
+    /// Told of it before anybody can see it.
+    on_delivery: Option<OnDelivery>,
     gone: bool,
     waker: Option<Waker>,
+}
+
+/// What is done when an answer has gone out whole. Knows nothing of the outflow.
+struct OnDelivery(Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for OnDelivery {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("OnDelivery")
+    }
 }
 
 impl State {
@@ -117,12 +138,24 @@ impl State {
         self.window.is_empty() && self.spill.is_none()
     }
 
+    /// Nothing follows, not even trailers.
+    fn is_at_end(&self) -> bool {
+        self.is_empty() && matches!(self.end, Some(Ok(None)))
+    }
+
+    /// The end goes out now; what is to be done then, without the lock.
+    fn deliver(&mut self) -> Option<OnDelivery> {
+        self.delivered = true;
+        self.on_delivery.take()
+    }
+
     /// Lets go of everything that nobody will read.
     fn break_off(&mut self, why: BodyError) {
         self.window.clear();
         self.window_bytes = 0;
         self.spill = None;
         self.permit = None;
+        self.on_delivery = None;
         self.end = Some(Err(why));
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -145,6 +178,8 @@ impl Outflow {
                     waiting_since: None,
                     body_arrived: false,
                     end: None,
+                    delivered: false,
+                    on_delivery: None,
                     gone: false,
                     waker: None,
                 }),
@@ -169,7 +204,7 @@ impl Outflow {
 
     /// A second hold of the same outflow, for whoever watches it.
     pub(super) fn watch(&self) -> OutflowWatch {
-        OutflowWatch(Arc::clone(&self.shared))
+        OutflowWatch::new(Arc::clone(&self.shared))
     }
 
     /// Puts the next bytes in, waiting for room where the caller has to make it.
@@ -182,8 +217,8 @@ impl Outflow {
         }
         enum Next {
             Wait(Instant),
-            Begin(Arc<AdmissionPermit>),
-            Write(super::spill::Part),
+            Begin(Arc<AdmissionPermit>, Instant),
+            Write(spill::Part),
         }
         let shared = &*self.shared;
         loop {
@@ -215,12 +250,12 @@ impl Outflow {
                         }
                         return Ok(());
                     }
-                    None if shared.options.whole => Next::Begin(permit),
+                    None if shared.options.whole => Next::Begin(permit, stalled_at),
                     None if body_arrived => Next::Wait(stalled_at),
                     None => {
                         let spill_at = waiting_since + shared.options.spill_after;
                         if spill_at <= Instant::now() {
-                            Next::Begin(permit)
+                            Next::Begin(permit, stalled_at)
                         } else {
                             Next::Wait(spill_at)
                         }
@@ -233,9 +268,21 @@ impl Outflow {
                 }
             };
             match next {
-                Next::Begin(permit) => {
+                Next::Begin(permit, stalled_at) => {
+                    let place = match permit.try_spill_file() {
+                        Some(place) => place,
+                        None if shared.options.whole => return Err(OutflowError::NoFile),
+                        // Another's spill may end first, or this caller read.
+                        None => tokio::select! {
+                            place = permit.spill_file() => place,
+                            () = self.wait(changed, stalled_at) => {
+                                self.check_stalled()?;
+                                continue;
+                            }
+                        },
+                    };
                     let dir = Arc::clone(&shared.options.spill_dir);
-                    match Spill::create(dir, permit).await {
+                    match Spill::create(dir, permit, place).await {
                         Ok(spill) => {
                             shared.state.lock().spill = Some(spill);
                             tokio::spawn(refill(Arc::clone(&self.shared)));
@@ -253,19 +300,29 @@ impl Outflow {
                     }
                 }
                 Next::Wait(until) => {
-                    if timeout_at(until, changed).await.is_err() {
-                        let mut state = shared.state.lock();
-                        let since = state.waiting_since;
-                        let stalled =
-                            since.is_some_and(|at| at.elapsed() >= shared.options.stall_max);
-                        if stalled {
-                            state.break_off(BodyError::Stalled);
-                            return Err(OutflowError::Stalled);
-                        }
-                    }
+                    self.wait(changed, until).await;
+                    self.check_stalled()?;
                 }
             }
         }
+    }
+
+    /// Waits for a change, until `until` at the latest.
+    async fn wait(&self, changed: impl Future<Output = ()>, until: Instant) {
+        // Whoever waits looks again, whatever it was.
+        let _ = timeout_at(until, changed).await;
+    }
+
+    /// Breaks off where the caller has taken nothing for too long.
+    fn check_stalled(&self) -> Result<(), OutflowError> {
+        let shared = &*self.shared;
+        let mut state = shared.state.lock();
+        let since = state.waiting_since;
+        if since.is_some_and(|at| at.elapsed() >= shared.options.stall_max) {
+            state.break_off(BodyError::Stalled);
+            return Err(OutflowError::Stalled);
+        }
+        Ok(())
     }
 
     /// Whether `length` bytes are in the spill now.
@@ -296,26 +353,35 @@ impl Outflow {
         self.watch().progress(before).await
     }
 
-    /// The caller's body has arrived: from here on it can read, and is waited for.
+    /// The caller's body has arrived: from here on it can read, and is waited for. Until now it may have been busy writing.
     pub(super) fn body_arrived(&self) {
-        self.shared.state.lock().body_arrived = true;
+        let mut state = self.shared.state.lock();
+        state.body_arrived = true;
+        state.waiting_since = None;
     }
 
-    /// Nothing follows but, where the answer was made, these trailers.
-    pub(super) fn finish(&self, end: Result<Option<HeaderMap>, BodyError>) {
+    /// Nothing follows but these trailers. `on_delivery` is called once they, and all before them, have gone out; not
+    /// where they never do.
+    pub(super) fn finish(
+        &self,
+        trailers: Option<HeaderMap>,
+        on_delivery: impl FnOnce() + Send + 'static,
+    ) {
         let mut state = self.shared.state.lock();
-        match end {
-            Ok(trailers) => {
-                if state.end.is_none() {
-                    state.end = Some(Ok(trailers));
-                }
-                if let Some(waker) = state.waker.take() {
-                    waker.wake();
-                }
-            }
-            Err(why) => state.break_off(why),
+        if state.end.is_none() {
+            state.end = Some(Ok(trailers));
+            state.on_delivery = Some(OnDelivery(Box::new(on_delivery)));
+        }
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
         }
         drop(state);
+        self.shared.changed.notify_waiters();
+    }
+
+    /// What is still to come cannot be made.
+    pub(super) fn break_off(&self, why: BodyError) {
+        self.shared.state.lock().break_off(why);
         self.shared.changed.notify_waiters();
     }
 }
@@ -328,223 +394,6 @@ impl Drop for Outflow {
             drop(state);
             self.shared.changed.notify_waiters();
         }
-    }
-}
-
-/// Brings spilled bytes back into the window as the caller makes room, until there are none.
-async fn refill(shared: Arc<Shared>) {
-    loop {
-        let changed = shared.changed.notified();
-        let part = {
-            let mut state = shared.state.lock();
-            let room = state.window_bytes < WINDOW_BYTES;
-            if state.gone {
-                state.spill = None;
-            }
-            let Some(spill) = &state.spill else { return };
-            match spill.next_part() {
-                Some(part) if room => Some(part),
-                Some(_) => None,
-                // A write may be under way; it ends in a notification.
-                None if room && spill.is_idle() => {
-                    state.spill = None;
-                    // The end may wait for this alone.
-                    if let Some(waker) = state.waker.take() {
-                        waker.wake();
-                    }
-                    drop(state);
-                    shared.changed.notify_waiters();
-                    return;
-                }
-                None => None,
-            }
-        };
-        let Some((part, length)) = part else {
-            changed.await;
-            continue;
-        };
-        let read = part.read(length).await;
-        let mut state = shared.state.lock();
-        let Some(spill) = &mut state.spill else {
-            return;
-        };
-        match read {
-            Ok(bytes) => {
-                spill.was_read(length);
-                state.enqueue(bytes);
-            }
-            Err(error) => {
-                tracing::error!(%error, "a spill could not be read back");
-                state.break_off(BodyError::Broken);
-                drop(state);
-                shared.changed.notify_waiters();
-                return;
-            }
-        }
-    }
-}
-
-/// Looks on: when to begin sending, when the caller has gone, when everything has left.
-#[derive(Clone, Debug)]
-pub(super) struct OutflowWatch(Arc<Shared>);
-
-impl OutflowWatch {
-    /// The window is full: the answer is a long one.
-    pub(super) async fn overflow(&self) {
-        self.0.overflow.notified().await;
-    }
-
-    /// Takes all of an answer that fits the window and is finished.
-    pub(super) fn take_window(&self) -> Vec<Bytes> {
-        let mut state = self.0.state.lock();
-        state.window_bytes = 0;
-        state.taken = state.put;
-        state.window.drain(..).collect()
-    }
-
-    /// Bytes that were ever put in.
-    pub(super) fn put(&self) -> u64 {
-        self.0.state.lock().put
-    }
-
-    /// The reader's end. Whatever the connection has taken and not sent holds the permit as well.
-    pub(super) fn body(&self) -> OutflowBody {
-        OutflowBody {
-            shared: Arc::clone(&self.0),
-            trailers_sent: false,
-        }
-    }
-
-    /// Waits until the caller has gone.
-    pub(super) async fn gone(&self) {
-        loop {
-            let changed = self.0.changed.notified();
-            if self.0.state.lock().gone {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    /// Waits until everything has left, the caller has gone, or it takes nothing for too long: then everything
-    /// that was kept for it is let go.
-    pub(super) async fn drained(&self) -> Result<(), OutflowError> {
-        loop {
-            let taken = {
-                let state = self.0.state.lock();
-                if state.taken == state.put {
-                    return Ok(());
-                }
-                if state.gone {
-                    return Err(OutflowError::Gone);
-                }
-                if matches!(state.end, Some(Err(_))) {
-                    return Err(OutflowError::Broken);
-                }
-                state.taken
-            };
-            self.progress(taken).await?;
-        }
-    }
-
-    /// Waits until more than `before` bytes were taken.
-    async fn progress(&self, before: u64) -> Result<(), OutflowError> {
-        let until = Instant::now() + self.0.options.stall_max;
-        loop {
-            let changed = self.0.changed.notified();
-            {
-                let state = self.0.state.lock();
-                // It may have taken the last of it and gone, which is all that was wanted of it.
-                if state.taken > before {
-                    return Ok(());
-                }
-                if state.gone {
-                    return Err(OutflowError::Gone);
-                }
-            }
-            if timeout_at(until, changed).await.is_err() {
-                self.0.state.lock().break_off(BodyError::Stalled);
-                self.0.changed.notify_waiters();
-                return Err(OutflowError::Stalled);
-            }
-        }
-    }
-}
-
-/// The answer as the connection reads it.
-#[derive(Debug)]
-pub(super) struct OutflowBody {
-    shared: Arc<Shared>,
-    trailers_sent: bool,
-}
-
-impl HttpBody for OutflowBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let mut state = self.shared.state.lock();
-        if let Some(chunk) = state.window.front_mut() {
-            let piece = chunk.split_to(chunk.len().min(PIECE_BYTES_MAX));
-            if chunk.is_empty() {
-                state.window.pop_front();
-            }
-            state.window_bytes = state.window_bytes.saturating_sub(piece.len());
-            state.taken = state.taken.saturating_add(piece.len() as u64);
-            state.waiting_since = None;
-            let permit = state.permit.clone();
-            drop(state);
-            self.shared.changed.notify_waiters();
-            let piece = match permit {
-                Some(permit) => held(piece, permit),
-                None => piece,
-            };
-            return Poll::Ready(Some(Ok(Frame::data(piece))));
-        }
-        if state.spill.is_none() || matches!(state.end, Some(Err(_))) {
-            match &mut state.end {
-                Some(Ok(trailers)) => {
-                    let trailers = trailers.take();
-                    drop(state);
-                    let first = !std::mem::replace(&mut self.trailers_sent, true);
-                    let trailers = trailers.filter(|_| first);
-                    return Poll::Ready(trailers.map(|map| Ok(Frame::trailers(map))));
-                }
-                Some(Err(why)) => return Poll::Ready(Some(Err(*why))),
-                None => {}
-            }
-        }
-        state.waker = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    fn is_end_stream(&self) -> bool {
-        let state = self.shared.state.lock();
-        state.is_empty() && matches!(state.end, Some(Ok(None)))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let state = self.shared.state.lock();
-        match state.end {
-            Some(Ok(_)) => SizeHint::with_exact(state.put.saturating_sub(state.taken)),
-            _ => SizeHint::default(),
-        }
-    }
-}
-
-impl Drop for OutflowBody {
-    fn drop(&mut self) {
-        let mut state = self.shared.state.lock();
-        state.gone = true;
-        state.permit = None;
-        state.window.clear();
-        state.window_bytes = 0;
-        state.spill = None;
-        drop(state);
-        self.shared.changed.notify_waiters();
     }
 }
 

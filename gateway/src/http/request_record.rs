@@ -1,0 +1,123 @@
+//! What is told of one request of a kernel: counted once, and kept for `GET /v1/invocations/{id}` where its answer was
+//! streamed.
+//!
+//! Invariant: a request is `ok` once the connection has taken its answer's last byte, and not before; one whose caller
+//! went away is `cancelled`, also where nobody says so. It knows no bodies.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::http::HeaderValue;
+use parking_lot::Mutex;
+
+use super::answer::Progress;
+use super::app::{App, RequestCount};
+use super::invocation::Invocation;
+use super::invocations::InvocationFacts;
+use crate::error::Problem;
+use crate::tenants::Tenant;
+
+/// What has become of a request so far, for whoever works on it and whoever reports on it.
+pub(super) type SharedProgress = Arc<Mutex<Progress>>;
+
+/// See the module's head.
+pub(super) struct RequestRecord {
+    pub(super) app: App,
+    pub(super) invocation: Invocation,
+    pub(super) tenant: Arc<Tenant>,
+    /// `compress` or `decompress`.
+    kernel: &'static str,
+    pub(super) progress: SharedProgress,
+    count: RequestCount,
+    /// `Repr-Digest` of a streamed answer, once it is made whole and where it is wanted.
+    pub(super) repr_digest: Option<HeaderValue>,
+    /// Whether facts are kept.
+    streamed: bool,
+}
+
+impl RequestRecord {
+    /// Of a request that `admit` lets begin; it is counted where it does not as well.
+    pub(super) fn begin<T>(
+        app: App,
+        invocation: Invocation,
+        tenant: Arc<Tenant>,
+        kernel: &'static str,
+        admit: impl FnOnce(&App, &Tenant) -> Result<T, Problem>,
+    ) -> Result<(Self, T), Problem> {
+        let mut count = app.count(&tenant, kernel);
+        let admitted = admit(&app, &tenant).inspect_err(|problem| count.refused(problem))?;
+        let progress = SharedProgress::default();
+        progress.lock().spent.admit = invocation.began.elapsed();
+        let record = Self {
+            app,
+            invocation,
+            tenant,
+            kernel,
+            progress,
+            count,
+            repr_digest: None,
+            streamed: false,
+        };
+        Ok((record, admitted))
+    }
+
+    /// Its answer begins before it is whole: facts are kept from here on.
+    pub(super) fn streams(&mut self) {
+        self.streamed = true;
+        self.keep("running", None, None);
+    }
+
+    /// The connection has taken all of its answer.
+    pub(super) fn ok(self) {
+        tracing::debug!("sent");
+        self.end("ok", None);
+    }
+
+    /// Its answer broke off after its first byte.
+    pub(super) fn broke_off(self, outcome: &'static str, detail: Option<String>) {
+        self.app.metrics.stream_broken(outcome);
+        tracing::info!(outcome, detail, "an answer broke off after its first byte");
+        self.end(outcome, detail);
+    }
+
+    /// It ended so: `ok`, the name of a problem, or `cancelled` and the like.
+    pub(super) fn end(mut self, outcome: &'static str, detail: Option<String>) {
+        if self.streamed {
+            match outcome {
+                "ok" => self.keep("done", None, None),
+                problem => self.keep("failed", Some(problem), detail),
+            }
+        }
+        self.count.end(&self.progress.lock(), outcome);
+    }
+
+    fn keep(&self, state: &'static str, problem: Option<&'static str>, detail: Option<String>) {
+        let progress = self.progress.lock();
+        let verify = match state {
+            "done" => self.app.verify.done(),
+            _ => self.app.verify.planned(),
+        };
+        let facts = InvocationFacts {
+            id: self.invocation.id,
+            kernel: self.kernel,
+            state,
+            problem,
+            detail,
+            bytes_in: progress.bytes_in,
+            bytes_out: progress.bytes_out,
+            backend: progress.engines.header(),
+            backend_reason: progress.engines.reasons(),
+            verify,
+            server_timing: progress.spent.header(self.invocation.began.elapsed()),
+            repr_digest: self
+                .repr_digest
+                .as_ref()
+                .filter(|_| state == "done")
+                .and_then(|digest| digest.to_str().ok().map(str::to_owned)),
+        };
+        drop(progress);
+        self.app
+            .invocations
+            .keep(&self.tenant.id, facts, Instant::now());
+    }
+}
