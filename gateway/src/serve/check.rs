@@ -6,18 +6,18 @@
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use faam_gateway::auth::{KeyError, is_key};
+use faam_gateway::auth::{DEMO_KEY_FILE, KeyError, is_key};
 use faam_gateway::cards::CardSource;
 use faam_gateway::config::GatewayConfig;
 use faam_gateway::descriptors::{DESCRIPTORS_RESERVED, connections_max};
 use faam_gateway::http::tls::{Tls, TlsFiles};
 use faam_gateway::http::unix_socket::UnixListen;
 use faam_gateway::telemetry::traces_url;
-use rustix::fs::{Access, FlockOperation, access, flock};
+use rustix::fs::{Access, FlockOperation, access, flock, statvfs};
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
@@ -29,6 +29,8 @@ use crate::quantity;
 const MEMORY_PERCENT_MAX: u64 = 80;
 /// Name of the lock in a data directory that a gateway holds.
 const LOCK_FILE: &str = "gateway.lock";
+/// Permission bits of others than a file's owner.
+const OTHERS: u32 = 0o077;
 /// Variables of ours that are no settings.
 const OTHER_VARIABLES: [&str; 8] = [
     "FAAM_CONFIG",
@@ -214,6 +216,8 @@ fn findings(config: &GatewayConfig) -> Vec<Finding> {
     findings.extend(config.tls.clone().map(tls));
     findings.extend(config.otlp_endpoint.as_deref().map(collector));
     findings.push(data_dir(&config.data_dir));
+    findings.extend(open_key(&config.data_dir));
+    findings.extend(spill(config));
     findings.extend(cards(config));
     findings.push(processors(config));
     findings.push(descriptors(config));
@@ -291,6 +295,39 @@ fn data_dir(path: &Path) -> Finding {
         );
     }
     Finding::ok(format!("data_dir: {shown} is writable"))
+}
+
+/// A key that others can read as well: copied there, or from a backup.
+fn open_key(data_dir: &Path) -> Option<Finding> {
+    let path = data_dir.join(DEMO_KEY_FILE);
+    let mode = std::fs::metadata(&path).ok()?.permissions().mode() & 0o777;
+    (mode & OTHERS != 0).then(|| {
+        let path = path.display();
+        Finding::warning(
+            format!("data_dir: {path} can be used by others than its owner, with mode {mode:04o}"),
+            format!("chmod 600 {path}, and set another key if somebody may have read it"),
+        )
+    })
+}
+
+/// Whether answers that nobody reads yet have the room on the disk that they are promised.
+fn spill(config: &GatewayConfig) -> Option<Finding> {
+    let planned = u64::try_from(config.admission.spill_bytes_max).unwrap_or(u64::MAX);
+    let absolute = std::path::absolute(&config.data_dir).ok()?;
+    let there = absolute.ancestors().find(|part| part.exists())?;
+    let disk = statvfs(there).ok()?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    (planned > free).then(|| {
+        Finding::warning(
+            format!(
+                "spill_bytes_max: {} may be written to {}, where {} MiB are free",
+                quantity::show_bytes(planned),
+                there.display(),
+                free >> 20
+            ),
+            "lower spill_bytes_max, or choose a data_dir with more room",
+        )
+    })
 }
 
 fn cards(config: &GatewayConfig) -> Vec<Finding> {

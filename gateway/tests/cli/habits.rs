@@ -236,3 +236,29 @@ fn a_report_that_cannot_be_written_is_told_before_the_load() {
     }
     assert!(place.names().is_empty());
 }
+
+#[test]
+fn an_input_that_does_not_block_is_waited_for() {
+    let place = Place::new();
+    // As a parent leaves its pipe that polls the other end.
+    let no_heirs = rustix::pipe::PipeFlags::CLOEXEC;
+    let (reader, writer) = rustix::pipe::pipe_with(no_heirs).expect("a pipe");
+    let flags = rustix::fs::fcntl_getfl(&reader).expect("flags");
+    rustix::fs::fcntl_setfl(&reader, flags | rustix::fs::OFlags::NONBLOCK).expect("set");
+    let mut command = place.faam(&["compress", "--json"]);
+    command.stdin(reader);
+    let child = command.spawn().expect("starts");
+    let mut input = File::from(writer);
+    // It has read this and waits for more once its request is there.
+    input.write_all(b"hello ").expect("taken");
+    wait_until("its request is in flight", || {
+        (place.gateway.admission().in_flight() == 1).then_some(())
+    });
+    input.write_all(b"hello").expect("still taken");
+    drop(input);
+    let ended = finish(child).check(0, &["\"bytes_in\":11"]);
+    assert_eq!(
+        place.pipe(&["decompress"], &ended.stdout).stdout,
+        b"hello hello"
+    );
+}

@@ -83,7 +83,6 @@ fn tls_serves_whom_it_trusts_and_who_trusts_it() {
 
     for (words, said) in [
         (&["--cacert", &own][..], "--cacert"),
-        (&["--cacert", &ca], "connection"),
         (&["--cacert", &own_key], "--cacert"),
         (&["--cacert", &ca, "--cert", &own], "--cert-key"),
     ] {
@@ -98,6 +97,14 @@ fn tls_serves_whom_it_trusts_and_who_trusts_it() {
         .check(1, &[said]);
         assert_eq!(names(dir), ["x"]);
     }
+    // It asks for a certificate: that is said at once, and nothing is sent again.
+    let ended = run(
+        faam(dir, &url, &["compress", "-v", "--cacert", &ca, "x"]),
+        b"",
+    );
+    let ended = ended.check(1, &["--cert"]);
+    assert!(!ended.stderr.contains("repetition"), "{}", ended.stderr);
+    assert_eq!(names(dir), ["x"]);
     // Plain HTTP to a port that speaks TLS.
     run(place.faam(&["compress", "--retries=0", "x"]), b"").check(1, &[]);
     assert_eq!(names(dir), ["x"]);

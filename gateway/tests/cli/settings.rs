@@ -214,6 +214,30 @@ fn a_log_filter_that_cannot_be_read_is_told() {
 }
 
 #[test]
+fn what_an_operator_should_know_is_noted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data).expect("made");
+    std::fs::write(data.join("demo.key"), "faam_a-key-for-these-tests-only\n").expect("written");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(data.join("demo.key"), open).expect("set");
+    let mut command = serve(dir.path(), &["--check", "--devices", "none"]);
+    command
+        .args(["--listen", "127.0.0.1:0", "--admin-listen", "0.0.0.0:0"])
+        .env("FAAM_SPILL_BYTES_MAX", "100000000GiB");
+    let ended = run(command, b"").check(0, &[]);
+    let text = String::from_utf8(ended.stdout).expect("UTF-8");
+    for note in [
+        "note  admin_listen: 0.0.0.0:0",
+        "note  spill_bytes_max: ",
+        "note  data_dir: data/demo.key",
+        "chmod 600",
+    ] {
+        assert!(text.contains(note), "{note:?} is not in\n{text}");
+    }
+}
+
+#[test]
 fn a_gateway_serves_by_its_file() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndevices = [\"none\"]\n[http]\nbody_bytes_max = 100\n";

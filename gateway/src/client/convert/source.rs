@@ -1,4 +1,4 @@
-//! The file that is converted: opened so that it is what its name says.
+//! What is converted: a file, opened so that it is what its name says, or standard input.
 //!
 //! Owns what gzip's users count on: only regular files are touched; no symbolic link is followed
 //! and no second name of a file is lost unless that was asked for. It does not know what becomes of it.
@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
 
@@ -104,6 +105,34 @@ impl Source {
             let what = |m: &Metadata| (m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec());
             what(&now) == what(&self.metadata)
         })
+    }
+}
+
+/// Standard input, waited for also where whoever started us has set it not to block.
+pub(crate) struct StandardInput(File);
+
+impl StandardInput {
+    /// A descriptor of our own for it.
+    ///
+    /// # Errors
+    /// It is closed, or there are too many.
+    pub(crate) fn open() -> io::Result<Self> {
+        Ok(Self(File::from(rustix::io::dup(io::stdin())?)))
+    }
+}
+
+impl Read for StandardInput {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let mut waited = [PollFd::new(&self.0, PollFlags::IN)];
+                    // For as long as it takes: the process ends when its work does.
+                    poll(&mut waited, None)?;
+                }
+                read => return read,
+            }
+        }
     }
 }
 

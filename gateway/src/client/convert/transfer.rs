@@ -4,7 +4,6 @@
 //! byte of an answer, only where its input can be read again, and a bounded number of times; an
 //! answer that is not whole is an error; no wait for the gateway is without a limit.
 
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +15,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
 use super::progress::Progress;
 use super::sink::{Sink, SinkError, TAIL_BYTES};
-use super::source::Source;
+use super::source::{Source, StandardInput};
 use crate::client::call::{CallError, Caller, Link, Outgoing, trailers};
 use crate::client::facts::Facts;
 use crate::client::upload::{Meter, Reading, Upload};
@@ -92,6 +91,15 @@ pub(crate) enum TransferError {
          have the proxy in between speak HTTP/1.1 with chunks, or go round it with --url"
     )]
     Endless,
+    /// It ended TLS once the handshake was made, as TLS 1.3 has it where a certificate is missing (RFC 8446, 4.4.2.4).
+    #[error(
+        "{endpoint} ended TLS ({alert:?}): if it asks for a certificate of ours, give one that it trusts with --cert and \
+         --cert-key"
+    )]
+    Alert {
+        endpoint: String,
+        alert: rustls::AlertDescription,
+    },
     /// Both sides wait.
     #[error("the gateway neither took nor gave a byte for {n} s; see its log", n = SILENCE_MAX.as_secs())]
     Silent,
@@ -223,9 +231,9 @@ async fn attempt(
     let meter = Meter::new();
     let (upload, mut reading) = match input {
         Input::File(source) => Upload::start(source.reader(), source.length(), Arc::clone(&meter)),
-        Input::Stdin => rustix::io::dup(io::stdin())
-            .map_err(io::Error::from)
-            .and_then(|stdin| Upload::start(File::from(stdin), None, Arc::clone(&meter))),
+        Input::Stdin => {
+            StandardInput::open().and_then(|stdin| Upload::start(stdin, None, Arc::clone(&meter)))
+        }
     }
     .map_err(|error| Failure::last(TransferError::Input(error)))?;
     let mut headers = vec![("faam-backend", order.backend.to_owned())];
@@ -298,13 +306,38 @@ fn failure(error: TransferError, reading: &mut Reading) -> Failure {
             after: refusal.retry_after,
             error,
         },
-        TransferError::Call(CallError::Broken { .. }) => Failure {
-            error,
-            again: true,
-            after: None,
+        TransferError::Call(CallError::Broken {
+            endpoint, source, ..
+        }) => match alert(source) {
+            Some(alert) => Failure::last(TransferError::Alert {
+                endpoint: endpoint.to_string(),
+                alert,
+            }),
+            None => Failure {
+                error,
+                again: true,
+                after: None,
+            },
         },
         _ => Failure::last(error),
     }
+}
+
+/// What the other side ended TLS with, behind an error of a connection.
+fn alert(error: &hyper::Error) -> Option<rustls::AlertDescription> {
+    let mut error: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(link) = error {
+        // std's own error has it as what it wraps, not as its source.
+        let wrapped = link
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+            .and_then(|wrapped| wrapped.downcast_ref::<rustls::Error>());
+        if let Some(rustls::Error::AlertReceived(alert)) = wrapped.or(link.downcast_ref()) {
+            return Some(*alert);
+        }
+        error = link.source();
+    }
+    None
 }
 
 /// The final facts from the gateway's record, if it can be had: on another connection where this one has ended.
