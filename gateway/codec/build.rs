@@ -5,7 +5,7 @@
 
 use std::env;
 
-/// The first version with the decoder that the verifier uses; Debian 12 has it.
+/// Debian 12's; older ones are untried.
 const VERSION_MIN: &str = "2.30";
 
 fn main() {

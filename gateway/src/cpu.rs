@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use faam_codec::{
-    BlockChecksum, CpuEngines, Decoder, DecompressError, Decompressor, EngineError, Format, Level,
-    Limits, Position, RATIO_FREE_BYTES, SCRATCH_KEPT_BYTES_MAX, StreamCompressor,
-    StreamDecompressor, Verifier, output_bytes_max, write_stored,
+    BlockChecksum, CpuEngines, DecompressError, Decompressor, EngineError, Format, Level, Limits,
+    Position, RATIO_FREE_BYTES, SCRATCH_KEPT_BYTES_MAX, StreamCompressor, StreamDecompressor,
+    Verifier, output_bytes_max, write_stored,
 };
 use faam_sched::Receipt;
 
@@ -277,23 +277,27 @@ impl Worker {
     ) -> Result<Made, JobError> {
         self.scratch.clear();
         self.scratch.reserve(output_bytes_max(input.len()));
-        let compressed = self
-            .engines
-            .compress_block(input, level, position, &mut self.scratch);
+        let is_verified = self.is_verified(jobs.verification());
+        let out = &mut self.scratch;
+        // A block that nobody verifies is done here; one that is verified is put in its place by the pass that verifies it.
+        let (draft, begun) = if is_verified {
+            let draft = self.engines.draft_block(input, level, position, out);
+            (draft.map(Some), Instant::now())
+        } else {
+            let made = self.engines.compress_block(input, level, position, out);
+            (made.map(|_| None), Instant::now())
+        };
         if let Some(fault) = self.engines.take_fault() {
             tracing::error!(%fault, "an engine refused a block; the next one takes it");
             jobs.metrics
                 .engine_refusal(self.engines.engine_of(level).engine);
         }
-        let begun = Instant::now();
-        let right = match compressed {
-            Ok(_) if !self.is_verified(jobs.verification()) => Ok(()),
-            Ok(maker) => {
-                let decoder = self.verifier.decoder_for(maker);
-                self.verifier
-                    .check_block(&self.scratch, position, input, decoder)
-                    .map_err(|error| format!("{maker}: {error}"))
-            }
+        let right = match draft {
+            Ok(None) => Ok(()),
+            Ok(Some(draft)) => self
+                .verifier
+                .finish(draft, input, out)
+                .map_err(|error| format!("{}: {error}", draft.maker())),
             Err(error) => Err(error.to_string()),
         };
         if let Err(why) = right {
@@ -302,7 +306,7 @@ impl Worker {
             self.scratch.clear();
             write_stored(input, position, &mut self.scratch);
             self.verifier
-                .check_block(&self.scratch, position, input, Decoder::ZlibRs)
+                .check_block(&self.scratch, position, input)
                 .map_err(|error| {
                     JobError::Internal(format!("stored blocks failed verification: {error}"))
                 })?;
@@ -411,26 +415,19 @@ impl Worker {
         match job.spec.kernel {
             Kernel::Compress {
                 format, position, ..
-            } => {
-                match self.verifier.check_block(
-                    &result.output,
-                    position,
-                    input,
-                    Decoder::Libdeflate,
-                ) {
-                    Ok(()) => Verdict::Right((
-                        Made {
-                            checksum: BlockChecksum::of(format, input),
-                            output: exact(&result.output),
-                            consumed: input.len(),
-                            verify: Duration::ZERO,
-                            part: None,
-                        },
-                        took,
-                    )),
-                    Err(error) => Verdict::Wrong(error.to_string()),
-                }
-            }
+            } => match self.verifier.check_block(&result.output, position, input) {
+                Ok(()) => Verdict::Right((
+                    Made {
+                        checksum: BlockChecksum::of(format, input),
+                        output: exact(&result.output),
+                        consumed: input.len(),
+                        verify: Duration::ZERO,
+                        part: None,
+                    },
+                    took,
+                )),
+                Err(error) => Verdict::Wrong(error.to_string()),
+            },
             Kernel::CompressPart { .. } | Kernel::DecompressPart { .. } => {
                 Verdict::Wrong("cards have no streams".to_owned())
             }

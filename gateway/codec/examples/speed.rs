@@ -1,6 +1,6 @@
 //! Speeds of this crate's parts over a directory of files, each block on its own, one thread.
 //!
-//!     cargo run --release -p faam-codec --example speed -- .cache/corpus
+//!     cargo run --release -p faam-codec --example speed -- .cache/corpus [LEVEL] [BLOCK_KIB]
 //!
 //! MB/s are of uncompressed bytes, 10^6 a second, wall time; best of the rounds, all parts in turn within a
 //! round, so that they stand for one another's conditions.
@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use std::{env, fs, io};
 
 use faam_codec::{
-    BlockChecksum, Decoder, Decompressor, Engine, Format, Level, LibdeflateEngine, Limits,
-    Position, Verifier, Walker, output_bytes_max, write_header, write_trailer,
+    BlockChecksum, CpuEngines, Decompressor, Format, IsalDecoder, Level, Limits, Position,
+    Verifier, output_bytes_max, write_header, write_trailer,
 };
 
 const ROUNDS: usize = 3;
-const BLOCK_BYTES: usize = 128 << 10;
+const BLOCK_KIB: usize = 128;
 /// A slice of each file is enough, and keeps a run short.
 const FILE_BYTES_MAX: usize = 4 << 20;
 
@@ -23,7 +23,15 @@ fn main() -> ExitCode {
     let directory = env::args()
         .nth(1)
         .unwrap_or_else(|| ".cache/corpus".to_owned());
-    match run(&directory) {
+    let number = |at| {
+        env::args()
+            .nth(at)
+            .and_then(|text| text.parse::<usize>().ok())
+    };
+    let level = number(2)
+        .and_then(|level| Level::new(u8::try_from(level).ok()?).ok())
+        .unwrap_or_default();
+    match run(&directory, level, number(3).unwrap_or(BLOCK_KIB) << 10) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{directory}: {error} (benches/corpus.sh makes the corpus)");
@@ -56,26 +64,23 @@ impl Parts {
     }
 }
 
-fn run(directory: &str) -> io::Result<()> {
+fn run(directory: &str, level: Level, block_bytes: usize) -> io::Result<()> {
     let mut paths: Vec<_> = fs::read_dir(directory)?
         .collect::<Result<Vec<_>, _>>()?
         .iter()
         .map(fs::DirEntry::path)
         .collect();
     paths.sort();
-    let mut engine = LibdeflateEngine::new();
+    let mut engines = CpuEngines::new();
     let mut verifier = Verifier::new();
-    let mut walker = Walker::new();
+    let mut libdeflate = libdeflater::Decompressor::new();
+    let mut isal = IsalDecoder::new();
     let mut decompressor = Decompressor::new();
-    let mut native = libdeflater::Compressor::new(
-        libdeflater::CompressionLvl::new(1).map_err(|_| io::ErrorKind::Other)?,
-    );
     let limits = Limits {
         output_bytes_max: FILE_BYTES_MAX as u64,
         ratio_max: 1100,
     };
-    let level = Level::default();
-    println!("level {level}, blocks of {BLOCK_BYTES} bytes; MB/s");
+    println!("level {level}, blocks of {block_bytes} bytes; MB/s");
     let mut total = Total::default();
     for path in paths {
         let name = path
@@ -90,48 +95,53 @@ fn run(directory: &str) -> io::Result<()> {
         data.truncate(FILE_BYTES_MAX);
         let mut parts = Parts::default();
         let mut packed = 0;
-        let mut raw = vec![0; output_bytes_max(BLOCK_BYTES) + 64];
+        let mut last = Vec::with_capacity(output_bytes_max(block_bytes));
+        let mut decoded = vec![0; block_bytes];
         for _ in 0..ROUNDS {
             packed = 0;
             let mut member = Vec::with_capacity(data.len());
             write_header(Format::Gzip, level, &mut member);
             let mut checksum = BlockChecksum::empty(Format::Gzip);
-            let mut blocks = data.chunks(BLOCK_BYTES).peekable();
+            let mut blocks = data.chunks(block_bytes).peekable();
             while let Some(block) = blocks.next() {
                 let position = if blocks.peek().is_some() {
                     Position::Middle
                 } else {
                     Position::Last
                 };
-                let len = parts
-                    .time("libdeflate 1", || native.deflate_compress(block, &mut raw))
-                    .map_err(io::Error::other)?;
-                parts
-                    .time("walk", || walker.walk(&raw[..len]))
-                    .map_err(io::Error::other)?;
-                let mut last = Vec::with_capacity(output_bytes_max(block.len()));
+                last.clear();
                 parts
                     .time("last block", || {
-                        engine.compress_block(block, level, Position::Last, &mut last)
+                        engines.compress_block(block, level, Position::Last, &mut last)
                     })
                     .map_err(io::Error::other)?;
-                let before = member.len();
                 parts
-                    .time("block as placed", || {
-                        engine.compress_block(block, level, position, &mut member)
+                    .time("its check", || {
+                        verifier.check_block(&last, Position::Last, block)
                     })
+                    .map_err(io::Error::other)?;
+                let right = parts.time("by libdeflate", || {
+                    libdeflate.deflate_decompress(&last, &mut decoded) == Ok(block.len())
+                        && decoded.get(..block.len()) == Some(block)
+                });
+                assert!(right, "{name}: libdeflate decodes the block");
+                if let Some(isal) = &mut isal {
+                    let right = parts.time("by isa-l", || {
+                        isal.decode(&last, &mut decoded)
+                            .is_some_and(|done| decoded.get(..done.produced) == Some(block))
+                    });
+                    assert!(right, "{name}: ISA-L decodes the block");
+                }
+                let before = member.len();
+                let draft = parts
+                    .time("draft", || {
+                        engines.draft_block(block, level, position, &mut member)
+                    })
+                    .map_err(io::Error::other)?;
+                parts
+                    .time("its finish", || verifier.finish(draft, block, &mut member))
                     .map_err(io::Error::other)?;
                 let made = &member[before..];
-                parts
-                    .time("verify zlib-rs", || {
-                        verifier.check_block(made, position, block, Decoder::ZlibRs)
-                    })
-                    .map_err(io::Error::other)?;
-                parts
-                    .time("verify libdeflate", || {
-                        verifier.check_block(made, position, block, Decoder::Libdeflate)
-                    })
-                    .map_err(io::Error::other)?;
                 checksum = checksum
                     .combine(parts.time("crc-32", || BlockChecksum::of(Format::Gzip, block)));
                 packed += made.len();

@@ -6,11 +6,12 @@
 //! | 3, 4, 5 | libdeflate 1, 3, 5 | the same |
 //! | 6 to 12 | libdeflate, the same number | the same |
 //!
-//! Data that libdeflate would not shrink is stored without trying. Invariant: what [`CpuEngines::compress_block`] says of who
-//! made a block is true, for the [`Verifier`](crate::Verifier) picks its decoder by it.
+//! Data that libdeflate would not shrink is stored without trying. Invariant: what is said of who made a
+//! block is true.
 
 use std::fmt;
 
+use crate::draft::Draft;
 use crate::engine::{Engine, EngineError, Position, write_stored};
 use crate::format::Level;
 use crate::incompressible::Incompressibility;
@@ -22,7 +23,7 @@ use crate::libdeflate::{LibdeflateEngine, native_level};
 pub enum Maker {
     /// ISA-L.
     IsaL,
-    /// libdeflate; for a block that others follow, with its end rewritten by our walker.
+    /// libdeflate; a block that others follow has its end rewritten by us.
     Libdeflate,
     /// No engine: stored blocks, written here.
     Stored,
@@ -128,6 +129,9 @@ impl CpuEngines {
     ///
     /// A block that ISA-L refuses is made by libdeflate, and [`take_fault`](Self::take_fault) tells of it.
     ///
+    /// The block is in its place, and unverified, though for a middle block of libdeflate's that takes the same pass. Where
+    /// it is to be verified, [`Self::draft_block`] and [`Verifier::finish`](crate::Verifier::finish) make do with one.
+    ///
     /// # Errors
     /// [`EngineError`]: the last engine broke its own contract. The input is never at fault.
     pub fn compress_block(
@@ -137,22 +141,54 @@ impl CpuEngines {
         position: Position,
         out: &mut Vec<u8>,
     ) -> Result<Maker, EngineError> {
+        if let Some(maker) = self.without_libdeflate(input, level, position, out) {
+            return Ok(maker);
+        }
+        self.libdeflate
+            .compress_block(input, level, position, out)
+            .map(|()| Maker::Libdeflate)
+    }
+
+    /// The same up to the point where the block has to be read again: a draft at the end of `out`.
+    ///
+    /// # Errors
+    /// [`EngineError`]: an engine broke its own contract. The input is never at fault.
+    pub fn draft_block(
+        &mut self,
+        input: &[u8],
+        level: Level,
+        position: Position,
+        out: &mut Vec<u8>,
+    ) -> Result<Draft, EngineError> {
+        let start = out.len();
+        match self.without_libdeflate(input, level, position, out) {
+            Some(maker) => Ok(Draft::new(maker, start, position, position)),
+            None => self.libdeflate.draft(input, level, position, out),
+        }
+    }
+
+    /// The block by ISA-L or stored, if it is for one of them.
+    fn without_libdeflate(
+        &mut self,
+        input: &[u8],
+        level: Level,
+        position: Position,
+        out: &mut Vec<u8>,
+    ) -> Option<Maker> {
         if IsalEngine::serves(level)
             && let Some(isal) = &mut self.isal
         {
             match isal.compress_block(input, level, position, out) {
-                Ok(()) => return Ok(Maker::IsaL),
+                Ok(()) => return Some(Maker::IsaL),
                 Err(fault) => self.fault = Some(fault),
             }
         }
         // Not before ISA-L: it gives such data up by itself, and as fast as the test.
         if self.incompressible.holds_for(input) {
             write_stored(input, position, out);
-            return Ok(Maker::Stored);
+            return Some(Maker::Stored);
         }
-        self.libdeflate
-            .compress_block(input, level, position, out)
-            .map(|()| Maker::Libdeflate)
+        None
     }
 }
 

@@ -20,8 +20,8 @@ use crate::format::Format;
 use crate::header::HeaderError;
 use crate::limits::{Limits, MEMBERS_MAX};
 use crate::member::{BlockChecksum, trailer_bytes};
+use crate::occurrence::occurs_only_at_end;
 use crate::stream_decompressor::{StreamDecompressor, StreamState};
-use crate::verify::occurs_only_at_end;
 
 /// DEFLATE cannot expand further: 258 bytes from 2 bits, a length code and a distance code of one each.
 const EXPANSION_MAX: usize = 1032;

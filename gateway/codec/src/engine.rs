@@ -10,7 +10,6 @@ use thiserror::Error;
 
 use crate::format::{Format, Level};
 use crate::verify::VerifyError;
-use crate::walker::WalkError;
 
 /// The most data that one stored block holds: LEN is 16 bits (RFC 1951, 3.2.4).
 pub const STORED_BLOCK_BYTES_MAX: usize = 65_535;
@@ -63,17 +62,6 @@ pub trait Engine: Send {
 /// An engine that did not do what it promises, or is not there. Serve the block with another one.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum EngineError {
-    /// The engine's stream is not DEFLATE, or not one final stream.
-    #[error(
-        "engine {engine} emitted a stream that cannot be joined; use another engine for this block"
-    )]
-    NotJoinable {
-        /// Which engine.
-        engine: &'static str,
-        /// What is wrong with the stream.
-        #[source]
-        source: WalkError,
-    },
     /// The engine refused a level that its table names.
     #[error(
         "engine {engine} does not know its level {level}: expected 1..=12 to be served; use another engine"

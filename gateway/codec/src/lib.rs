@@ -8,19 +8,25 @@
 //! | `format` | the caller's choices: [`Format`], [`Level`] |
 //! | `engine` | the interface of all CPU engines, the stored form, the bound on growth |
 //! | `libdeflate` | the libdeflate engine and its level table |
-//! | `walker` | block ends in a DEFLATE stream; final streams made joinable |
+//! | `draft` | a final stream made a block that others can follow |
+//! | `comparator` | the decoder that compares: `bit_reader`, `code_definition`, `canonical_code` and `symbol_tables` are its parts |
 //! | `member` | headers and trailers that we write; checksums that combine |
 //! | `header` | headers that callers send |
 //! | `verify` | proof that a block, or what a card decompressed, is right |
 //! | `decompress` | decompression on the CPU, bounded against bombs |
 //!
-//! A member is made so: [`write_header`], then blocks from [`Engine::compress_block`] (all but the last as
-//! [`Position::Middle`]) laid end to end, then [`write_trailer`] of the blocks' [`BlockChecksum`]s combined.
+//! A member is made so: [`write_header`], then blocks from [`CpuEngines::draft_block`] (all but the last as
+//! [`Position::Middle`]), finished by [`Verifier::finish`] and laid end to end, then [`write_trailer`] of the blocks' [`BlockChecksum`]s combined.
 
+mod bit_reader;
+mod canonical_code;
+mod code_definition;
+mod comparator;
 mod cpu_engines;
 mod decompress;
 mod decompress_error;
 mod deflate_member;
+mod draft;
 mod engine;
 mod format;
 mod gather;
@@ -39,11 +45,11 @@ mod lz4_block;
 mod lz4_compressor;
 mod lz4_frame;
 mod member;
-mod secret_end;
+mod occurrence;
 mod stream_compressor;
 mod stream_decompressor;
+mod symbol_tables;
 mod verify;
-mod walker;
 mod zstd_compressor;
 mod zstd_frame;
 mod zstd_twin;
@@ -51,6 +57,7 @@ mod zstd_twin;
 pub use cpu_engines::{CpuEngines, EngineLevel, Maker};
 pub use decompress::{Decompressed, Decompressor, InflateDone, InflateError, inflate_member};
 pub use decompress_error::{DecompressError, ZSTD_WINDOW_BYTES_MAX};
+pub use draft::Draft;
 pub use engine::{
     EMPTY_FINAL_STORED_BLOCK, EMPTY_STORED_BLOCK, Engine, EngineError, Position,
     SCRATCH_KEPT_BYTES_MAX, STORED_BLOCK_BYTES_MAX, STORED_BLOCK_OVERHEAD_BYTES, SYNC_MARKER,
@@ -58,7 +65,7 @@ pub use engine::{
 };
 pub use format::{Format, FormatError, Level, LevelError};
 pub use header::{GzipHeader, HeaderError, TEXT_FIELD_BYTES_MAX, ZlibHeader};
-pub use isal::IsalEngine;
+pub use isal::{IsalDecoder, IsalDecoding, IsalEngine};
 pub use libdeflate::{LibdeflateEngine, native_level};
 pub use limits::{Limits, MEMBERS_MAX, RATIO_FREE_BYTES};
 pub use member::{
@@ -67,5 +74,4 @@ pub use member::{
 };
 pub use stream_compressor::StreamCompressor;
 pub use stream_decompressor::{StreamDecompressor, StreamState, StreamStep};
-pub use verify::{Decoder, Verifier, VerifyError};
-pub use walker::{Walk, WalkError, Walker};
+pub use verify::{Verifier, VerifyError};

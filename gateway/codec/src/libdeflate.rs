@@ -1,7 +1,7 @@
 //! The libdeflate engine: whole blocks on the CPU, at every level.
 //!
-//! libdeflate compresses one buffer to one final stream. A block that others follow is made from
-//! that by the [`Walker`]. Where libdeflate would expand the data, the block is stored instead.
+//! libdeflate compresses one buffer to one final stream: of a block that others follow, that is a [`Draft`]. Where libdeflate
+//! would expand the data, the block is stored instead.
 //!
 //! Memory: a compressor takes 0.2 MiB at libdeflate's level 1, 0.65 MiB at 2 to 9, 8.6 MiB at 10 to 12. Those
 //! of levels 1 to 9 are kept once made, of the large ones only the last used: 13 MiB a worker at the most.
@@ -10,12 +10,14 @@
 
 use libdeflater::{CompressionLvl, Compressor};
 
+use crate::comparator::Comparator;
+use crate::cpu_engines::Maker;
+use crate::draft::Draft;
 use crate::engine::{
     EMPTY_STORED_BLOCK, Engine, EngineError, Position, SCRATCH_KEPT_BYTES_MAX, stored_bytes,
     write_stored,
 };
 use crate::format::Level;
-use crate::walker::{MIDDLE_GROWTH_BYTES_MAX, Walker};
 
 /// Space beyond the stored form: libdeflate may refuse an output that fits without room to spare.
 const OUTPUT_SLACK_BYTES: usize = 64;
@@ -42,11 +44,9 @@ pub struct LibdeflateEngine {
     kept: [Option<Compressor>; KEPT_LEVEL_MAX as usize],
     /// The one large compressor, levels 10 to 12.
     large: Option<(i32, Compressor)>,
-    walker: Walker,
+    comparator: Comparator,
     /// Initialised once and only grown, so that a block costs no zeroing.
     scratch: Vec<u8>,
-    /// The stream being made into a middle block.
-    stream: Vec<u8>,
 }
 
 impl Default for LibdeflateEngine {
@@ -62,9 +62,8 @@ impl LibdeflateEngine {
         Self {
             kept: [const { None }; KEPT_LEVEL_MAX as usize],
             large: None,
-            walker: Walker::new(),
+            comparator: Comparator::new(),
             scratch: Vec::new(),
-            stream: Vec::new(),
         }
     }
 
@@ -101,23 +100,24 @@ impl LibdeflateEngine {
             }
         }
     }
-}
 
-impl Engine for LibdeflateEngine {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn compress_block(
+    /// Compresses `input` on its own (no history before it) and appends it to `out`, as a draft of at most
+    /// [`output_bytes_max`](crate::output_bytes_max)`(input.len())` bytes. On an error `out` is as it was.
+    ///
+    /// # Errors
+    /// [`EngineError`]: libdeflate broke its own contract. The input is never at fault.
+    pub(crate) fn draft(
         &mut self,
         input: &[u8],
         level: Level,
         position: Position,
         out: &mut Vec<u8>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Draft, EngineError> {
+        let start = out.len();
+        let draft = |stands_as| Draft::new(Maker::Libdeflate, start, stands_as, position);
         if input.is_empty() && position == Position::Middle {
             out.extend_from_slice(&EMPTY_STORED_BLOCK);
-            return Ok(());
+            return Ok(draft(position));
         }
         let stored = stored_bytes(input.len());
         let capacity = stored.saturating_add(OUTPUT_SLACK_BYTES);
@@ -134,38 +134,52 @@ impl Engine for LibdeflateEngine {
                 .filter(|&len| len < stored)
                 .and_then(|len| scratch.get(..len))
         });
-        let result = match result {
-            Err(error) => Err(error),
-            Ok(None) => {
+        let result = result.map(|compressed| match compressed {
+            None => {
                 write_stored(input, position, out);
-                Ok(())
+                draft(position)
             }
-            Ok(Some(compressed)) if position == Position::Last => {
+            Some(compressed) => {
                 out.extend_from_slice(compressed);
-                Ok(())
+                draft(Position::Last)
             }
-            Ok(Some(compressed)) => {
-                self.stream.clear();
-                self.stream
-                    .reserve(compressed.len() + MIDDLE_GROWTH_BYTES_MAX);
-                self.stream.extend_from_slice(compressed);
-                match self.walker.make_middle(&mut self.stream) {
-                    Ok(_) => {
-                        out.extend_from_slice(&self.stream);
-                        Ok(())
-                    }
-                    Err(source) => Err(EngineError::NotJoinable {
-                        engine: NAME,
-                        source,
-                    }),
-                }
-            }
-        };
-        if capacity > SCRATCH_KEPT_BYTES_MAX {
-            self.stream = Vec::new();
-        } else {
+        });
+        if capacity <= SCRATCH_KEPT_BYTES_MAX {
             self.scratch = scratch;
         }
         result
+    }
+}
+
+impl Engine for LibdeflateEngine {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn compress_block(
+        &mut self,
+        input: &[u8],
+        level: Level,
+        position: Position,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EngineError> {
+        let draft = self.draft(input, level, position, out)?;
+        if draft.stands_as() == position {
+            return Ok(());
+        }
+        let made = out.get(draft.start()..).unwrap_or_default();
+        match self.comparator.compare(made, draft.stands_as(), input) {
+            Ok(structure) => {
+                draft.place(structure, out);
+                Ok(())
+            }
+            Err(source) => {
+                out.truncate(draft.start());
+                Err(EngineError::Wrong {
+                    engine: NAME,
+                    source,
+                })
+            }
+        }
     }
 }

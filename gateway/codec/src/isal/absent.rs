@@ -38,29 +38,27 @@ impl Engine for IsalEngine {
     }
 }
 
-/// Its decoder.
-pub(crate) struct IsalDecoder(Infallible);
+/// Its decoder, which this build does not have.
+pub struct IsalDecoder(Infallible);
 
-/// As `decoder::Stop`.
+/// As `decoder::IsalDecoding`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
-    Final,
-    Boundary,
-}
-
-/// As `decoder::Decoding`.
-pub(crate) struct Decoding {
-    pub(crate) stop: Stop,
-    pub(crate) consumed: usize,
-    pub(crate) produced: usize,
+pub struct IsalDecoding {
+    /// Bytes of the stream up to the end of its last block.
+    pub consumed: usize,
+    /// Bytes written to the output.
+    pub produced: usize,
 }
 
 impl IsalDecoder {
-    pub(crate) const fn new() -> Option<Self> {
+    /// Never one.
+    #[must_use]
+    pub const fn new() -> Option<Self> {
         None
     }
 
-    pub(crate) fn decode(&mut self, _: &[u8], _: &mut [u8], _: bool) -> Option<Decoding> {
+    /// Never called.
+    pub fn decode(&mut self, _: &[u8], _: &mut [u8]) -> Option<IsalDecoding> {
         match self.0 {}
     }
 }

@@ -22,7 +22,6 @@ static struct {
     void (*deflate_stateless_init)(struct isal_zstream *);
     int (*deflate_stateless)(struct isal_zstream *);
     void (*inflate_init)(struct inflate_state *);
-    int (*inflate)(struct inflate_state *);
     int (*inflate_stateless)(struct inflate_state *);
 } isal;
 
@@ -40,10 +39,9 @@ static void load(void)
     *(void **)&isal.deflate_stateless_init = dlsym(library, "isal_deflate_stateless_init");
     *(void **)&isal.deflate_stateless = dlsym(library, "isal_deflate_stateless");
     *(void **)&isal.inflate_init = dlsym(library, "isal_inflate_init");
-    *(void **)&isal.inflate = dlsym(library, "isal_inflate");
     *(void **)&isal.inflate_stateless = dlsym(library, "isal_inflate_stateless");
     loaded = isal.deflate_stateless_init != NULL && isal.deflate_stateless != NULL &&
-             isal.inflate_init != NULL && isal.inflate != NULL && isal.inflate_stateless != NULL;
+             isal.inflate_init != NULL && isal.inflate_stateless != NULL;
 }
 
 /* Whether the library is here. Any thread, any number of times. */
@@ -133,26 +131,12 @@ void faam_isal_decompressor_free(void *handle)
     free(handle);
 }
 
-/* Where decoding stopped. Mirrored by `Stop` in decoder.rs. */
-enum stop {
-    STOP_CORRUPT = 0,
-    /* After a block with BFINAL. */
-    STOP_FINAL = 1,
-    /* Between two blocks, at a byte boundary, all input consumed. */
-    STOP_BOUNDARY = 2,
-    /* The input ends within a block, or in the bits before one. */
-    STOP_INPUT = 3,
-    /* The output is full and more is to come. */
-    STOP_OUTPUT = 4,
-};
-
 /*
- * Decodes raw DEFLATE from its first block on. `final` says that a block with BFINAL is expected: then all at once, else in
- * the form that keeps its place at the end of the input, which costs a copy of the window. `consumed` and `produced` are
- * set whatever is returned, and are within the lengths given.
+ * Decodes one raw DEFLATE stream from its first block on, all at once. Returns whether it came to the stream's end;
+ * `consumed` and `produced` are set whatever is returned, and are within the lengths given.
  */
 int faam_isal_decompress(void *handle, const uint8_t *input, uint32_t input_len, uint8_t *output,
-                         uint32_t output_len, int final, uint32_t *consumed, uint32_t *produced)
+                         uint32_t output_len, uint32_t *consumed, uint32_t *produced)
 {
     struct inflate_state *state = handle;
     int result;
@@ -163,22 +147,8 @@ int faam_isal_decompress(void *handle, const uint8_t *input, uint32_t input_len,
     state->avail_in = input_len;
     state->next_out = output;
     state->avail_out = output_len;
-    result = final ? isal.inflate_stateless(state) : isal.inflate(state);
+    result = isal.inflate_stateless(state);
     *consumed = input_len - state->avail_in;
     *produced = state->total_out;
-    if (result < 0)
-        return STOP_CORRUPT;
-    if (state->block_state == ISAL_BLOCK_FINISH)
-        return STOP_FINAL;
-    if (result == ISAL_OUT_OVERFLOW || state->block_state == ISAL_BLOCK_INPUT_DONE)
-        return STOP_OUTPUT;
-    /*
-     * The streaming form waits for a header as "in the middle of one" of which it holds nothing: no whole bytes kept
-     * aside, no bits of the last byte.
-     */
-    if (!final && result == ISAL_DECOMP_OK && state->avail_in == 0 && state->read_in_length == 0 &&
-        state->tmp_in_size == 0 &&
-        (state->block_state == ISAL_BLOCK_HDR || state->block_state == ISAL_BLOCK_NEW_HDR))
-        return STOP_BOUNDARY;
-    return STOP_INPUT;
+    return result == ISAL_DECOMP_OK && state->block_state == ISAL_BLOCK_FINISH;
 }

@@ -19,7 +19,7 @@ unsafe extern "C" {
     fn faam_isal_decompressor_new() -> *mut c_void;
     fn faam_isal_decompressor_free(handle: *mut c_void);
     fn faam_isal_decompress(
-        handle: *mut c_void, input: *const u8, input_len: u32, output: *mut u8, output_len: u32, last: c_int,
+        handle: *mut c_void, input: *const u8, input_len: u32, output: *mut u8, output_len: u32,
         consumed: *mut u32, produced: *mut u32,
     ) -> c_int;
 }
@@ -140,14 +140,6 @@ pub(super) struct DecompressorHandle(NonNull<c_void>);
 // SAFETY: as for `CompressorHandle`.
 unsafe impl Send for DecompressorHandle {}
 
-/// What a decoding came to. Lengths are within the ranges given.
-pub(super) struct Decoded {
-    /// The shim's `enum stop`.
-    pub(super) stop: c_int,
-    pub(super) consumed: usize,
-    pub(super) produced: usize,
-}
-
 impl DecompressorHandle {
     /// A decompressor; `None` without the library or memory.
     pub(super) fn new() -> Option<Self> {
@@ -158,35 +150,32 @@ impl DecompressorHandle {
         NonNull::new(unsafe { faam_isal_decompressor_new() }).map(Self)
     }
 
-    /// Decodes `input` into `output`; `None` if the input is too long for one call.
-    pub(super) fn decompress(
-        &mut self,
-        input: &[u8],
-        output: &mut [u8],
-        last: bool,
-    ) -> Option<Decoded> {
+    /// Decodes the stream that `input` begins with into `output`: bytes consumed and produced. `None` if that fails, or the
+    /// input is too long for one call.
+    pub(super) fn decompress(&mut self, input: &[u8], output: &mut [u8]) -> Option<(usize, usize)> {
         let input_len = u32::try_from(input.len()).ok()?;
         let output_len = u32::try_from(output.len()).unwrap_or(u32::MAX);
         let (mut consumed, mut produced) = (0u32, 0u32);
         // SAFETY: the handle is live and ours alone; both ranges are borrowed for the call, `output` mutably, with
         // lengths that are theirs or less; the two results are locals. The shim keeps none of the pointers.
-        let stop = unsafe {
+        let ended = unsafe {
             faam_isal_decompress(
                 self.0.as_ptr(),
                 input.as_ptr(),
                 input_len,
                 output.as_mut_ptr(),
                 output_len,
-                c_int::from(last),
                 &raw mut consumed,
                 &raw mut produced,
             )
         };
-        Some(Decoded {
-            stop,
-            consumed: usize::try_from(consumed).ok()?,
-            produced: usize::try_from(produced).ok()?,
-        })
+        if ended == 0 {
+            return None;
+        }
+        Some((
+            usize::try_from(consumed).ok()?,
+            usize::try_from(produced).ok()?,
+        ))
     }
 }
 
