@@ -23,6 +23,7 @@ use crate::auth::{DemoKey, KeyError};
 use crate::config::{ENGINES_STOP, GatewayConfig};
 use crate::descriptors;
 use crate::dispatch::{self, Dispatcher};
+use crate::engines;
 use crate::http::app::{App, AppParts, Surface};
 use crate::http::invocations::Invocations;
 use crate::http::listener::{self, BindError, Endpoints};
@@ -141,6 +142,7 @@ impl Gateway {
         };
         let lock = lock_data_dir(&config.data_dir)?;
         let metrics = Arc::new(Metrics::new());
+        metrics.engines(engines::served());
         let tls = config
             .tls
             .map(|files| Tls::open(files, Arc::clone(&metrics)).map(Arc::new))

@@ -12,7 +12,7 @@
 //! | `admission` | who may begin: requests in flight, memory of bodies |
 //! | `error` | every problem's name and status |
 //! | `job`, `dispatch`, `job_queue` | a block on its way through an engine; the one boundary between async and threads |
-//! | `cpu` | the CPU engines' workers |
+//! | `cpu`, `engines` | the CPU engines' workers; which engine serves a level |
 //! | `cards`, `card_supervisor`, `card_process`, `card_worker` | cards: their processes, their supervision, their queue pairs |
 //! | `metrics` | what is published |
 //! | `telemetry` | spans on their way to a collector |
@@ -39,6 +39,7 @@ pub mod config;
 mod cpu;
 pub mod descriptors;
 pub mod dispatch;
+pub mod engines;
 pub mod error;
 pub mod gateway;
 pub mod http;

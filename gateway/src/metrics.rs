@@ -18,6 +18,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::admission::Admission;
+use crate::engines::ServedLevel;
 
 /// Media type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -92,6 +93,14 @@ struct Pool {
     pool: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LevelEngine {
+    format: &'static str,
+    level: u8,
+    engine: &'static str,
+    engine_level: i32,
+}
+
 type Ratio = Gauge<f64, AtomicU64>;
 type Count = Gauge<i64, AtomicI64>;
 type PhaseHistogram = fn() -> Histogram;
@@ -124,6 +133,7 @@ pub struct Metrics {
     connections_ended: Family<Reason, Counter>,
     tls_reloads: Family<Outcome, Counter>,
     spans: Family<Outcome, Counter>,
+    level_engine: Family<LevelEngine, Count>,
 }
 
 /// One request that has ended, as the metrics see it.
@@ -231,6 +241,11 @@ impl Metrics {
                 "Connections and streams that were ended for others' sake",
             ),
             spans: register(&mut registry, "spans", "Spans for a collector"),
+            level_engine: register(
+                &mut registry,
+                "level_engine",
+                "CPU engine that serves a level of a format, and the level in its own numbering; always 1",
+            ),
             tls_reloads: register(
                 &mut registry,
                 "tls_reloads",
@@ -283,6 +298,19 @@ impl Metrics {
         self.bytes
             .get_or_create(&Direction { direction: "out" })
             .inc_by(bytes_out);
+    }
+
+    /// Which CPU engine serves which level of a format.
+    pub fn engines(&self, served: &[ServedLevel]) {
+        for one in served {
+            let labels = LevelEngine {
+                format: one.format.name(),
+                level: one.level.get(),
+                engine: one.engine.engine,
+                engine_level: one.engine.native,
+            };
+            self.level_engine.get_or_create(&labels).set(1);
+        }
     }
 
     /// A request was refused.
@@ -473,6 +501,7 @@ mod tests {
         metrics.connection_ended("evicted");
         metrics.tls_reload("ok");
         metrics.spans("sent", 2);
+        metrics.engines(crate::engines::served());
         let text = metrics.render();
         for line in [
             r#"faam_requests_total{tenant="demo",kernel="compress",backend="cpu",outcome="ok"} 1"#,
@@ -497,6 +526,7 @@ mod tests {
             r#"faam_connections_ended_total{reason="evicted"} 1"#,
             r#"faam_tls_reloads_total{outcome="ok"} 1"#,
             r#"faam_spans_total{outcome="sent"} 2"#,
+            r#"faam_level_engine{format="gzip",level="6",engine="libdeflate",engine_level="6"} 1"#,
         ] {
             assert!(
                 text.lines().any(|got| got == line),

@@ -1,4 +1,4 @@
-//! What there is: kernels, devices, the caller's tenant, and the problems that a request may meet.
+//! What there is: kernels and their engines, devices, the caller's tenant, and the problems that a request may meet.
 //!
 //! Answers are of types that the OpenAPI document is made from. It knows no bodies.
 
@@ -14,6 +14,7 @@ use super::app::App;
 use super::openapi::{AnyProblems, NotFoundProblems, TenantProblems};
 use super::path_name::PathName;
 use crate::cards::CardStatus;
+use crate::engines::{self, ServedLevel};
 use crate::error::{Problem, ProblemKind};
 use crate::job::{BLOCK_BYTES, CARD_LEVEL_MAX};
 use crate::tenants::Tenant;
@@ -70,6 +71,9 @@ pub(super) struct Kernel {
     /// The effort of a request that names none.
     #[serde(skip_serializing_if = "Option::is_none")]
     default_level: Option<u8>,
+    /// Which CPU engine serves each level of each format, where no card does and for data that can be compressed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_engines: Option<Vec<LevelEngine>>,
     /// Bytes of a block, the unit of parallel work.
     #[serde(skip_serializing_if = "Option::is_none")]
     block_bytes: Option<usize>,
@@ -77,7 +81,22 @@ pub(super) struct Kernel {
     body_bytes_max: u64,
 }
 
-/// Kernels, their formats, levels and limits
+/// Who serves a level of a format.
+#[derive(Serialize, ToSchema)]
+pub(super) struct LevelEngine {
+    /// The format.
+    #[schema(value_type = String)]
+    format: &'static str,
+    /// The level, as a request names it.
+    level: u8,
+    /// The engine.
+    #[schema(value_type = String)]
+    engine: &'static str,
+    /// The level by the engine's own numbering.
+    engine_level: i32,
+}
+
+/// Kernels, their formats, levels, engines and limits
 #[utoipa::path(
     get, path = "/v1/kernels", tag = "catalogue", security(("key" = [])),
     responses((status = 200, description = "The kernels", body = Kernels), TenantProblems)
@@ -94,6 +113,7 @@ pub(super) async fn kernels(State(app): State<App>) -> Json<Kernels> {
         level_max: Some(Level::MAX.get()),
         card_level_max: Some(CARD_LEVEL_MAX),
         default_level: Some(Level::DEFAULT.get()),
+        cpu_engines: Some(engines::served().iter().map(LevelEngine::of).collect()),
         block_bytes: Some(BLOCK_BYTES),
         body_bytes_max,
     };
@@ -106,12 +126,24 @@ pub(super) async fn kernels(State(app): State<App>) -> Json<Kernels> {
         level_max: None,
         card_level_max: None,
         default_level: None,
+        cpu_engines: None,
         block_bytes: None,
         body_bytes_max,
     };
     Json(Kernels {
         kernels: [compress, decompress],
     })
+}
+
+impl LevelEngine {
+    fn of(served: &ServedLevel) -> Self {
+        Self {
+            format: served.format.name(),
+            level: served.level.get(),
+            engine: served.engine.engine,
+            engine_level: served.engine.native,
+        }
+    }
 }
 
 /// The tenant whose key this is.

@@ -208,6 +208,27 @@ fn what_there_is_is_told() {
         kernels["kernels"][0]["formats"],
         serde_json::json!(["gzip", "zlib", "deflate", "zstd", "lz4"])
     );
+    // Who serves a level is told, here and in the metrics alike.
+    let engines = kernels["kernels"][0]["cpu_engines"]
+        .as_array()
+        .expect("engines");
+    assert_eq!(engines.len(), 5 * 12);
+    let metrics = server.admin("/metrics").text();
+    for engine in engines {
+        let text = |name: &str| match &engine[name] {
+            serde_json::Value::String(text) => text.clone(),
+            number => number.to_string(),
+        };
+        let line = format!(
+            r#"faam_level_engine{{format="{}",level="{}",engine="{}",engine_level="{}"}} 1"#,
+            text("format"),
+            text("level"),
+            text("engine"),
+            text("engine_level")
+        );
+        assert!(metrics.lines().any(|got| got == line), "{line}");
+    }
+    assert!(kernels["kernels"][1].get("cpu_engines").is_none());
     let tenant = server.get("/v1/tenants/self").json();
     assert_eq!(tenant["id"], "demo");
     let problem = server.get("/problems/too-large").json();
