@@ -39,10 +39,18 @@ const TRACES_PATH: &str = "/v1/traces";
 pub enum TelemetryError {
     /// An endpoint that is not taken.
     #[error(
-        "OTLP endpoint {endpoint:?}: expected http://HOST:PORT, a collector's base; correct --otlp-endpoint (an agent on \
-         this host can speak TLS to others)"
+        "OTLP endpoint {endpoint:?}: expected http://HOST:PORT, a collector's base; correct --otlp-endpoint"
     )]
     Endpoint {
+        /// What came.
+        endpoint: String,
+    },
+    /// A collector that is to be spoken to over TLS.
+    #[error(
+        "OTLP endpoint {endpoint:?}: expected http://, got https://, which this gateway does not speak to a collector; run an \
+         OpenTelemetry Collector on this host that sends spans on over TLS, and name it: --otlp-endpoint http://127.0.0.1:4318"
+    )]
+    Tls {
         /// What came.
         endpoint: String,
     },
@@ -137,9 +145,14 @@ impl Telemetry {
 /// Where a collector of this base takes traces.
 ///
 /// # Errors
-/// [`TelemetryError::Endpoint`]
+/// [`TelemetryError::Endpoint`], [`TelemetryError::Tls`]
 pub fn traces_url(endpoint: &str) -> Result<String, TelemetryError> {
     let base = endpoint.trim_end_matches('/');
+    if base.starts_with("https://") {
+        return Err(TelemetryError::Tls {
+            endpoint: endpoint.to_owned(),
+        });
+    }
     let is_http = base
         .strip_prefix("http://")
         .is_some_and(|rest| !rest.is_empty() && !rest.contains([' ', '?', '#']));
@@ -265,6 +278,12 @@ mod tests {
         ] {
             assert!(Telemetry::start(bad, Arc::default()).is_err(), "{bad:?}");
         }
+        let https = traces_url("https://collector:4318").expect_err("refused");
+        let said = https.to_string();
+        assert!(
+            said.contains("https://collector:4318") && said.contains("http://127.0.0.1:4318"),
+            "{said}"
+        );
         for good in [
             "http://127.0.0.1:4318",
             "http://127.0.0.1:4318/",
