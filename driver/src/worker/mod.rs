@@ -40,7 +40,8 @@ const ARENA_RETRY: Duration = Duration::from_millis(1);
 /// How a worker goes about it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WorkerConfig {
-    /// How long it polls after the last event before it sleeps; `None` = 30 us, half of what waking a sleeping thread costs.
+    /// How long it polls after the last event before it sleeps; `None` = 30 us, half of what waking a sleeping thread costs,
+    /// and not at all where the process has one processor: there whoever it waits for cannot run before it sleeps.
     pub spin: Option<Duration>,
     /// Jobs in flight; `None` = two an engine, the contract's bound.
     pub jobs_outstanding_max: Option<u16>,
@@ -49,6 +50,16 @@ pub struct WorkerConfig {
 }
 
 const SPIN_DEFAULT: Duration = Duration::from_micros(30);
+/// [`WorkerConfig::spin`] where it says nothing.
+fn spin_default() -> Duration {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if processors > 1 {
+        SPIN_DEFAULT
+    } else {
+        Duration::ZERO
+    }
+}
+
 const IDLE_LOOK_AGAIN_DEFAULT: Duration = Duration::from_millis(100);
 
 /// How a worker ended.
@@ -135,7 +146,7 @@ impl Worker {
             waker: waker.clone(),
             waiter,
             counters: Arc::clone(&counters),
-            spin: config.spin.unwrap_or(SPIN_DEFAULT),
+            spin: config.spin.unwrap_or_else(spin_default),
             idle_look_again: config.idle_look_again.unwrap_or(IDLE_LOOK_AGAIN_DEFAULT),
             look_at_source: true,
         };
