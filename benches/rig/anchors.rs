@@ -100,11 +100,6 @@ impl Anchor {
             format!("decode and compare ({:?}) {decode:.0}", self.decoder)
         }
     }
-
-    /// CPU seconds a million bytes, compressed, decoded and compared.
-    pub(crate) fn verified_s_per_mb(&self) -> f64 {
-        self.compress_s_per_mb + self.decode_s_per_mb + self.compare_s_per_mb
-    }
 }
 
 /// An implementation that decodes.
@@ -272,7 +267,6 @@ mod tests {
         for anchor in &anchors {
             assert!(anchor.ratio > 1.5, "{anchor:?}");
             assert!(anchor.compress_s_per_mb > 0.0 && anchor.decode_s_per_mb > 0.0);
-            assert!(anchor.verified_s_per_mb() > anchor.compress_s_per_mb);
         }
         let of = |codec| anchors.iter().find(|anchor| anchor.codec == codec);
         let (fast, dense) = (of(Codec::Libdeflate1), of(Codec::Libdeflate6));

@@ -1,29 +1,17 @@
-//! Where a server's time goes: its stacks sampled with `perf` under the rig's own load.
-//!
-//! Samples are of the software clock (`cpu-clock`), which needs no hardware counters and so works in virtual machines.
-//! With inferno installed (`cargo install inferno`) the stacks become a flame graph; without it perf's own list of the
-//! hottest functions is printed.
+//! One profile by hand (`make flame`): a flame graph, shares by component, and perf's own lists of the hottest libraries
+//! and functions.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
 
-use crate::load::{self, Plan};
-use crate::server::{Server, bound};
+use crate::profile::{self, Sampling};
+use crate::results::{Cell, as_f64};
 use crate::{Place, row_named, schedule, stop_on_signals};
 
-/// Samples a second: not a multiple of the scheduler's tick.
-const SAMPLES_PER_S: &str = "997";
-/// Bytes of stack that each sample carries for unwinding: release builds keep no frame pointers.
-const CALL_GRAPH: &str = "dwarf,8192";
-/// Load before sampling.
-const WARM_UP: Duration = Duration::from_millis(500);
-/// Longest that one request may take.
-const REQUEST_MAX: Duration = Duration::from_secs(60);
 /// Smallest share that is listed, per cent.
 const LISTED_PERCENT_MIN: &str = "0.3";
 /// Characters of a listed line: Rust's names have no end.
@@ -66,66 +54,30 @@ pub(crate) fn run(arguments: &FlameArgs) -> anyhow::Result<ExitCode> {
     let pool = Arc::new(pool);
     std::fs::create_dir_all(&arguments.out)?;
     let data = arguments.out.join("perf.data");
-    let server = Server::start(&programs, row, body_bytes, &[])?;
-    let mut plan = Plan {
+    let cell = Cell {
+        body_bytes,
         concurrency: arguments.callers,
-        warm_up: Duration::ZERO,
-        window: WARM_UP,
-        request_max: REQUEST_MAX,
-        think: Duration::ZERO,
-        samples_max: 0,
-        cpu: programs.load_cpu,
     };
-    let aim = server.aim(row);
-    load::run(&aim, &pool, plan, &server.groups(), &stop)?;
-    let mut perf = bound("perf");
-    perf.args([
-        "record",
-        "--quiet",
-        "-e",
-        "cpu-clock",
-        "-F",
-        SAMPLES_PER_S,
-        "--call-graph",
-        CALL_GRAPH,
-    ])
-    .arg("-o")
-    .arg(&data)
-    .args(["-p", &server.pid().to_string()])
-    .args(["--", "sleep", &arguments.seconds.to_string()])
-    .stdin(Stdio::null());
-    let mut perf = perf
-        .spawn()
-        .context("cannot start perf (sudo apt-get install -y linux-perf)")?;
-    plan.window = Duration::from_secs(arguments.seconds);
-    let window = load::run(&aim, &pool, plan, &server.groups(), &stop);
-    let recorded = perf.wait()?;
-    let window = window?;
-    anyhow::ensure!(recorded.success(), "perf record failed: {recorded}");
-    drop(server);
-    eprintln!(
+    let sampling = Sampling {
+        row,
+        cell,
+        lasts: Duration::from_secs(arguments.seconds),
+    };
+    let stacks = profile::record(&programs, sampling, &pool, &data, &stop)?;
+    println!(
         "{} requests sampled into {}",
-        window.requests,
+        stacks.requests,
         data.display()
     );
-    let input = data.to_string_lossy();
     let svg = arguments.out.join("flame.svg");
-    let pipe = "set -o pipefail; perf script --no-inline -i \"$0\" 2>/dev/null | inferno-collapse-perf | inferno-flamegraph >\"$1\"";
-    let drawn = Command::new("bash")
-        .args([
-            "-c",
-            &format!("command -v inferno-flamegraph >/dev/null && {{ {pipe}; }}"),
-            &input,
-        ])
-        .arg(&svg)
-        .status()?;
-    if drawn.success() {
-        println!("wrote {}", svg.display());
-    } else {
-        println!(
-            "no flame graph: cargo install --locked inferno, then again; the hottest functions instead:"
-        );
+    stacks.draw(&format!("{row}, {}", cell.name()), &svg)?;
+    println!("wrote {}\nby component:", svg.display());
+    let (parts, samples) = stacks.parts();
+    for part in parts {
+        let share = 100.0 * as_f64(part.samples) / as_f64(samples.max(1));
+        println!("{share:>9.2}%  {}", part.component.name());
     }
+    let input = data.to_string_lossy();
     for sort in ["dso", "comm,symbol"] {
         list(&input, sort)?;
     }

@@ -1,8 +1,8 @@
 //! A closed loop: so many callers, each with one request at a time.
 //!
 //! Owns a window: connect, warm up, then measure from an idle server to an idle server. Requests begin until the
-//! window's end and are all awaited, so that CPU time and bytes are of the same requests; latencies and rates are of what
-//! was answered within the window. Invariant: everything ends within the limits of [`Plan`]. It knows no contender's
+//! window's end and are all awaited, so that CPU time, bytes and latencies are of the same requests: left out, those that
+//! are under way at the end would be the slow ones. Rates are of what was answered within the window. Invariant: everything ends within the limits of [`Plan`]. It knows no contender's
 //! name: only where to send, what to send, and which processes to count.
 
 use std::cell::{Cell, RefCell};
@@ -89,12 +89,14 @@ pub(crate) struct Window {
     pub(crate) load_cpu: Duration,
     /// From the first request to the last answer.
     pub(crate) elapsed: Duration,
-    /// What `latencies` and `answered_bytes` are of: the window, or all of `elapsed` where it was shorter than two
+    /// What `answered` and `answered_bytes` are of: the window, or all of `elapsed` where it was shorter than two
     /// requests a caller.
     pub(crate) counted: Duration,
-    /// Body bytes of requests answered in `counted`.
+    /// Requests answered in `counted`.
+    pub(crate) answered: usize,
+    /// Bytes of their bodies.
     pub(crate) answered_bytes: u64,
-    /// From the first byte sent to the last one received, ns, sorted.
+    /// Of all requests: from the first byte sent to the last one received, ns, sorted.
     pub(crate) latencies: Vec<u64>,
     /// 429 and 503.
     pub(crate) refused: u64,
@@ -355,21 +357,18 @@ impl Phase {
             window.failed,
             window.first_failure.unwrap_or_default()
         );
-        let within: Vec<_> = answers
-            .iter()
-            .filter(|(_, ended)| *ended <= self.until)
-            .collect();
+        let within = answers.iter().filter(|(_, ended)| *ended <= self.until);
+        let within = within.count();
         let body_bytes = self.pool.block(0).len() as u64;
-        let counted: Vec<u64> = if within.len() >= 2 * self.plan.concurrency {
-            window.counted = self.until - self.began;
-            within.iter().map(|(nanos, _)| *nanos).collect()
+        (window.answered, window.counted) = if within >= 2 * self.plan.concurrency {
+            (within, self.until - self.began)
         } else {
             let last = answers.iter().map(|(_, ended)| *ended).max();
-            window.counted = last.map_or(Duration::ZERO, |last| last - self.began);
-            answers.iter().map(|(nanos, _)| *nanos).collect()
+            let counted = last.map_or(Duration::ZERO, |last| last - self.began);
+            (answers.len(), counted)
         };
-        window.answered_bytes = counted.len() as u64 * body_bytes;
-        window.latencies = counted;
+        window.answered_bytes = window.answered as u64 * body_bytes;
+        window.latencies = answers.into_iter().map(|(nanos, _)| nanos).collect();
         window.latencies.sort_unstable();
         Ok(window)
     }

@@ -16,7 +16,7 @@
 //! | `handoff`, `paced` | what is measured otherwise |
 //! | `statistics`, `results`, `targets` | figures, and what they are held against |
 //! | `report` | table, JSON, HTML |
-//! | `flame` | where a server's time goes |
+//! | `profile`, `flame` | where a server's time goes: of rows that miss a target, or by hand |
 //!
 //! Invariants: it talks to 127.0.0.1 alone; it ends within its limit; what it started it ends, also on a signal.
 
@@ -30,6 +30,7 @@ mod measure;
 mod paced;
 mod pool;
 mod process;
+mod profile;
 mod report;
 mod results;
 mod schedule;
@@ -48,10 +49,17 @@ use crate::contender::Row;
 use crate::load::Stop;
 use crate::measure::Bench;
 use crate::pool::{Corpus, Data};
+use crate::profile::{Profile, Sampling};
 use crate::results::{Run, SCHEMA, Setting};
 use crate::schedule::{Kind, Schedule};
 use crate::server::Programs;
 
+/// Profiles of one run.
+const PROFILES_MAX: usize = 6;
+/// How long each samples: at 997 a second a share of a tenth is good to a hundredth.
+const PROFILE_LASTS: Duration = Duration::from_secs(4);
+/// Time that a profile is begun with at the least: it may take so long to unwind.
+const PROFILE_TAKES_MAX: Duration = Duration::from_secs(25);
 /// Exit status after a signal: 128 and SIGINT.
 const STOPPED: u8 = 130;
 
@@ -121,7 +129,10 @@ struct RunArgs {
     /// Seconds that the run may take [default: 1500; quick 240]
     #[arg(long)]
     limit_s: Option<u64>,
-    /// Directory for run.json and report.html
+    /// Take no profiles of rows that miss a target
+    #[arg(long)]
+    no_profiles: bool,
+    /// Directory for run.json, report.html and flame graphs
     #[arg(long, default_value = "target/bench-http")]
     out: PathBuf,
     /// Where the JSON goes besides
@@ -222,6 +233,7 @@ fn run(arguments: &RunArgs) -> anyhow::Result<ExitCode> {
         anchors: Vec::new(),
         handoff: None,
         paced: Vec::new(),
+        profiles: Vec::new(),
         targets: Vec::new(),
         notes: Vec::new(),
     };
@@ -232,8 +244,11 @@ fn run(arguments: &RunArgs) -> anyhow::Result<ExitCode> {
         missing.is_none()
     });
     measure_all(&bench, &schedule, &mut run)?;
-    run.setting.took_s = began.elapsed().as_secs_f64();
     run.targets = targets::judge(&run);
+    if !arguments.no_profiles {
+        profile_missed(&bench, &mut run, &arguments.out)?;
+    }
+    run.setting.took_s = began.elapsed().as_secs_f64();
     write(&run, arguments)?;
     let stopped = bench.is_stopped();
     let wrong = run.notes.iter().any(|note| note.contains("WRONG BYTES"));
@@ -281,6 +296,63 @@ fn measure_all(bench: &Bench<'_>, schedule: &Schedule, run: &mut Run) -> anyhow:
     Ok(())
 }
 
+/// Profiles of what misses a target, at most [`PROFILES_MAX`], as long as there is time.
+fn profile_missed(bench: &Bench<'_>, run: &mut Run, out: &std::path::Path) -> anyhow::Result<()> {
+    let missed = targets::to_profile(&run.targets);
+    if missed.is_empty() {
+        return Ok(());
+    }
+    if let Some(why) = profile::missing() {
+        run.notes
+            .push(format!("no profiles of what misses its target: {why}"));
+        return Ok(());
+    }
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let scratch = tempfile::tempdir()?;
+    for ((row, cell), targets) in missed.into_iter().take(PROFILES_MAX) {
+        let name = format!("{row}, {}", cell.name());
+        let left = bench.until.saturating_duration_since(Instant::now());
+        if bench.is_stopped() || left < PROFILE_TAKES_MAX {
+            run.notes
+                .push(format!("{name}: no profile, for want of time"));
+            continue;
+        }
+        eprintln!("profile of {name}");
+        let pool = std::sync::Arc::new(bench.corpus.pool(bench.data, cell.body_bytes));
+        let data = scratch.path().join("perf.data");
+        let sampling = Sampling {
+            row,
+            cell,
+            lasts: PROFILE_LASTS,
+        };
+        let flame = format!("flame-{row}-{}.svg", cell.name().replace(' ', "-"));
+        let drawn = profile::record(bench.programs, sampling, &pool, &data, &bench.stop).and_then(
+            |stacks| {
+                stacks
+                    .draw(&name, &out.join(&flame))
+                    .map(|()| stacks.parts())
+            },
+        );
+        match drawn {
+            Ok((parts, samples)) => run.profiles.push(Profile {
+                row,
+                cell,
+                targets,
+                samples,
+                parts,
+                cpu_us_per_request: run
+                    .point(row, cell)
+                    .map_or(f64::NAN, |point| point.median(|w| w.cpu_us_per_request)),
+                floor: run.floor_of(row, cell),
+                flame,
+            }),
+            // perf may be there and not allowed to look (perf_event_paranoid).
+            Err(error) => run.notes.push(format!("{name}: no profile: {error:#}")),
+        }
+    }
+    Ok(())
+}
+
 fn setting(place: &Place, corpus: &Corpus, kind: Kind, only: &[String]) -> anyhow::Result<Setting> {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpuinfo
@@ -308,7 +380,7 @@ fn write(run: &Run, arguments: &RunArgs) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(run)?;
     std::fs::create_dir_all(&arguments.out)
         .with_context(|| format!("cannot make {}", arguments.out.display()))?;
-    let page = report::html::page(run);
+    let page = report::html::page(run, &arguments.out);
     let own = arguments.out.join("run.json");
     let files = [
         (Some(&own), text.as_str()),
@@ -334,7 +406,8 @@ fn render_again(run: &std::path::Path, html: Option<PathBuf>) -> anyhow::Result<
         .with_context(|| format!("{} is no run of this version", run.display()))?;
     stored.targets = targets::judge(&stored);
     let html = html.unwrap_or_else(|| run.with_file_name("report.html"));
-    std::fs::write(&html, report::html::page(&stored))
+    let beside = run.parent().unwrap_or_else(|| std::path::Path::new("."));
+    std::fs::write(&html, report::html::page(&stored, beside))
         .with_context(|| format!("cannot write {}", html.display()))?;
     print!("{}", report::table::text(&stored));
     println!("{}", targets::last_line(&stored.targets));

@@ -3,7 +3,14 @@
 //! Two cards of one kind, in processes of their own, that complete jobs at the modelled cycles of a slow clock, so that
 //! the model does not compete with what is measured. One is a gateway's, the other is driven from here: a worker a
 //! function on the same queue of jobs, users that each wait for their body, decode it with libdeflate and compare.
-//! Windows of the two alternate.
+//! Windows of the two alternate, and each begins with idle users and an idle card.
+//!
+//! Both loops are closed and do the same with a body: a user has one out at a time, it is compressed by the card, decoded
+//! by another implementation, compared, and only then is the next one begun. What one side has and the other has not is
+//! what is measured: two crossings of a socket, HTTP, admission, the scheduler, and on the gateway's side verification on
+//! the servers' processor instead of the user's own. With one user nothing overlaps with anything, so that the ratio says
+//! how long a body is under way beside its time on the card, which depends on the card's clock: therefore the added time is
+//! told in microseconds as well. From a few users on the card is always busy, and the ratio says what the gateway costs it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +28,7 @@ pub(crate) const PACE_MHZ: &str = "20";
 pub(crate) const ENGINES: &str = "1";
 /// Bodies.
 const BODY_BYTES: usize = 64 << 10;
-/// A window and what is not counted before it.
+/// A window, and load before it that is not counted.
 const WINDOW: Duration = Duration::from_millis(900);
 const WARM_UP: Duration = Duration::from_millis(150);
 /// Longest that one body may take.
@@ -112,7 +119,7 @@ mod direct {
     use std::process::{Child, Stdio};
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc::{SyncSender, sync_channel};
-    use std::sync::{Mutex, PoisonError};
+    use std::sync::{Barrier, Mutex, PoisonError};
     use std::time::Instant;
 
     use anyhow::Context;
@@ -252,10 +259,13 @@ mod direct {
             Ok(())
         }
 
-        /// MB/s that `plan.concurrency` users get together.
+        /// MB/s that `plan.concurrency` users get together, from idle, after a warm-up.
         pub(super) fn window(&self, pool: &Arc<Pool>, plan: Plan) -> anyhow::Result<f64> {
-            let began = Instant::now() + plan.warm_up;
-            let until = began + plan.window;
+            self.phase(pool, plan, plan.warm_up)?;
+            self.phase(pool, plan, plan.window)
+        }
+
+        fn phase(&self, pool: &Arc<Pool>, plan: Plan, lasts: Duration) -> anyhow::Result<f64> {
             let next = AtomicUsize::new(0);
             let users = Users {
                 queue: &self.queue,
@@ -263,8 +273,8 @@ mod direct {
                 pool,
                 cpu: plan.cpu,
                 next: &next,
-                began,
-                until,
+                lasts,
+                ready: Barrier::new(plan.concurrency),
             };
             let bytes = std::thread::scope(|scope| {
                 let users: Vec<_> = (0..plan.concurrency)
@@ -278,7 +288,7 @@ mod direct {
                 }
                 anyhow::Ok(bytes)
             })?;
-            Ok(as_f64(bytes) / 1e6 / plan.window.as_secs_f64())
+            Ok(as_f64(bytes) / 1e6 / lasts.as_secs_f64())
         }
     }
 
@@ -289,18 +299,22 @@ mod direct {
         pool: &'a Pool,
         cpu: usize,
         next: &'a AtomicUsize,
-        began: Instant,
-        until: Instant,
+        lasts: Duration,
+        /// All begin at once, as those of the load generator do.
+        ready: Barrier,
     }
 
     impl Users<'_> {
         /// One user; bytes of the bodies that it had done within the window.
         fn one(&self) -> anyhow::Result<u64> {
-            pin_thread(self.cpu)?;
+            let pinned = pin_thread(self.cpu);
+            self.ready.wait();
+            pinned?;
+            let until = Instant::now() + self.lasts;
             let mut decompressor = Decompressor::new();
             let mut decoded = Vec::new();
             let mut bytes = 0;
-            while Instant::now() < self.until {
+            while Instant::now() < until {
                 let number = self.next.fetch_add(1, Ordering::Relaxed);
                 let input = self.pool.block(number).clone();
                 let (reply, outcome) = sync_channel(1);
@@ -328,8 +342,7 @@ mod direct {
                     decoded.get(..length) == Some(input.as_ref()),
                     "a card's block decodes to other bytes"
                 );
-                let now = Instant::now();
-                if now >= self.began && now < self.until {
+                if Instant::now() < until {
                     bytes += input.len() as u64;
                 }
             }

@@ -61,6 +61,9 @@ pub(crate) struct Run {
     pub(crate) handoff: Option<crate::handoff::Handoff>,
     /// Through the gateway and straight to the driver, on a paced card.
     pub(crate) paced: Vec<PacedPoint>,
+    /// Where the time goes of rows that miss a target.
+    #[serde(default)]
+    pub(crate) profiles: Vec<crate::profile::Profile>,
     /// What of the targets holds.
     pub(crate) targets: Vec<crate::targets::Verdict>,
     /// What was left out, and what else to know.
@@ -86,6 +89,38 @@ pub(crate) struct Setting {
     pub(crate) corpus: String,
     /// `quick`, `full` or `smoke`, and what it was limited to.
     pub(crate) kind: String,
+}
+
+/// What a request costs at the least, in microseconds of CPU time: raw codecs on the same bodies, and the echo's HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Floor {
+    /// Compressing.
+    pub(crate) codec_us: f64,
+    /// Decoding by another implementation; zero where nothing is verified.
+    pub(crate) decode_us: f64,
+    /// Comparing; zero where nothing is verified, or the decoder compares as it goes.
+    pub(crate) compare_us: f64,
+    /// Taking a body and answering with it.
+    pub(crate) echo_us: f64,
+}
+
+impl Floor {
+    /// Of a row at a cell, from the raw codec behind it and the echo in one round.
+    pub(crate) fn of(row: Row, cell: Cell, anchor: &Anchor, echo: &WindowFigures) -> Self {
+        let us = |s_per_mb: f64| s_per_mb * count(cell.body_bytes);
+        let verified = if row.is_verified() { 1.0 } else { 0.0 };
+        Self {
+            codec_us: us(anchor.compress_s_per_mb),
+            decode_us: verified * us(anchor.decode_s_per_mb),
+            compare_us: verified * us(anchor.compare_s_per_mb),
+            echo_us: echo.cpu_us_per_request,
+        }
+    }
+
+    /// All of it.
+    pub(crate) fn sum_us(self) -> f64 {
+        self.codec_us + self.decode_us + self.compare_us + self.echo_us
+    }
 }
 
 /// A row at a cell.
@@ -171,7 +206,7 @@ impl WindowFigures {
             cpu_us_per_request: server * 1e6 / requests,
             card_us_per_request: card * 1e6 / requests,
             upstream_us_per_request: upstream * 1e6 / requests,
-            requests_per_s: count(window.latencies.len()) / counted,
+            requests_per_s: count(window.answered) / counted,
             mb_per_s: as_f64(window.answered_bytes) / 1e6 / counted,
             server_busy: (server + card) / elapsed,
             load_busy: (window.load_cpu.as_secs_f64() + upstream) / elapsed,
@@ -290,6 +325,14 @@ impl Run {
         )
     }
 
+    /// What the gateway adds to a body's time on the paced card where one user waits for each, microseconds.
+    pub(crate) fn paced_added_us(&self) -> Option<f64> {
+        let alone = self.paced.iter().find(|point| point.users == 1)?;
+        let rate = |rates: &[f64]| Estimate::of(rates).map(|estimate| estimate.median);
+        let us = |mb_per_s: f64| count(alone.body_bytes) / mb_per_s;
+        Some(us(rate(&alone.gateway_mb_per_s)?) - us(rate(&alone.driver_mb_per_s)?))
+    }
+
     /// A raw codec in one round of a cell.
     pub(crate) fn anchor(&self, codec: Codec, cell: Cell, round: usize) -> Option<&Anchor> {
         self.anchors
@@ -298,6 +341,33 @@ impl Run {
             .anchors
             .iter()
             .find(|anchor| anchor.codec == codec)
+    }
+
+    /// What a request of a row costs at the least, in one round; `None` where its codec or the echo was not measured.
+    pub(crate) fn floor(&self, row: Row, cell: Cell, round: usize) -> Option<Floor> {
+        let codec = Codec::of_level(row.level?)?;
+        let anchor = self.anchor(codec, cell, round)?;
+        let echo = self.point(Row::ECHO, cell)?;
+        let echo = echo.windows.iter().find(|window| window.round == round)?;
+        Some(Floor::of(row, cell, anchor, echo))
+    }
+
+    /// The same over all rounds: medians.
+    pub(crate) fn floor_of(&self, row: Row, cell: Cell) -> Option<Floor> {
+        let rounds = self.point(row, cell)?.windows.iter();
+        let floors: Vec<Floor> = rounds
+            .filter_map(|window| self.floor(row, cell, window.round))
+            .collect();
+        let median = |part: fn(&Floor) -> f64| {
+            let parts: Vec<f64> = floors.iter().map(part).collect();
+            Estimate::of(&parts).map(|estimate| estimate.median)
+        };
+        Some(Floor {
+            codec_us: median(|floor| floor.codec_us)?,
+            decode_us: median(|floor| floor.decode_us)?,
+            compare_us: median(|floor| floor.compare_us)?,
+            echo_us: median(|floor| floor.echo_us)?,
+        })
     }
 
     /// Cells in the order in which they were measured.

@@ -331,15 +331,30 @@ fn level_of(row: Row) -> String {
     row.level.unwrap_or_default().to_string()
 }
 
-/// A command whose process gets SIGKILL when the thread that starts it ends, where `setpriv` (util-linux) is.
+/// Prefixes of variables that would change what is measured, were they in the rig's own environment: settings, log, traces,
+/// Node's options, tuning of the allocator.
+const VARIABLES_KEPT_OUT: [&str; 6] = ["FAAM_", "RUST_", "OTEL_", "NODE_", "MALLOC_", "TOKIO_"];
+
+/// A command whose process gets SIGKILL when the thread that starts it ends, where `setpriv` (util-linux) is; without
+/// [`VARIABLES_KEPT_OUT`].
 pub(crate) fn bound(program: &str) -> Command {
-    if Path::new("/usr/bin/setpriv").exists() {
+    let mut command = if Path::new("/usr/bin/setpriv").exists() {
         let mut command = Command::new("/usr/bin/setpriv");
         command.args(["--pdeathsig", "KILL", program]);
         command
     } else {
         Command::new(program)
+    };
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if VARIABLES_KEPT_OUT
+            .iter()
+            .any(|prefix| text.starts_with(prefix))
+        {
+            command.env_remove(&name);
+        }
     }
+    command
 }
 
 /// Starts `command` on processor `cpu`, its output in `dir`.

@@ -67,6 +67,9 @@ pub(crate) struct Figure {
     pub(crate) at_most: bool,
     /// Whether the target's state depends on it; else it is told, no more.
     pub(crate) counts: bool,
+    /// Whose windows it is of, where it is of one row's.
+    #[serde(default)]
+    pub(crate) at: Option<(Row, Cell)>,
 }
 
 impl Figure {
@@ -77,7 +80,14 @@ impl Figure {
             threshold,
             at_most,
             counts: true,
+            at: None,
         }
+    }
+
+    /// Of this row's windows.
+    fn at(mut self, row: Row, cell: Cell) -> Self {
+        self.at = Some((row, cell));
+        self
     }
 
     fn at_most(of: impl Into<String>, value: Estimate, threshold: f64) -> Self {
@@ -178,6 +188,31 @@ pub(crate) fn judge(run: &Run) -> Vec<Verdict> {
     ]
 }
 
+/// What is worth a profile: of each missed target the row and cell of the figure that decides, each once, with the targets
+/// that it is there for; the most strained first.
+pub(crate) fn to_profile(verdicts: &[Verdict]) -> Vec<((Row, Cell), Vec<String>)> {
+    let mut missed: Vec<_> = verdicts
+        .iter()
+        .filter(|verdict| verdict.state == State::Missed)
+        .filter_map(|verdict| {
+            let figures = verdict.figures.iter();
+            let worst = figures
+                .filter(|figure| figure.counts && !figure.holds() && figure.at.is_some())
+                .max_by(|a, b| a.strain().total_cmp(&b.strain()))?;
+            Some((worst.strain(), worst.at?, verdict.target.clone()))
+        })
+        .collect();
+    missed.sort_by(|(a, ..), (b, ..)| b.total_cmp(a));
+    let mut found: Vec<((Row, Cell), Vec<String>)> = Vec::new();
+    for (_, at, target) in missed {
+        match found.iter_mut().find(|(before, _)| *before == at) {
+            Some((_, targets)) => targets.push(target),
+            None => found.push((at, vec![target])),
+        }
+    }
+    found
+}
+
 /// The last line: `targets: 1 ok (1.07 <= 1.10), 2 missed (0.58 < 0.63), ...`.
 pub(crate) fn last_line(verdicts: &[Verdict]) -> String {
     let mut line = "targets:".to_owned();
@@ -207,7 +242,7 @@ fn overhead(run: &Run) -> Verdict {
         for row in [Row::FAAM_1, Row::FAAM_3, Row::FAAM_6] {
             let of = format!("{row}, {}", cell.name());
             let figure = overhead_at(run, row, cell);
-            figures.push(figure.map(|value| Figure::at_most(of, value, 1.10)));
+            figures.push(figure.map(|value| Figure::at_most(of, value, 1.10).at(row, cell)));
         }
     }
     Verdict::new(
@@ -218,15 +253,10 @@ fn overhead(run: &Run) -> Verdict {
 }
 
 fn overhead_at(run: &Run, row: Row, cell: Cell) -> Option<Estimate> {
-    let codec = Codec::of_level(row.level?)?;
-    let (point, echo) = (run.point(row, cell)?, run.point(Row::ECHO, cell)?);
+    let point = run.point(row, cell)?;
     Estimate::of_ratios(point.windows.iter().filter_map(|window| {
-        let round = window.round;
-        let echo = echo.windows.iter().find(|echo| echo.round == round)?;
-        let anchor = run.anchor(codec, cell, round)?;
-        let megabytes = crate::statistics::count(cell.body_bytes) / 1e6;
-        let floor = anchor.verified_s_per_mb() * megabytes * 1e6 + echo.cpu_us_per_request;
-        Some((window.cpu_us_per_request, floor))
+        let floor = run.floor(row, cell, window.round)?;
+        Some((window.cpu_us_per_request, floor.sum_us()))
     }))
 }
 
@@ -234,7 +264,7 @@ fn overhead_at(run: &Run, row: Row, cell: Cell) -> Option<Estimate> {
 fn verification(run: &Run) -> Verdict {
     let of = |on, off, threshold| {
         let value = run.ratio((on, off), MIDDLE, |w| Some(w.cpu_us_per_request))?;
-        Some(Figure::at_most(format!("{on}"), value, threshold))
+        Some(Figure::at_most(format!("{on}"), value, threshold).at(on, MIDDLE))
     };
     Verdict::new(
         "1b",
@@ -263,7 +293,7 @@ fn of_raw(run: &Run, target: &str, cell: Cell, (verified, unverified): (f64, f64
             let anchor = run.anchor(Codec::Libdeflate1, cell, window.round)?;
             Some((window.mb_per_cpu_s, anchor.compress_mb_per_s()))
         }))?;
-        Some(Figure::at_least(format!("{row}"), value, threshold))
+        Some(Figure::at_least(format!("{row}"), value, threshold).at(row, cell))
     };
     Verdict::new(
         target,
@@ -284,7 +314,7 @@ fn tail(run: &Run, target: &str, cell: Cell, rows: &[(Row, f64)]) -> Verdict {
         let value = run
             .ratio((row, Row::NAIVE_1), cell, |window| window.p99_ms)
             .or_else(|| pooled_p99(run, row, cell))?;
-        Some(Figure::at_most(format!("{row}"), value, threshold))
+        Some(Figure::at_most(format!("{row}"), value, threshold).at(row, cell))
     };
     Verdict::new(
         target,
@@ -309,7 +339,7 @@ fn against(run: &Run, target: &str, other: Row, (verified, unverified): (f64, f6
             point.engine,
             point.median(|w| w.ratio)
         );
-        Some(Figure::at_least(of, value, threshold))
+        Some(Figure::at_least(of, value, threshold).at(row, MIDDLE))
     };
     let mut figures = vec![of(Row::FAAM_1, verified), of(Row::FAAM_OFF_1, unverified)];
     let ratio = run
@@ -458,6 +488,29 @@ mod tests {
         assert_eq!(
             verdict.deciding().map(Figure::compared).as_deref(),
             Some("6.00 >= 5.50")
+        );
+    }
+
+    #[test]
+    fn what_misses_is_profiled_once_and_the_worst_first() {
+        let verdict = |target: &str, value, row, cell| {
+            let figure = Figure::at_most("x", estimate(value), 1.0).at(row, cell);
+            Verdict::new(target, "x", vec![Some(figure)])
+        };
+        let verdicts = [
+            verdict("1", 1.2, Row::FAAM_3, MIDDLE),
+            verdict("3", 2.0, Row::FAAM_3, SMALL),
+            verdict("5", 1.5, Row::FAAM_3, SMALL),
+            verdict("2", 0.9, Row::FAAM_1, MIDDLE),
+        ];
+        let profiled = to_profile(&verdicts);
+        let names = |names: [&str; 2]| names.map(str::to_owned).to_vec();
+        assert_eq!(
+            profiled,
+            [
+                ((Row::FAAM_3, SMALL), names(["3", "5"])),
+                ((Row::FAAM_3, MIDDLE), vec!["1".to_owned()])
+            ]
         );
     }
 

@@ -3,6 +3,7 @@
 //! The order is a reader's: what holds, then the pictures that say why, then every figure.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use super::plot::{self, Bar, Dot, Line, Spread, escape};
 use crate::anchors::Anchor;
@@ -16,15 +17,15 @@ const MIB: f64 = 1048576.0;
 /// Callers of the pictures: the most that are measured.
 const PICTURED: usize = 64;
 
-/// The page.
-pub(crate) fn page(run: &Run) -> String {
+/// The page; flame graphs are read from `dir`.
+pub(crate) fn page(run: &Run, dir: &Path) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = write_page(run, &mut out);
+    let _ = write_page(run, dir, &mut out);
     out
 }
 
-fn write_page(run: &Run, out: &mut String) -> std::fmt::Result {
+fn write_page(run: &Run, dir: &Path, out: &mut String) -> std::fmt::Result {
     let hold = run.targets.iter().filter(|v| v.state == State::Ok).count();
     let setting = &run.setting;
     write!(
@@ -54,6 +55,7 @@ fn write_page(run: &Run, out: &mut String) -> std::fmt::Result {
     targets(&run.targets, out)?;
     legend(out);
     pictures(run, out)?;
+    super::profiles::write(run, dir, out)?;
     tables(run, out)?;
     method(run, out)?;
     out.push_str("</main></body></html>\n");
@@ -273,7 +275,12 @@ fn paced(run: &Run, out: &mut String) -> std::fmt::Result {
     figure(
         out,
         "A simulated card that keeps a slow clock, 64 KiB bodies",
-        "MB/s of all users together. Both sides decode and compare. One engine a function, two functions, 20 MHz: the card is the bound, not the model.",
+        &format!(
+            "MB/s of all users together. Both sides decode and compare. One engine a function, two functions, 20 MHz: the card is the bound, not the model.{}",
+            run.paced_added_us().map_or_else(String::new, |us| format!(
+                " With one user, who waits for each body, the gateway adds {us:.0} us to one."
+            ))
+        ),
         &svg,
     )
 }

@@ -2,4 +2,5 @@
 
 pub(crate) mod html;
 pub(crate) mod plot;
+mod profiles;
 pub(crate) mod table;

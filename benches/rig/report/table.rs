@@ -106,6 +106,42 @@ fn sections(run: &Run, out: &mut String) -> std::fmt::Result {
                 median(&point.driver_mb_per_s)
             )?;
         }
+        if let Some(us) = run.paced_added_us() {
+            writeln!(out, "  one user: the gateway adds {us:.0} us to a body")?;
+        }
+        writeln!(out)?;
+    }
+    for profile in &run.profiles {
+        writeln!(
+            out,
+            "{}, {}: {:.1} us of CPU a request (targets {}; {} samples)",
+            profile.row,
+            profile.cell.name(),
+            profile.cpu_us_per_request,
+            profile.targets.join(", "),
+            profile.samples
+        )?;
+        for part in &profile.parts {
+            let share = profile.share(part);
+            writeln!(
+                out,
+                "  {:>5.1} % {:>9.1} us  {}",
+                100.0 * share,
+                share * profile.cpu_us_per_request,
+                part.component.name()
+            )?;
+        }
+        if let Some(floor) = profile.floor {
+            writeln!(
+                out,
+                "  floor {:.1} us: codec {:.1}, decode {:.1}, compare {:.1}, echo {:.1}",
+                floor.sum_us(),
+                floor.codec_us,
+                floor.decode_us,
+                floor.compare_us,
+                floor.echo_us
+            )?;
+        }
         writeln!(out)?;
     }
     for note in &run.notes {
