@@ -69,7 +69,8 @@ pub enum AuthError {
 
 /// API keys in `Authorization: Bearer faam_...`.
 pub struct ApiKeys {
-    pepper: [u8; HASH_BYTES],
+    /// The hash that has taken in the pepper, and no key yet.
+    peppered: Hmac<Sha256>,
     /// Hashes and whose they are. Few: all of them are compared at each request.
     keys: Vec<([u8; HASH_BYTES], Arc<Tenant>)>,
 }
@@ -79,7 +80,7 @@ impl ApiKeys {
     #[must_use]
     pub fn new(pepper: [u8; HASH_BYTES]) -> Self {
         Self {
-            pepper,
+            peppered: peppered(&pepper),
             keys: Vec::new(),
         }
     }
@@ -105,7 +106,7 @@ impl Authenticator for ApiKeys {
         if key.len() > KEY_BYTES_MAX {
             return Err(AuthError::Invalid);
         }
-        let hash = key_hash(&self.pepper, key);
+        let hash = key_hash(&self.peppered, key);
         let mut found = 0u64;
         for (index, (expected, _)) in (1u64..).zip(&self.keys) {
             let equal: Choice = expected.ct_eq(&hash);
@@ -203,7 +204,7 @@ impl DemoKey {
         if kept.as_deref() != Some(key.as_str()) {
             write_secret(&path, &key)?;
         }
-        let hash = key_hash(&pepper, &key);
+        let hash = key_hash(&peppered(&pepper), &key);
         let hash_path = data_dir.join(DEMO_HASH_FILE);
         let hash_text = hex(&hash);
         if read_secret(&hash_path)?.as_deref() != Some(hash_text.as_str()) {
@@ -229,12 +230,16 @@ pub fn is_key(key: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
-fn key_hash(pepper: &[u8; HASH_BYTES], key: &str) -> [u8; HASH_BYTES] {
+fn peppered(pepper: &[u8; HASH_BYTES]) -> Hmac<Sha256> {
     // HMAC takes keys of any length (RFC 2104, 2); of a block or less without even hashing them.
     let mut block = [0; 64];
     let (head, _) = block.split_at_mut(HASH_BYTES);
     head.copy_from_slice(pepper);
-    let mut mac = <Hmac<Sha256> as KeyInit>::new(&block.into());
+    <Hmac<Sha256> as KeyInit>::new(&block.into())
+}
+
+fn key_hash(peppered: &Hmac<Sha256>, key: &str) -> [u8; HASH_BYTES] {
+    let mut mac = peppered.clone();
     mac.update(key.as_bytes());
     mac.finalize().into_bytes().into()
 }

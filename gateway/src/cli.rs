@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use faam_gateway::http::request_span::RequestSpans;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt, registry};
 
 use crate::client::bench::Bench;
 use crate::client::convert::{Compress, Decompress};
@@ -129,16 +132,18 @@ impl LogFlags {
     /// Logs to standard error what `FAAM_LOG` names, else `RUST_LOG`, else `info`.
     fn open(&self) {
         let (filter, mistake) = filter(|name| std::env::var(name).ok());
-        let builder = tracing_subscriber::fmt()
-            .with_env_filter(filter)
+        // A filter that asks for what stands in a span needs every span from its beginning.
+        let late = (!filter.to_string().contains('[')).then(RequestSpans::install);
+        let log = fmt::layer()
             // A log that nobody takes any more is no reason to end: its error would go to the same stderr, and panic.
             .log_internal_errors(false)
             .with_writer(std::io::stderr);
+        let subscriber = registry().with(filter).with(late);
         match self.log_format {
-            LogFormat::Text => builder
-                .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            LogFormat::Text => subscriber
+                .with(log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())))
                 .init(),
-            LogFormat::Json => builder.json().init(),
+            LogFormat::Json => subscriber.with(log.json()).init(),
         }
         if let Some(mistake) = mistake {
             tracing::warn!("{mistake}");

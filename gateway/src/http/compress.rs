@@ -18,7 +18,7 @@ use faam_codec::{
     write_header, write_trailer,
 };
 
-use super::answer::FAAM_LEVEL;
+use super::answer::{self, FAAM_LEVEL};
 use super::app::App;
 use super::delivery::{Caller, Delivery, Stop};
 use super::digest::checked;
@@ -28,6 +28,7 @@ use super::openapi::{Binary, CompressParams, CompressResponses};
 use super::options::CompressOptions;
 use super::outflow::{Outflow, WINDOW_BYTES};
 use super::request_record::{RequestRecord, SharedProgress};
+use super::short_body::ShortBody;
 use crate::admission::AdmissionPermit;
 use crate::dispatch::Ticket;
 use crate::error::Problem;
@@ -74,13 +75,23 @@ pub(super) async fn compress(
         RequestRecord::begin(app, invocation, tenant, KERNEL, |app, tenant| {
             begin(app, invocation, tenant, &request)
         })?;
+    let headers = answer_headers(&options, request.headers());
+    if ShortBody::suits(&options, request.version()) {
+        let short = ShortBody {
+            record,
+            options,
+            permit,
+            headers,
+        };
+        return short.answer(request).await;
+    }
     let (app, tenant) = (record.app.clone(), Arc::clone(&record.tenant));
     let progress = Arc::clone(&record.progress);
     let delivery = Delivery {
         record,
         permit: Arc::clone(&permit),
         deadline: options.service.deadline,
-        headers: answer_headers(&options, request.headers()),
+        headers,
         caller: Caller::of(&request),
     };
     let intake = Intake::new(request.into_body(), app.limits);
@@ -291,7 +302,7 @@ fn blocks_in_flight_max(requests: usize) -> usize {
 }
 
 fn answer_headers(options: &CompressOptions, request: &HeaderMap) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+    let mut headers = answer::headers();
     headers.insert(
         FAAM_LEVEL,
         HeaderValue::from(u16::from(options.level.get())),

@@ -18,14 +18,15 @@ use tracing::Instrument;
 
 use super::answer::{coalesced, streamed, whole};
 use super::body::{BodyError, PIECE_BYTES_MAX};
-use super::chunked_body::{ChunkedBody, Sent};
+use super::chunked_body::ChunkedBody;
 use super::digest::{Algorithm, REPR_DIGEST};
 use super::http2_stream::HTTP2_PIECE_BYTES_MAX;
 use super::intake::IntakeError;
 use super::outflow::{Outflow, OutflowError, OutflowOptions, OutflowWatch};
 use super::request_record::{RequestRecord, SharedProgress};
+use super::request_span;
 use crate::admission::AdmissionPermit;
-use crate::error::{Problem, ProblemKind};
+use crate::error::Problem;
 
 /// Why a kernel stopped.
 #[derive(Debug)]
@@ -165,7 +166,7 @@ impl Delivery {
         };
         match finished {
             Some(Ok(())) => Ok(self.answer_whole(outflow, watch)),
-            Some(Err(stop)) => Err(self.refuse(stop)),
+            Some(Err(stop)) => Err(self.record.refuse(stop)),
             None => {
                 let caller = self.caller;
                 let facts = {
@@ -177,7 +178,7 @@ impl Delivery {
                 let headers = std::mem::take(&mut self.headers);
                 let response = streamed(headers, facts, caller.takes_trailers, body);
                 self.record.streams();
-                let span = tracing::Span::current();
+                let span = request_span::current();
                 tokio::spawn(self.stream(work, outflow, watch).instrument(span));
                 Ok(response)
             }
@@ -209,11 +210,7 @@ impl Delivery {
             } else {
                 PIECE_BYTES_MAX
             };
-            let sent = move |sent| match sent {
-                Sent::Whole => record.ok(),
-                Sent::Late => record.broke_off(ProblemKind::Deadline.name(), None),
-                Sent::Cut => record.broke_off("cancelled", None),
-            };
+            let sent = move |sent| record.sent(sent);
             let chunks = coalesced(chunks);
             let body = ChunkedBody::new(chunks, piece_bytes_max, deadline, permit, sent);
             return whole(headers, facts, length, Body::new(body));
@@ -221,7 +218,7 @@ impl Delivery {
         // It lies on disk: somebody looks on.
         let response = whole(headers, facts, length, Body::new(watch.body()));
         let see_out = see_out(record, outflow, watch, None, deadline);
-        tokio::spawn(see_out.instrument(tracing::Span::current()));
+        tokio::spawn(see_out.instrument(request_span::current()));
         response
     }
 
@@ -257,36 +254,6 @@ impl Delivery {
         });
         record.repr_digest = digest;
         see_out(record, outflow, watch, trailers, deadline).await;
-    }
-
-    /// Nothing of its answer has left: what the caller is told instead.
-    fn refuse(self, stop: Stop) -> Problem {
-        let hung_up = matches!(stop, Stop::HungUp(_));
-        let problem = match stop {
-            Stop::Problem(problem) | Stop::HungUp(problem) => problem,
-            Stop::Outflow(OutflowError::Full) => {
-                self.record.app.metrics.stream_broken("spill-full");
-                Problem::new(
-                    ProblemKind::Version,
-                    "this answer is longer than one that must be whole may be, and HTTP/1.0 cannot show that an answer \
-                     broke off: expected HTTP/1.1 or HTTP/2 for it; have the proxy in between speak HTTP/1.1 (nginx: \
-                     proxy_http_version 1.1), or split the data",
-                )
-            }
-            Stop::Outflow(OutflowError::NoFile) => Problem::new(
-                ProblemKind::Saturated,
-                "this answer must be whole before it is sent (HTTP/1.0), and as many answers wait on disk as may \
-                 (spill_files_max); send the request again after Retry-After, or over HTTP/1.1",
-            ),
-            Stop::Outflow(error) => Problem::internal(&error.to_string()),
-        };
-        let outcome = if hung_up {
-            "cancelled"
-        } else {
-            problem.kind().name()
-        };
-        self.record.end(outcome, None);
-        problem
     }
 }
 

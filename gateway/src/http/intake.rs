@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::Bytes;
+use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use tokio::time::timeout_at;
 
@@ -75,6 +76,10 @@ impl Intake {
     /// [`IntakeError`]
     pub async fn next(&mut self) -> Result<Option<Bytes>, IntakeError> {
         loop {
+            // What is known to have ended is not asked again: the answer would take another turn of its connection.
+            if self.body.is_end_stream() {
+                return Ok(None);
+            }
             let patience = self.patience();
             let wait = Wait {
                 clock: &mut self.clock,

@@ -8,14 +8,15 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Response};
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use axum::middleware::Next;
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
+use super::request_span::RequestSpan;
 use super::trace_context::{SpanName, TRACEPARENT};
 use super::traced::ServerSpan;
-use crate::error::{self, ProblemKind};
+use crate::error::{self, Problem, ProblemKind};
 use crate::metrics::Metrics;
 use crate::telemetry::Telemetry;
 
@@ -84,16 +85,13 @@ impl Observer {
         if let Some((recorded, route)) = recorded.as_mut().zip(route) {
             recorded.route(route);
         }
-        let span = info_span!(
-            "request",
-            id = %invocation.id,
-            method = %request.method(),
-            path = request.uri().path(),
-            trace = name.map(display),
-        );
-        let response = answer(invocation, request).instrument(span.clone()).await;
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let mut span = RequestSpan::new(invocation.id, method, uri, name);
+        let response = span.around(answer(invocation, request)).await;
         let (mut response, problem) = error::render(response, invocation.id);
-        if let Ok(id) = HeaderValue::try_from(invocation.id.to_string()) {
+        let mut text = Uuid::encode_buffer();
+        let id = invocation.id.as_hyphenated().encode_lower(&mut text);
+        if let Ok(id) = HeaderValue::from_str(id) {
             response.headers_mut().insert(FAAM_INVOCATION_ID, id);
         }
         if let Some(traceparent) = name.and_then(SpanName::header) {
@@ -101,34 +99,26 @@ impl Observer {
         }
         let kind = problem.as_ref().map(|problem| problem.kind().name());
         if let Some(recorded) = recorded {
-            response = recorded.answered(response, invocation.id.to_string(), kind);
+            response = recorded.answered(response, id.to_owned(), kind);
         }
-        let _entered = span.enter();
-        let status = response.status().as_u16();
-        let ms = invocation.began.elapsed().as_secs_f64() * 1e3;
-        match problem {
-            None => debug!(status, ms, "answered"),
-            Some(problem) => {
-                self.metrics.refused(problem.kind().name());
-                if problem.kind() == ProblemKind::Internal {
-                    warn!(
-                        status,
-                        ms,
-                        problem = problem.kind().name(),
-                        detail = problem.detail(),
-                        "failed"
-                    );
-                } else {
-                    info!(
-                        status,
-                        ms,
-                        problem = problem.kind().name(),
-                        detail = problem.detail(),
-                        "refused"
-                    );
-                }
-            }
-        }
+        span.within(|| self.log(response.status(), invocation, problem.as_ref()));
         response
+    }
+
+    /// The request's line in the log, and its count among the refused.
+    fn log(&self, status: StatusCode, invocation: Invocation, problem: Option<&Problem>) {
+        let status = status.as_u16();
+        let ms = invocation.began.elapsed().as_secs_f64() * 1e3;
+        let Some(problem) = problem else {
+            debug!(status, ms, "answered");
+            return;
+        };
+        let (name, detail) = (problem.kind().name(), problem.detail());
+        self.metrics.refused(name);
+        if problem.kind() == ProblemKind::Internal {
+            warn!(status, ms, problem = name, detail, "failed");
+        } else {
+            info!(status, ms, problem = name, detail, "refused");
+        }
     }
 }

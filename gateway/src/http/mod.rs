@@ -10,12 +10,14 @@
 //! | `http2_stream`, `served_body` | one stream's end, also when its peer takes nothing |
 //! | `app` | routes and the stack of layers |
 //! | `invocation` | the name of a request, its span, its log line, its problem rendered |
+//! | `request_span` | the span of a request in the log, made when something is said |
 //! | `trace_context`, `traced` | a request's place in its caller's trace, and its span for a collector |
 //! | `digest` | digests of bodies, checked and made |
 //! | `options`, `path_name` | what a caller asks for, and the name of a thing in a path |
 //! | `body`, `chunked_body`, `intake` | what bodies share; an answer's of chunks; a request's on its way in |
 //! | `compress`, `decompress` | the two kernels' handlers |
 //! | `request_record` | one request, counted once and kept where its answer was streamed |
+//! | `short_body` | a body of one block, compressed where it arrives |
 //! | `delivery` | from a kernel's pieces to a response: whole, or streamed |
 //! | `outflow`, `spill` | an answer's bytes between its maker and a caller with a pace of its own |
 //! | `answer` | what is said of a result: headers and trailers |
@@ -49,7 +51,9 @@ pub mod outflow;
 mod pace;
 mod path_name;
 mod request_record;
+pub mod request_span;
 mod served_body;
+mod short_body;
 mod spill;
 pub mod tls;
 mod trace_context;

@@ -4,9 +4,9 @@
 //! what is accepted; nothing is silently ignored in a query. It knows no limits of
 //! tenants and decides nothing.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use axum::extract::Query;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use axum::http::{HeaderMap, HeaderName, Uri};
 use faam_codec::{Format, Level};
@@ -198,29 +198,27 @@ impl ServiceOptions {
 }
 
 /// A query whose names are all accepted, each at most once.
-struct QueryOptions(Vec<(String, String)>);
+struct QueryOptions<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-impl QueryOptions {
-    fn parse(uri: &Uri, accepted: &[&str]) -> Result<Self, Problem> {
-        let expected = accepted.join(", ");
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|_| {
-            Problem::invalid_option(format!(
-                "the query is not of the form name=value&name=value; accepted names: {expected}"
-            ))
-        })?;
-        for (index, (name, _)) in pairs.iter().enumerate() {
-            if !accepted.contains(&name.as_str()) {
+impl<'a> QueryOptions<'a> {
+    fn parse(uri: &'a Uri, accepted: &[&str]) -> Result<Self, Problem> {
+        let query = uri.query().unwrap_or_default();
+        let mut pairs: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if !accepted.contains(&&*name) {
                 return Err(Problem::invalid_option(format!(
-                    "unknown option {}: expected one of {expected}; correct it or leave it out",
-                    quoted(name)
+                    "unknown option {}: expected one of {}; correct it or leave it out",
+                    quoted(&name),
+                    accepted.join(", ")
                 ))
                 .with("accepted", accepted));
             }
-            if pairs.iter().take(index).any(|(earlier, _)| earlier == name) {
+            if pairs.iter().any(|(earlier, _)| *earlier == name) {
                 return Err(Problem::invalid_option(format!(
                     "option `{name}` came twice: expected it once; leave one out"
                 )));
             }
+            pairs.push((name, value));
         }
         Ok(Self(pairs))
     }
@@ -229,7 +227,7 @@ impl QueryOptions {
         self.0
             .iter()
             .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+            .map(|(_, value)| &**value)
     }
 }
 

@@ -12,9 +12,12 @@ use parking_lot::Mutex;
 
 use super::answer::Progress;
 use super::app::{App, RequestCount};
+use super::chunked_body::Sent;
+use super::delivery::Stop;
 use super::invocation::Invocation;
 use super::invocations::InvocationFacts;
-use crate::error::Problem;
+use super::outflow::OutflowError;
+use crate::error::{Problem, ProblemKind};
 use crate::tenants::Tenant;
 
 /// What has become of a request so far, for whoever works on it and whoever reports on it.
@@ -71,6 +74,45 @@ impl RequestRecord {
     pub(super) fn ok(self) {
         tracing::debug!("sent");
         self.end("ok", None);
+    }
+
+    /// Its answer, of a length that was told, has left so.
+    pub(super) fn sent(self, sent: Sent) {
+        match sent {
+            Sent::Whole => self.ok(),
+            Sent::Late => self.broke_off(ProblemKind::Deadline.name(), None),
+            Sent::Cut => self.broke_off("cancelled", None),
+        }
+    }
+
+    /// Nothing of its answer has left: what the caller is told instead.
+    pub(super) fn refuse(self, stop: Stop) -> Problem {
+        let hung_up = matches!(stop, Stop::HungUp(_));
+        let problem = match stop {
+            Stop::Problem(problem) | Stop::HungUp(problem) => problem,
+            Stop::Outflow(OutflowError::Full) => {
+                self.app.metrics.stream_broken("spill-full");
+                Problem::new(
+                    ProblemKind::Version,
+                    "this answer is longer than one that must be whole may be, and HTTP/1.0 cannot show that an answer \
+                     broke off: expected HTTP/1.1 or HTTP/2 for it; have the proxy in between speak HTTP/1.1 (nginx: \
+                     proxy_http_version 1.1), or split the data",
+                )
+            }
+            Stop::Outflow(OutflowError::NoFile) => Problem::new(
+                ProblemKind::Saturated,
+                "this answer must be whole before it is sent (HTTP/1.0), and as many answers wait on disk as may \
+                 (spill_files_max); send the request again after Retry-After, or over HTTP/1.1",
+            ),
+            Stop::Outflow(error) => Problem::internal(&error.to_string()),
+        };
+        let outcome = if hung_up {
+            "cancelled"
+        } else {
+            problem.kind().name()
+        };
+        self.end(outcome, None);
+        problem
     }
 
     /// Its answer broke off after its first byte.
