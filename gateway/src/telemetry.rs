@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use opentelemetry::KeyValue;
+use opentelemetry::{Key, KeyValue};
 use opentelemetry_otlp::{
     ExporterBuildError, Protocol, SpanExporter as OtlpExporter, WithExportConfig,
 };
@@ -109,14 +109,7 @@ impl Telemetry {
         let mut processor = BatchSpanProcessor::builder(counted)
             .with_batch_config(config)
             .build();
-        // With what OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME add.
-        let resource = Resource::builder()
-            .with_attributes([
-                KeyValue::new("service.name", "faam"),
-                KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
-            ])
-            .build();
-        processor.set_resource(&resource);
+        processor.set_resource(&resource());
         Self {
             processor,
             queued,
@@ -140,6 +133,21 @@ impl Telemetry {
             tracing::warn!(%error, "not every span was sent before the end");
         }
     }
+}
+
+/// Who sends spans: what OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME say, and where they say nothing, our own name.
+fn resource() -> Resource {
+    let builder = || {
+        Resource::builder()
+            .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+    };
+    let resource = builder().build();
+    let name = resource.get(&Key::from_static_str("service.name"));
+    // As the library has it where nobody named one (OpenTelemetry's resource conventions, `service.name`).
+    if name.is_some_and(|name| !name.as_str().starts_with("unknown_service")) {
+        return resource;
+    }
+    builder().with_service_name("faam").build()
 }
 
 /// Where a collector of this base takes traces.

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Response};
+use axum::http::{HeaderMap, Method, Response, Version};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use opentelemetry::trace::{
@@ -54,25 +54,22 @@ impl ServerSpan {
         }
         let state = parent.and_then(|_| tracestate(request.headers()));
         let state = state.and_then(|state| TraceState::from_str(&state).ok());
-        let (method, path) = (
-            request.method().to_string(),
-            request.uri().path().to_owned(),
-        );
+        let (operation, method) = method(request.method());
+        let path = request.uri().path().to_owned();
         Some(Self {
             telemetry: Arc::clone(telemetry),
             began: SystemTime::now(),
             name,
             parent,
             state: state.unwrap_or_default(),
-            operation: method.clone(),
-            attributes: vec![
-                KeyValue::new("http.request.method", method),
-                KeyValue::new("url.path", path),
-                KeyValue::new(
-                    "network.protocol.version",
-                    format!("{:?}", request.version()),
-                ),
-            ],
+            operation: operation.to_owned(),
+            attributes: method
+                .into_iter()
+                .chain([
+                    KeyValue::new("url.path", path),
+                    KeyValue::new("network.protocol.version", version(request.version())),
+                ])
+                .collect(),
             // Until there is an answer.
             status: Status::error(CANCELLED),
         })
@@ -160,6 +157,45 @@ impl Drop for ServerSpan {
                 .with_version(env!("CARGO_PKG_VERSION"))
                 .build(),
         });
+    }
+}
+
+/// What a span is called for a method, and its attributes: one of a caller's invention names no span (OpenTelemetry's
+/// semantic conventions for HTTP, "HTTP request method").
+fn method(method: &Method) -> (&str, Vec<KeyValue>) {
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::CONNECT,
+        Method::OPTIONS,
+        Method::TRACE,
+        Method::PATCH,
+    ];
+    let attribute = |key, value: &str| KeyValue::new(key, value.to_owned());
+    match known.contains(method) {
+        true => {
+            let name = method.as_str();
+            (name, vec![attribute("http.request.method", name)])
+        }
+        false => (
+            "HTTP",
+            vec![
+                attribute("http.request.method", "_OTHER"),
+                attribute("http.request.method_original", method.as_str()),
+            ],
+        ),
+    }
+}
+
+/// As the same conventions have it.
+fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        _ => "1.1",
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use prost::Message;
 
 use crate::samples::text;
 use crate::server::{SOON, Server, check_problem};
+use crate::wire::request;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
@@ -154,6 +156,10 @@ fn a_span_of_ours_is_the_callers_child_and_reaches_the_collector() {
         Some("200")
     );
     assert_eq!(attribute(&span, "faam.backend").as_deref(), Some("cpu"));
+    assert_eq!(
+        attribute(&span, "network.protocol.version").as_deref(),
+        Some("1.1")
+    );
     let resource = message.resource_spans[0]
         .resource
         .as_ref()
@@ -164,6 +170,89 @@ fn a_span_of_ours_is_the_callers_child_and_reaches_the_collector() {
             .iter()
             .any(|attribute| attribute.key == "service.name")
     );
+}
+
+#[test]
+fn a_method_of_a_callers_invention_names_no_span() {
+    let collector = Collector::start();
+    let server = start(&collector);
+    let traceparent = format!("00-{TRACE}-{CALLER}-01");
+    let headers = [("traceparent", traceparent.as_str())];
+    let answer = request(server.address(), "INVENTED", "/nothing", &headers, b"");
+    check_problem(&answer, 404, "not-found", &[]);
+    let (span, _) = collector.span_of(TRACE);
+    assert_eq!(span.name, "HTTP");
+    for (key, value) in [
+        ("http.request.method", "_OTHER"),
+        ("http.request.method_original", "INVENTED"),
+    ] {
+        assert_eq!(attribute(&span, key).as_deref(), Some(value));
+    }
+}
+
+#[test]
+fn the_environment_names_the_service() {
+    for (set, expected) in [
+        (&[][..], "faam"),
+        (&[("OTEL_SERVICE_NAME", "edge")], "edge"),
+        (
+            &[("OTEL_RESOURCE_ATTRIBUTES", "service.name=edge,a=b")],
+            "edge",
+        ),
+    ] {
+        let collector = Collector::start();
+        let data = tempfile::tempdir().expect("a directory");
+        let any = "127.0.0.1:0";
+        let mut child = Command::new(env!("CARGO_BIN_EXE_faam"))
+            .args([
+                "serve",
+                "--devices",
+                "none",
+                "--listen",
+                any,
+                "--admin-listen",
+                any,
+            ])
+            .args(["--otlp-endpoint", &format!("http://{}", collector.address)])
+            .arg("--data-dir")
+            .arg(data.path())
+            .env_remove("OTEL_SERVICE_NAME")
+            .env_remove("OTEL_RESOURCE_ATTRIBUTES")
+            .envs(set.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let first = lines.next().expect("a line").expect("UTF-8");
+        let address = first.strip_prefix("listening on http://").expect(&first);
+        let traceparent = format!("00-{TRACE}-{CALLER}-01");
+        let headers = [("traceparent", traceparent.as_str())];
+        let address = address.parse().expect("an address");
+        assert_eq!(
+            request(address, "GET", "/healthz", &headers, b"").status,
+            200
+        );
+        let (_, message) = collector.span_of(TRACE);
+        child.kill().expect("it runs");
+        child.wait().expect("our child");
+        let resource = message.resource_spans[0].resource.as_ref();
+        let names = resource.expect("a resource").attributes.iter();
+        let names: Vec<_> = names
+            .filter(|attribute| attribute.key == "service.name")
+            .map(|attribute| {
+                attribute
+                    .value
+                    .as_ref()
+                    .and_then(|value| value.value.clone())
+            })
+            .collect();
+        assert_eq!(
+            names,
+            [Some(Value::StringValue(expected.to_owned()))],
+            "{set:?}"
+        );
+    }
 }
 
 #[test]
