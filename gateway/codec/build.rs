@@ -1,9 +1,13 @@
 //! Finds ISA-L's headers and compiles the C shim of `src/isal`; sets `cfg(isal)` where that worked.
 //!
 //! Without them (no libisal-dev, another architecture, `FAAM_NO_ISAL=1`, or the feature `isal` off) levels 1 and 2 are served by
-//! libdeflate. The library itself is opened at run time, so nothing is linked here.
+//! libdeflate. The library itself is opened at run time, so nothing is linked here. Where they are installed or removed
+//! later, the next build finds out: see `build/watched.rs`.
 
 use std::env;
+
+#[path = "build/watched.rs"]
+mod watched;
 
 /// Debian 12's; older ones are untried.
 const VERSION_MIN: &str = "2.30";
@@ -11,7 +15,15 @@ const VERSION_MIN: &str = "2.30";
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(isal)");
     println!("cargo::rerun-if-env-changed=FAAM_NO_ISAL");
-    println!("cargo::rerun-if-changed=src/isal/shim.c");
+    for variable in ["PKG_CONFIG", "PKG_CONFIG_PATH", "PKG_CONFIG_LIBDIR"] {
+        println!("cargo::rerun-if-env-changed={variable}");
+    }
+    for path in ["build.rs", "build/watched.rs", "src/isal/shim.c"] {
+        println!("cargo::rerun-if-changed={path}");
+    }
+    for directory in watched::directories() {
+        println!("cargo::rerun-if-changed={}", directory.display());
+    }
     if env::var_os("CARGO_FEATURE_ISAL").is_none() {
         return;
     }
