@@ -4,12 +4,20 @@
 //! Invariant (the false-positive rule): data that an engine would make more than 2 % smaller is called compressible. What
 //! DEFLATE can gain comes from two things, and each is looked for:
 //!
-//! - byte values that are not equally frequent. Windows of 64 bytes, up to 256 of them spread over the data, each have to
-//!   show as many different values as random bytes do, and all together their frequencies have to pass a chi-squared
-//!   test. At 16,384 samples 2 % of entropy lifts the statistic from 255 +- 23 to over 3,000.
-//! - repeats. At places that the data itself selects, about two thousand, five bytes are looked for at the places before
-//!   them within a window's distance. A match of n bytes saves n - 3 at the most and is met at n - 4 places of its n, so
-//!   2 % saved is at least 1 % of the places; a quarter of that is enough to be called compressible.
+//! - byte values that are not equally frequent. Windows of 64 bytes, up to 256 of them, one in each stretch of the data at a
+//!   place that a hash picks, each have to show as many different values as random bytes do, and all together their
+//!   frequencies have to pass a chi-squared test. At 16,384 samples 2 % of entropy lifts the statistic from 255 +- 23 to
+//!   over 3,000. Were the windows at a fixed stride, records of that length with random heads would show nothing else.
+//! - repeats. At places that the data itself selects, by a hash of three bytes, about two thousand, four bytes are looked
+//!   for at the places before them within a window's distance. A match of n bytes saves n - 3 at the most and is met at
+//!   n - 3 places of its n, so 2 % saved is 2 % of the places; an eighth of that is enough to be called compressible.
+//!
+//! The hashes are seeded by the data: the same data always gives the same answer.
+//!
+//! What that gives away (a test measures it): of what libdeflate 6 saves on the corpus, 0.0002 %, all of it on a file of
+//! compressed data, of whose blocks none would shrink by 0.1 %. Of what it saves on data that was constructed to be missed
+//! (records of 256 bytes to 64 KiB that begin with random bytes, six kinds of ends), 0.001 %, and never
+//! more than 2 % of the data's length.
 //!
 //! Whatever is in doubt is compressed: a wrong "no" costs the test's time, a wrong "yes" ratio.
 //! Compressible data mostly shows in the first window, so the test costs it 0.1 microseconds.
@@ -31,14 +39,18 @@ const CHI_SQUARED_MAX: u64 = 391;
 /// How far back DEFLATE refers.
 const DISTANCE_MAX: usize = 32 << 10;
 /// Bytes that have to be equal to count as a repeat. Fewer occur by chance.
-const REPEAT_BYTES: usize = 5;
+const REPEAT_BYTES: usize = 4;
 /// Places that data of any length offers for repeats, at the least, on average; one in so many of them may be a repeat; and
 /// the slots of their table.
 const PLACES: usize = 1 << 11;
 const PLACES_A_REPEAT: usize = 400;
 const TABLE_SLOTS: usize = 1 << 12;
-/// The rarest selection of places: one byte value of 256.
-const SELECTION_MASK_MAX: u8 = 0xff;
+/// Positions that are looked at in one step, and the bytes that this takes: a position's hash is of three.
+const STEP_BYTES: usize = 8;
+const STEP_WINDOW_BYTES: usize = STEP_BYTES + 2;
+/// The rarest selection of places: one hash of 64. Rarer, and all places of a string that comes back and back might be passed
+/// by (of strings of 256 bytes, so are 2 %).
+const SELECTION_MASK_MAX: u8 = 0x3f;
 
 /// The test, with its table. One a worker; testing allocates nothing.
 pub(crate) struct Incompressibility {
@@ -58,52 +70,106 @@ impl Incompressibility {
         data.len() >= TESTED_BYTES_MIN && values_are_even(data) && !self.repeats(data)
     }
 
-    /// Whether more than a few places hold five bytes that an earlier place within DEFLATE's reach holds too.
+    /// Whether more than a few places hold four bytes that an earlier place within DEFLATE's reach holds too.
     fn repeats(&mut self, data: &[u8]) -> bool {
         self.seen.fill(0);
         let mask = selection_mask(data.len());
         let mut left = data.len() / (usize::from(mask) + 1) / PLACES_A_REPEAT;
-        for (at, place) in data.windows(REPEAT_BYTES).enumerate() {
-            let &[first, b1, b2, b3, b4] = place else {
-                continue;
-            };
-            if first & mask != 0 {
-                continue;
-            }
-            let word = u64::from_le_bytes([first, b1, b2, b3, b4, 0, 0, 0]);
-            // The multiplier is 2^64 divided by the golden ratio; the upper bits are the well mixed ones.
-            let hash = word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - TABLE_SLOTS.ilog2());
-            let slot = usize::try_from(hash).unwrap_or_default() & (TABLE_SLOTS - 1);
-            if let Some(slot) = self.seen.get_mut(slot) {
-                let before = usize::try_from(*slot).unwrap_or_default();
-                let near = before > 0 && at + 1 - before <= DISTANCE_MAX;
-                if near && data.get(before - 1..before - 1 + REPEAT_BYTES) == Some(place) {
+        let mut from = 0;
+        while let Some(bytes) = data.get(from..).and_then(<[u8]>::first_chunk) {
+            let mut places = places_in(bytes, mask);
+            while places != 0 {
+                let at = from + (places.trailing_zeros() / u8::BITS) as usize;
+                places &= places - 1;
+                if self.repeats_at(data, at) {
                     let Some(fewer) = left.checked_sub(1) else {
                         return true;
                     };
                     left = fewer;
                 }
-                // Positions beyond 32 bits are out of reach of each other anyway.
-                *slot = u32::try_from(at + 1).unwrap_or_default();
             }
+            from += STEP_BYTES;
         }
         false
     }
+
+    /// Whether the place last seen whose bytes have the hash of those here has the same bytes, within DEFLATE's reach.
+    fn repeats_at(&mut self, data: &[u8], at: usize) -> bool {
+        let Some(place) = data.get(at..).and_then(<[u8]>::first_chunk::<REPEAT_BYTES>) else {
+            return false;
+        };
+        let word = u64::from(u32::from_le_bytes(*place));
+        // The multiplier is 2^64 divided by the golden ratio; the upper bits are the well mixed ones.
+        let hash = word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - TABLE_SLOTS.ilog2());
+        let slot = usize::try_from(hash).unwrap_or_default() & (TABLE_SLOTS - 1);
+        let Some(slot) = self.seen.get_mut(slot) else {
+            return false;
+        };
+        let before = usize::try_from(*slot).unwrap_or_default();
+        // Positions beyond 32 bits are out of reach of each other anyway.
+        *slot = u32::try_from(at + 1).unwrap_or_default();
+        let near = before > 0 && at + 1 - before <= DISTANCE_MAX;
+        near && data.get(before - 1..before - 1 + REPEAT_BYTES) == Some(place)
+    }
 }
 
-/// Which bytes make a place: those that have none of these bits. One in eight at 16 KiB, one in 256 from 512 KiB on.
+/// Which of eight positions are places, each told by the highest bit of its byte: those the hash of whose three bytes has
+/// none of the bits of `mask`. All eight at once, in the bytes of a word.
+fn places_in(bytes: &[u8; STEP_WINDOW_BYTES], mask: u8) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let ([first @ .., _, _], [_, second @ .., _], [_, _, third @ ..]) = (bytes, bytes, bytes);
+    let [first, second, third] = [first, second, third].map(|bytes| u64::from_le_bytes(*bytes));
+    // The low six bits of: the first byte, the second one rotated by 3, the third one rotated by 6. Text, whose bytes lack
+    // their highest bits, meets every value of that too. What a shift brings in from the next byte is masked.
+    let hash = first
+        ^ ((second << 3) & (0x38 * EACH))
+        ^ ((second >> 5) & (0x07 * EACH))
+        ^ ((third >> 2) & (0x3f * EACH));
+    let chosen = hash & (EACH * u64::from(mask));
+    // A byte is at most 63 here, so that nothing is carried on to the next one.
+    !(chosen + 0x7f * EACH) & (0x80 * EACH)
+}
+
+/// Which hashes make a place: those that have none of these bits. One in eight at 16 KiB, one in 64 from 128 KiB on.
 fn selection_mask(len: usize) -> u8 {
     let one_in = (len / PLACES).max(1).next_power_of_two();
-    u8::try_from(one_in - 1).unwrap_or(SELECTION_MASK_MAX)
+    u8::try_from(one_in - 1).map_or(SELECTION_MASK_MAX, |mask| mask.min(SELECTION_MASK_MAX))
+}
+
+/// splitmix64's step (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014): the next of a sequence of
+/// numbers as good as random.
+fn next_random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A number that the data decides: its length, and eight bytes of its beginning, of its middle and of its end.
+fn seed(data: &[u8]) -> u64 {
+    let mut seed = data.len() as u64;
+    for at in [0, data.len() / 2, data.len().saturating_sub(8)] {
+        let bytes = data.get(at..).and_then(|rest| rest.first_chunk::<8>());
+        seed ^= u64::from_le_bytes(*bytes.unwrap_or(&[0; 8]));
+        seed = next_random(&mut seed);
+    }
+    seed
 }
 
 /// Whether byte values in windows over all of `data` are as even as random ones.
 fn values_are_even(data: &[u8]) -> bool {
     let windows = (data.len() / WINDOW_BYTES).min(WINDOWS_MAX);
-    let stride = data.len() / windows.max(1);
+    let stretch = (data.len() / windows.max(1)).max(1);
+    // Windows may reach into the next stretch, so that every byte is as likely to be looked at. Where they touch, all are.
+    let places = if stretch > WINDOW_BYTES { stretch } else { 1 };
+    let mut state = seed(data);
     let mut frequencies = [0u32; 256];
-    for window in data.chunks(stride.max(1)).take(windows) {
-        let window = window.get(..WINDOW_BYTES).unwrap_or(window);
+    for number in 0..windows {
+        // The upper half of a random number, as a fraction of all places.
+        let at = ((next_random(&mut state) >> 32) * places as u64) >> 32;
+        let at = number * stretch + usize::try_from(at).unwrap_or_default();
+        let at = at.min(data.len().saturating_sub(WINDOW_BYTES));
+        let window = data.get(at..at + WINDOW_BYTES).unwrap_or_default();
         let mut values = [0u64; 4];
         for &byte in window {
             values[usize::from(byte >> 6)] |= 1 << (byte & 63);
@@ -127,119 +193,4 @@ fn values_are_even(data: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// splitmix64's output function over a counter: random for all purposes here.
-    fn noise(seed: u64, len: usize) -> Vec<u8> {
-        (1u64..)
-            .flat_map(|n| {
-                let mut z = seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-                z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-                (z ^ (z >> 31)).to_le_bytes()
-            })
-            .take(len)
-            .collect()
-    }
-
-    /// What libdeflate's level 6 makes of it, as a share of its length.
-    fn shrunk_to(data: &[u8]) -> f64 {
-        let level = libdeflater::CompressionLvl::new(6).expect("a level");
-        let mut compressor = libdeflater::Compressor::new(level);
-        let mut out = vec![0; compressor.deflate_compress_bound(data.len())];
-        let len = compressor
-            .deflate_compress(data, &mut out)
-            .expect("it fits");
-        #[expect(clippy::cast_precision_loss, reason = "lengths of test data")]
-        let share = len as f64 / data.len() as f64;
-        share
-    }
-
-    fn holds_for(data: &[u8]) -> bool {
-        Incompressibility::new().holds_for(data)
-    }
-
-    #[test]
-    fn random_data_is_told_at_every_length() {
-        let mut refused = 0;
-        for seed in 0..200 {
-            for len in [16_384, 20_000, 65_536, 131_072, 1 << 20] {
-                refused += u32::from(!holds_for(&noise(seed, len)));
-            }
-        }
-        assert!(
-            refused <= 5,
-            "{refused} of 1000 random blocks would be compressed for nothing"
-        );
-        assert!(
-            !holds_for(&noise(1, TESTED_BYTES_MIN - 1)),
-            "too short to tell"
-        );
-    }
-
-    /// Random data with something in it that can be compressed.
-    fn flawed() -> impl Strategy<Value = Vec<u8>> {
-        let len = prop::sample::select(vec![16_384usize, 30_000, 65_536, 131_072, 262_144]);
-        (
-            any::<u64>(),
-            len,
-            0u8..6,
-            2usize..40,
-            any::<prop::sample::Index>(),
-        )
-            .prop_map(|(seed, len, kind, share, at)| {
-                let mut data = noise(seed, len);
-                let part = len * share / 100;
-                let at = at.index(len - part + 1);
-                match kind {
-                    // A run of text, of zeros, and of one of the values too many.
-                    0 => data[at..at + part]
-                        .iter_mut()
-                        .for_each(|byte| *byte = b'a' + (*byte & 15)),
-                    1 => data[at..at + part].fill(0),
-                    2 => data
-                        .iter_mut()
-                        .skip(at % 7)
-                        .step_by(100 / share)
-                        .for_each(|byte| *byte = 0x55),
-                    // Values that do not occur.
-                    3 => {
-                        let values = 256 - u32::try_from(share).expect("small") * 3;
-                        data.iter_mut().for_each(|byte| {
-                            *byte = u8::try_from(u32::from(*byte) * values / 256).expect("a byte");
-                        });
-                    }
-                    // A long repeat, and many short ones.
-                    4 => {
-                        let from = at.saturating_sub(part.min(20_000));
-                        let copied = data[from..from + part.min(at - from).min(len - at)].to_vec();
-                        data[at..at + copied.len()].copy_from_slice(&copied);
-                    }
-                    _ => {
-                        for n in 0..part / 8 {
-                            let to = (n + 1) * (len / (part / 8 + 2));
-                            let from = (to * 7 + share) % to.max(1);
-                            let from = from.max(to.saturating_sub(30_000)).min(len - 8);
-                            let piece = data[from..from + 8].to_vec();
-                            let to = to.min(len - 8);
-                            data[to..to + 8].copy_from_slice(&piece);
-                        }
-                    }
-                }
-                data
-            })
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
-        #[test]
-        fn what_would_shrink_by_two_per_cent_is_compressed(data in flawed()) {
-            let share = shrunk_to(&data);
-            prop_assert!(share > 0.98 || !holds_for(&data), "{share} of {} bytes", data.len());
-        }
-    }
-}
+mod tests;
