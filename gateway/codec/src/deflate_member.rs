@@ -23,6 +23,10 @@ use crate::member::{BlockChecksum, trailer_bytes};
 /// a match is 258 at the most.
 const LAG_BYTES_MAX: usize = 64 << 10;
 
+/// Input that zlib-rs is given at a time where a second decoder follows. With its room full it goes on through blocks that
+/// make no data, which the other one does not see before there is data again: so far apart they may be by design.
+const LED_INPUT_BYTES_MAX: usize = LAG_BYTES_MAX / 2;
+
 /// Decoded bytes that the second decoder makes at a time.
 const TWIN_PIECE_BYTES: usize = 32 << 10;
 
@@ -56,6 +60,14 @@ pub(crate) struct DeflateMember {
 }
 
 impl DeflateMember {
+    /// Memory at the most: zlib-rs's window and tables; where miniz_oxide follows, its own, and what the two may be apart.
+    pub(crate) const fn memory_bytes_max(format: Format) -> usize {
+        match format {
+            Format::Deflate => 256 << 10,
+            _ => 64 << 10,
+        }
+    }
+
     pub(crate) fn new(format: Format) -> Self {
         Self {
             format,
@@ -179,7 +191,11 @@ impl DeflateMember {
         // The decoder wants initialised space: at most RATIO_FREE_BYTES of zeros a call, which stay in the cache.
         out.resize(len_before.saturating_add(room), 0);
         let space = out.get_mut(len_before..).unwrap_or_default();
-        let status = self.inflate.decompress(input, space, FlushDecompress::None);
+        let led = match &self.twin {
+            Some(_) => input.get(..LED_INPUT_BYTES_MAX).unwrap_or(input),
+            None => input,
+        };
+        let status = self.inflate.decompress(led, space, FlushDecompress::None);
         let taken = usize::try_from(self.inflate.total_in() - before.0).unwrap_or_default();
         let made = usize::try_from(self.inflate.total_out() - before.1).unwrap_or_default();
         let corrupt = DecompressError::CorruptInput {

@@ -4,7 +4,7 @@ use crate::limits::Budget;
 
 /// The bytes of one field, as far as they have come.
 ///
-/// Memory grows with what came, never with what a header announces.
+/// Memory grows with what came, by doubling, and never beyond what was asked for.
 #[derive(Default)]
 pub(crate) struct Gather {
     bytes: Vec<u8>,
@@ -13,7 +13,12 @@ pub(crate) struct Gather {
 impl Gather {
     /// Takes from `input` what is missing to `wanted` bytes; whether they are all there.
     pub(crate) fn fill(&mut self, wanted: usize, input: &mut &[u8], budget: &mut Budget) -> bool {
-        let taken = wanted.saturating_sub(self.bytes.len()).min(input.len());
+        let missing = wanted.saturating_sub(self.bytes.len());
+        let taken = missing.min(input.len());
+        if self.bytes.capacity() - self.bytes.len() < taken {
+            let grown = taken.max(self.bytes.len()).min(missing);
+            self.bytes.reserve_exact(grown);
+        }
         self.bytes
             .extend_from_slice(input.get(..taken).unwrap_or_default());
         budget.advance(input, taken);

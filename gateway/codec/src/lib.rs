@@ -44,6 +44,7 @@ mod lockstep;
 mod lz4_block;
 mod lz4_compressor;
 mod lz4_frame;
+mod lz4_history;
 mod member;
 mod occurrence;
 mod stream_compressor;

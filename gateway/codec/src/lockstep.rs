@@ -16,6 +16,11 @@ pub(crate) struct Disagreement;
 impl Lockstep {
     /// Appends what the leading decoder made.
     pub(crate) fn lead(&mut self, made: &[u8]) {
+        let wanted = self.ahead.len() + made.len();
+        if wanted > self.ahead.capacity() {
+            // By a quarter: the lead settles at a window, and doubling would keep up to two.
+            self.ahead.reserve_exact(made.len() + wanted / 4);
+        }
         self.ahead.extend(made);
     }
 

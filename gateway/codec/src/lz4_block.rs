@@ -15,6 +15,8 @@ pub(crate) fn decode(
     data: &mut Vec<u8>,
 ) -> Option<()> {
     data.clear();
+    // All that it may become, at once: growing by doubling would take up to twice that.
+    data.reserve_exact(data_bytes_max);
     let mut rest = block;
     loop {
         let (&token, after) = rest.split_first()?;

@@ -3,7 +3,8 @@
 //! Owns the framing; what is in a block is lz4_flex's to say.
 //!
 //! Invariant: a frame ends only with its data confirmed: by its own checksum (XXH32), or, where it brings none, by our
-//! plain block decoder having made the same bytes. Memory: two blocks (4 MiB at the most, as the frame says) and 64 KiB.
+//! plain block decoder having made the same bytes. Memory: three blocks (4 MiB at the most, as the frame says) and the history;
+//! see [`Lz4Frame::MEMORY_BYTES_MAX`].
 
 use std::hash::Hasher as _;
 
@@ -16,9 +17,8 @@ use crate::gather::Gather;
 use crate::header::{FRAME_MAGIC_BYTES, HeaderError, LZ4_MAGIC, is_skippable};
 use crate::limits::Budget;
 use crate::lz4_block;
+use crate::lz4_history::Lz4History;
 
-/// How far back a match may reach, into the block before where blocks are linked.
-const HISTORY_BYTES: usize = 64 << 10;
 /// A block's length field; its highest bit says that the block is stored.
 const LENGTH_BYTES: usize = 4;
 pub(crate) const STORED: u32 = 1 << 31;
@@ -80,7 +80,7 @@ pub(crate) struct Lz4Frame {
     block: Vec<u8>,
     block_len: usize,
     given: usize,
-    history: Vec<u8>,
+    history: Lz4History,
     /// The same block by the plain decoder.
     second: Vec<u8>,
     checksum: XxHash32,
@@ -88,6 +88,10 @@ pub(crate) struct Lz4Frame {
 }
 
 impl Lz4Frame {
+    /// Memory at the most: a block of 4 MiB as it came, while room for its second half is made; decoded; decoded again; and
+    /// twice a match's reach.
+    pub(crate) const MEMORY_BYTES_MAX: usize = (14 << 20) + (256 << 10);
+
     pub(crate) fn new() -> Self {
         Self {
             part: Part::Magic,
@@ -98,7 +102,7 @@ impl Lz4Frame {
             block: Vec::new(),
             block_len: 0,
             given: 0,
-            history: Vec::new(),
+            history: Lz4History::default(),
             second: Vec::new(),
             checksum: XxHash32::with_seed(0),
             content_len: 0,
@@ -343,7 +347,7 @@ impl Lz4Frame {
             to.copy_from_slice(bytes);
             len
         } else {
-            lz4_flex::block::decompress_into_with_dict(bytes, space, &self.history)
+            lz4_flex::block::decompress_into_with_dict(bytes, space, self.history.bytes())
                 .map_err(|_| corrupt(offset, "an lz4 block that does not decode"))?
         };
         let data = self.block.get(..made).unwrap_or_default();
@@ -351,19 +355,14 @@ impl Lz4Frame {
             self.checksum.write(data);
         } else if !stored {
             let second = &mut self.second;
-            let decoded = lz4_block::decode(bytes, &self.history, block_bytes_max, second);
+            let decoded = lz4_block::decode(bytes, self.history.bytes(), block_bytes_max, second);
             if decoded.is_none() || second != data {
                 let what = "an lz4 block that two decoders read differently";
                 return Err(corrupt(offset, what));
             }
         }
         if !self.has(FLAG_INDEPENDENT) {
-            let kept = HISTORY_BYTES.saturating_sub(data.len());
-            let dropped = self.history.len().saturating_sub(kept);
-            self.history.drain(..dropped);
-            let tail = data.len().saturating_sub(HISTORY_BYTES);
-            self.history
-                .extend_from_slice(data.get(tail..).unwrap_or_default());
+            self.history.push(data);
         }
         budget.produce(made)?;
         budget.check()?;

@@ -2,8 +2,8 @@
 //!
 //! Invariant: what comes out, and what is wrong, depend on the body alone and not on how it was cut. The end is
 //! reported only with all data confirmed (see the members' decoders); output that was handed out before may turn out to be
-//! bad, and then the error comes instead of the end. Memory is bounded by the format: 0.1 MiB for the DEFLATE family, 9 MiB
-//! and three windows of 8 MiB at the worst for zstd, 12 MiB for lz4.
+//! bad, and then the error comes instead of the end. Memory is bounded by the format:
+//! [`StreamDecompressor::memory_bytes_max`].
 //!
 //! gzip: any number of members up to [`MEMBERS_MAX`], and zeros after the last. zstd, lz4: any number of
 //! frames up to the same, and skippable ones between them. Other bytes after the end are an error in every format.
@@ -151,6 +151,19 @@ impl StreamDecompressor {
                 self.phase = Phase::Failed(error.clone());
                 Err(error)
             }
+        }
+    }
+
+    /// Memory that decoding a body of this format takes at the most, beside the caller's own input and output: what its
+    /// worst frames take, with the second decoder where there is no checksum.
+    #[must_use]
+    pub const fn memory_bytes_max(format: Format) -> usize {
+        match format {
+            Format::Gzip | Format::Zlib | Format::Deflate => {
+                DeflateMember::memory_bytes_max(format)
+            }
+            Format::Zstd => ZstdFrame::MEMORY_BYTES_MAX,
+            Format::Lz4 => Lz4Frame::MEMORY_BYTES_MAX,
         }
     }
 
@@ -403,3 +416,6 @@ impl Member {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,8 @@
 //! Invariant: a frame ends only with its data confirmed: by its own checksum (XXH64), or, where it brings none, by
 //! ruzstd having made the same bytes. ruzstd lets go of data a window late, so it confirms at the frame's end.
 //!
-//! Memory: the window (at most [`ZSTD_WINDOW_BYTES_MAX`]) and two blocks; three windows more where ruzstd runs too.
+//! Memory: the window (at most [`ZSTD_WINDOW_BYTES_MAX`]) and two blocks; three windows more where ruzstd runs too; see
+//! [`ZstdFrame::MEMORY_BYTES_MAX`].
 
 use std::hash::Hasher as _;
 
@@ -77,6 +78,10 @@ pub(crate) struct ZstdFrame {
 }
 
 impl ZstdFrame {
+    /// Memory at the most, with a window of 8 MiB: libzstd's context (9 MiB), and where ruzstd runs too, its window, and
+    /// what it has not let go of yet, while that outgrows its space.
+    pub(crate) const MEMORY_BYTES_MAX: usize = 37 << 20;
+
     pub(crate) fn new() -> Self {
         Self {
             part: Part::Magic,
@@ -109,6 +114,12 @@ impl ZstdFrame {
             })
             .map(|_| ())
             .map_err(|_| corrupt(start, "a zstd frame that no decoder could be set up for"))
+    }
+
+    /// Memory of libzstd's context, which Rust's allocator does not see.
+    #[cfg(test)]
+    pub(crate) fn context_bytes(&self) -> usize {
+        self.decoder.sizeof()
     }
 
     /// Whether no byte of a further frame has been seen, and something went before.

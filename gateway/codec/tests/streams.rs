@@ -301,12 +301,31 @@ fn ten_thousand_empty_members_and_no_more_than_the_bound() {
 
 #[test]
 fn blocks_without_data_are_no_disagreement_of_the_two_decoders() {
-    let body = [&[0, 0, 0, 0xff, 0xff].repeat(40_000)[..], &[3, 0]].concat();
+    let nothing = [0, 0, 0, 0xff, 0xff].repeat(40_000);
+    let body = [&nothing[..], &[3, 0]].concat();
     for cuts in [&WHOLE[..], &[(1_000, 1)], &[(1, 70_000)]] {
         assert_eq!(
             decode(&body, Some(Format::Deflate), GENEROUS, cuts),
             Ok(vec![])
         );
+    }
+    // The same just where the ratio is judged, with zlib-rs's room full: it takes them all, and ruins nothing.
+    for len in [65_535, 65_536, 65_537, 131_072] {
+        let mut data = Vec::new();
+        faam_codec::write_stored(&numbers(len), Position::Middle, &mut data);
+        let body = [
+            &data[..],
+            &nothing,
+            &data,
+            &nothing[..40_000],
+            &data,
+            &[3, 0],
+        ]
+        .concat();
+        for cuts in [&WHOLE[..], &[(1_000, 1_000)], &[(100_000, 70_000)]] {
+            let decoded = decode(&body, Some(Format::Deflate), GENEROUS, cuts);
+            assert!(decoded == Ok(numbers(len).repeat(3)), "{len} {cuts:?}");
+        }
     }
 }
 

@@ -309,7 +309,8 @@ impl Decompression {
         format: Format,
         produced: usize,
     ) -> Result<(), Stop> {
-        self.permit.grow(decoder_bytes(format))?;
+        self.permit
+            .grow(StreamDecompressor::memory_bytes_max(format))?;
         let base = usize::try_from(self.intake.received())
             .unwrap_or(usize::MAX)
             .saturating_sub(input.len());
@@ -409,15 +410,6 @@ struct Member<'a> {
     base: usize,
     format: Format,
     policy: BackendPolicy,
-}
-
-/// Memory of a stream's decoder at the most: windows, tables, and the second decoder that confirms data without a checksum.
-const fn decoder_bytes(format: Format) -> usize {
-    match format {
-        Format::Gzip | Format::Zlib | Format::Deflate => 128 << 10,
-        Format::Lz4 => 12 << 20,
-        Format::Zstd => 33 << 20,
-    }
 }
 
 /// Where member `number` of a body, counted from 0, may run.
