@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, HeaderName, Uri};
 use faam_codec::{Format, Level};
 
@@ -156,6 +156,20 @@ impl ServiceOptions {
                 format!(
                     "request Content-Encoding {}: expected none, or identity, for the body is taken as it is; leave the \
                      header out (to decompress, POST /v1/decompress)",
+                    quoted(&String::from_utf8_lossy(coding.as_bytes()))
+                ),
+            ));
+        }
+        // Chunks are taken apart below us; what else was done to the body is not undone (RFC 9112, 6.1).
+        if let Some(coding) = headers
+            .get_all(TRANSFER_ENCODING)
+            .iter()
+            .find(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        {
+            return Err(Problem::new(
+                ProblemKind::UnknownFormat,
+                format!(
+                    "request Transfer-Encoding {}: expected chunked alone; send the body without another coding",
                     quoted(&String::from_utf8_lossy(coding.as_bytes()))
                 ),
             ));
@@ -390,6 +404,12 @@ mod tests {
             "prefer-hw",
         );
         assert!(compress("", &[("content-encoding", "Identity")]).is_ok());
+        refused(
+            compress("", &[("transfer-encoding", "gzip, chunked")]),
+            UnknownFormat,
+            "Transfer-Encoding",
+        );
+        assert!(compress("", &[("transfer-encoding", "Chunked")]).is_ok());
     }
 
     proptest::proptest! {
