@@ -11,6 +11,7 @@
 
 mod gateway_process;
 mod process_log;
+mod served;
 
 use std::io::Read;
 use std::os::fd::OwnedFd;

@@ -13,6 +13,7 @@
 mod decoders;
 mod gateway_process;
 mod process_log;
+mod served;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

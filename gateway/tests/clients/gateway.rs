@@ -1,23 +1,19 @@
 //! A gateway in a process of its own, with the CPU engines alone, and what it holds.
 //!
-//! Owns the process, its data directory and its log. Invariants: ports are the system's choice; every wait has a limit
-//! and is for something that the gateway says of itself; when it is dropped it is killed and reaped, and after a failed
-//! test its log is shown.
+//! Owns what is asked of the process. Invariant: every wait has a limit and is for something that the gateway says of
+//! itself.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use ureq::Agent;
 
 use crate::callers::Call;
-use crate::process_log::ProcessLog;
+use crate::served::Served;
 
-/// How long a gateway may take to start.
-const START_LIMIT: Duration = Duration::from_secs(20);
 /// How long a condition may take to come true: a failure, not a measure.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 /// How long after the log's last line a condition is looked at again.
@@ -26,15 +22,14 @@ const TICK: Duration = Duration::from_millis(20);
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Gateway {
-    child: Child,
-    log: ProcessLog,
+    served: Served,
     pub(crate) address: SocketAddr,
-    admin: SocketAddr,
     pub(crate) key: String,
     probes: Agent,
     /// Where it serves HTTPS: its certificate, signed by itself.
     pub(crate) certificate: Option<PathBuf>,
-    _data: TempDir,
+    /// Where that and its key lie.
+    _files: Option<TempDir>,
 }
 
 /// What a gateway holds while nobody calls.
@@ -46,21 +41,32 @@ pub(crate) struct Holdings {
 impl Gateway {
     /// With these settings, as variables of its environment.
     pub(crate) fn start(settings: &[(&str, &str)]) -> Self {
-        let data = TempDir::with_prefix("faam-clients-").expect("a temporary directory");
-        Self::start_in(data, settings)
+        let quiet = [&[("FAAM_LOG", "warn")], settings].concat();
+        let served = Served::start(&["--devices", "none"], &quiet);
+        let config = Agent::config_builder()
+            .timeout_global(Some(PROBE_LIMIT))
+            .proxy(None);
+        Self {
+            address: served.public,
+            key: served.key.clone(),
+            served,
+            probes: config.build().new_agent(),
+            certificate: None,
+            _files: None,
+        }
     }
 
     /// One that serves HTTPS.
     pub(crate) fn start_with_tls() -> Self {
-        let data = TempDir::with_prefix("faam-clients-").expect("a temporary directory");
+        let files = TempDir::with_prefix("faam-clients-").expect("a temporary directory");
         let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]);
         let made = made.expect("a certificate");
-        let files = [
+        let pair = [
             ("server.pem", made.cert.pem()),
             ("server.key", made.signing_key.serialize_pem()),
         ];
-        let [certificate, key] = files.map(|(name, text)| {
-            let path = data.path().join(name);
+        let [certificate, key] = pair.map(|(name, text)| {
+            let path = files.path().join(name);
             std::fs::write(&path, text).expect("written");
             path
         });
@@ -70,54 +76,10 @@ impl Gateway {
             ("FAAM_TLS_CERT", certificate_text.as_str()),
             ("FAAM_TLS_KEY", key.as_str()),
         ];
-        let mut gateway = Self::start_in(data, &settings);
+        let mut gateway = Self::start(&settings);
         gateway.certificate = Some(certificate);
+        gateway._files = Some(files);
         gateway
-    }
-
-    fn start_in(data: TempDir, settings: &[(&str, &str)]) -> Self {
-        let began = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_faam"))
-            .args(["serve", "--devices", "none", "--listen", "127.0.0.1:0"])
-            .args(["--admin-listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data.path())
-            .env("FAAM_LOG", "warn")
-            .env_remove("FAAM_BOOTSTRAP_KEY")
-            .envs(settings.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("faam starts");
-        let log = ProcessLog::default();
-        log.follow(child.stdout.take().expect("stdout is a pipe"));
-        log.follow(child.stderr.take().expect("stderr is a pipe"));
-        let address = |mark: &str| {
-            let line = log.wait_for(mark, START_LIMIT);
-            let line = line.unwrap_or_else(|| panic!("no {mark}; it wrote:\n{}", log.text()));
-            let (_, rest) = line.text.split_once("://").expect("a URL");
-            let address = rest.split(['/', ' ']).next().unwrap_or("");
-            address.parse().expect("an address")
-        };
-        let (public, admin) = (address("listening on"), address("/metrics"));
-        if let Some(line) = log.wait_for("/metrics", START_LIMIT) {
-            let after = line.at.duration_since(began);
-            println!("the gateway listens after {} ms", after.as_millis());
-        }
-        let key = std::fs::read_to_string(data.path().join("demo.key")).expect("the key");
-        let config = Agent::config_builder()
-            .timeout_global(Some(PROBE_LIMIT))
-            .proxy(None);
-        Self {
-            child,
-            log,
-            address: public,
-            admin,
-            key: key.trim().to_owned(),
-            probes: config.build().new_agent(),
-            certificate: None,
-            _data: data,
-        }
     }
 
     pub(crate) fn url(&self, target: &str) -> String {
@@ -151,7 +113,7 @@ impl Gateway {
 
     /// Sum of the series of the metric `name`; of one of them where it names all its labels.
     pub(crate) fn metric(&self, name: &str) -> f64 {
-        let url = format!("http://{}/metrics", self.admin);
+        let url = format!("http://{}/metrics", self.served.admin);
         let answer = self.probes.get(&url).call();
         let text = answer.and_then(|mut answer| answer.body_mut().read_to_string());
         let text = text.unwrap_or_else(|error| panic!("/metrics: {error}"));
@@ -182,7 +144,7 @@ impl Gateway {
 
     /// Waits for the log's next line, a little.
     pub(crate) fn tick(&self) {
-        self.log.changed(TICK);
+        self.served.log.changed(TICK);
     }
 
     /// What it holds now, once nothing is in flight and only probes are connected.
@@ -197,7 +159,10 @@ impl Gateway {
         ] {
             self.wait_for(name, 0.0);
         }
-        assert!(!self.log.text().contains("panicked"), "a thread panicked");
+        assert!(
+            !self.served.log.text().contains("panicked"),
+            "a thread panicked"
+        );
         Holdings {
             descriptors: self.descriptors(),
         }
@@ -227,13 +192,13 @@ impl Gateway {
 
     /// Its open descriptors.
     fn descriptors(&self) -> usize {
-        let listing = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        let listing = std::fs::read_dir(format!("/proc/{}/fd", self.served.child.id()));
         listing.expect("it runs").count()
     }
 
     /// The most memory that it has held: resident, and huge pages now.
     fn memory_bytes_max(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.served.child.id()));
         let status = status.expect("it runs");
         let kib = |name: &str| -> u64 {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -253,15 +218,5 @@ impl Gateway {
         );
         stream.write_all(head.as_bytes()).expect("sent");
         stream
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("--- the gateway wrote ---\n{}--- end ---", self.log.text());
-        }
     }
 }

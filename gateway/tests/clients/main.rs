@@ -22,6 +22,8 @@ mod program;
 mod refusals;
 #[path = "../http/samples.rs"]
 mod samples;
+#[path = "../served/mod.rs"]
+mod served;
 mod slow;
 mod tls;
 mod torn;

@@ -1,21 +1,18 @@
 //! A gateway in a process of its own, as an operator starts it, and a client of its interface.
 //!
-//! Owns the process, its data directory and its log. Invariants: it listens on ports that the
-//! system chose; every wait has a limit and is for an event; when it is dropped the gateway is
-//! killed and reaped, its card follows it, and after a failed test its log is shown.
+//! Owns its turn, and the wait until its card serves. Invariants: one at a time; every wait has a limit and is for an
+//! event; a card follows its gateway when that is dropped.
 
 mod client;
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use tempfile::TempDir;
-
 pub(crate) use self::client::Client;
 use crate::process_log::ProcessLog;
+use crate::served::Served;
+use serde_json::Value;
 
 /// How long a gateway may take from its start to a card in service.
 const READY_LIMIT: Duration = Duration::from_secs(20);
@@ -29,12 +26,11 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// A running `faam serve`.
 pub(crate) struct GatewayProcess {
-    child: Child,
+    served: Served,
     /// What it has written so far.
     pub(crate) log: ProcessLog,
     client: Client,
     admin_url: String,
-    _data: TempDir,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -42,50 +38,12 @@ impl GatewayProcess {
     /// Start one with `options` and wait until its card serves.
     pub(crate) fn start(options: &[&str]) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let data = TempDir::with_prefix("faam-test-").expect("a temporary directory");
-        let began = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_faam"))
-            .arg("serve")
-            .args([
-                "--listen",
-                "127.0.0.1:0",
-                "--admin-listen",
-                "127.0.0.1:0",
-                "--data-dir",
-            ])
-            .arg(data.path())
-            .args(options)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("faam starts");
-        let log = ProcessLog::default();
-        log.follow(child.stdout.take().expect("stdout is a pipe"));
-        log.follow(child.stderr.take().expect("stderr is a pipe"));
-        let addresses = url_after(&log, "/v1/compress").zip(url_after(&log, "/metrics"));
-        let key = std::fs::read_to_string(data.path().join("demo.key"));
-        let (Some((url, admin_url)), Ok(key)) = (addresses, key) else {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!(
-                "no ready lines with addresses of /v1/compress and /metrics, or no demo.key; it wrote:\n{}",
-                log.text()
-            );
-        };
-        if let Some(line) = log.wait_for("/v1/compress", READY_LIMIT) {
-            println!(
-                "the gateway listens {} ms after its start",
-                line.at.duration_since(began).as_millis()
-            );
-        }
-        let client = Client::new(url, key.trim());
+        let served = Served::start(options, &[]);
         let gateway = Self {
-            child,
-            log,
-            client,
-            admin_url,
-            _data: data,
+            log: served.log.clone(),
+            client: Client::new(format!("http://{}", served.public), &served.key),
+            admin_url: format!("http://{}", served.admin),
+            served,
             _turn: turn,
         };
         gateway.wait_until("every function is in service", READY_LIMIT, |gateway| {
@@ -101,7 +59,7 @@ impl GatewayProcess {
 
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.served.child.id()
     }
 
     /// The first card, as `/readyz` shows it.
@@ -190,25 +148,4 @@ impl GatewayProcess {
         };
         (field("VmHWM"), field("HugetlbPages"))
     }
-}
-
-impl Drop for GatewayProcess {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("--- the gateway wrote ---\n{}--- end ---", self.log.text());
-        }
-    }
-}
-
-/// The address in the first line that contains `mark`.
-fn url_after(log: &ProcessLog, mark: &str) -> Option<String> {
-    let line = log.wait_for(mark, READY_LIMIT)?.text;
-    let (_, rest) = line.split_once("http://")?;
-    let address: String = rest
-        .chars()
-        .take_while(|c| c.is_ascii_alphanumeric() || ".:[]-".contains(*c))
-        .collect();
-    Some(format!("http://{address}"))
 }
