@@ -2,6 +2,10 @@
 //!
 //! Owns names, engines' names, and how a request to a row looks. It does not know how its server is started
 //! (`crate::server`) nor what came of it.
+//!
+//! Rows of `faam` run with all that its users run with: a tenant's key, admission, fairness, metering, a trace context taken
+//! in and given out, every answer decoded and compared (but in the rows that say otherwise). Spans are sent to no
+//! collector, as in a fresh installation.
 
 use std::fmt;
 
@@ -29,6 +33,9 @@ pub(crate) enum Contender {
     /// `faam serve`, `Faam-Backend: auto`, with a simulated card.
     FaamAuto,
 }
+
+/// Every request to a gateway is part of a sampled trace (W3C Trace Context), as behind a traced proxy.
+const TRACED: &str = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n";
 
 /// A contender at a level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -150,7 +157,7 @@ impl Row {
             Contender::FaamAuto => "auto",
         };
         let key = key.unwrap_or_default();
-        format!("Authorization: Bearer {key}\r\nFaam-Backend: {backend}\r\n")
+        format!("Authorization: Bearer {key}\r\nFaam-Backend: {backend}\r\n{TRACED}")
     }
 
     /// The engine behind it, given what the gateway says of itself (`Faam-Backend`, most frequent first).

@@ -72,9 +72,9 @@ pub(crate) fn run(arguments: &FlameArgs) -> anyhow::Result<ExitCode> {
     let svg = arguments.out.join("flame.svg");
     stacks.draw(&format!("{row}, {}", cell.name()), &svg)?;
     println!("wrote {}\nby component:", svg.display());
-    let (parts, samples) = stacks.parts();
+    let (parts, sampled_ns) = stacks.parts();
     for part in parts {
-        let share = 100.0 * as_f64(part.samples) / as_f64(samples.max(1));
+        let share = 100.0 * as_f64(part.sampled_ns) / as_f64(sampled_ns.max(1));
         println!("{share:>9.2}%  {}", part.component.name());
     }
     let input = data.to_string_lossy();

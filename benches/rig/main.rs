@@ -246,7 +246,11 @@ fn run(arguments: &RunArgs) -> anyhow::Result<ExitCode> {
     measure_all(&bench, &schedule, &mut run)?;
     run.targets = targets::judge(&run);
     if !arguments.no_profiles {
-        profile_missed(&bench, &mut run, &arguments.out)?;
+        let lasts = match kind {
+            Kind::Smoke => PROFILE_LASTS / 4,
+            _ => PROFILE_LASTS,
+        };
+        profile_missed(&bench, &mut run, lasts, &arguments.out)?;
     }
     run.setting.took_s = began.elapsed().as_secs_f64();
     write(&run, arguments)?;
@@ -297,7 +301,12 @@ fn measure_all(bench: &Bench<'_>, schedule: &Schedule, run: &mut Run) -> anyhow:
 }
 
 /// Profiles of what misses a target, at most [`PROFILES_MAX`], as long as there is time.
-fn profile_missed(bench: &Bench<'_>, run: &mut Run, out: &std::path::Path) -> anyhow::Result<()> {
+fn profile_missed(
+    bench: &Bench<'_>,
+    run: &mut Run,
+    lasts: Duration,
+    out: &std::path::Path,
+) -> anyhow::Result<()> {
     let missed = targets::to_profile(&run.targets);
     if missed.is_empty() {
         return Ok(());
@@ -320,11 +329,7 @@ fn profile_missed(bench: &Bench<'_>, run: &mut Run, out: &std::path::Path) -> an
         eprintln!("profile of {name}");
         let pool = std::sync::Arc::new(bench.corpus.pool(bench.data, cell.body_bytes));
         let data = scratch.path().join("perf.data");
-        let sampling = Sampling {
-            row,
-            cell,
-            lasts: PROFILE_LASTS,
-        };
+        let sampling = Sampling { row, cell, lasts };
         let flame = format!("flame-{row}-{}.svg", cell.name().replace(' ', "-"));
         let drawn = profile::record(bench.programs, sampling, &pool, &data, &bench.stop).and_then(
             |stacks| {
@@ -334,11 +339,11 @@ fn profile_missed(bench: &Bench<'_>, run: &mut Run, out: &std::path::Path) -> an
             },
         );
         match drawn {
-            Ok((parts, samples)) => run.profiles.push(Profile {
+            Ok((parts, sampled_ns)) => run.profiles.push(Profile {
                 row,
                 cell,
                 targets,
-                samples,
+                sampled_ns,
                 parts,
                 cpu_us_per_request: run
                     .point(row, cell)

@@ -25,6 +25,8 @@ use crate::statistics::percentile;
 const REQUEST_MAX: Duration = Duration::from_secs(60);
 /// Answers of a window that are decoded and compared: blocks 0, 1, 3, 7, .. of its sequence.
 const SAMPLES_MAX: usize = 6;
+/// Share of its processor beyond which the load generator is what is measured.
+const LOAD_BUSY_MAX: f64 = 0.95;
 /// Latencies of a point that are kept for percentiles over all its windows.
 const POOLED_MAX: usize = 1 << 20;
 /// First-round factor of the warm-up: compilers of the just-in-time kind, caches, pools of threads.
@@ -122,6 +124,16 @@ impl Bench<'_> {
         for entry in entries {
             let (point, note) = entry.finish();
             run.notes.extend(note);
+            let load_busy = point.median(|window| window.load_busy);
+            if load_busy > LOAD_BUSY_MAX {
+                run.notes.push(format!(
+                    "{} at {}: the load generator was at {:.0} % of its processor, so that rate and latency are partly its own; CPU a \
+                     request is not touched by that",
+                    point.row,
+                    cell.name(),
+                    100.0 * load_busy
+                ));
+            }
             if !point.windows.is_empty() {
                 run.points.push(point);
             }

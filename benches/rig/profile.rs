@@ -88,13 +88,13 @@ impl Component {
     }
 }
 
-/// Samples of one component.
+/// What was sampled of one component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Part {
     /// Which.
     pub(crate) component: Component,
-    /// Of how many samples its code, or what it called, was running.
-    pub(crate) samples: u64,
+    /// CPU time, nanoseconds, of samples in which its code, or what it called, was running.
+    pub(crate) sampled_ns: u64,
 }
 
 /// Where the time of one row at one cell goes.
@@ -106,8 +106,8 @@ pub(crate) struct Profile {
     pub(crate) cell: Cell,
     /// Targets that it is there for.
     pub(crate) targets: Vec<String>,
-    /// Samples in all.
-    pub(crate) samples: u64,
+    /// CPU time that was sampled, nanoseconds: perf's clock counts each sample as the time since the one before.
+    pub(crate) sampled_ns: u64,
     /// By component.
     pub(crate) parts: Vec<Part>,
     /// CPU time a request in the measured windows, microseconds: what the shares are of.
@@ -121,11 +121,11 @@ pub(crate) struct Profile {
 impl Profile {
     /// Share of a part in all samples, 0 to 1.
     pub(crate) fn share(&self, part: &Part) -> f64 {
-        as_f64(part.samples) / as_f64(self.samples.max(1))
+        as_f64(part.sampled_ns) / as_f64(self.sampled_ns.max(1))
     }
 }
 
-/// Folded stacks: a line each, frames from the outermost on, and how often.
+/// Folded stacks: a line each, frames from the outermost on, and nanoseconds.
 #[derive(Debug)]
 pub(crate) struct Stacks {
     folded: String,
@@ -232,7 +232,7 @@ impl Stacks {
     pub(crate) fn draw(&self, title: &str, file: &PathBuf) -> anyhow::Result<()> {
         let mut options = DrawOptions::default();
         title.clone_into(&mut options.title);
-        "samples".clone_into(&mut options.count_name);
+        "ns".clone_into(&mut options.count_name);
         options.min_width = DRAWN_PERCENT_MIN;
         options.deterministic = true;
         let mut svg = Vec::new();
@@ -241,12 +241,12 @@ impl Stacks {
         std::fs::write(file, svg).with_context(|| format!("cannot write {}", file.display()))
     }
 
-    /// Samples by component, the largest part first, and how many they are.
+    /// Sampled time by component, the largest part first, and all of it.
     pub(crate) fn parts(&self) -> (Vec<Part>, u64) {
         let mut parts: Vec<Part> = Component::ALL
             .map(|component| Part {
                 component,
-                samples: 0,
+                sampled_ns: 0,
             })
             .into();
         let mut all = 0;
@@ -257,12 +257,12 @@ impl Stacks {
             let count: u64 = count.parse().unwrap_or(0);
             let component = component_of(stack);
             if let Some(part) = parts.iter_mut().find(|part| part.component == component) {
-                part.samples += count;
+                part.sampled_ns += count;
                 all += count;
             }
         }
-        parts.retain(|part| part.samples > 0);
-        parts.sort_by_key(|part| std::cmp::Reverse(part.samples));
+        parts.retain(|part| part.sampled_ns > 0);
+        parts.sort_by_key(|part| std::cmp::Reverse(part.sampled_ns));
         (parts, all)
     }
 }
@@ -387,13 +387,13 @@ mod tests {
     }
 
     #[test]
-    fn samples_are_counted_and_drawn() {
+    fn samples_are_summed_and_drawn() {
         let stacks = Stacks {
             folded: "t;hyper::a;memcpy 3\nt;faam_codec::b 5\nt;[unknown] 1\n".to_owned(),
             requests: 9,
         };
         let (parts, all) = stacks.parts();
-        let found: Vec<_> = parts.iter().map(|p| (p.component, p.samples)).collect();
+        let found: Vec<_> = parts.iter().map(|p| (p.component, p.sampled_ns)).collect();
         assert_eq!(
             found,
             [

@@ -109,7 +109,40 @@ fn a_smoke_run_has_every_row_with_finite_figures_and_a_whole_page() {
     assert!(last.starts_with("targets: 1 "), "{last}");
     assert_eq!(json["targets"].as_array().map(Vec::len), Some(11));
 
+    // Where a target is missed, as a debug build does, it is told where the time goes, or why that cannot be.
+    let profiles = json["profiles"].as_array().expect("profiles");
+    let notes = json["notes"].to_string();
+    let mut states = json["targets"].as_array().into_iter().flatten();
+    let missed = states.any(|target| target["state"] == "missed");
+    assert_eq!(
+        missed,
+        !profiles.is_empty() || notes.contains("no profile"),
+        "{notes}"
+    );
+    for profile in profiles {
+        let sampled_ns: u64 = profile["parts"]
+            .as_array()
+            .expect("parts")
+            .iter()
+            .filter_map(|part| part["sampled_ns"].as_u64())
+            .sum();
+        assert!(
+            sampled_ns > 10_000_000 && profile["sampled_ns"] == sampled_ns,
+            "{profile}"
+        );
+        let flame = dir.path().join(profile["flame"].as_str().expect("a file"));
+        assert!(
+            std::fs::read_to_string(flame)
+                .expect("drawn")
+                .contains("</svg>")
+        );
+    }
+
     let page = std::fs::read_to_string(dir.path().join("report.html")).expect("the page");
+    assert_eq!(
+        page.matches("data:image/svg+xml;base64,").count(),
+        profiles.len()
+    );
     assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
     assert!(!page.contains("NaN") && !page.contains("<script") && !page.contains("http://"));
     for tag in ["svg", "table", "figure", "tr", "td", "div", "main"] {

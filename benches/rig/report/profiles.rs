@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::plot::escape;
 use crate::profile::Profile;
-use crate::results::Run;
+use crate::results::{Run, as_f64};
 
 /// Writes the section; graphs are read from `dir`.
 pub(super) fn write(run: &Run, dir: &Path, out: &mut String) -> std::fmt::Result {
@@ -31,11 +31,11 @@ fn one(profile: &Profile, dir: &Path, out: &mut String) -> std::fmt::Result {
     let title = format!("{}, {}", profile.row, profile.cell.name());
     write!(
         out,
-        "<h3>{}</h3><p class='small'>Target {}; {} samples.</p><div class='card'><table>\
+        "<h3>{}</h3><p class='small'>Target {}; {:.1} s of CPU time sampled.</p><div class='card'><table>\
          <tr><th class='text'>component</th><th>share</th><th>us a request</th><th class='text'></th><th class='text'>floor</th><th>us a request</th></tr>",
         escape(&title),
         escape(&profile.targets.join(", ")),
-        profile.samples
+        as_f64(profile.sampled_ns) / 1e9
     )?;
     let floor: Vec<(&str, f64)> = profile.floor.map_or_else(Vec::new, |floor| {
         vec![

@@ -114,12 +114,12 @@ fn sections(run: &Run, out: &mut String) -> std::fmt::Result {
     for profile in &run.profiles {
         writeln!(
             out,
-            "{}, {}: {:.1} us of CPU a request (targets {}; {} samples)",
+            "{}, {}: {:.1} us of CPU a request (targets {}; {:.1} s sampled)",
             profile.row,
             profile.cell.name(),
             profile.cpu_us_per_request,
             profile.targets.join(", "),
-            profile.samples
+            crate::results::as_f64(profile.sampled_ns) / 1e9
         )?;
         for part in &profile.parts {
             let share = profile.share(part);
