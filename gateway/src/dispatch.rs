@@ -8,11 +8,12 @@
 //! `crate::job_queue`.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::cards::{CardSource, CardStatus, Cards};
 use crate::cpu::{self, CpuPool};
@@ -38,6 +39,8 @@ pub struct DispatchConfig {
     pub hw_wait: Duration,
     /// Blocks that one tenant may have queued.
     pub queue_blocks_max: usize,
+    /// How long a job without a deadline waits for room in its tenant's queue.
+    pub queue_wait: Duration,
     /// How much of what engines make is verified.
     pub verification: Verification,
 }
@@ -59,6 +62,7 @@ impl Default for DispatchConfig {
             arena_bytes: 24 << 20,
             hw_wait: Duration::from_secs(10),
             queue_blocks_max: 2048,
+            queue_wait: Duration::from_secs(60),
             verification: Verification::On,
         }
     }
@@ -97,6 +101,7 @@ pub enum StartError {
 pub struct Dispatcher {
     jobs: Arc<JobQueue>,
     threads: Arc<Mutex<Option<(CpuPool, Cards)>>>,
+    queue_wait: Duration,
 }
 
 impl Dispatcher {
@@ -112,6 +117,7 @@ impl Dispatcher {
         Ok(Self {
             jobs,
             threads: Arc::new(Mutex::new(Some((pool, cards)))),
+            queue_wait: config.queue_wait,
         })
     }
 
@@ -120,7 +126,7 @@ impl Dispatcher {
         self.jobs.add_tenant(&tenant.id);
     }
 
-    /// Queue a job, waiting for room in its tenant's queue until the deadline.
+    /// Queue a job, waiting for room in its tenant's queue: see [`DispatchConfig::queue_wait`].
     ///
     /// # Errors
     /// [`JobError`]: it will never run.
@@ -131,16 +137,7 @@ impl Dispatcher {
             return Err(JobError::Internal(message));
         };
         let submitted = Instant::now();
-        let acquire = Arc::clone(&place.room).acquire_owned();
-        let room = match spec.deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline.into(), acquire)
-                .await
-                .map_err(|_| deadline_passed(submitted))?,
-            None => acquire.await,
-        };
-        let Ok(room) = room else {
-            return Err(JobError::Stopping);
-        };
+        let room = self.room(&spec, place.room, submitted).await?;
         let (reply, answer) = oneshot::channel();
         let (deadline, policy) = (spec.deadline, spec.policy);
         let job = PendingJob::new(spec, place.context, reply, room, submitted.elapsed());
@@ -153,6 +150,40 @@ impl Dispatcher {
             submitted,
             look_again: None,
         })
+    }
+
+    /// Room in a tenant's queue: until the job's deadline; without one for as long as a job waits for room, or, where it
+    /// requires a card and none is in service, for a card.
+    async fn room(
+        &self,
+        spec: &JobSpec,
+        room: Arc<Semaphore>,
+        submitted: Instant,
+    ) -> Result<OwnedSemaphorePermit, JobError> {
+        let mut acquire = pin!(room.acquire_owned());
+        let last = spec.deadline.unwrap_or(submitted + self.queue_wait);
+        let requires_card = spec.policy == BackendPolicy::RequireHardware;
+        let mut look_again = match spec.deadline {
+            None if requires_card => last.min(submitted + self.jobs.hw_wait()),
+            _ => last,
+        };
+        loop {
+            let acquired = tokio::time::timeout_at(look_again.into(), &mut acquire).await;
+            if let Ok(acquired) = acquired {
+                return acquired.map_err(|_| JobError::Stopping);
+            }
+            let waited = submitted.elapsed();
+            if spec.deadline.is_some() {
+                return Err(deadline_passed(submitted));
+            }
+            if requires_card && !self.jobs.any_card_in_service() {
+                return Err(JobError::no_card(waited));
+            }
+            if look_again >= last {
+                return Err(JobError::no_room(waited));
+            }
+            look_again = last.min(look_again + self.jobs.hw_wait());
+        }
     }
 
     /// The same for a job that stands alone: where it is small, nobody waits and the CPU suits it, it runs here and
@@ -298,5 +329,70 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use faam_codec::{Format, Level, Position};
+
+    use super::*;
+    use crate::admission::{Admission, AdmissionLimits};
+    use crate::job::Kernel;
+    use crate::tenants::TenantLimits;
+
+    /// A failure, not a measure.
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn nobody_waits_for_ever_for_room_in_a_queue() {
+        let (hw_wait, queue_wait) = (Duration::from_millis(20), Duration::from_millis(60));
+        let config = DispatchConfig {
+            cards: Vec::new(),
+            cpu_workers: 1,
+            hw_wait,
+            queue_blocks_max: 1,
+            queue_wait,
+            ..DispatchConfig::default()
+        };
+        let dispatcher = Dispatcher::start(config, Arc::new(Metrics::new())).expect("starts");
+        let tenant = Tenant::demo(TenantLimits::default());
+        dispatcher.add_tenant(&tenant);
+        let admission = Admission::new(AdmissionLimits::default());
+        let submit = async |policy, deadline| {
+            let spec = JobSpec {
+                tenant: tenant.id.clone(),
+                kernel: Kernel::Compress {
+                    format: Format::Gzip,
+                    level: Level::DEFAULT,
+                    position: Position::Last,
+                },
+                input: Bytes::from_static(b"input"),
+                policy,
+                deadline,
+                permit: Arc::new(admission.admit(&tenant, 5).expect("room")),
+            };
+            let submitted = tokio::time::timeout(SOON, dispatcher.submit(spec)).await;
+            submitted.expect("in time")
+        };
+        // It has all the room there is, until its ticket is dropped.
+        let holding = submit(BackendPolicy::RequireHardware, None).await;
+        let holding = holding.expect("room");
+        let began = Instant::now();
+        let error = submit(BackendPolicy::RequireHardware, None).await.err();
+        assert!(matches!(error, Some(JobError::NoCard { .. })), "{error:?}");
+        assert!(began.elapsed() >= hw_wait);
+        let began = Instant::now();
+        let error = submit(BackendPolicy::Cpu, None).await.err();
+        assert!(matches!(error, Some(JobError::NoRoom { .. })), "{error:?}");
+        assert!(began.elapsed() >= queue_wait);
+        let deadline = Some(Instant::now() + hw_wait);
+        let error = submit(BackendPolicy::Cpu, deadline).await.err();
+        assert!(matches!(error, Some(JobError::Deadline(_))), "{error:?}");
+        drop(holding);
+        let served = submit(BackendPolicy::Cpu, None).await;
+        served.expect("room").outcome().await.expect("served");
+        dispatcher.stop(SOON).await;
     }
 }

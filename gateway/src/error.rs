@@ -422,6 +422,10 @@ impl Problem {
                     "{error}; send `Faam-Backend: auto` or `prefer-hw`, or come back after Retry-After"
                 ),
             ),
+            JobError::NoRoom { .. } => Self::new(
+                ProblemKind::Saturated,
+                format!("{error}; send the request again after Retry-After"),
+            ),
             JobError::Deadline(phases) => {
                 progress.spent.add(&phases);
                 Self::deadline(&progress.spent)

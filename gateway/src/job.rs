@@ -295,6 +295,12 @@ pub enum JobError {
         /// How long the job waited.
         waited_ms: u64,
     },
+    /// The tenant's queue was full for too long.
+    #[error("its tenant's queue had no room within {waited_ms} ms")]
+    NoRoom {
+        /// How long the job waited.
+        waited_ms: u64,
+    },
     /// The caller's deadline passed.
     #[error("the deadline passed")]
     Deadline(Phases),
@@ -311,6 +317,14 @@ impl JobError {
     #[must_use]
     pub fn no_card(waited: Duration) -> Self {
         Self::NoCard {
+            waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// No room came free for a job that has waited for `waited`.
+    #[must_use]
+    pub fn no_room(waited: Duration) -> Self {
+        Self::NoRoom {
             waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
         }
     }

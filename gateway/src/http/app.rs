@@ -9,6 +9,7 @@
 
 use std::any::Any;
 use std::future::poll_fn;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path as FsPath;
 use std::pin::pin;
@@ -240,12 +241,13 @@ impl App {
     }
 
     /// Lets a request begin: its announced length first, then room for it: twice its length, once in and once out,
-    /// but never more than `working_bytes_max`, which is enough for a body of any length.
+    /// but never more than the end of `working_bytes`, which is enough for a body of any length, nor less than its
+    /// beginning, which any takes.
     pub(super) fn admit(
         &self,
         tenant: &Tenant,
         service: &ServiceOptions,
-        working_bytes_max: usize,
+        working_bytes: RangeInclusive<usize>,
     ) -> Result<Arc<AdmissionPermit>, Problem> {
         let bytes = match service.content_length {
             Some(length) if length > self.limits.body_bytes_max => {
@@ -254,8 +256,8 @@ impl App {
             Some(length) => usize::try_from(length)
                 .unwrap_or(usize::MAX)
                 .saturating_mul(2)
-                .min(working_bytes_max),
-            None => working_bytes_max,
+                .clamp(*working_bytes.start(), *working_bytes.end()),
+            None => *working_bytes.end(),
         };
         let permit = self
             .admission

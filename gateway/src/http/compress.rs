@@ -122,7 +122,7 @@ fn begin(
     request: &Request,
 ) -> Result<(CompressOptions, Arc<AdmissionPermit>), Problem> {
     let options = CompressOptions::parse(request.uri(), request.headers(), invocation.began)?;
-    let permit = app.admit(tenant, &options.service, WORKING_BYTES_MAX)?;
+    let permit = app.admit(tenant, &options.service, 0..=WORKING_BYTES_MAX)?;
     permit.grow(compressor_bytes(options.format, options.level))?;
     Ok((options, permit))
 }
@@ -217,13 +217,13 @@ impl Blocks {
         while self.outstanding.len() >= in_flight_max {
             self.retire().await?;
         }
-        // Beyond the least number of blocks each takes memory of its own, if there is some.
-        if self.outstanding.len() >= REQUEST_BLOCKS_IN_FLIGHT_MIN {
+        // Beyond the least number of blocks each takes memory of its own; where there is none one has to end first.
+        while self.outstanding.len() >= REQUEST_BLOCKS_IN_FLIGHT_MIN {
             if self.permit.grow(BLOCK_WORKING_BYTES).is_ok() {
                 self.charged += 1;
-            } else {
-                self.retire().await?;
+                break;
             }
+            self.retire().await?;
         }
         let length = input.len();
         let alone = position == Position::Last && self.progress.lock().bytes_in == length as u64;

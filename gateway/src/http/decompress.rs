@@ -50,9 +50,12 @@ const EXPANSION_MAX: usize = 1032;
 const PART_INPUT_BYTES: usize = 128 << 10;
 /// Most output of one part of a stream: an engine is held for less than a millisecond.
 const PART_OUTPUT_BYTES: usize = 512 << 10;
-/// Memory without which a request could come to a stop: its body's beginning or a part of it, a part's output, and the
-/// window of its answer. A whole member's output and a stream's decoder are taken on top.
-const WORKING_BYTES_MAX: usize = WHOLE_BODY_BYTES_MAX + PART_OUTPUT_BYTES + WINDOW_BYTES;
+/// Memory that a body of any length may need, for nobody knows what it expands to: a part's output, and the window of
+/// its answer.
+const WORKING_BYTES_MIN: usize = PART_OUTPUT_BYTES + WINDOW_BYTES;
+/// Memory without which a request could come to a stop: that, and its body's beginning or a part of it. A whole member's
+/// output and a stream's decoder are taken on top.
+const WORKING_BYTES_MAX: usize = WHOLE_BODY_BYTES_MAX + WORKING_BYTES_MIN;
 /// Members of one body that cards may be given. A card is handed all that is left of the body, for nobody knows where
 /// a member ends: a body of many small ones would be copied over and over, for next to no work each. The CPU decodes
 /// all that is left in one job.
@@ -115,7 +118,11 @@ fn begin(
     request: &Request,
 ) -> Result<(DecompressOptions, Arc<AdmissionPermit>), Problem> {
     let options = DecompressOptions::parse(request.uri(), request.headers(), invocation.began)?;
-    let permit = app.admit(tenant, &options.service, WORKING_BYTES_MAX)?;
+    let permit = app.admit(
+        tenant,
+        &options.service,
+        WORKING_BYTES_MIN..=WORKING_BYTES_MAX,
+    )?;
     Ok((options, permit))
 }
 
@@ -266,7 +273,13 @@ impl Decompression {
         let limits = self.tenant.limits;
         let left = limits.output_bytes_max.saturating_sub(produced);
         let taken = first_output_bytes(input, format).min(left);
-        self.permit.grow(taken)?;
+        if let Err(refusal) = self.permit.grow(taken) {
+            // A card gives its output in one piece; the CPU can do with less.
+            return match policy {
+                BackendPolicy::RequireHardware => Err(refusal.into()),
+                _ => Ok(None),
+            };
+        }
         let spec = JobSpec {
             tenant: self.tenant.id.clone(),
             kernel: Kernel::Decompress {

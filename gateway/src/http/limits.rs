@@ -52,8 +52,9 @@ pub const HTTP2_PENDING_RESETS_MAX: usize = 20;
 pub const HTTP2_LOCAL_RESETS_MAX: usize = 256;
 /// Flow-control window of one stream.
 pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 256 << 10;
-/// Flow-control window of one connection.
-pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+/// Flow-control window of one connection: that of all its streams, so that bodies which wait take none from those that go
+/// on. What is held unread is bounded by the streams' windows all the same.
+pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = HTTP2_STREAMS_MAX * HTTP2_STREAM_WINDOW_BYTES;
 /// Bytes that one stream buffers for sending.
 pub const HTTP2_SEND_BUFFER_BYTES: usize = 256 << 10;
 /// How often a silent peer is asked whether it lives, and for how long it may not answer.

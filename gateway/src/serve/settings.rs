@@ -354,6 +354,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting!("arena_bytes", gateway.dispatch.arena_bytes, Bytes(1 << 20, 1 << 40), "DMA memory shared by the gateway's own cards"),
     setting!("hw_wait_ms_max", gateway.dispatch.hw_wait, Millis(1, MS_MAX), "How long a request that requires a card waits for one to come into service"),
     setting!("queue_blocks_max", gateway.dispatch.queue_blocks_max, Count(1, 1 << 20), "Blocks that one tenant may have queued"),
+    setting!("queue_wait_ms_max", gateway.dispatch.queue_wait, Millis(1, MS_MAX), "How long a block of a request without a deadline waits for room there"),
     setting!("sim_program", gateway.dispatch.sim_program, Text, "The program that is a simulated card when called with `sim`"),
     setting!("verify", gateway.dispatch.verification, Text, "How much of what engines make is decoded and compared before it is answered: on, sampled, sampled:N (one result in N) or off; every answer says which", flag "verify" "HOW"),
     setting!("body_memory_bytes_max", gateway.admission.body_memory_bytes_max, Bytes(1 << 20, 1 << 50), "Bytes of bodies, in and out, that are in memory at once"),

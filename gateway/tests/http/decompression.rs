@@ -2,12 +2,14 @@
 
 use std::io::Write;
 
+use faam_gateway::http::outflow::WINDOW_BYTES;
 use faam_gateway::tenants::TenantLimits;
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, ZlibEncoder};
 
 use crate::samples::{gzip, noise, text};
-use crate::server::{Server, check_problem};
+use crate::server::{KEY, Server, check_problem};
+use crate::wire::Wire;
 
 #[test]
 fn many_members_and_padding_are_one_body() {
@@ -208,5 +210,42 @@ fn require_hw_serves_as_many_members_as_cards_may_have_and_names_that_limit() {
         "no-engine",
         &["more than 16 gzip members", "Faam-Backend: prefer-hw"],
     );
+    server.check_at_rest();
+}
+
+/// What a part of a long answer and its window take, of whatever length the body is.
+const STREAM_BYTES: usize = (512 << 10) + WINDOW_BYTES;
+/// What any request takes besides, and a decoder of DEFLATE.
+const OVERHEAD_BYTES: usize = (64 << 10) + (128 << 10);
+
+#[test]
+fn a_short_body_is_charged_for_what_it_may_expand_to() {
+    let server = Server::start();
+    let body = gzip(&vec![0; 64 << 20]);
+    let mut wire = Wire::connect(server.address());
+    let (key, length) = (format!("Bearer {KEY}"), body.len().to_string());
+    let headers = [("Authorization", key.as_str()), ("Content-Length", &length)];
+    wire.head("POST", "/v1/decompress", &headers);
+    wire.send(&body).expect("sent");
+    assert_eq!(wire.try_answer(true).expect("a head").status, 200);
+    let charged = server.gateway.admission().memory_bytes();
+    assert!(charged >= STREAM_BYTES, "{charged} bytes are charged");
+    drop(wire);
+    server.check_at_rest();
+}
+
+#[test]
+fn where_there_is_no_memory_for_a_whole_member_it_flows() {
+    let server = Server::start_with(|config| {
+        config.admission.body_memory_bytes_max = STREAM_BYTES + OVERHEAD_BYTES;
+    });
+    let data = text(100_000);
+    let answer = server.post("/v1/decompress", &[], &gzip(&data));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.body == data);
+    // A card cannot do with less.
+    let headers = [("Faam-Backend", "require-hw")];
+    let answer = server.post("/v1/decompress", &headers, &gzip(&data));
+    check_problem(&answer, 503, "saturated", &["bytes for bodies are free"]);
     server.check_at_rest();
 }

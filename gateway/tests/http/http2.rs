@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::http::Request;
 use bytes::Bytes;
-use h2::client::{Builder, SendRequest};
-use h2::{Reason, RecvStream};
+use h2::client::{Builder, ResponseFuture, SendRequest};
+use h2::{Reason, RecvStream, SendStream};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -16,6 +16,10 @@ use crate::server::{KEY, SOON, Server};
 const ANSWER_BYTES: usize = 2 << 20;
 /// The peer's window a stream: an answer stalls after as much.
 const STREAM_WINDOW_BYTES: u32 = 16 << 10;
+/// Bodies that wait: their windows are 10 MiB together.
+const STALLED_BODIES: usize = 40;
+/// How long a body is taken to wait in vain for its window.
+const FILL_LIMIT: Duration = Duration::from_secs(2);
 /// Streams that go on beside the stalled one.
 const STREAMS: usize = 10;
 
@@ -137,6 +141,103 @@ fn a_stream_whose_last_bytes_are_not_taken_ends_as_well() {
         assert_eq!(error.reason(), Some(Reason::CANCEL), "{error}");
         server.check_at_rest();
     });
+}
+
+/// Begins a compression whose answer is not read, and sends of its body what is taken.
+async fn fill(requests: &SendRequest<Bytes>, body: &Bytes) -> (ResponseFuture, SendStream<Bytes>) {
+    let mut requests = requests.clone().ready().await.expect("ready");
+    let request = Request::post("http://faam.test/v1/compress?level=1")
+        .header("authorization", format!("Bearer {KEY}"))
+        .body(())
+        .expect("a request");
+    let (answer, mut sending) = requests.send_request(request, false).expect("taken");
+    let mut rest = body.clone();
+    while !rest.is_empty() {
+        sending.reserve_capacity(rest.len());
+        let capacity = std::future::poll_fn(|cx| sending.poll_capacity(cx));
+        // Long enough for a gateway that takes more; it is no failure where it does not.
+        let Ok(capacity) = timeout(FILL_LIMIT, capacity).await else {
+            break;
+        };
+        let capacity = capacity.expect("open").expect("no error");
+        let piece = rest.split_to(capacity.min(rest.len()));
+        sending.send_data(piece, false).expect("taken");
+    }
+    sending.reserve_capacity(0);
+    (answer, sending)
+}
+
+#[test]
+fn bodies_that_wait_take_no_window_from_those_that_go_on() {
+    let server = Server::start_with(|config| {
+        // What nobody reads waits in memory, and its body then waits as well.
+        config.admission.spill_request_bytes_max = 0;
+        config.limits.spill_after = Duration::ZERO;
+    });
+    run(async {
+        let requests = connect(&server).await;
+        let body = Bytes::from(crate::samples::noise(ANSWER_BYTES));
+        let mut stalled = tokio::task::JoinSet::new();
+        for _ in 0..STALLED_BODIES {
+            let (requests, body) = (requests.clone(), body.clone());
+            stalled.spawn(async move { fill(&requests, &body).await });
+        }
+        let stalled = timeout(SOON, stalled.join_all()).await.expect("all wait");
+        assert_eq!(stalled.len(), STALLED_BODIES);
+        // One that reads sends and receives all the same.
+        let honest = Bytes::from(gzip(&crate::samples::noise(ANSWER_BYTES)));
+        let mut requests = requests.clone().ready().await.expect("ready");
+        let request = Request::post("http://faam.test/v1/decompress")
+            .header("authorization", format!("Bearer {KEY}"))
+            .body(())
+            .expect("a request");
+        let (answer, mut sending) = requests.send_request(request, false).expect("taken");
+        sending.send_data(honest, true).expect("taken");
+        let answer = timeout(SOON, answer).await.expect("in time");
+        let mut received = answer.expect("an answer").into_body();
+        let mut length = 0;
+        while let Some(data) = timeout(SOON, received.data()).await.expect("it goes on") {
+            let data = data.expect("no error");
+            length += data.len();
+            let given = received.flow_control().release_capacity(data.len());
+            given.expect("a window");
+        }
+        assert_eq!(length, ANSWER_BYTES);
+        drop(stalled);
+    });
+    server.check_at_rest();
+}
+
+#[test]
+fn a_short_answer_is_counted_when_its_last_byte_has_gone_and_not_before() {
+    let server = Server::start();
+    let ended = |outcome: &str| {
+        let line = format!(
+            r#"faam_requests_total{{tenant="demo",kernel="decompress",backend="cpu",outcome="{outcome}"}} 1"#
+        );
+        server.admin("/metrics").text().contains(&line)
+    };
+    run(async {
+        let requests = connect(&server).await;
+        // Of more than one window of the peer's.
+        let body = Bytes::from(gzip(&vec![0; 4 * STREAM_WINDOW_BYTES as usize]));
+        let mut answer = begin(&requests, &body).await;
+        let data = timeout(SOON, answer.data()).await.expect("in time");
+        data.expect("data").expect("no error");
+        assert!(!ended("ok"), "most of it is still here");
+        drop(answer);
+        let gone = async {
+            while server.gateway.admission().in_flight() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(SOON, gone).await.expect("in time");
+        assert!(ended("cancelled") && !ended("ok"));
+        let all = read(begin(&requests, &body).await).await.expect("whole");
+        assert_eq!(all, 4 * STREAM_WINDOW_BYTES as usize);
+        assert!(ended("ok"));
+    });
+    server.check_at_rest();
 }
 
 #[test]

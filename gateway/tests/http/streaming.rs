@@ -172,6 +172,10 @@ fn at_the_spill_cap_a_caller_that_reads_is_waited_for() {
             }
             writer.chunk(b"").expect("taken");
         });
+        // It begins to read once no block more can be spilled.
+        wait_until("the cap", || {
+            server.gateway.admission().spill_bytes() + 2 * BLOCK_BYTES > 1 << 20
+        });
         let answer = reader.answer();
         assert!(decode_one_member("gzip", &answer.body) == body);
     });
@@ -217,6 +221,85 @@ fn a_caller_that_hangs_up_in_the_middle_gives_everything_back() {
     wait_until("its facts", || {
         facts(&server, &head)["problem"] == "cancelled"
     });
+}
+
+/// Requests of all kernels and engines that ended so.
+fn ended(server: &Server, outcome: &str) -> u64 {
+    let label = format!(r#"outcome="{outcome}""#);
+    let metrics = server.admin("/metrics").text();
+    let lines = metrics
+        .lines()
+        .filter(|line| line.starts_with("faam_requests_total{") && line.contains(&label));
+    let counts = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    counts.sum()
+}
+
+#[test]
+fn a_caller_that_hangs_up_in_its_request_is_cancelled_and_one_that_is_wrong_is_not() {
+    let server = Server::start();
+    // In chunks, between two of them and within one; with a length; within the answer.
+    drop(server.begin("/v1/compress", &[], b"a chunk"));
+    let mut wire = server.begin("/v1/compress", &[], b"a chunk");
+    wire.send(b"ff\r\nnot all of it").expect("sent");
+    drop(wire);
+    let mut wire = Wire::connect(server.address());
+    let key = format!("Bearer {KEY}");
+    let headers = [("Authorization", key.as_str()), ("Content-Length", "100")];
+    wire.head("POST", "/v1/decompress", &headers);
+    wire.send(&gzip(b"some")[..10]).expect("sent");
+    drop(wire);
+    let mut wire = server.begin("/v1/compress?level=1", &[], &incompressible(1 << 20));
+    assert_eq!(wire.try_answer(true).expect("a head").status, 200);
+    drop(wire);
+    wait_until("four that were cancelled", || {
+        ended(&server, "cancelled") == 4
+    });
+    assert_eq!(ended(&server, "invalid-option"), 0);
+    let mut wire = server.begin("/v1/compress", &[], b"a chunk");
+    wire.send(b"nonsense\r\n").expect("sent");
+    wait_until("one that is wrong", || {
+        ended(&server, "invalid-option") == 1
+    });
+    assert_eq!(ended(&server, "cancelled"), 4);
+    server.check_at_rest();
+}
+
+#[test]
+fn blocks_in_flight_never_outgrow_the_memory_that_is_charged_for_them() {
+    // Beyond what a request begins with there is room for two blocks more, and a compressor that is slower than its
+    // caller.
+    const MORE_BLOCKS: usize = 2;
+    let server = Server::start_with(|config| {
+        config.dispatch.cpu_workers = 1;
+        // As admission takes it: a block in flight, one that fills, the window, and 64 KiB of overhead.
+        config.admission.body_memory_bytes_max =
+            (2 + 1 + 2 * MORE_BLOCKS) * BLOCK_BYTES + WINDOW_BYTES + (64 << 10);
+    });
+    let wire = server.begin("/v1/compress?level=9", &[], &text(1 << 20));
+    let (mut reader, mut writer) = wire.split();
+    let mut queued_max = 0;
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            for _ in 0..7 {
+                writer.chunk(&text(1 << 20)).expect("taken");
+            }
+            writer.chunk(b"").expect("taken");
+        });
+        let reading = scope.spawn(|| reader.answer());
+        while !writing.is_finished() {
+            let metrics = server.admin("/metrics").text();
+            let depth = metrics
+                .lines()
+                .find_map(|line| line.strip_prefix(r#"faam_queue_depth{tenant="demo"} "#));
+            let depth = depth.map_or(0, |depth| depth.parse().expect("a number"));
+            queued_max = queued_max.max(depth);
+        }
+        let answer = reading.join().expect("an answer");
+        assert_eq!(decode_one_member("gzip", &answer.body).len(), 8 << 20);
+    });
+    assert!(queued_max > 0, "nothing was ever queued");
+    assert!(queued_max <= 1 + MORE_BLOCKS, "{queued_max} blocks queued");
+    server.check_at_rest();
 }
 
 #[test]
