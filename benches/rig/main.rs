@@ -58,8 +58,10 @@ use crate::server::Programs;
 const PROFILES_MAX: usize = 6;
 /// How long each samples: at 997 a second a share of a tenth is good to a hundredth.
 const PROFILE_LASTS: Duration = Duration::from_secs(4);
-/// Time that a profile is begun with at the least: it may take so long to unwind.
-const PROFILE_TAKES_MAX: Duration = Duration::from_secs(25);
+/// Time that a profile is begun with at the least: twice what one takes with its server's start and unwinding.
+const PROFILE_TAKES_MAX: Duration = Duration::from_secs(12);
+/// Time of a run that is kept for them, out of its limit.
+const PROFILES_TAKE: Duration = Duration::from_secs(60);
 /// Exit status after a signal: 128 and SIGINT.
 const STOPPED: u8 = 130;
 
@@ -219,11 +221,16 @@ fn run(arguments: &RunArgs) -> anyhow::Result<ExitCode> {
         Kind::Quick => 240,
         Kind::Smoke => 60,
     }));
-    let bench = Bench {
+    let kept = if arguments.no_profiles {
+        Duration::ZERO
+    } else {
+        PROFILES_TAKE.min(limit / 4)
+    };
+    let mut bench = Bench {
         programs: &programs,
         corpus: &corpus,
         data: arguments.place.data,
-        until: began + limit,
+        until: began + limit.saturating_sub(kept),
         stop,
     };
     let mut run = Run {
@@ -250,6 +257,7 @@ fn run(arguments: &RunArgs) -> anyhow::Result<ExitCode> {
             Kind::Smoke => PROFILE_LASTS / 4,
             _ => PROFILE_LASTS,
         };
+        bench.until = began + limit;
         profile_missed(&bench, &mut run, lasts, &arguments.out)?;
     }
     run.setting.took_s = began.elapsed().as_secs_f64();
