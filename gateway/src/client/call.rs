@@ -9,7 +9,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,12 +23,11 @@ use hyper::http::header::{
 };
 use hyper::http::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use serde_json::Value;
 use thiserror::Error;
 use tokio::time::timeout;
 
-use super::endpoint::{ConnectError, Endpoint};
+use super::endpoint::{ConnectError, Endpoint, Trust};
 use super::upload::Upload;
 
 /// Most bytes of a refusal, or of another answer in JSON, that are read.
@@ -43,7 +41,7 @@ const QUOTED_CHARS_MAX: usize = 200;
 #[derive(Clone)]
 pub(crate) struct Caller {
     endpoint: Endpoint,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<Trust>,
     key: String,
 }
 
@@ -170,13 +168,18 @@ fn printable(text: &str) -> String {
 
 impl Caller {
     /// `key` at `endpoint`.
-    pub(crate) fn new(endpoint: Endpoint, tls: Option<Arc<ClientConfig>>, key: String) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, tls: Option<Trust>, key: String) -> Self {
         Self { endpoint, tls, key }
     }
 
     /// The gateway's URL.
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// Whether the gateway has asked for a certificate, and there was none to give.
+    pub(crate) fn lacks_certificate(&self) -> bool {
+        self.tls.as_ref().is_some_and(Trust::lacks_certificate)
     }
 
     /// A new connection.

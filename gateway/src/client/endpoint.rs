@@ -8,12 +8,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::http::Uri;
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -136,7 +139,7 @@ impl Endpoint {
     /// [`ConnectError`]
     pub(crate) async fn connect(
         &self,
-        tls: Option<&Arc<ClientConfig>>,
+        tls: Option<&Trust>,
     ) -> Result<Box<dyn Stream>, ConnectError> {
         timeout(CONNECT_MAX, self.connect_patiently(tls))
             .await
@@ -145,7 +148,7 @@ impl Endpoint {
 
     async fn connect_patiently(
         &self,
-        tls: Option<&Arc<ClientConfig>>,
+        tls: Option<&Trust>,
     ) -> Result<Box<dyn Stream>, ConnectError> {
         let no_gateway = |source| ConnectError::NoGateway {
             endpoint: self.clone(),
@@ -160,7 +163,7 @@ impl Endpoint {
         };
         let stream = TcpStream::connect((host, port)).await.map_err(no_gateway)?;
         stream.set_nodelay(true).map_err(no_gateway)?;
-        let Some(config) = tls else {
+        let Some(Trust { config, .. }) = tls else {
             return Ok(Box::new(stream));
         };
         let name = ServerName::try_from(host.to_owned())
@@ -224,6 +227,36 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// A client's side of TLS.
+#[derive(Clone)]
+pub(crate) struct Trust {
+    config: Arc<ClientConfig>,
+    unmet: Arc<Unmet>,
+}
+
+impl Trust {
+    /// Whether somebody asked for a certificate, and there was none to give.
+    pub(crate) fn lacks_certificate(&self) -> bool {
+        self.unmet.0.load(Ordering::Acquire)
+    }
+}
+
+/// Has no certificate, and remembers that one was asked for: with TLS 1.3 the handshake ends well without, and what the
+/// other side says then may be lost with its connection (RFC 8446, 4.4.2.4).
+#[derive(Debug, Default)]
+struct Unmet(AtomicBool);
+
+impl ResolvesClientCert for Unmet {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.store(true, Ordering::Release);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}
+
 /// Files of a client's TLS, all PEM.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TlsClient<'a> {
@@ -239,10 +272,7 @@ pub(crate) struct TlsClient<'a> {
 ///
 /// # Errors
 /// [`TlsError`]
-pub(crate) fn trust(
-    endpoint: &Endpoint,
-    files: TlsClient<'_>,
-) -> Result<Option<Arc<ClientConfig>>, TlsError> {
+pub(crate) fn trust(endpoint: &Endpoint, files: TlsClient<'_>) -> Result<Option<Trust>, TlsError> {
     if !matches!(endpoint, Endpoint::Network { tls: true, .. }) {
         return Ok(None);
     }
@@ -275,8 +305,9 @@ pub(crate) fn trust(
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Library)?
         .with_root_certificates(roots);
+    let unmet = Arc::new(Unmet::default());
     let mut config = match files.cert {
-        None => config.with_no_client_auth(),
+        None => config.with_client_cert_resolver(Arc::clone(&unmet) as _),
         Some(path) => {
             let pem = |path: &Path| {
                 let path = path.to_owned();
@@ -294,7 +325,10 @@ pub(crate) fn trust(
         }
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Some(Arc::new(config)))
+    Ok(Some(Trust {
+        config: Arc::new(config),
+        unmet,
+    }))
 }
 
 #[cfg(test)]

@@ -93,13 +93,10 @@ pub(crate) enum TransferError {
     Endless,
     /// It ended TLS once the handshake was made, as TLS 1.3 has it where a certificate is missing (RFC 8446, 4.4.2.4).
     #[error(
-        "{endpoint} ended TLS ({alert:?}): if it asks for a certificate of ours, give one that it trusts with --cert and \
+        "{0} asks for a certificate of ours and ended the connection without: give one that it trusts with --cert and \
          --cert-key"
     )]
-    Alert {
-        endpoint: String,
-        alert: rustls::AlertDescription,
-    },
+    Certificate(String),
     /// Both sides wait.
     #[error("the gateway neither took nor gave a byte for {n} s; see its log", n = SILENCE_MAX.as_secs())]
     Silent,
@@ -246,7 +243,7 @@ async fn attempt(
     let answered = watch.over(post).await;
     let response = match answered {
         Some(Ok(response)) => response,
-        Some(Err(error)) => return Err(failure(error.into(), &mut reading)),
+        Some(Err(error)) => return Err(failure(error.into(), caller, &mut reading)),
         None => return Err(Failure::last(TransferError::Silent)),
     };
     let framed = [CONTENT_LENGTH, TRANSFER_ENCODING];
@@ -265,7 +262,7 @@ async fn attempt(
         Err(error) => {
             return Err(Failure {
                 again: false,
-                ..failure(error, &mut reading)
+                ..failure(error, caller, &mut reading)
             });
         }
     };
@@ -296,7 +293,7 @@ async fn attempt(
 }
 
 /// What went wrong before an answer, and whether it is worth another time.
-fn failure(error: TransferError, reading: &mut Reading) -> Failure {
+fn failure(error: TransferError, caller: &Caller, reading: &mut Reading) -> Failure {
     if let Some(error) = reading.failed() {
         return Failure::last(TransferError::Input(error));
     }
@@ -306,38 +303,16 @@ fn failure(error: TransferError, reading: &mut Reading) -> Failure {
             after: refusal.retry_after,
             error,
         },
-        TransferError::Call(CallError::Broken {
-            endpoint, source, ..
-        }) => match alert(source) {
-            Some(alert) => Failure::last(TransferError::Alert {
-                endpoint: endpoint.to_string(),
-                alert,
-            }),
-            None => Failure {
-                error,
-                again: true,
-                after: None,
-            },
+        TransferError::Call(CallError::Broken { .. }) if caller.lacks_certificate() => {
+            Failure::last(TransferError::Certificate(caller.endpoint().to_string()))
+        }
+        TransferError::Call(CallError::Broken { .. }) => Failure {
+            error,
+            again: true,
+            after: None,
         },
         _ => Failure::last(error),
     }
-}
-
-/// What the other side ended TLS with, behind an error of a connection.
-fn alert(error: &hyper::Error) -> Option<rustls::AlertDescription> {
-    let mut error: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(link) = error {
-        // std's own error has it as what it wraps, not as its source.
-        let wrapped = link
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-            .and_then(|wrapped| wrapped.downcast_ref::<rustls::Error>());
-        if let Some(rustls::Error::AlertReceived(alert)) = wrapped.or(link.downcast_ref()) {
-            return Some(*alert);
-        }
-        error = link.source();
-    }
-    None
 }
 
 /// The final facts from the gateway's record, if it can be had: on another connection where this one has ended.
