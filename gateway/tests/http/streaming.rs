@@ -384,16 +384,7 @@ fn a_deadline_ends_a_stream_as_well() {
 #[test]
 fn an_old_client_gets_a_long_answer_whole_or_none() {
     let server = Server::start_with(|config| config.admission.spill_request_bytes_max = 4 << 20);
-    let send = |body: &[u8]| {
-        let mut wire = Wire::connect(server.address());
-        let head = format!(
-            "POST /v1/compress?level=1 HTTP/1.0\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        wire.send(head.as_bytes()).expect("sent");
-        wire.send(body).expect("sent");
-        wire
-    };
+    let send = |body: &[u8]| old_client(&server, "/v1/compress?level=1", "", body);
     let body = incompressible(3 << 20);
     let answer = send(&body).answer();
     let length = answer.header("content-length").expect("a length");
@@ -403,6 +394,56 @@ fn an_old_client_gets_a_long_answer_whole_or_none() {
     server.check_at_rest();
     let answer = send(&incompressible(8 << 20)).answer();
     check_problem(&answer, 505, "version", &["HTTP/1.1", "proxy_http_version"]);
+    server.check_at_rest();
+}
+
+/// A request as an old client sends it, whole.
+fn old_client(server: &Server, target: &str, more: &str, body: &[u8]) -> Wire {
+    let mut wire = Wire::connect(server.address());
+    let head = format!(
+        "POST {target} HTTP/1.0\r\nAuthorization: Bearer {KEY}\r\n{more}Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    wire.send(head.as_bytes()).expect("sent");
+    wire.send(body).expect("sent");
+    wire
+}
+
+#[test]
+fn a_deadline_ends_the_long_answer_of_an_old_client_that_does_not_read_it() {
+    let server = Server::start();
+    let body = gzip(&vec![0; LARGE_BYTES / 2]);
+    let deadline = "Faam-Deadline-Ms: 5000\r\n";
+    let mut wire = old_client(&server, "/v1/decompress", deadline, &body);
+    assert_eq!(wire.try_answer(true).expect("a head").status, 200);
+    check_broken(&server, "deadline");
+    assert_eq!((ended(&server, "deadline"), ended(&server, "ok")), (1, 0));
+    // What the connection has taken it may send, but no end that looks good.
+    let mut unread = vec![0; LARGE_BYTES / 2];
+    assert!(
+        wire.read_exact(&mut unread).is_err(),
+        "a torn answer looks whole"
+    );
+    server.check_at_rest();
+}
+
+#[test]
+fn an_old_client_is_told_to_come_back_where_as_many_answers_are_on_disk_as_may_be() {
+    let server = Server::start_with(|config| config.admission.spill_files_max = 1);
+    let piece = incompressible(1 << 20);
+    let mut writing = server.begin("/v1/compress?level=1", &[], &piece);
+    wait_until("a spill", || {
+        writing.chunk(&piece).expect("taken");
+        server.gateway.admission().spill_bytes() > 0
+    });
+    let body = incompressible(3 << 20);
+    let answer = old_client(&server, "/v1/compress?level=1", "", &body).answer();
+    check_problem(&answer, 503, "saturated", &["spill_files_max"]);
+    assert!(answer.header("retry-after").is_some());
+    drop(writing);
+    server.wait_for_in_flight(0);
+    let answer = old_client(&server, "/v1/compress?level=1", "", &body).answer();
+    assert_eq!(answer.status, 200);
     server.check_at_rest();
 }
 
