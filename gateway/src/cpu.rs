@@ -6,6 +6,8 @@
 //! where the operator asked for less and every answer says so. A block that fails that
 //! check is made again as stored blocks, which need no engine.
 
+mod held_answers;
+
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,12 +23,13 @@ use faam_codec::{
 };
 use faam_sched::Receipt;
 
+use self::held_answers::HeldAnswers;
 use crate::job::{
     BackendPolicy, BlockOutcome, EngineId, FallbackReason, JobError, JobSpec, Kernel, Part, Phases,
     Stage, Verification, beyond_card_text,
 };
 use crate::job_queue::{
-    CardRefusal, CardResult, Claim, CpuWork, HERE_OUTPUT_BYTES_MAX, JobQueue, PendingJob,
+    CardRefusal, CardResult, Claim, CpuWork, Done, HERE_OUTPUT_BYTES_MAX, JobQueue, PendingJob,
     RunningJob, Unverified, exact,
 };
 
@@ -59,18 +62,75 @@ impl CpuPool {
 }
 
 fn work(jobs: &JobQueue) {
-    let mut worker = Worker::new();
+    let mut thread = PoolThread {
+        worker: Worker::new(),
+        done: None,
+        held: HeldAnswers::default(),
+    };
     loop {
         // What a job does is caught nearer to it; this is for the steps around it.
-        let step = catch_unwind(AssertUnwindSafe(|| worker.step(jobs)));
+        let step = catch_unwind(AssertUnwindSafe(|| thread.step(jobs)));
         match step {
             Ok(ControlFlow::Continue(())) => {}
             Ok(ControlFlow::Break(())) => return,
             Err(_) => {
                 tracing::error!("a CPU worker panicked between jobs");
-                worker = Worker::new();
+                thread.worker = Worker::new();
             }
         }
+    }
+}
+
+/// A thread of the pool, between jobs.
+struct PoolThread {
+    worker: Worker,
+    /// The job before, whose charge is settled with the same hold of the queue's lock that gives the next one.
+    done: Option<Done>,
+    held: HeldAnswers,
+}
+
+impl PoolThread {
+    fn step(&mut self, jobs: &JobQueue) -> ControlFlow<()> {
+        let work = jobs.next_at_once(self.done.take());
+        let held = match &work {
+            Some(CpuWork::Run(next)) => self.held.may_wait(next.receipt.predicted()),
+            _ => false,
+        };
+        if !held {
+            self.held.release();
+        }
+        match work.unwrap_or_else(|| jobs.next_for_cpu()) {
+            CpuWork::Run(running) => self.run(jobs, running),
+            CpuWork::Verify(unverified) => self.worker.verify(jobs, unverified),
+            CpuWork::Stop => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn run(&mut self, jobs: &JobQueue, running: RunningJob) {
+        let RunningJob {
+            mut job, receipt, ..
+        } = running;
+        let made = self
+            .worker
+            .caught(|worker| worker.make(jobs, &mut job.spec));
+        let (result, took) = match made {
+            Ok((result, took)) => (result, Some(took)),
+            Err(panicked) => (Err(panicked), None),
+        };
+        if let Some(took) = took {
+            let verify = result.as_ref().map_or(Duration::ZERO, |made| made.verify);
+            job.phases.device += took.saturating_sub(verify);
+            job.phases.verify += verify;
+        }
+        self.done = Some(Done {
+            receipt,
+            took: took.filter(|_| result.is_ok()),
+            reference: took,
+        });
+        let (fallback, phases) = (job.fallback, job.phases);
+        let answer = result.map(|made| made.outcome(EngineId::Cpu, fallback, phases));
+        self.held.hold(job, answer);
     }
 }
 
@@ -170,15 +230,6 @@ impl Worker {
         }
     }
 
-    fn step(&mut self, jobs: &JobQueue) -> ControlFlow<()> {
-        match jobs.next_for_cpu() {
-            CpuWork::Run(running) => self.run(jobs, running),
-            CpuWork::Verify(unverified) => self.verify(jobs, unverified),
-            CpuWork::Stop => return ControlFlow::Break(()),
-        }
-        ControlFlow::Continue(())
-    }
-
     /// Does what a job asks for. A panic in it is a bug of ours: it costs this thread its engines, whose state is unknown
     /// after it, and the caller of the job an answer; whoever called this still holds the job and its charge.
     fn caught<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Result<T, JobError> {
@@ -187,26 +238,6 @@ impl Worker {
             *self = Self::new();
             JobError::Internal("a job panicked".to_owned())
         })
-    }
-
-    fn run(&mut self, jobs: &JobQueue, running: RunningJob) {
-        let RunningJob {
-            mut job, receipt, ..
-        } = running;
-        let (result, took) = match self.caught(|worker| worker.make(jobs, &mut job.spec)) {
-            Ok(made) => made,
-            Err(panicked) => {
-                jobs.settle(receipt, None, None);
-                return finish(job, EngineId::Cpu, Err(panicked));
-            }
-        };
-        let verify = result
-            .as_ref()
-            .map_or_else(|_| Duration::ZERO, |made| made.verify);
-        job.phases.device += took.saturating_sub(verify);
-        job.phases.verify += verify;
-        jobs.settle(receipt, result.is_ok().then_some(took), Some(took));
-        finish(job, EngineId::Cpu, result);
     }
 
     /// A job's result, verified, and the time that it took.

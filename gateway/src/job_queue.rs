@@ -147,6 +147,13 @@ pub(crate) enum CardRefusal {
 /// Makes a sleeping queue-pair worker look for jobs.
 pub(crate) type Wake = Box<dyn Fn() + Send + Sync>;
 
+/// A job that its engine has done, to be taken off its books: see [`JobQueue::settle`].
+pub(crate) struct Done {
+    pub(crate) receipt: Receipt,
+    pub(crate) took: Option<Duration>,
+    pub(crate) reference: Option<Duration>,
+}
+
 /// What a CPU worker does next.
 pub(crate) enum CpuWork {
     /// Run a job.
@@ -207,6 +214,16 @@ impl Core {
         self.functions
             .iter_mut()
             .find(|place| place.target == target)
+    }
+
+    /// See [`JobQueue::settle`].
+    fn settle(&mut self, done: Done) {
+        let nanos = |d: Duration| Nanos(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX));
+        let reference = done.reference.map(nanos);
+        match done.took {
+            Some(took) => self.scheduler.finish(done.receipt, nanos(took), reference),
+            None => self.scheduler.abandon(done.receipt),
+        }
     }
 
     /// A function has a job no longer in its hands.
@@ -535,19 +552,33 @@ impl JobQueue {
         Some(running)
     }
 
-    /// What a CPU worker does next; blocks until there is something.
+    /// What a CPU worker does next, if there is something. What it did before is settled in the same hold of the lock.
+    pub(crate) fn next_at_once(&self, done: Option<Done>) -> Option<CpuWork> {
+        let mut core = self.core.lock();
+        if let Some(done) = done {
+            core.settle(done);
+        }
+        self.look_for_cpu(&mut core)
+    }
+
+    fn look_for_cpu(&self, core: &mut Core) -> Option<CpuWork> {
+        // First what is nearly done: its memory and its caller wait for nothing else.
+        if let Some(unverified) = core.unverified.pop_front() {
+            if core.unverified.len() == UNVERIFIED_MAX - 1 {
+                core.wake(self.all_cards);
+            }
+            return Some(CpuWork::Verify(unverified));
+        }
+        let running = self.take(core, self.cpu, EngineId::Cpu, 0)?;
+        Some(CpuWork::Run(running))
+    }
+
+    /// The same; blocks until there is something.
     pub(crate) fn next_for_cpu(&self) -> CpuWork {
         let mut core = self.core.lock();
         loop {
-            // First what is nearly done: its memory and its caller wait for nothing else.
-            if let Some(unverified) = core.unverified.pop_front() {
-                if core.unverified.len() == UNVERIFIED_MAX - 1 {
-                    core.wake(self.all_cards);
-                }
-                return CpuWork::Verify(unverified);
-            }
-            if let Some(running) = self.take(&mut core, self.cpu, EngineId::Cpu, 0) {
-                return CpuWork::Run(running);
+            if let Some(work) = self.look_for_cpu(&mut core) {
+                return work;
             }
             if self.ended.load(Ordering::Acquire) {
                 return CpuWork::Stop;
@@ -677,14 +708,11 @@ impl JobQueue {
         took: Option<Duration>,
         reference: Option<Duration>,
     ) {
-        let nanos = |d: Duration| Nanos(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX));
-        let mut core = self.core.lock();
-        match took {
-            Some(took) => core
-                .scheduler
-                .finish(receipt, nanos(took), reference.map(nanos)),
-            None => core.scheduler.abandon(receipt),
-        }
+        self.core.lock().settle(Done {
+            receipt,
+            took,
+            reference,
+        });
     }
 
     /// A result of this function did not pass verification: its supervisor takes it out of service.

@@ -617,6 +617,12 @@ impl Receipt {
         self.placement
     }
 
+    /// How long the job is predicted to take there.
+    #[must_use]
+    pub const fn predicted(&self) -> Nanos {
+        self.predicted
+    }
+
     /// Who took it.
     #[must_use]
     pub const fn target(&self) -> TargetIndex {

@@ -146,10 +146,10 @@ impl Surface {
 }
 
 impl Answers for Surface {
-    async fn answer(self, request: Request) -> Response<Body> {
+    async fn answer(self, scheme: Scheme, request: Request) -> Response<Body> {
         let parts = &*self.0;
         let Some(kernel) = Kernel::of(&request) else {
-            return parts.router.clone().answer(request).await;
+            return Box::pin(parts.router.clone().answer(scheme, request)).await;
         };
         let path = match kernel {
             Kernel::Compress => compress::PATH,

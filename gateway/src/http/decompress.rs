@@ -79,21 +79,20 @@ pub(super) async fn decompress(
         caller: Caller::of(&request),
     };
     let intake = Intake::new(request.into_body(), app.limits);
-    delivery
-        .run(move |outflow| {
-            let decompression = Decompression {
-                app,
-                tenant,
-                options,
-                permit,
-                progress,
-                outflow,
-                intake,
-                arrived: false,
-            };
-            decompression.run()
-        })
-        .await
+    let delivered = Box::pin(delivery.run(move |outflow| {
+        let decompression = Decompression {
+            app,
+            tenant,
+            options,
+            permit,
+            progress,
+            outflow,
+            intake,
+            arrived: false,
+        };
+        decompression.run()
+    }));
+    delivered.await
 }
 
 /// Everything that is decided before the body is polled.

@@ -108,11 +108,12 @@ impl Observer {
     /// The request's line in the log, and its count among the refused.
     fn log(&self, status: StatusCode, invocation: Invocation, problem: Option<&Problem>) {
         let status = status.as_u16();
-        let ms = invocation.began.elapsed().as_secs_f64() * 1e3;
+        let ms = || invocation.began.elapsed().as_secs_f64() * 1e3;
         let Some(problem) = problem else {
-            debug!(status, ms, "answered");
+            debug!(status, ms = ms(), "answered");
             return;
         };
+        let ms = ms();
         let (name, detail) = (problem.kind().name(), problem.detail());
         self.metrics.refused(name);
         if problem.kind() == ProblemKind::Internal {

@@ -157,16 +157,21 @@ pub async fn serve(
 
 /// `http` or `https`, by the connection that a request came on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scheme(pub(super) &'static str);
+pub struct Scheme(pub(super) &'static str);
 
 /// Answers requests. Cheap to clone: each is answered by a clone.
 pub trait Answers: Clone + Send + Sync + 'static {
     /// Whatever goes wrong is an answer as well.
-    fn answer(self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send;
+    fn answer(
+        self,
+        scheme: Scheme,
+        request: Request<Body>,
+    ) -> impl Future<Output = Response<Body>> + Send;
 }
 
 impl Answers for Router {
-    async fn answer(mut self, request: Request<Body>) -> Response<Body> {
+    async fn answer(mut self, scheme: Scheme, mut request: Request<Body>) -> Response<Body> {
+        request.extensions_mut().insert(scheme);
         let Ok(response) = self.call(request).await;
         response
     }
@@ -302,13 +307,12 @@ impl<S: Answers> Connection<S> {
         });
         let io = PatientStream::new(transport, Arc::clone(&self.place), &self.limits);
         let (surface, place) = (self.surface, self.place);
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(scheme);
+        let service = service_fn(move |request: Request<Incoming>| {
             let active = place.begin();
             let surface = surface.clone();
             let place = Arc::clone(&place);
             async move {
-                let response = surface.answer(request.map(Body::new)).await;
+                let response = surface.answer(scheme, request.map(Body::new)).await;
                 // The layers say so of an answer whose request they left unread.
                 if response.headers().contains_key(CONNECTION) {
                     place.linger();
