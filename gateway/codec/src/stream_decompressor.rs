@@ -1,6 +1,7 @@
 //! Decompression of a body as it arrives, in any pieces, into any room.
 //!
-//! Invariant: what comes out, and what is wrong, depend on the body alone and not on how it was cut. The end is
+//! Invariant: what comes out, and what is wrong, depend on the body alone and not on how it was cut; but for the words where
+//! two decoders refuse raw DEFLATE at different places, and the place. The end is
 //! reported only with all data confirmed (see the members' decoders); output that was handed out before may turn out to be
 //! bad, and then the error comes instead of the end. Memory is bounded by the format:
 //! [`StreamDecompressor::memory_bytes_max`].

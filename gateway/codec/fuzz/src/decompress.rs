@@ -89,10 +89,18 @@ fn stream(
     }
 }
 
-/// Without the offset of bad data, which depends on how far a decoder looked ahead.
+/// Without what depends on how far a decoder looked ahead: the offset of bad data, and, of raw DEFLATE that both decoders
+/// refuse, whether one of them had made data before that the other one had not.
 fn kind(result: &Result<Vec<u8>, DecompressError>) -> Result<&[u8], DecompressError> {
     match result {
         Ok(data) => Ok(data),
+        Err(DecompressError::CorruptInput {
+            what: "raw DEFLATE that two decoders read differently",
+            ..
+        }) => Err(DecompressError::CorruptInput {
+            offset: 0,
+            what: "bytes that are not DEFLATE",
+        }),
         Err(DecompressError::CorruptInput { what, .. }) => {
             Err(DecompressError::CorruptInput { offset: 0, what })
         }
