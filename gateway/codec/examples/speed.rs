@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use std::{env, fs, io};
 
 use faam_codec::{
-    BlockChecksum, CpuEngines, Decompressor, Format, IsalDecoder, Level, Limits, Position,
-    Verifier, output_bytes_max, write_header, write_trailer,
+    BlockChecksum, CpuEngines, Decompressor, EngineError, Format, IsalDecoder, Level, Limits,
+    Position, StreamCompressor, Verifier, output_bytes_max, write_header, write_trailer,
 };
 
 const ROUNDS: usize = 3;
@@ -162,6 +162,30 @@ fn run(directory: &str, level: Level, block_bytes: usize) -> io::Result<()> {
                     decompressor.decompress(raw_stream, Some(Format::Deflate), limits)
                 })
                 .map_err(io::Error::other)?;
+            for (format, whole, checked) in [
+                (Format::Zstd, "zstd", "zstd, checked"),
+                (Format::Lz4, "lz4", "lz4, checked"),
+            ] {
+                for (name, verified) in [(whole, false), (checked, true)] {
+                    let made = StreamCompressor::new(format, level).map_err(io::Error::other)?;
+                    let mut compressor = made.with_verification(verified);
+                    member.clear();
+                    parts
+                        .time(name, || {
+                            let mut blocks = data.chunks(block_bytes).peekable();
+                            while let Some(block) = blocks.next() {
+                                let position = if blocks.peek().is_some() {
+                                    Position::Middle
+                                } else {
+                                    Position::Last
+                                };
+                                compressor.compress(block, position, &mut member)?;
+                            }
+                            Ok::<_, EngineError>(())
+                        })
+                        .map_err(io::Error::other)?;
+                }
+            }
             parts.end_round();
         }
         report(&name, data.len(), packed, &parts);
