@@ -139,9 +139,9 @@ corpus: ## Fetch the corpus that ratios and round trips are measured on (145 MB,
 
 # Not ?=, for every shell sets SECONDS; the command line overrides it.
 SECONDS := 60
-fuzz: ## Fuzz the decompressors, each format for SECONDS=60; what is found stays in gateway/codec/fuzz/artifacts
+fuzz: ## Fuzz the decompressors and the verifier, each for SECONDS=60; what is found stays in gateway/codec/fuzz/artifacts
 	@.ci/install build
-	$(call step,fuzzing: $(SECONDS) s a format)
+	$(call step,fuzzing: $(SECONDS) s a target)
 	@gateway/codec/fuzz/run.sh $(SECONDS) $(ARGS)
 
 engines: ## The table of engines and levels over the corpus: text, JSON, HTML in target/engines (ARGS=--full: all of it)

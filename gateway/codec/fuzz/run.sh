@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Fuzzes the decompressors: run.sh SECONDS [FORMAT...], each format for so many seconds, one after the other.
+# Fuzzes the decompressors and the verifier: run.sh SECONDS [TARGET...], each for so many seconds, one after the other. A
+# target is a format, or comparator.
 #
 # libFuzzer with rustc's own coverage instrumentation, which the stable toolchain has; only sanitizers need another.
-# What is found stays in artifacts/FORMAT; new inputs in found/FORMAT; corpus/FORMAT is committed and only read.
-# run.sh merge [FORMAT...] reduces corpus and found to the fewest small inputs with their coverage, into corpus.
+# What is found stays in artifacts/TARGET; new inputs in found/TARGET; corpus/TARGET is committed and only read.
+# run.sh merge [TARGET...] reduces corpus and found to the fewest small inputs with their coverage, into corpus.
 set -euo pipefail
 cd "$(dirname "$0")"
 PATH=${HOME:-/root}/.cargo/bin:$PATH
-what=${1:?usage: run.sh SECONDS|merge [gzip|zlib|deflate|zstd|lz4]...}
+what=${1:?usage: run.sh SECONDS|merge [gzip|zlib|deflate|zstd|lz4|comparator]...}
 shift
-[ "$#" -gt 0 ] || set -- gzip zlib deflate zstd lz4
+[ "$#" -gt 0 ] || set -- gzip zlib deflate zstd lz4 comparator
 
 target=$(rustc -vV | sed -n 's/^host: //p')
 export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

@@ -23,6 +23,8 @@ pub(crate) enum Coverage {
 /// Symbols in code order, and how many there are of each length.
 pub(crate) struct CanonicalCode<const SYMBOLS: usize> {
     count: [u16; CODE_BITS_MAX + 1],
+    /// By length: the first word, and where its symbol stands.
+    first: [(u16, u16); CODE_BITS_MAX + 1],
     symbols: [u16; SYMBOLS],
 }
 
@@ -30,6 +32,7 @@ impl<const SYMBOLS: usize> CanonicalCode<SYMBOLS> {
     pub(crate) const fn new() -> Self {
         Self {
             count: [0; CODE_BITS_MAX + 1],
+            first: [(0, 0); CODE_BITS_MAX + 1],
             symbols: [0; SYMBOLS],
         }
     }
@@ -43,13 +46,17 @@ impl<const SYMBOLS: usize> CanonicalCode<SYMBOLS> {
         self.count[0] = 0;
         let mut left = 1i32;
         let mut offsets = [0u16; CODE_BITS_MAX + 2];
+        let mut word = 0u16;
         for length in 1..=CODE_BITS_MAX {
             left = (left << 1) - i32::from(self.count[length]);
             if left < 0 {
                 self.count = [0; CODE_BITS_MAX + 1];
                 return Coverage::Oversubscribed;
             }
+            self.first[length] = (word, offsets[length]);
             offsets[length + 1] = offsets[length] + self.count[length];
+            // Behind a complete code's last word it is 2^length, at the most 2^16 in the end, and not used any more.
+            word = word.wrapping_add(self.count[length]).wrapping_shl(1);
         }
         for (symbol, &length) in (0u16..).zip(lengths) {
             if length != 0 {
@@ -69,21 +76,19 @@ impl<const SYMBOLS: usize> CanonicalCode<SYMBOLS> {
         }
     }
 
-    /// The symbol at the buffer's front and its length, one bit at a time.
-    pub(crate) fn decode(&self, buffer: u64) -> Option<(u16, u8)> {
-        let (mut code, mut first, mut index) = (0u32, 0u32, 0u32);
-        for length in 1..=CODE_BITS_MAX {
-            code |= u32::from((buffer >> (length - 1)) & 1 == 1);
-            let count = u32::from(self.count[length]);
-            if code < first + count {
-                let symbol = self
-                    .symbols
-                    .get(usize::try_from(index + (code - first)).ok()?)?;
+    /// The symbol whose word `buffer` begins with and its length, if that is `length_min` or more.
+    pub(crate) fn decode(&self, buffer: u64, length_min: usize) -> Option<(u16, u8)> {
+        // Words are sent from their first bit on.
+        let bits = u16::try_from(buffer & 0xffff)
+            .unwrap_or_default()
+            .reverse_bits();
+        for length in length_min..=CODE_BITS_MAX {
+            let (first, index) = self.first[length];
+            let offset = (bits >> (16 - length)).wrapping_sub(first);
+            if offset < self.count[length] {
+                let symbol = self.symbols.get(usize::from(index + offset))?;
                 return Some((*symbol, u8::try_from(length).ok()?));
             }
-            index += count;
-            first = (first + count) << 1;
-            code <<= 1;
         }
         None
     }

@@ -22,9 +22,8 @@ use crate::bit_reader::{BitReader, Stored};
 use crate::code_definition::CodeDefinition;
 use crate::engine::Position;
 use crate::symbol_tables::{
-    DISTANCE_TABLE_BITS, DistanceTable, END, LITLEN_TABLE_BITS, LitlenTable, NO_MATCH,
-    SymbolTables, UNRESOLVED, distance, drop_bits, index, literal_count, literals_differ,
-    match_len,
+    DISTANCE_TABLE_BITS, END, LITLEN_TABLE_BITS, Lookup, NO_MATCH, SymbolTables, UNRESOLVED,
+    distance, drop_bits, index, literal_count, literals_differ, match_len,
 };
 use crate::verify::VerifyError;
 
@@ -246,29 +245,23 @@ fn compare_symbols(
     input: &[u8],
     pace: Pace,
 ) -> Result<(), Fault> {
+    // The input up to where pairing pays, and all of it.
     let left = input.len() - cursor.at.min(input.len());
-    let unpaired_end = if left > 2 * UNPAIRED_BYTES {
-        cursor.at + UNPAIRED_BYTES
+    let head = if left > 2 * UNPAIRED_BYTES {
+        input.get(..cursor.at + UNPAIRED_BYTES)
     } else {
-        usize::MAX
+        None
     };
     loop {
         if pace == Pace::Fast {
-            if !tables.is_paired() && cursor.at >= unpaired_end {
-                tables.pair();
-            }
-            let (table, end) = if tables.is_paired() {
-                (&tables.paired, usize::MAX)
-            } else {
-                (&tables.single, unpaired_end)
-            };
-            let (reached, difference) = run(table, &tables.distances, *cursor, input, end);
-            if difference != 0 {
+            let part = head.filter(|_| !tables.is_paired()).unwrap_or(input);
+            let (reached, difference) = run(tables.lookup(), *cursor, part);
+            if difference {
                 return Err(Fault::Differs);
             }
             *cursor = reached;
-            // Where the table is to be paired, that comes first.
-            if cursor.at >= end {
+            if part.len() < input.len() && cursor.at + WINDOW > part.len() {
+                tables.pair();
                 continue;
             }
         }
@@ -280,81 +273,81 @@ fn compare_symbols(
     }
 }
 
-/// Compares symbols for as long as the tables resolve them and neither the block nor the input, up to `end`, is near its end.
-/// What differs is or-ed together: 0 if nothing does.
+/// Compares symbols for as long as the tables resolve them and neither the block nor the input is near its end; whether
+/// anything differs.
 #[inline(never)]
-fn run<'block>(
-    table: &LitlenTable,
-    distances: &DistanceTable,
-    cursor: Cursor<'block>,
-    input: &[u8],
-    end: usize,
-) -> (Cursor<'block>, u64) {
+fn run<'block>(tables: &Lookup, cursor: Cursor<'block>, input: &[u8]) -> (Cursor<'block>, bool) {
     let Cursor { mut bits, mut at } = cursor;
-    let mut difference = 0;
-    while at < end && bits.refill_inside() {
-        let buffer = bits.buffer();
-        let entry = table[index(buffer, LITLEN_TABLE_BITS)];
-        if entry & UNRESOLVED != 0 {
-            break;
+    let (mut differences, mut literal_differences) = ([0; STRIDE / 8], 0);
+    // What is not to be decided here is given back as it was before.
+    let reached = loop {
+        let before = Cursor { bits, at };
+        if !bits.refill_inside() {
+            break before;
         }
-        let behind = buffer >> drop_bits(entry);
-        let far = distances[index(behind, DISTANCE_TABLE_BITS) | (entry & NO_MATCH) as usize];
-        if far & UNRESOLVED != 0 {
-            break;
+        let buffer = bits.buffer();
+        let entry = tables.litlen[index(buffer, LITLEN_TABLE_BITS)];
+        bits.skip(drop_bits(entry));
+        let behind = bits.buffer();
+        #[expect(clippy::cast_possible_truncation, reason = "one bit is left")]
+        let no_match = ((entry & NO_MATCH) >> 32) as usize;
+        let far = tables.distances[index(behind, DISTANCE_TABLE_BITS) | no_match];
+        // At once, for all that comes next waits for it, and nothing for what is compared below.
+        bits.skip(drop_bits(far));
+        if (entry | far) & UNRESOLVED != 0 {
+            break before;
         }
         let Some(window) = input
             .get(at..)
             .and_then(|rest| rest.first_chunk::<WINDOW>())
         else {
-            break;
+            break before;
         };
         let literals = literal_count(entry);
         let start = at + literals;
         let len = match_len(entry, buffer);
         let source = start.wrapping_sub(distance(far, behind));
-        let Some(from) = input
-            .get(source..)
-            .and_then(|rest| rest.first_chunk::<STRIDE>())
-        else {
-            break;
+        let (Some(from), Some(to)) = (
+            input
+                .get(source..)
+                .and_then(|rest| rest.first_chunk::<STRIDE>()),
+            window
+                .get(literals..)
+                .and_then(|rest| rest.first_chunk::<STRIDE>()),
+        ) else {
+            break before;
         };
-        let [first, second, ..] = *window;
-        let literals_difference = literals_differ(entry, [first, second]);
-        let Some(to) = window
-            .get(literals..)
-            .and_then(|rest| rest.first_chunk::<STRIDE>())
-        else {
-            break;
-        };
-        let match_difference = strides_differ(to, from, len);
         if len > STRIDE {
             let (Some(to), Some(from)) = (
                 input.get(start..start + len),
                 input.get(source..source + len),
             ) else {
-                break;
+                break before;
             };
-            difference |= u64::from(to != from);
+            literal_differences |= u32::from(to != from);
         }
-        difference |= literals_difference | match_difference;
-        bits.skip(drop_bits(entry));
-        bits.skip(drop_bits(far));
+        let [first, second, ..] = *window;
+        literal_differences |= literals_differ(entry, [first, second]);
+        add_differences(&mut differences, to, from, len);
         at = start + len;
-    }
-    (Cursor { bits, at }, difference)
+    };
+    let differs = differences != [0; STRIDE / 8] || literal_differences & 0xffff != 0;
+    (reached, differs)
 }
 
-/// How far the first `len` bytes of two strides differ, all of them if it is more.
+/// Ors to `differences` how the first `len` bytes of two strides differ, all of them if it is more.
 #[inline(always)]
-fn strides_differ(a: &[u8; STRIDE], b: &[u8; STRIDE], len: usize) -> u64 {
+fn add_differences(
+    differences: &mut [u64; STRIDE / 8],
+    a: &[u8; STRIDE],
+    b: &[u8; STRIDE],
+    len: usize,
+) {
     let mask = &MASKS[len.min(STRIDE)];
     let (a, b) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
-    let mut difference = 0;
-    for ((a, b), mask) in a.iter().zip(b).zip(mask) {
-        difference |= (u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b)) & mask;
+    for (((difference, a), b), mask) in differences.iter_mut().zip(a).zip(b).zip(mask) {
+        *difference |= (u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b)) & mask;
     }
-    difference
 }
 
 /// By a length up to a stride: ones where its bytes are.
@@ -402,7 +395,7 @@ fn step<'block>(
         let Some(&expected) = input.get(at) else {
             return Err(Fault::TooLong);
         };
-        if literals_differ(entry, [expected, 0]) != 0 {
+        if literals_differ(entry, [expected, 0]) & 0xffff != 0 {
             return Err(Fault::Mismatch { offset: at });
         }
         return Ok((Cursor { bits, at: at + 1 }, false));

@@ -1,18 +1,20 @@
 //! Decoding tables of one DEFLATE block's codes.
 //!
 //! An entry of a literal/length table says all that an iteration needs: how many bits to drop, up to two literals, and a
-//! length's base and number of extra bits. What no table resolves (the end of the block, words longer than its window,
-//! bits that are no word) is marked [`UNRESOLVED`] and decoded bit by bit.
+//! length with its extra bits. What no table resolves (the end of the block, words longer than its window, bits that are no
+//! word) is marked [`UNRESOLVED`] and decoded by the code itself.
 //!
 //! | bits | literal/length entry | distance entry |
 //! |---|---|---|
 //! | 0 to 5 | bits to drop: words and extra bits | the same |
-//! | 6, 7 | number of literals | - |
-//! | 8 | unresolved | unresolved |
-//! | 9 | no match follows | - |
-//! | 10 to 12 (13) | number of extra bits, the last of those dropped | the same |
-//! | 14 | end of the block | - |
-//! | 16 to 31 | first literal; second literal, or length - 3 | distance |
+//! | 7 | unresolved | unresolved |
+//! | 8 to 13 | bits before the extra bits: words | the same |
+//! | 16 to 20 | mask of the extra bits | 16 to 31: distance without them |
+//! | 24 to 28; 30, 31 | 16 - 8 x literals; literals | - |
+//! | 32 to 40 | length without extra bits, 0 without a match | 32 to 44: mask of the extra bits |
+//! | 41 | no match follows | - |
+//! | 42 | end of the block | - |
+//! | 48 to 63 | literals | - |
 //!
 //! Invariant: an entry that is not unresolved stands for the symbols with which its index begins, and no other bits than
 //! those it drops.
@@ -20,115 +22,131 @@
 use crate::canonical_code::{CanonicalCode, Coverage};
 use crate::code_definition::{END_OF_BLOCK, Impossible};
 
-/// Index width of the literal/length table: 8 KiB, which stay in the first-level cache beside the distances.
+/// Index width of the literal/length tables: 16 KiB each, of which one is in use at a time.
 pub(crate) const LITLEN_TABLE_BITS: u32 = 11;
-/// Index width of the distance table; bit 9 of a literal/length entry selects its upper half.
+/// Index width of the distance table; the same bit of an entry's upper half selects the half that is zeros.
 pub(crate) const DISTANCE_TABLE_BITS: u32 = 9;
 
-const DROP: u32 = 0x3f;
-const LITERALS_SHIFT: u32 = 6;
-const ONE_LITERAL: u32 = 1 << LITERALS_SHIFT;
+const BITS: u64 = 0x3f;
 /// Not decided by the table.
-pub(crate) const UNRESOLVED: u32 = 1 << 8;
+pub(crate) const UNRESOLVED: u64 = 1 << 7;
+const SHIFT_SHIFT: u32 = 8;
+const LITERALS_SHIFT: u32 = 24;
+/// The field for no literal, and what one literal adds to it.
+const NO_LITERAL: u64 = 16 << LITERALS_SHIFT;
+const ONE_LITERAL: u64 = ((1 << 6) - 8) << LITERALS_SHIFT;
 /// No length, so no distance follows.
-pub(crate) const NO_MATCH: u32 = 1 << DISTANCE_TABLE_BITS;
-const EXTRA_SHIFT: u32 = 10;
+pub(crate) const NO_MATCH: u64 = 1 << (32 + DISTANCE_TABLE_BITS);
 /// The end of the block; only of entries made for one symbol.
-pub(crate) const END: u32 = 1 << 14;
-const PAYLOAD_SHIFT: u32 = 16;
-
-/// The entry of an index that no word of the table's width begins. Its bits to drop are more than any window.
-const NONE: u32 = UNRESOLVED | DROP;
+pub(crate) const END: u64 = 1 << 42;
+const LITERAL: u64 = 0xff << 48;
 
 /// Literal/length symbols of the fixed code.
 const LITLEN_SYMBOLS: usize = 288;
 /// Distance symbols of the fixed code.
 const DISTANCE_SYMBOLS: usize = 32;
 
-pub(crate) type LitlenTable = [u32; 1 << LITLEN_TABLE_BITS];
-pub(crate) type DistanceTable = [u32; 2 << DISTANCE_TABLE_BITS];
+type LitlenTable = [u64; 1 << LITLEN_TABLE_BITS];
 
 /// Bits that an entry drops.
 #[inline(always)]
-pub(crate) const fn drop_bits(entry: u32) -> u32 {
-    entry & DROP
+#[expect(clippy::cast_possible_truncation, reason = "masked to six bits")]
+pub(crate) const fn drop_bits(entry: u64) -> u32 {
+    (entry & BITS) as u32
 }
 
 /// Literals of an entry.
 #[inline(always)]
-pub(crate) const fn literal_count(entry: u32) -> usize {
-    ((entry >> LITERALS_SHIFT) & 3) as usize
+#[expect(clippy::cast_possible_truncation, reason = "two bits are left")]
+pub(crate) const fn literal_count(entry: u64) -> usize {
+    (entry as u32 >> 30) as usize
 }
 
-/// How far two bytes of the input are from an entry's literals: 0 if they agree as far as there are literals.
+/// How the next two bytes of the input differ from an entry's literals: the lower 16 bits are 0 if they agree as far as
+/// there are literals.
 #[inline(always)]
-pub(crate) const fn literals_differ(entry: u32, input: [u8; 2]) -> u64 {
-    let mask = (1u32 << ((entry >> (LITERALS_SHIFT - 3)) & 0x18)) - 1;
-    (((entry >> PAYLOAD_SHIFT) ^ u16::from_le_bytes(input) as u32) & mask) as u64
+#[expect(clippy::cast_possible_truncation, reason = "16 bits are left")]
+pub(crate) const fn literals_differ(entry: u64, input: [u8; 2]) -> u32 {
+    let difference = u16::from_le_bytes(input) as u32 ^ (entry >> 48) as u32;
+    difference << ((entry >> LITERALS_SHIFT) & 31)
 }
 
 /// The length of an entry's match, 0 if it has none. `buffer` as it was before the entry's bits were dropped.
 #[inline(always)]
-pub(crate) const fn match_len(entry: u32, buffer: u64) -> usize {
-    let len = (entry >> 24) + 3 + extra(entry, (entry >> EXTRA_SHIFT) & 7, buffer);
-    if entry & NO_MATCH == 0 {
-        len as usize
-    } else {
-        0
-    }
+#[expect(clippy::cast_possible_truncation, reason = "masked to nine bits")]
+pub(crate) const fn match_len(entry: u64, buffer: u64) -> usize {
+    let extra = (buffer >> ((entry >> SHIFT_SHIFT) & BITS)) & ((entry >> 16) & 0x1f);
+    (((entry >> 32) & 0x1ff) + extra) as usize
 }
 
 /// The distance of an entry. `buffer` as it was before the entry's bits were dropped.
 #[inline(always)]
-pub(crate) const fn distance(entry: u32, buffer: u64) -> usize {
-    ((entry >> PAYLOAD_SHIFT) + extra(entry, (entry >> EXTRA_SHIFT) & 0xf, buffer)) as usize
+#[expect(clippy::cast_possible_truncation, reason = "16 bits at the most")]
+pub(crate) const fn distance(entry: u64, buffer: u64) -> usize {
+    let extra = (buffer >> ((entry >> SHIFT_SHIFT) & BITS)) & (entry >> 32);
+    (((entry >> 16) & 0xffff) + extra) as usize
 }
 
+/// Entries of literal/length symbols whose words had no bits (RFC 1951, 3.2.5).
+static LITLENS: [u64; LITLEN_SYMBOLS] = {
+    let mut entries = [UNRESOLVED; LITLEN_SYMBOLS];
+    let mut symbol = 0;
+    while symbol < 286 {
+        let number = symbol as u64;
+        entries[symbol] = match number {
+            0..=255 => number << 48 | NO_MATCH | NO_LITERAL + ONE_LITERAL,
+            256 => UNRESOLVED | END | NO_MATCH | NO_LITERAL,
+            257..=264 => (number - 254) << 32 | NO_LITERAL,
+            285 => 258 << 32 | NO_LITERAL,
+            _ => {
+                // Groups of four with 1 to 5 extra bits.
+                let extra = (number - 261) / 4;
+                let base = (((number - 265) % 4 + 4) << extra) + 3;
+                base << 32 | NO_LITERAL | ((1 << extra) - 1) << 16 | extra
+            }
+        };
+        symbol += 1;
+    }
+    entries
+};
+
+/// The same of distance symbols.
+static DISTANCES: [u64; DISTANCE_SYMBOLS] = {
+    let mut entries = [UNRESOLVED; DISTANCE_SYMBOLS];
+    let mut symbol = 0;
+    while symbol < 30 {
+        let number = symbol as u64;
+        entries[symbol] = if number < 4 {
+            (number + 1) << 16
+        } else {
+            let extra = number / 2 - 1;
+            let base = ((2 + (number & 1)) << extra) + 1;
+            ((1 << extra) - 1) << 32 | base << 16 | extra
+        };
+        symbol += 1;
+    }
+    entries
+};
+
+/// The entry of a symbol whose word has so many bits.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "masked to at most 13 bits")]
-const fn extra(entry: u32, count: u32, buffer: u64) -> u32 {
-    (buffer >> (drop_bits(entry).wrapping_sub(count) & 63)) as u32 & ((1 << count) - 1)
+fn entry_of(entries: &[u64], symbol: u16, word_bits: u8) -> u64 {
+    let entry = entries.get(usize::from(symbol)).copied();
+    entry.unwrap_or(UNRESOLVED) + u64::from(word_bits) * (1 | 1 << SHIFT_SHIFT)
 }
 
-/// The entry of a literal/length symbol alone (RFC 1951, 3.2.5).
-fn litlen_entry(symbol: u16, word_bits: u8) -> u32 {
-    let (symbol, word_bits) = (u32::from(symbol), u32::from(word_bits));
-    match symbol {
-        // Twice, so that either place can be taken for a pair.
-        0..=255 => word_bits | ONE_LITERAL | NO_MATCH | symbol << 24 | symbol << PAYLOAD_SHIFT,
-        257..=264 => word_bits | (symbol - 257) << 24,
-        265..=284 => {
-            // Groups of four with 1 to 5 extra bits.
-            let extra = (symbol - 261) / 4;
-            let base = ((symbol - 265) % 4 + 4) << extra;
-            (word_bits + extra) | extra << EXTRA_SHIFT | base << 24
-        }
-        285 => word_bits | 255 << 24,
-        _ => NONE,
-    }
-}
-
-fn distance_entry(symbol: u16, word_bits: u8) -> u32 {
-    let (symbol, word_bits) = (u32::from(symbol), u32::from(word_bits));
-    match symbol {
-        0..=3 => word_bits | (symbol + 1) << PAYLOAD_SHIFT,
-        4..=29 => {
-            let extra = symbol / 2 - 1;
-            let base = ((2 + (symbol & 1)) << extra) + 1;
-            (word_bits + extra) | extra << EXTRA_SHIFT | base << PAYLOAD_SHIFT
-        }
-        _ => NONE,
-    }
+/// What one pass over a run of symbols looks into.
+pub(crate) struct Lookup {
+    pub(crate) litlen: LitlenTable,
+    /// The upper half is zeros: no distance, of no bits.
+    pub(crate) distances: [u64; 2 << DISTANCE_TABLE_BITS],
 }
 
 /// Tables and codes of one block.
 pub(crate) struct SymbolTables {
-    /// One symbol an entry.
-    pub(crate) single: LitlenTable,
-    /// A literal and what follows it an entry, where the window holds both.
-    pub(crate) paired: LitlenTable,
-    /// The upper half is zeros: no distance, of no bits.
-    pub(crate) distances: DistanceTable,
+    lookup: Lookup,
+    /// One symbol an entry. `lookup` has this, or a literal and what follows it an entry, where the window holds both.
+    single: LitlenTable,
     is_paired: bool,
     litlen: CanonicalCode<LITLEN_SYMBOLS>,
     distance: CanonicalCode<DISTANCE_SYMBOLS>,
@@ -137,13 +155,20 @@ pub(crate) struct SymbolTables {
 impl SymbolTables {
     pub(crate) const fn new() -> Self {
         Self {
-            single: [NONE; 1 << LITLEN_TABLE_BITS],
-            paired: [NONE; 1 << LITLEN_TABLE_BITS],
-            distances: [0; 2 << DISTANCE_TABLE_BITS],
+            lookup: Lookup {
+                litlen: [UNRESOLVED; 1 << LITLEN_TABLE_BITS],
+                distances: [0; 2 << DISTANCE_TABLE_BITS],
+            },
+            single: [UNRESOLVED; 1 << LITLEN_TABLE_BITS],
             is_paired: false,
             litlen: CanonicalCode::new(),
             distance: CanonicalCode::new(),
         }
+    }
+
+    /// The tables.
+    pub(crate) const fn lookup(&self) -> &Lookup {
+        &self.lookup
     }
 
     /// The fixed codes (RFC 1951, 3.2.6).
@@ -156,7 +181,7 @@ impl SymbolTables {
         self.pair();
     }
 
-    /// Takes both codes. [`Self::paired`] is not filled: [`Self::pair`] does that, where it pays.
+    /// Takes both codes, one symbol an entry.
     pub(crate) fn build(&mut self, litlen: &[u8], distance: &[u8]) -> Result<(), Impossible> {
         self.is_paired = false;
         if !matches!(
@@ -170,67 +195,75 @@ impl SymbolTables {
         }
         self.litlen.fill_table(
             LITLEN_TABLE_BITS as usize,
-            &mut self.single,
-            NONE,
-            litlen_entry,
+            &mut self.lookup.litlen,
+            UNRESOLVED,
+            |symbol, word_bits| entry_of(&LITLENS, symbol, word_bits),
         );
-        let (distances, _zeros) = self.distances.split_at_mut(1 << DISTANCE_TABLE_BITS);
+        let (distances, _zeros) = self.lookup.distances.split_at_mut(1 << DISTANCE_TABLE_BITS);
         self.distance.fill_table(
             DISTANCE_TABLE_BITS as usize,
             distances,
-            NONE,
-            distance_entry,
+            UNRESOLVED,
+            |symbol, word_bits| entry_of(&DISTANCES, symbol, word_bits),
         );
         Ok(())
     }
 
-    /// Whether [`Self::paired`] is of the codes taken last.
+    /// Whether [`Self::pair`] was called for the codes taken last.
     pub(crate) const fn is_paired(&self) -> bool {
         self.is_paired
     }
 
-    /// Fills [`Self::paired`].
+    /// Makes entries of a literal and what follows it.
+    #[inline(never)]
     pub(crate) fn pair(&mut self) {
         self.is_paired = true;
-        for (window, to) in self.paired.iter_mut().enumerate() {
-            let first = self.single[window];
-            let used = drop_bits(first);
-            let second = self.single[window >> used & ((1 << LITLEN_TABLE_BITS) - 1)];
+        self.single = self.lookup.litlen;
+        for (window, (to, &first)) in self.lookup.litlen.iter_mut().zip(&self.single).enumerate() {
+            let used = drop_bits(first) & 0xf;
+            let second = self.single[(window >> used) & ((1 << LITLEN_TABLE_BITS) - 1)];
+            let both = first.wrapping_add(second).wrapping_sub(NO_LITERAL);
+            let pair = (both & 0xffff_ffff)
+                | (second & (0xffff << 32))
+                | (first & LITERAL)
+                | (second & LITERAL) << 8;
             // The bits above the window read as zeros: a word that needs one of them is not determined. Extra bits are not
             // the table's.
-            let words = used + drop_bits(second) - ((second >> EXTRA_SHIFT) & 7);
-            let pair = (first.wrapping_add(second) & 0xff)
-                | (second & 0xff00_ff00)
-                | (first & 0x00ff_0000);
-            *to = if first & NO_MATCH != 0 && words <= LITLEN_TABLE_BITS {
-                pair
-            } else {
-                first
-            };
+            let words = (both >> SHIFT_SHIFT) & BITS;
+            let is_pair = (first & NO_MATCH != 0)
+                & ((first | second) & UNRESOLVED == 0)
+                & (words <= u64::from(LITLEN_TABLE_BITS));
+            *to = if is_pair { pair } else { first };
         }
     }
 
     /// The entry of the one literal/length symbol that `buffer` begins with, whatever its length; `None` if there is none.
-    pub(crate) fn litlen_alone(&self, buffer: u64) -> Option<u32> {
-        let entry = self.single[index(buffer, LITLEN_TABLE_BITS)];
+    pub(crate) fn litlen_alone(&self, buffer: u64) -> Option<u64> {
+        let singles = if self.is_paired {
+            &self.single
+        } else {
+            &self.lookup.litlen
+        };
+        let entry = singles[index(buffer, LITLEN_TABLE_BITS)];
         if entry & UNRESOLVED == 0 {
             return Some(entry);
         }
-        let (symbol, word_bits) = self.litlen.decode(buffer)?;
+        let (symbol, word_bits) = self.litlen.decode(buffer, 1)?;
+        let entry = entry_of(&LITLENS, symbol, word_bits);
         if symbol == END_OF_BLOCK {
-            return Some(END | NO_MATCH | u32::from(word_bits));
+            return Some(entry & !UNRESOLVED);
         }
-        Some(litlen_entry(symbol, word_bits)).filter(|entry| entry & UNRESOLVED == 0)
+        Some(entry).filter(|entry| entry & UNRESOLVED == 0)
     }
 
     /// The same for a distance.
-    pub(crate) fn distance_alone(&self, buffer: u64) -> Option<u32> {
-        let entry = self.distances[index(buffer, DISTANCE_TABLE_BITS)];
+    pub(crate) fn distance_alone(&self, buffer: u64) -> Option<u64> {
+        let entry = self.lookup.distances[index(buffer, DISTANCE_TABLE_BITS)];
         if entry & UNRESOLVED == 0 {
             return Some(entry);
         }
-        let (symbol, word_bits) = self.distance.decode(buffer)?;
-        Some(distance_entry(symbol, word_bits)).filter(|entry| entry & UNRESOLVED == 0)
+        let (symbol, word_bits) = self.distance.decode(buffer, 1)?;
+        Some(entry_of(&DISTANCES, symbol, word_bits)).filter(|entry| entry & UNRESOLVED == 0)
     }
 }
 

@@ -1,3 +1,4 @@
-//! What the fuzz targets hold the decompressors to.
+//! What the fuzz targets hold the decompressors and the verifier to.
 
+pub mod comparator;
 pub mod decompress;
