@@ -289,7 +289,6 @@ fn run<'block>(tables: &Lookup, cursor: Cursor<'block>, input: &[u8]) -> (Cursor
         let entry = tables.litlen[index(buffer, LITLEN_TABLE_BITS)];
         bits.skip(drop_bits(entry));
         let behind = bits.buffer();
-        #[expect(clippy::cast_possible_truncation, reason = "one bit is left")]
         let no_match = ((entry & NO_MATCH) >> 32) as usize;
         let far = tables.distances[index(behind, DISTANCE_TABLE_BITS) | no_match];
         // At once, for all that comes next waits for it, and nothing for what is compared below.

@@ -50,7 +50,6 @@ type LitlenTable = [u64; 1 << LITLEN_TABLE_BITS];
 
 /// Bits that an entry drops.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "masked to six bits")]
 pub(crate) const fn drop_bits(entry: u64) -> u32 {
     (entry & BITS) as u32
 }
@@ -65,7 +64,6 @@ pub(crate) const fn literal_count(entry: u64) -> usize {
 /// How the next two bytes of the input differ from an entry's literals: the lower 16 bits are 0 if they agree as far as
 /// there are literals.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "16 bits are left")]
 pub(crate) const fn literals_differ(entry: u64, input: [u8; 2]) -> u32 {
     let difference = u16::from_le_bytes(input) as u32 ^ (entry >> 48) as u32;
     difference << ((entry >> LITERALS_SHIFT) & 31)
@@ -94,7 +92,7 @@ static LITLENS: [u64; LITLEN_SYMBOLS] = {
     while symbol < 286 {
         let number = symbol as u64;
         entries[symbol] = match number {
-            0..=255 => number << 48 | NO_MATCH | NO_LITERAL + ONE_LITERAL,
+            0..=255 => number << 48 | NO_MATCH | (NO_LITERAL + ONE_LITERAL),
             256 => UNRESOLVED | END | NO_MATCH | NO_LITERAL,
             257..=264 => (number - 254) << 32 | NO_LITERAL,
             285 => 258 << 32 | NO_LITERAL,

@@ -27,8 +27,8 @@ pub fn check(bytes: &[u8]) {
     let mut zlib = flate2::Decompress::new(false);
     let status = zlib.decompress(&stream, &mut data, flate2::FlushDecompress::Finish);
     data.truncate(usize::try_from(zlib.total_out()).expect("within a buffer"));
-    let is_whole = matches!(status, Ok(flate2::Status::StreamEnd))
-        && zlib.total_in() == stream.len() as u64;
+    let is_whole =
+        matches!(status, Ok(flate2::Status::StreamEnd)) && zlib.total_in() == stream.len() as u64;
     let mut verifier = Verifier::new();
     let verdict = verifier.check_block(block, position, &data);
     assert!(
@@ -45,7 +45,7 @@ pub fn check(bytes: &[u8]) {
     assert!(is_whole, "zlib-rs refuses it");
     let mut room = vec![0; data.len() + 600];
     let made = libdeflater::Decompressor::new().deflate_decompress(&stream, &mut room);
-    assert_eq!(made.map(|made| &room[..made] == data), Ok(true));
+    assert_eq!(made.map(|made| room[..made] == data), Ok(true));
     if let Some(mut isal) = IsalDecoder::new() {
         let done = isal.decode(&stream, &mut room).expect("ISA-L takes it");
         assert_eq!(done.consumed, stream.len());
