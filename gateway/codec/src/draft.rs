@@ -56,6 +56,11 @@ impl Draft {
         self.stands_as
     }
 
+    /// Whether it ends its stream, and belongs there.
+    pub(crate) fn is_last_in_place(self) -> bool {
+        (self.stands_as, self.belongs) == (Position::Last, Position::Last)
+    }
+
     /// Makes it a block in its place, at the end of `out`; it grows by at most 5 bytes.
     pub(crate) fn place(self, structure: Structure, out: &mut Vec<u8>) {
         if self.stands_as == self.belongs {

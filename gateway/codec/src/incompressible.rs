@@ -10,7 +10,9 @@
 //!   over 3,000. Were the windows at a fixed stride, records of that length with random heads would show nothing else.
 //! - repeats. At places that the data itself selects, by a hash of three bytes, about two thousand, four bytes are looked
 //!   for at the places before them within a window's distance. A match of n bytes saves n - 3 at the most and is met at
-//!   n - 3 places of its n, so 2 % saved is 2 % of the places; an eighth of that is enough to be called compressible.
+//!   n - 3 places of its n, so 2 % saved is 2 % of the places; an eighth of that is enough to be called compressible. One
+//!   selection for all of the data would pass by a short string that comes back and back in every one of its occurrences,
+//!   or in none. So two more selections change from stretch to stretch, of 4 KiB and of 32 KiB, and each is another chance.
 //!
 //! The hashes are seeded by the data: the same data always gives the same answer.
 //!
@@ -48,9 +50,11 @@ const TABLE_SLOTS: usize = 1 << 12;
 /// Positions that are looked at in one step, and the bytes that this takes: a position's hash is of three.
 const STEP_BYTES: usize = 8;
 const STEP_WINDOW_BYTES: usize = STEP_BYTES + 2;
-/// The rarest selection of places: one hash of 64. Rarer, and all places of a string that comes back and back might be passed
-/// by (of strings of 256 bytes, so are 2 %).
+/// The rarest selection of places: one hash of 64. Of strings of 256 bytes it passes by 2 %.
 const SELECTION_MASK_MAX: u8 = 0x3f;
+/// Selections at work at once: one that stays, and one for each of these stretches, which see repeats within them.
+const SELECTIONS: usize = 3;
+const STRETCHES_BYTES: [usize; SELECTIONS - 1] = [4 << 10, 32 << 10];
 
 /// The test, with its table. One a worker; testing allocates nothing.
 pub(crate) struct Incompressibility {
@@ -77,7 +81,7 @@ impl Incompressibility {
         let mut left = data.len() / (usize::from(mask) + 1) / PLACES_A_REPEAT;
         let mut from = 0;
         while let Some(bytes) = data.get(from..).and_then(<[u8]>::first_chunk) {
-            let mut places = places_in(bytes, mask);
+            let mut places = places_in(bytes, mask, selections_at(from));
             while places != 0 {
                 let at = from + (places.trailing_zeros() / u8::BITS) as usize;
                 places &= places - 1;
@@ -113,9 +117,17 @@ impl Incompressibility {
     }
 }
 
-/// Which of eight positions are places, each told by the highest bit of its byte: those the hash of whose three bytes has
-/// none of the bits of `mask`. All eight at once, in the bytes of a word.
-fn places_in(bytes: &[u8; STEP_WINDOW_BYTES], mask: u8) -> u64 {
+/// The hashes that are selected in the step that begins at `from`.
+fn selections_at(from: usize) -> [u8; SELECTIONS] {
+    // The low bits of a stretch's number times an odd one: each value in turn.
+    let selected = |stretch: usize, odd: usize| ((from / stretch).wrapping_mul(odd) & 0xff) as u8;
+    let [short, long] = STRETCHES_BYTES;
+    [0, !selected(short, 0x2b), selected(long, 0x1d) ^ 0x15]
+}
+
+/// Which of eight positions are places, each told by the highest bit of its byte: those the hash of whose three bytes is, in
+/// the bits of `mask`, one of `selected`. All eight at once, in the bytes of a word.
+fn places_in(bytes: &[u8; STEP_WINDOW_BYTES], mask: u8, selected: [u8; SELECTIONS]) -> u64 {
     const EACH: u64 = 0x0101_0101_0101_0101;
     let ([first @ .., _, _], [_, second @ .., _], [_, _, third @ ..]) = (bytes, bytes, bytes);
     let [first, second, third] = [first, second, third].map(|bytes| u64::from_le_bytes(*bytes));
@@ -125,9 +137,13 @@ fn places_in(bytes: &[u8; STEP_WINDOW_BYTES], mask: u8) -> u64 {
         ^ ((second << 3) & (0x38 * EACH))
         ^ ((second >> 5) & (0x07 * EACH))
         ^ ((third >> 2) & (0x3f * EACH));
-    let chosen = hash & (EACH * u64::from(mask));
-    // A byte is at most 63 here, so that nothing is carried on to the next one.
-    !(chosen + 0x7f * EACH) & (0x80 * EACH)
+    let mut places = 0;
+    for selected in selected {
+        let differs = (hash ^ (EACH * u64::from(selected))) & (EACH * u64::from(mask));
+        // A byte is at most 63 here, so that nothing is carried on to the next one.
+        places |= !(differs + 0x7f * EACH) & (0x80 * EACH);
+    }
+    places
 }
 
 /// Which hashes make a place: those that have none of these bits. One in eight at 16 KiB, one in 64 from 128 KiB on.

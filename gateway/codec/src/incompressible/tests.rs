@@ -254,7 +254,8 @@ fn places_are_chosen_by_what_is_there_and_not_by_where_it_is() {
             .step_by(STEP_BYTES)
             .enumerate()
         {
-            let found = places_in(bytes.first_chunk().expect("ten bytes"), mask);
+            let bytes = bytes.first_chunk().expect("ten bytes");
+            let found = places_in(bytes, mask, [0; SELECTIONS]);
             assert_eq!(found & 0x7f7f_7f7f_7f7f_7f7f, 0);
             let found = (0..8).filter(|n| found >> (8 * n) & 0x80 != 0);
             places.extend(found.map(|n| step * 8 + n));
