@@ -53,8 +53,8 @@ const HERE_MICROS_MAX: u64 = 1_500;
 const HERE_LEVEL_MAX: u8 = 9;
 /// Most output of a body that is decoded there. Nobody knows it before, so that it is held to: see [`crate::cpu::run_here`].
 pub(crate) const HERE_OUTPUT_BYTES_MAX: u64 = 128 << 10;
-/// Most input of such a body: the dearest input, which makes no output, is empty blocks with codes of their own, and
-/// zlib-rs is done with this much of them in a millisecond.
+/// Most input of such a body: input may make no output at all and work all the same (empty blocks with codes of their own), so
+/// that the output's bound is not enough.
 const HERE_DECODED_BYTES_MAX: usize = 32 << 10;
 
 /// A job in the queue or on an engine.

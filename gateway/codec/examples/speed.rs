@@ -132,14 +132,21 @@ fn run(directory: &str, level: Level, block_bytes: usize) -> io::Result<()> {
                     });
                     assert!(right, "{name}: ISA-L decodes the block");
                 }
+                last.clear();
+                let draft = engines
+                    .draft_block(block, level, Position::Last, &mut last)
+                    .map_err(io::Error::other)?;
+                parts
+                    .time("its finish", || verifier.finish(draft, block, &mut last))
+                    .map_err(io::Error::other)?;
                 let before = member.len();
                 let draft = parts
-                    .time("draft", || {
+                    .time("block in its place", || {
                         engines.draft_block(block, level, position, &mut member)
                     })
                     .map_err(io::Error::other)?;
                 parts
-                    .time("its finish", || verifier.finish(draft, block, &mut member))
+                    .time("that finish", || verifier.finish(draft, block, &mut member))
                     .map_err(io::Error::other)?;
                 let made = &member[before..];
                 checksum = checksum

@@ -10,10 +10,12 @@
 //! and it sees where each DEFLATE block ends. Of a block that it refuses for its data, zlib-rs is asked too, so that an
 //! error of the comparator's own is not taken for the maker's.
 //!
-//! One kind of block does without it: what our own libdeflate made and what is in its place already. ISA-L, where it is
-//! installed, decodes such a block faster (`make engines`) and says how much of it was the stream; what it does not call right
-//! goes to the comparator. Blocks of cards never do: ISA-L forgives codes that zlib refuses, and so would not be as strict as
-//! the strictest reader with a maker that means harm.
+//! Blocks that our own libdeflate or ISA-L made, and that end their stream as they stand, are shown to the other one of the
+//! two first: each decodes the other's a third faster than the comparator (the example `speed`). ISA-L says how much of a
+//! block was the stream. libdeflate does not, and ignores what follows; so the block is wrapped as a gzip member whose trailer
+//! is of *our* input, which libdeflate compares where it stopped reading: if those 8 bytes stand nowhere else, that was the
+//! block's end. What they do not call right goes to the comparator. Blocks of cards never come here: both forgive codes that
+//! zlib refuses, and so would not be as strict as the strictest reader with a maker that means harm.
 //!
 //! A [`Draft`] is checked and put in its place by one pass. What is sent is then not quite what was compared: BFINAL of the
 //! last DEFLATE block is cleared, and the bits behind that block are written anew. It is right all the same. The pass
@@ -25,6 +27,7 @@
 //! Blocks stand alone here: none refers to history before itself.
 
 use flate2::{Decompress, FlushDecompress, Status};
+use libdeflater::Decompressor;
 use thiserror::Error;
 
 use crate::comparator::Comparator;
@@ -35,13 +38,17 @@ use crate::draft::Draft;
 use crate::engine::{EMPTY_FINAL_STORED_BLOCK, Position, SCRATCH_KEPT_BYTES_MAX};
 use crate::format::Format;
 use crate::isal::{IsalDecoder, IsalDecoding};
-use crate::member::BlockChecksum;
+use crate::member::{BlockChecksum, write_trailer};
+use crate::occurrence::occurs_only_at_end;
 
 /// Output space of the second opinion.
 const PIECE_BYTES: usize = 32 << 10;
 
 /// Output beyond the input's length that ISA-L is given, so that it never has to set data aside for want of space.
 const ISAL_SLACK_BYTES: usize = 512;
+
+/// gzip's fixed header (RFC 1952, 2.3), for the member that libdeflate is shown.
+const WRAPPER_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
 /// A block that must not be sent. Offsets are in decoded bytes unless they say otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -106,12 +113,15 @@ pub enum VerifyError {
     },
 }
 
-/// The decoders of one worker. Checking right blocks allocates nothing once ISA-L's output has grown to the blocks in use.
+/// The decoders of one worker. Checking right blocks allocates nothing once the buffers have grown to the blocks in use.
 pub struct Verifier {
     comparator: Comparator,
+    libdeflate: Decompressor,
     isal: Option<IsalDecoder>,
-    /// What ISA-L decodes to: initialised once and only grown.
+    /// What is decoded to: initialised once and only grown.
     decoded: Vec<u8>,
+    /// What libdeflate is shown.
+    wrapped: Vec<u8>,
 }
 
 impl Default for Verifier {
@@ -135,8 +145,10 @@ impl Verifier {
     pub fn without_isal() -> Self {
         Self {
             comparator: Comparator::new(),
+            libdeflate: Decompressor::new(),
             isal: None,
             decoded: Vec::new(),
+            wrapped: Vec::new(),
         }
     }
 
@@ -167,10 +179,7 @@ impl Verifier {
         out: &mut Vec<u8>,
     ) -> Result<(), VerifyError> {
         let block = out.get(draft.start()..).unwrap_or_default();
-        if draft.maker() == Maker::Libdeflate
-            && draft.is_last_in_place()
-            && self.isal_decodes(block, input)
-        {
+        if draft.is_last_in_place() && self.other_engine_decodes(draft.maker(), block, input) {
             return Ok(());
         }
         let stands_as = draft.stands_as();
@@ -187,26 +196,48 @@ impl Verifier {
         }
     }
 
-    /// Whether ISA-L, if it is there, decodes the whole of `block`, one DEFLATE stream, to `input`.
+    /// Whether another engine than `maker` decodes the whole of `block`, one DEFLATE stream, to `input`. False decides nothing.
+    fn other_engine_decodes(&mut self, maker: Maker, block: &[u8], input: &[u8]) -> bool {
+        let is_right = match maker {
+            Maker::Libdeflate => self.isal_decodes(block, input),
+            Maker::IsaL => self.libdeflate_decodes(block, input),
+            // The comparator has no more to do than compare.
+            Maker::Stored => false,
+        };
+        if self.decoded.capacity().max(self.wrapped.capacity()) > SCRATCH_KEPT_BYTES_MAX {
+            (self.decoded, self.wrapped) = (Vec::new(), Vec::new());
+        }
+        is_right
+    }
+
     fn isal_decodes(&mut self, block: &[u8], input: &[u8]) -> bool {
         let Some(isal) = &mut self.isal else {
             return false;
         };
-        let space = input.len().saturating_add(ISAL_SLACK_BYTES);
-        if self.decoded.len() < space {
-            self.decoded.resize(space, 0);
-        }
-        let output = self.decoded.get_mut(..space).unwrap_or_default();
+        let output = space(
+            &mut self.decoded,
+            input.len().saturating_add(ISAL_SLACK_BYTES),
+        );
         let whole = IsalDecoding {
             consumed: block.len(),
             produced: input.len(),
         };
-        let is_right =
-            isal.decode(block, output) == Some(whole) && output.get(..input.len()) == Some(input);
-        if self.decoded.capacity() > SCRATCH_KEPT_BYTES_MAX {
-            self.decoded = Vec::new();
-        }
-        is_right
+        isal.decode(block, output) == Some(whole) && output.get(..input.len()) == Some(input)
+    }
+
+    fn libdeflate_decodes(&mut self, block: &[u8], input: &[u8]) -> bool {
+        self.wrapped.clear();
+        self.wrapped.extend_from_slice(&WRAPPER_HEADER);
+        self.wrapped.extend_from_slice(block);
+        write_trailer(&BlockChecksum::of(Format::Gzip, input), &mut self.wrapped);
+        let output = space(&mut self.decoded, input.len());
+        let decoded = self.libdeflate.gzip_decompress(&self.wrapped, output);
+        decoded == Ok(input.len())
+            && output == input
+            && self
+                .wrapped
+                .last_chunk()
+                .is_some_and(|trailer| occurs_only_at_end(&self.wrapped, *trailer))
     }
 
     /// Checks what a card decompressed: `member` is what the caller sent (and what may follow it), of which
@@ -244,6 +275,14 @@ impl Verifier {
             })?;
         trailer.confirm(&BlockChecksum::of(format, output), 0)
     }
+}
+
+/// The first `len` bytes of a buffer that is initialised once and only grown.
+fn space(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
+    if buffer.len() < len {
+        buffer.resize(len, 0);
+    }
+    buffer.get_mut(..len).unwrap_or_default()
 }
 
 /// Compares a decoded piece with what the input holds from there on.

@@ -228,3 +228,49 @@ fn a_draft_that_is_wrong_is_taken_back() {
     assert!(Verifier::new().finish(draft, &input, &mut out).is_err());
     assert_eq!(out, b"before");
 }
+
+/// A last block stands as its engine made it, so that the other engine's decoder is asked first.
+#[test]
+fn a_wrong_draft_of_a_last_block_is_taken_back_whoever_is_asked() {
+    let input: Vec<u8> = (0u32..400)
+        .flat_map(|n| format!("{{\"n\":{}}}", n * n % 1_009).into_bytes())
+        .collect();
+    for level in [1, 3, 9] {
+        let level = Level::new(level).expect("in range");
+        for (mut engines, mut verifier) in [
+            (CpuEngines::new(), Verifier::new()),
+            (CpuEngines::new(), Verifier::without_isal()),
+            (CpuEngines::without_isal(), Verifier::new()),
+        ] {
+            let mut right = b"before".to_vec();
+            let draft = engines
+                .draft_block(&input, level, Position::Last, &mut right)
+                .expect("they serve every input");
+            let mut finished = right.clone();
+            assert_eq!(verifier.finish(draft, &input, &mut finished), Ok(()));
+            assert_eq!(finished, right);
+
+            let mut refuse = |wrong: &[u8], input: &[u8]| {
+                let mut out = wrong.to_vec();
+                assert!(
+                    verifier.finish(draft, input, &mut out).is_err(),
+                    "{level:?}"
+                );
+                assert_eq!(out, b"before");
+            };
+            refuse(&[&right[..], &[0]].concat(), &input);
+            refuse(&[&right[..], &right[6..]].concat(), &input);
+            for len in 6..right.len() {
+                refuse(&right[..len], &input);
+            }
+            // The data, not the stream, is at fault; its length stays.
+            for at in (0..input.len()).step_by(97) {
+                let mut other = input.clone();
+                other[at] ^= 1;
+                refuse(&right, &other);
+            }
+            refuse(&right, &input[..input.len() - 1]);
+            refuse(&right, &[&input[..], b"x"].concat());
+        }
+    }
+}
