@@ -95,6 +95,7 @@ lint: ## Format, clippy, documentation, licences, scripts: a warning is an error
 	@cargo fmt --all --check
 	$(call step,clippy)
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
+	@cargo clippy -p faam-driver --features vfio_cdev --locked -- -D warnings
 	$(call step,rustdoc)
 	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 	$(call step,aarch64: the gateway without the driver)

@@ -21,7 +21,7 @@ use faam_hwif::{BarOffset, Iova, Mmio, QueueEpoch, QueueId};
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use crate::admin::{Admin, AdminError};
+use crate::admin::{ADMIN_ENTRIES_LOG2, Admin, AdminError};
 use crate::dma::{
     Arena, FenceProof, Incarnation, QueueMemory, QueueMemoryLayout, ResetEvidence,
     SharedMemoryError,
@@ -67,6 +67,18 @@ impl Default for FunctionConfig {
             admin_limit: Duration::from_millis(500),
             ready_limit: Duration::from_millis(1000),
         }
+    }
+}
+
+impl FunctionConfig {
+    /// Bytes of queue memory that a function so configured has mapped at most, its admin queue included.
+    #[must_use]
+    pub fn queue_bytes_max(&self) -> u64 {
+        let bytes = |log2: u8| {
+            QueueEntries::from_log2(log2.clamp(1, QueueEntries::LOG2_MAX))
+                .map_or(0, |entries| QueueMemoryLayout::new(entries).bytes() as u64)
+        };
+        bytes(ADMIN_ENTRIES_LOG2) + u64::from(self.queue_pairs) * bytes(self.queue_entries_log2)
     }
 }
 
@@ -483,19 +495,25 @@ impl Function {
         }
     }
 
-    fn unmap_all(&self) {
-        let maps = std::mem::take(&mut self.book.lock().maps);
-        unmap_all(&self.shared.bar.0, &maps);
+    /// Take every map back; returns how many stay.
+    pub(crate) fn unmap_all(&self) -> usize {
+        let mut book = self.book.lock();
+        book.maps = unmap_all(&self.shared.bar.0, &book.maps);
+        book.maps.len()
     }
 }
 
-/// Takes maps back, best effort: on a transport that fails here the next bring-up fails and says so.
-pub(crate) fn unmap_all(transport: &Arc<dyn Transport>, maps: &[(Iova, u64)]) {
-    for (iova, bytes) in maps {
-        if let Err(error) = transport.unmap_dma(*iova, *bytes) {
+/// Takes maps back, best effort: on a transport that fails here the next bring-up fails and says so. Returns those that
+/// stay.
+pub(crate) fn unmap_all(transport: &Arc<dyn Transport>, maps: &[(Iova, u64)]) -> Vec<(Iova, u64)> {
+    let stays = |(iova, bytes): &(Iova, u64)| match transport.unmap_dma(*iova, *bytes) {
+        Ok(()) => false,
+        Err(error) => {
             tracing::warn!(%error, %iova, "memory could not be unmapped");
+            true
         }
-    }
+    };
+    maps.iter().filter(|map| stays(map)).copied().collect()
 }
 
 /// Memory for a queue, and where the function is to see it.

@@ -19,6 +19,8 @@ mod bring_up;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod command_table;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod cut_off;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod dma;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod event;
@@ -47,7 +49,9 @@ pub use admin::AdminError;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use bring_up::BringUpError;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub use dma::{Arena, ChildFence, DmaBuffer, FenceProof, Incarnation};
+pub use cut_off::CutOffError;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub use dma::{Arena, ChildFence, DmaBuffer, FenceProof, Incarnation, PageSize};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use fault::DeviceFault;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -59,9 +63,11 @@ pub use queue_pair::QueuePair;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use self_test::{SelfTest, SelfTestError};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub use transport::kernel_vfio::{KernelVfio, MemoryLock};
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use transport::vfio_user::VfioUser;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub use transport::{Transport, TransportError, TransportKind};
+pub use transport::{PciAddress, Transport, TransportError, TransportKind, Unavailable};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use worker::{
     Completion, DataRefusal, Job, JobSource, Kernel, Outcome, Request, Waker, Worker, WorkerConfig,

@@ -21,7 +21,7 @@ use thiserror::Error;
 use super::buffer::DmaBuffer;
 use super::pages::{PageRun, Pages};
 use super::quarantine::Quarantine;
-use super::shared_memory::{PAGE_BYTES, SharedMemory, SharedMemoryError};
+use super::shared_memory::{PAGE_BYTES, PageSize, SharedMemory, SharedMemoryError};
 
 /// Size of the arena unless configured, bytes.
 pub const ARENA_BYTES_DEFAULT: usize = 24 << 20;
@@ -29,6 +29,9 @@ pub const ARENA_BYTES_DEFAULT: usize = 24 << 20;
 pub const ARENA_IOVA: Iova = Iova(1 << 32);
 /// Arenas that a process may leave behind with foreign devices before it refuses to make more trouble.
 pub const ARENAS_ABANDONED_MAX: usize = 4;
+
+/// Name of its memory file, as /proc shows it.
+const ARENA_NAME: &str = "faam-arena";
 
 static ARENAS_ABANDONED: AtomicUsize = AtomicUsize::new(0);
 
@@ -55,19 +58,31 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// An arena of at least `bytes`.
+    /// An arena of at least `bytes`, on huge pages if the pool has them.
     ///
     /// # Errors
     /// [`ArenaError::Memory`].
     pub fn new(bytes: usize) -> Result<Arc<Self>, ArenaError> {
-        let memory = SharedMemory::new("faam-arena", bytes)?;
+        Ok(Self::in_memory(SharedMemory::new(ARENA_NAME, bytes)?))
+    }
+
+    /// An arena of at least `bytes` on pages of the given size and no other.
+    ///
+    /// # Errors
+    /// [`ArenaError::Memory`]; of huge pages also if the pool has too few.
+    pub fn on_pages(bytes: usize, pages: PageSize) -> Result<Arc<Self>, ArenaError> {
+        let memory = SharedMemory::on_pages(ARENA_NAME, bytes, pages)?;
+        Ok(Self::in_memory(memory))
+    }
+
+    fn in_memory(memory: SharedMemory) -> Arc<Self> {
         let pages = Pages::new(memory.len() / PAGE_BYTES);
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             memory,
             pages: Mutex::new(pages),
             quarantine: Quarantine::default(),
             abandoned: AtomicBool::new(false),
-        }))
+        })
     }
 
     /// A buffer of at least `len` bytes for jobs of `context`, or `None` while the pool has no such run.

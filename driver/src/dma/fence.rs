@@ -2,7 +2,8 @@
 //!
 //! Owns what counts as such evidence. Invariant: a [`FenceProof`] exists only if one of
 //! these happened: the function's reset returned, its registers are not all-ones, its
-//! reset epoch changed and it says DMA-idle; or the process that served it, killed by us,
+//! reset epoch changed and it says DMA-idle; or an IOMMU enforces its maps, its bus mastering
+//! reads back as off and every map was taken back; or the process that served it, killed by us,
 //! was reported dead. A socket's hang-up, an abort, or time alone prove nothing.
 //! It deliberately does not reset or kill anything itself.
 
@@ -57,7 +58,7 @@ pub struct FenceProof {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Covers {
-    /// One life of one function (fence by reset).
+    /// One life of one function (fence by reset, or by being cut off).
     Incarnation(Incarnation),
     /// Every life that this process served (fence by death).
     Process(u32),
@@ -80,7 +81,29 @@ pub(crate) struct ResetEvidence {
     pub(crate) epoch_after: u32,
 }
 
+/// What cutting a function off must have shown before it is a fence.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CutOffEvidence {
+    /// The life that ends with it.
+    pub(crate) incarnation: Incarnation,
+    /// Whether an IOMMU enforces maps, rather than the device itself.
+    pub(crate) maps_enforced: bool,
+    /// Bus mastering as read back, after it was switched off.
+    pub(crate) bus_master: bool,
+    /// Maps that were not taken back, after that.
+    pub(crate) maps_left: usize,
+}
+
 impl FenceProof {
+    /// The fence that a function without bus mastering and without maps is, if an IOMMU sees to it.
+    pub(crate) fn from_cut_off(evidence: &CutOffEvidence) -> Option<Self> {
+        (evidence.maps_enforced && !evidence.bus_master && evidence.maps_left == 0).then_some(
+            Self {
+                covers: Covers::Incarnation(evidence.incarnation),
+            },
+        )
+    }
+
     /// The fence that a finished reset is, if it is one.
     pub(crate) fn from_reset(evidence: &ResetEvidence) -> Option<Self> {
         // All-ones is what a function that is gone reads as. An epoch of it is no epoch, on either side of the reset:
@@ -211,6 +234,36 @@ mod tests {
         ];
         for evidence in bad {
             assert_eq!(FenceProof::from_reset(&evidence), None, "{evidence:?}");
+        }
+    }
+
+    #[test]
+    fn cutting_off_is_a_fence_only_if_all_of_it_is_shown() {
+        let good = CutOffEvidence {
+            incarnation: Incarnation::begin(None),
+            maps_enforced: true,
+            bus_master: false,
+            maps_left: 0,
+        };
+        let proof = FenceProof::from_cut_off(&good).unwrap();
+        assert!(proof.covers(good.incarnation));
+        assert!(!proof.covers(Incarnation::begin(None)));
+        let bad = [
+            CutOffEvidence {
+                maps_enforced: false,
+                ..good
+            },
+            CutOffEvidence {
+                bus_master: true,
+                ..good
+            },
+            CutOffEvidence {
+                maps_left: 1,
+                ..good
+            },
+        ];
+        for evidence in bad {
+            assert_eq!(FenceProof::from_cut_off(&evidence), None, "{evidence:?}");
         }
     }
 

@@ -16,8 +16,8 @@ mod shared_memory;
 
 pub use arena::{ARENA_BYTES_DEFAULT, ARENA_IOVA, ARENAS_ABANDONED_MAX, Arena, ArenaError};
 pub use buffer::{DmaBuffer, OutOfBounds};
-pub(crate) use fence::ResetEvidence;
 pub use fence::{ChildFence, FenceProof, Incarnation, NoFence};
+pub(crate) use fence::{CutOffEvidence, ResetEvidence};
 pub use quarantine::Quarantine;
 pub(crate) use queue_memory::{QueueMemory, QueueMemoryLayout};
-pub use shared_memory::{PAGE_BYTES, SharedMemory, SharedMemoryError};
+pub use shared_memory::{PAGE_BYTES, PageSize, SharedMemory, SharedMemoryError};

@@ -3,7 +3,8 @@
 //! Owns the file and its one mapping. Invariant: the file never changes size (sealed
 //! against shrinking and growing before anyone else sees it), so no access within
 //! [`SharedMemory::len`] can fault.
-//! It deliberately hands out no references: only a raw pointer, to this module's siblings.
+//! It deliberately hands out no references: only a raw pointer, to this module's siblings and to the transport
+//! that opens it to a device.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -43,12 +44,33 @@ pub enum SharedMemoryError {
 /// Longest shared memory, bytes.
 const BYTES_MAX: usize = 1 << 40;
 
+/// What memory is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageSize {
+    /// 4 KiB.
+    Base,
+    /// 2 MiB, from the pool that the machine's administrator set up. An IOMMU maps one by one entry, where 4 KiB pages
+    /// take 512.
+    Huge,
+}
+
+impl PageSize {
+    /// Bytes of a page.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::Base => PAGE_BYTES,
+            Self::Huge => HUGE_PAGE_BYTES,
+        }
+    }
+}
+
 /// A sealed memory file and its mapping.
 #[derive(Debug)]
 pub struct SharedMemory {
     file: File,
     map: MmapRaw,
-    huge: bool,
+    pages: PageSize,
 }
 
 impl SharedMemory {
@@ -57,18 +79,24 @@ impl SharedMemory {
     /// # Errors
     /// [`SharedMemoryError`].
     pub fn new(name: &str, bytes: usize) -> Result<Self, SharedMemoryError> {
-        if bytes == 0 || bytes > BYTES_MAX {
-            return Err(SharedMemoryError::Length { bytes });
-        }
         if bytes.is_multiple_of(HUGE_PAGE_BYTES)
-            && let Ok(memory) = Self::with_pages(name, bytes, true)
+            && let Ok(memory) = Self::on_pages(name, bytes, PageSize::Huge)
         {
             return Ok(memory);
         }
-        Self::with_pages(name, bytes.next_multiple_of(PAGE_BYTES), false)
+        Self::on_pages(name, bytes, PageSize::Base)
     }
 
-    fn with_pages(name: &str, bytes: usize, huge: bool) -> Result<Self, SharedMemoryError> {
+    /// At least `bytes` of zeroed memory on pages of the given size and no other.
+    ///
+    /// # Errors
+    /// [`SharedMemoryError`]; of huge pages also if the pool has too few.
+    pub fn on_pages(name: &str, bytes: usize, pages: PageSize) -> Result<Self, SharedMemoryError> {
+        if bytes == 0 || bytes > BYTES_MAX {
+            return Err(SharedMemoryError::Length { bytes });
+        }
+        let bytes = bytes.next_multiple_of(pages.bytes());
+        let huge = pages == PageSize::Huge;
         let os = |what| {
             move |errno: Errno| SharedMemoryError::Os {
                 what,
@@ -102,7 +130,7 @@ impl SharedMemory {
                 bytes,
                 source,
             })?;
-        Ok(Self { file, map, huge })
+        Ok(Self { file, map, pages })
     }
 
     /// Bytes.
@@ -117,14 +145,14 @@ impl SharedMemory {
         self.len() == 0
     }
 
-    /// Whether it lies on 2 MiB pages.
+    /// What it is made of.
     #[must_use]
-    pub fn is_huge(&self) -> bool {
-        self.huge
+    pub fn page_size(&self) -> PageSize {
+        self.pages
     }
 
     /// First byte. Aligned to a page.
-    pub(super) fn base(&self) -> *mut u8 {
+    pub(crate) fn base(&self) -> *mut u8 {
         self.map.as_mut_ptr()
     }
 }

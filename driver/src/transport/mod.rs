@@ -16,7 +16,11 @@ use thiserror::Error;
 
 use crate::dma::SharedMemory;
 
+pub mod kernel_vfio;
+mod pci_address;
 pub mod vfio_user;
+
+pub use self::pci_address::{BadPciAddress, PciAddress};
 
 /// Command register of PCI configuration space (PCI Local Bus 3.0, section 6.2.2).
 const PCI_COMMAND: u16 = 0x04;
@@ -61,6 +65,25 @@ pub enum TransportError {
         #[source]
         errno: Errno,
     },
+    /// A PCI function cannot be opened.
+    #[error("PCI function {address} cannot be opened")]
+    Unavailable {
+        /// Which.
+        address: PciAddress,
+        /// Why, and what to do.
+        #[source]
+        reason: Unavailable,
+    },
+    /// The process may not lock so much memory.
+    #[error(
+        "{bytes} bytes would be locked for DMA, and this process may lock {bytes_max}: raise RLIMIT_MEMLOCK (LimitMEMLOCK= of its systemd unit), or make the arena smaller"
+    )]
+    LockLimit {
+        /// Bytes locked with this map.
+        bytes: u64,
+        /// The limit.
+        bytes_max: u64,
+    },
     /// The caller asked for something outside the device.
     #[error("{what} {value:#x} is outside what the device has: a bug of the driver")]
     OutOfRange {
@@ -69,6 +92,41 @@ pub enum TransportError {
         /// Its value.
         value: u64,
     },
+}
+
+/// Why a PCI function cannot be opened, and what to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Unavailable {
+    /// Nothing is there.
+    #[error("there is no function at this address: compare with lspci -D")]
+    NoDevice,
+    /// No IOMMU stands before it, or vfio was told to do without.
+    #[error(
+        "no IOMMU stands before it, and without one it could reach all memory: switch VT-d or AMD-Vi on in the firmware and intel_iommu=on on the kernel's command line; vfio's noiommu mode is not used"
+    )]
+    NoIommu,
+    /// vfio is not there.
+    #[error("the kernel offers no VFIO with a type 1 IOMMU: modprobe vfio-pci")]
+    NoVfio,
+    /// Another driver has it, or none.
+    #[error("it is not bound to vfio-pci: faam device bind does that")]
+    NotBound,
+    /// The group has members with other drivers.
+    #[error(
+        "other devices of its IOMMU group are used by other drivers: unbind them all, or move the card to a slot of its own"
+    )]
+    GroupShared,
+    /// Somebody has it open.
+    #[error("another process has it, or its group, open")]
+    InUse,
+    /// The files in /dev/vfio may not be opened.
+    #[error(
+        "its group in /dev/vfio may not be opened by this user: give the file a group of which the user is a member"
+    )]
+    NotPermitted,
+    /// It does not look like a card.
+    #[error("its BARs are not those of a FaaM card, or cannot be mapped")]
+    NotACard,
 }
 
 /// In what way an answer broke the protocol.
@@ -157,6 +215,16 @@ impl ConfigWidth {
             Self::U32 => 4,
         }
     }
+
+    /// The low bytes of a little-endian word that such an access has.
+    pub(crate) fn of(self, word: &mut [u8; 4]) -> &mut [u8] {
+        let (one, _) = word.split_at_mut(match self {
+            Self::U8 => 1,
+            Self::U16 => 2,
+            Self::U32 => 4,
+        });
+        one
+    }
 }
 
 /// Which path leads to the device.
@@ -165,6 +233,8 @@ impl ConfigWidth {
 pub enum TransportKind {
     /// A vfio-user server behind a UNIX socket.
     VfioUser,
+    /// The kernel's VFIO: a PCI function behind an IOMMU.
+    KernelVfio,
 }
 
 /// A half-open range of IOVAs that may be mapped.
@@ -266,6 +336,12 @@ pub trait Transport: Send + Sync + fmt::Debug {
 
     /// Process that serves the device, where a process does: its death ends all DMA.
     fn serving_process(&self) -> Option<u32>;
+
+    /// Whether an IOMMU enforces the maps, so that memory whose map was taken back is out of the device's reach
+    /// whatever the device does. If not, they are the device's own promise.
+    fn maps_are_enforced(&self) -> bool {
+        false
+    }
 
     /// Set memory decoding, and bus mastering as `on` says; returns the bus-master bit as read back.
     ///

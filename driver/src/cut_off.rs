@@ -1,0 +1,61 @@
+//! Cutting a function off from memory, whatever it does: the fence that needs no answer from it.
+//!
+//! Owns the order: bus mastering off and read back, then every map taken back. Invariant: it is a
+//! proof only where an IOMMU enforces maps. It is for a function whose reset does not finish; what its
+//! unfinished commands named is free afterwards, and the function is not.
+
+use std::sync::atomic::Ordering;
+
+use thiserror::Error;
+
+use crate::dma::{CutOffEvidence, FenceProof};
+use crate::function::Function;
+use crate::transport::TransportError;
+
+/// Why cutting off is no fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum CutOffError {
+    /// The function could not be reached.
+    #[error("bus mastering could not be switched off")]
+    Transport(#[source] TransportError),
+    /// What was shown is not enough.
+    #[error(
+        "no proof: an IOMMU enforces maps: {maps_enforced}, bus mastering reads back as on: {bus_master}, maps left: {maps_left}"
+    )]
+    Unproven {
+        /// Whether an IOMMU enforces maps.
+        maps_enforced: bool,
+        /// Bus mastering as read back.
+        bus_master: bool,
+        /// Maps that could not be taken back.
+        maps_left: usize,
+    },
+}
+
+impl Function {
+    /// Take bus mastering and every map from the function. Its queue pairs are dead from here on; their workers end by
+    /// themselves.
+    ///
+    /// The proof frees what was held back so far; release once more after the workers have ended.
+    ///
+    /// # Errors
+    /// [`CutOffError`]: nothing is proven, and nothing may be freed.
+    pub fn cut_off(&self) -> Result<FenceProof, CutOffError> {
+        self.shared.ended.store(true, Ordering::Release);
+        let transport = self.transport();
+        let bus_master = transport
+            .set_bus_master(false)
+            .map_err(CutOffError::Transport)?;
+        let evidence = CutOffEvidence {
+            incarnation: self.shared.incarnation,
+            maps_enforced: transport.maps_are_enforced(),
+            bus_master,
+            maps_left: self.unmap_all(),
+        };
+        FenceProof::from_cut_off(&evidence).ok_or(CutOffError::Unproven {
+            maps_enforced: evidence.maps_enforced,
+            bus_master: evidence.bus_master,
+            maps_left: evidence.maps_left,
+        })
+    }
+}

@@ -1,0 +1,186 @@
+//! A function's descriptor and the IOMMU's address space that it was put into.
+//!
+//! Owns both, and the order in which they are opened and closed. Invariant: the address space is
+//! this function's alone, so what is mapped for it no other function reaches (the pages that all
+//! share are mapped into each), and each is accounted for by itself.
+//! It does not know registers or the meaning of any map.
+
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use vfio_ioctls::{VfioContainer, VfioDevice, VfioError};
+
+use super::super::{PciAddress, TransportError, Unavailable};
+
+/// The one driver whose functions are opened.
+const DRIVER: &str = "vfio-pci";
+/// What the kernel calls a group whose devices no IOMMU stands before.
+const NOIOMMU: &str = "vfio-noiommu";
+
+/// An open function in an address space of its own.
+pub(super) struct Device {
+    /// `Some` until dropped.
+    device: Option<VfioDevice>,
+    pub(super) space: AddressSpace,
+}
+
+/// How the kernel hands the IOMMU out.
+pub(super) enum AddressSpace {
+    /// A container with the function's group in it.
+    Container(Arc<VfioContainer>),
+    /// An I/O address space of iommufd.
+    #[cfg(feature = "vfio_cdev")]
+    Iommufd(super::iommufd::IoAddressSpace),
+}
+
+impl Device {
+    /// Open through the function's group.
+    pub(super) fn open(address: PciAddress) -> Result<Self, TransportError> {
+        check(address)?;
+        let failed = |error| explain(address, &error);
+        let container = Arc::new(VfioContainer::new(None).map_err(failed)?);
+        let device =
+            VfioDevice::new(&address.sysfs(), Arc::clone(&container) as _, true).map_err(failed)?;
+        Ok(Self::new(device, AddressSpace::Container(container)))
+    }
+
+    pub(super) fn new(device: VfioDevice, space: AddressSpace) -> Self {
+        Self {
+            device: Some(device),
+            space,
+        }
+    }
+
+    /// Offset and size of a region in the descriptor; `None` if the device has no such region.
+    pub(super) fn region(&self, index: u32) -> Option<Region> {
+        let device = self.device.as_ref()?;
+        let bytes = device.get_region_size(index);
+        (bytes > 0).then(|| Region {
+            offset: device.get_region_offset(index),
+            bytes,
+            flags: device.get_region_flags(index),
+        })
+    }
+
+    /// Interrupts of a kind.
+    pub(super) fn interrupts(&self, index: u32) -> u32 {
+        let device = self.device.as_ref();
+        device
+            .and_then(|device| device.get_irq_info(index))
+            .map_or(0, |irq| irq.count)
+    }
+
+    pub(super) fn as_fd(&self) -> Result<BorrowedFd<'_>, TransportError> {
+        let device = self.device.as_ref().ok_or(TransportError::Gone)?;
+        Ok(super::borrow::raw(device))
+    }
+}
+
+/// Part of a device's descriptor.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Region {
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
+    pub(super) flags: u32,
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        let device = self.device.take();
+        // The crate looks the group up once more as it closes, and panics if the function has left the bus since. Its
+        // descriptor is closed before that, which is all that matters.
+        let closed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(device)));
+        if closed.is_err() {
+            tracing::warn!("a function had left the bus when it was closed");
+        }
+    }
+}
+
+/// What can be said before anything is opened.
+pub(super) fn check(address: PciAddress) -> Result<(), TransportError> {
+    let refuse = |reason| Err(TransportError::Unavailable { address, reason });
+    let sysfs = address.sysfs();
+    if !sysfs.exists() {
+        return refuse(Unavailable::NoDevice);
+    }
+    let Some(group) = link_name(&sysfs.join("iommu_group")) else {
+        return refuse(Unavailable::NoIommu);
+    };
+    let name = std::fs::read_to_string(sysfs.join("iommu_group/name")).unwrap_or_default();
+    if name.trim() == NOIOMMU {
+        return refuse(Unavailable::NoIommu);
+    }
+    match link_name(&sysfs.join("driver")) {
+        Some(driver) if driver == DRIVER => {
+            tracing::debug!(%address, group, "opening");
+            Ok(())
+        }
+        _ => refuse(Unavailable::NotBound),
+    }
+}
+
+fn link_name(path: &Path) -> Option<String> {
+    let target = path.read_link().ok()?;
+    Some(target.file_name()?.to_str()?.to_owned())
+}
+
+/// The crate's error as this boundary's, with the cases that an operator can mend told apart.
+pub(super) fn explain(address: PciAddress, error: &VfioError) -> TransportError {
+    let unavailable = |reason| TransportError::Unavailable { address, reason };
+    let errno = |error: &std::io::Error| Errno::from_io_error(error).unwrap_or(Errno::IO);
+    tracing::debug!(%address, %error, "not opened");
+    match error {
+        VfioError::OpenContainer(source) => match errno(source) {
+            Errno::NOENT | Errno::NODEV => unavailable(Unavailable::NoVfio),
+            Errno::ACCESS | Errno::PERM => unavailable(Unavailable::NotPermitted),
+            errno => TransportError::Io {
+                what: "opening /dev/vfio/vfio",
+                errno,
+            },
+        },
+        VfioError::OpenGroup(source, _) => match errno(source) {
+            Errno::BUSY => unavailable(Unavailable::InUse),
+            Errno::ACCESS | Errno::PERM => unavailable(Unavailable::NotPermitted),
+            errno => TransportError::Io {
+                what: "opening the function's group in /dev/vfio",
+                errno,
+            },
+        },
+        VfioError::GroupViable => unavailable(Unavailable::GroupShared),
+        VfioError::VfioApiVersion | VfioError::VfioExtension | VfioError::VfioInvalidType => {
+            unavailable(Unavailable::NoVfio)
+        }
+        VfioError::ContainerSetIOMMU(source) => TransportError::Io {
+            what: "handing the function's group to the IOMMU driver vfio_iommu_type1",
+            errno: Errno::from_raw_os_error(source.errno()),
+        },
+        VfioError::GroupGetDeviceFD(source) => match Errno::from_raw_os_error(source.errno()) {
+            Errno::BUSY => unavailable(Unavailable::InUse),
+            errno => TransportError::Io {
+                what: "opening the function in its group",
+                errno,
+            },
+        },
+        VfioError::VfioDeviceGetInfo(source) | VfioError::VfioDeviceGetRegionInfo(source) => {
+            TransportError::Io {
+                what: "asking the kernel about the function",
+                errno: Errno::from_raw_os_error(source.errno()),
+            }
+        }
+        #[cfg(feature = "vfio_cdev")]
+        VfioError::OpenDeviceCdev(source) => match errno(source) {
+            Errno::BUSY => unavailable(Unavailable::InUse),
+            Errno::ACCESS | Errno::PERM => unavailable(Unavailable::NotPermitted),
+            errno => TransportError::Io {
+                what: "opening the function in /dev/vfio/devices",
+                errno,
+            },
+        },
+        _ => TransportError::Refused {
+            command: "opening the function",
+            errno: 0,
+        },
+    }
+}

@@ -1,0 +1,460 @@
+//! A function of a PCI card, through the kernel's VFIO.
+//!
+//! Owns the function's descriptor, its address space in the IOMMU and its mapped registers.
+//! Invariants: registers are touched only while the function decodes them, because the kernel answers
+//! any other access with SIGBUS; maps are enforced by an IOMMU, and a function without one is not opened;
+//! a function that reads as all-ones and no longer knows its own vendor is gone, for good.
+//! It deliberately does not know queues, commands or what a register means, nor how a function
+//! came to be bound to vfio-pci.
+//!
+//! Every function has a container of its own: its rings are mapped for it alone, and the arena, which
+//! the gateway maps into each, is counted once a function against the limit of locked memory
+//! ([`MemoryLock`]). The function is opened by whoever may open `/dev/vfio/GROUP`: a group permission
+//! on that file will do, root is not needed.
+//!
+//! Waits: a load from a register ends by the hardware's completion time-out, reading all-ones. A reset
+//! can take the kernel a minute, on a function that does not come back; it is waited for on a thread
+//! of its own, and the function given up after [`RESET_MS_MAX`].
+//!
+//! Sources: linux/vfio.h; Linux, Documentation/driver-api/vfio.rst.
+
+mod address_space;
+mod bar;
+mod borrow;
+mod device;
+mod ioctl;
+#[cfg(feature = "vfio_cdev")]
+mod iommufd;
+mod iova;
+mod memlock;
+
+use std::fmt;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use faam_hwif::regs::{ALL_ONES, BAR0_BYTES};
+use faam_hwif::{BarOffset, Iova, pci};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use rustix::io::Errno;
+use vfio_bindings::bindings::vfio;
+
+use self::bar::MappedBar;
+use self::device::{Device, Region};
+pub use self::memlock::MemoryLock;
+use super::{
+    ConfigWidth, DmaAccess, IovaRange, PCI_COMMAND, PCI_COMMAND_MEMORY, PciAddress, Transport,
+    TransportError, TransportKind, Unavailable,
+};
+use crate::dma::SharedMemory;
+
+/// Longest wait for a reset. An FLR takes 100 ms (PCI Express Base 4.0, section 6.6.2).
+const RESET_MS_MAX: u64 = 2000;
+/// Longest wait for another thread's access to configuration space, or its reset.
+const ACCESS_MS_MAX: u64 = RESET_MS_MAX;
+/// Vectors that one call can set up: one a queue.
+const VECTORS_MAX: usize = faam_hwif::QUEUES_MAX as usize;
+/// Where configuration space says whose the function is.
+const PCI_VENDOR: u16 = 0;
+
+/// A function behind the kernel's VFIO.
+#[derive(Debug)]
+pub struct KernelVfio {
+    shared: Arc<Shared>,
+}
+
+/// What a reset's thread needs for as long as it takes.
+struct Shared {
+    address: PciAddress,
+    device: Device,
+    bar: MappedBar,
+    config: Region,
+    vendor: u32,
+    vectors: u32,
+    ranges: Vec<IovaRange>,
+    /// Whether the function decodes its registers; held for writing while that may change.
+    decoding: RwLock<bool>,
+    gone: AtomicBool,
+}
+
+impl KernelVfio {
+    /// Open the function at `address`, which must be bound to vfio-pci and used by nobody else.
+    ///
+    /// # Errors
+    /// [`TransportError::Unavailable`] with what to do about it; other [`TransportError`]s if the kernel refuses.
+    pub fn open(address: PciAddress) -> Result<Self, TransportError> {
+        Self::from_device(address, Device::open(address)?)
+    }
+
+    /// Open the function at `address` through its own character device and an iommufd: both by their usual paths.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    #[cfg(feature = "vfio_cdev")]
+    pub fn open_cdev(address: PciAddress) -> Result<Self, TransportError> {
+        Self::from_device(address, iommufd::open(address)?)
+    }
+
+    /// As [`Self::open_cdev`], from descriptors that somebody with the right to open them has passed on: `device` is
+    /// `/dev/vfio/devices/vfioN` of the function at `address`, `iommufd` is `/dev/iommu`.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    #[cfg(feature = "vfio_cdev")]
+    pub fn from_descriptors(
+        address: PciAddress,
+        device: std::os::fd::OwnedFd,
+        iommufd: std::os::fd::OwnedFd,
+    ) -> Result<Self, TransportError> {
+        Self::from_device(address, iommufd::adopt(address, device, iommufd)?)
+    }
+
+    fn from_device(address: PciAddress, device: Device) -> Result<Self, TransportError> {
+        let unusable = || TransportError::Unavailable {
+            address,
+            reason: Unavailable::NotACard,
+        };
+        let region = |index, bytes_min| {
+            device
+                .region(index)
+                .filter(|region| region.bytes >= u64::from(bytes_min))
+                .ok_or_else(unusable)
+        };
+        let registers = region(u32::from(pci::BAR_REGISTERS), BAR0_BYTES)?;
+        if registers.flags & vfio::VFIO_REGION_INFO_FLAG_MMAP == 0 {
+            return Err(unusable());
+        }
+        let config = region(
+            vfio::VFIO_PCI_CONFIG_REGION_INDEX,
+            u32::from(PCI_COMMAND) + 2,
+        )?;
+        let bytes = usize::try_from(registers.bytes).map_err(|_| unusable())?;
+        let bar = MappedBar::new(&device.as_fd()?, registers.offset, bytes).map_err(|error| {
+            TransportError::Io {
+                what: "mapping BAR0",
+                errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
+            }
+        })?;
+        let ranges = device.space.ranges()?;
+        let mut shared = Shared {
+            address,
+            vectors: device.interrupts(vfio::VFIO_PCI_MSIX_IRQ_INDEX),
+            device,
+            bar,
+            config,
+            vendor: 0,
+            ranges,
+            decoding: RwLock::new(false),
+            gone: AtomicBool::new(false),
+        };
+        shared.vendor = shared.read_config(PCI_VENDOR, ConfigWidth::U16)?;
+        let decoding = shared.decodes()?;
+        shared.decoding = RwLock::new(decoding);
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// The function.
+    #[must_use]
+    pub fn address(&self) -> PciAddress {
+        self.shared.address
+    }
+}
+
+impl Shared {
+    fn usable(&self) -> Result<(), TransportError> {
+        match self.gone.load(Ordering::Acquire) {
+            true => Err(TransportError::Gone),
+            false => Ok(()),
+        }
+    }
+
+    fn give_up(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
+    /// Held over an access to a register.
+    fn decoded(&self) -> Result<RwLockReadGuard<'_, bool>, TransportError> {
+        self.usable()?;
+        let limit = Duration::from_millis(ACCESS_MS_MAX);
+        let decoding = self
+            .decoding
+            .try_read()
+            .or_else(|| self.decoding.try_read_for(limit))
+            .ok_or(TransportError::TimedOut {
+                what: "a reset or a configuration access of another thread",
+                limit_ms: ACCESS_MS_MAX,
+            })?;
+        match *decoding {
+            true => Ok(decoding),
+            false => Err(TransportError::Refused {
+                command: "a register access while memory decoding is off",
+                errno: Errno::IO.raw_os_error().unsigned_abs(),
+            }),
+        }
+    }
+
+    fn exclusive(&self) -> Result<RwLockWriteGuard<'_, bool>, TransportError> {
+        self.decoding
+            .try_write_for(Duration::from_millis(ACCESS_MS_MAX))
+            .ok_or(TransportError::TimedOut {
+                what: "register accesses of other threads",
+                limit_ms: ACCESS_MS_MAX,
+            })
+    }
+
+    /// Whether the function answers as itself. Its vendor id comes from the device, not from a copy of the kernel's.
+    fn still_there(&self) -> Result<(), TransportError> {
+        match self.read_config(PCI_VENDOR, ConfigWidth::U16) {
+            Ok(vendor) if vendor == self.vendor => Ok(()),
+            answer => {
+                self.give_up();
+                tracing::warn!(address = %self.address, ?answer, "the function is gone from the bus");
+                Err(TransportError::Gone)
+            }
+        }
+    }
+
+    fn decodes(&self) -> Result<bool, TransportError> {
+        let command = self.read_config(PCI_COMMAND, ConfigWidth::U16)?;
+        Ok(command & PCI_COMMAND_MEMORY != 0)
+    }
+
+    fn place_in_config(&self, offset: u16, width: ConfigWidth) -> Result<u64, TransportError> {
+        let offset = u64::from(offset);
+        match offset + u64::from(width.bytes()) <= self.config.bytes {
+            true => Ok(self.config.offset + offset),
+            false => Err(TransportError::OutOfRange {
+                what: "configuration space offset",
+                value: offset,
+            }),
+        }
+    }
+
+    fn read_config(&self, offset: u16, width: ConfigWidth) -> Result<u32, TransportError> {
+        let at = self.place_in_config(offset, width)?;
+        let what = "reading configuration space";
+        let mut bytes = [0; 4];
+        let wanted = width.of(&mut bytes);
+        let expected = wanted.len();
+        match rustix::io::pread(self.device.as_fd()?, wanted, at) {
+            Ok(count) if count == expected => Ok(u32::from_le_bytes(bytes)),
+            Ok(_) => Err(TransportError::Io {
+                what,
+                errno: Errno::IO,
+            }),
+            Err(errno) => Err(TransportError::Io { what, errno }),
+        }
+    }
+
+    fn write_config(
+        &self,
+        offset: u16,
+        width: ConfigWidth,
+        value: u32,
+    ) -> Result<(), TransportError> {
+        let at = self.place_in_config(offset, width)?;
+        let what = "writing configuration space";
+        let mut bytes = value.to_le_bytes();
+        let wanted = width.of(&mut bytes);
+        let expected = wanted.len();
+        match rustix::io::pwrite(self.device.as_fd()?, wanted, at) {
+            Ok(count) if count == expected => Ok(()),
+            Ok(_) => Err(TransportError::Io {
+                what,
+                errno: Errno::IO,
+            }),
+            Err(errno) => Err(TransportError::Io { what, errno }),
+        }
+    }
+
+    fn reset(&self) -> Result<(), TransportError> {
+        let mut decoding = self.exclusive()?;
+        ioctl::reset(self.device.as_fd()?).map_err(|errno| match errno {
+            Errno::NOTTY | Errno::INVAL => TransportError::Refused {
+                command: "a device reset",
+                errno: errno.raw_os_error().unsigned_abs(),
+            },
+            errno => TransportError::Io {
+                what: "resetting the function",
+                errno,
+            },
+        })?;
+        // The kernel puts configuration space back as it was, but a function that did not come back decodes nothing.
+        *decoding = self.decodes()?;
+        Ok(())
+    }
+}
+
+impl Transport for KernelVfio {
+    fn read_register(&self, offset: BarOffset) -> Result<u32, TransportError> {
+        let decoded = self.shared.decoded()?;
+        let value = self.shared.bar.load(offset)?;
+        drop(decoded);
+        // All-ones is what nobody there reads as, and may be what a register holds.
+        if value == ALL_ONES {
+            self.shared.still_there()?;
+        }
+        Ok(value)
+    }
+
+    fn write_register(&self, offset: BarOffset, value: u32) -> Result<(), TransportError> {
+        let decoded = self.shared.decoded()?;
+        self.shared.bar.store(offset, value)?;
+        drop(decoded);
+        // A store is posted. A read from configuration space does not overtake it (PCI Express Base 4.0, section 2.4.1),
+        // so its answer means that the store has arrived.
+        self.shared.still_there()
+    }
+
+    fn post_doorbell(&self, offset: BarOffset, value: u32) -> Result<(), TransportError> {
+        let _decoded = self.shared.decoded()?;
+        self.shared.bar.store(offset, value)
+    }
+
+    fn map_dma(
+        &self,
+        memory: &SharedMemory,
+        iova: Iova,
+        access: DmaAccess,
+    ) -> Result<(), TransportError> {
+        self.shared.usable()?;
+        let mapped = self.shared.device.space.map(memory, iova, access);
+        mapped.map_err(|errno| match errno {
+            Errno::NOMEM => {
+                let lock = MemoryLock::of_this_process();
+                let bytes = memory.len() as u64;
+                match lock.bytes_max {
+                    Some(bytes_max) if !lock.has_room_for(bytes) => TransportError::LockLimit {
+                        bytes: lock.bytes_locked.saturating_add(bytes),
+                        bytes_max,
+                    },
+                    _ => TransportError::Io {
+                        what: "mapping memory for the function",
+                        errno,
+                    },
+                }
+            }
+            errno => TransportError::Refused {
+                command: "a DMA map",
+                errno: errno.raw_os_error().unsigned_abs(),
+            },
+        })
+    }
+
+    fn unmap_dma(&self, iova: Iova, bytes: u64) -> Result<(), TransportError> {
+        // Not asked whether the function is there: what answers is the IOMMU's driver, and memory must come free.
+        self.shared.device.space.unmap(iova, bytes)
+    }
+
+    fn set_interrupts(
+        &self,
+        first_vector: u16,
+        eventfds: &[BorrowedFd<'_>],
+    ) -> Result<(), TransportError> {
+        self.shared.usable()?;
+        let count = u32::try_from(eventfds.len()).unwrap_or(u32::MAX);
+        let first = u32::from(first_vector);
+        match first.checked_add(count) {
+            Some(end) if end <= self.shared.vectors && eventfds.len() <= VECTORS_MAX => {}
+            _ => {
+                return Err(TransportError::OutOfRange {
+                    what: "interrupt vector",
+                    value: u64::from(first_vector),
+                });
+            }
+        }
+        let device = self.shared.device.as_fd()?;
+        let failed = |errno: Errno| TransportError::Refused {
+            command: "interrupt set-up",
+            errno: errno.raw_os_error().unsigned_abs(),
+        };
+        // From the first vector on: a new set. The kernel would keep more vectors of an earlier life otherwise, and a
+        // function that was reset by its register has forgotten what it was told. Off already is no fault.
+        if first_vector == 0
+            && let Err(errno) = ioctl::set_msix(device, 0, &[])
+        {
+            tracing::debug!(%errno, "MSI-X was off");
+        }
+        match eventfds.is_empty() {
+            true => Ok(()),
+            false => ioctl::set_msix(device, first, eventfds).map_err(failed),
+        }
+    }
+
+    fn config_read(&self, offset: u16, width: ConfigWidth) -> Result<u32, TransportError> {
+        self.shared.usable()?;
+        self.shared.read_config(offset, width)
+    }
+
+    fn config_write(
+        &self,
+        offset: u16,
+        width: ConfigWidth,
+        value: u32,
+    ) -> Result<(), TransportError> {
+        self.shared.usable()?;
+        let mut decoding = self.shared.exclusive()?;
+        self.shared.write_config(offset, width, value)?;
+        *decoding = self.shared.decodes()?;
+        Ok(())
+    }
+
+    fn function_level_reset(&self) -> Result<(), TransportError> {
+        self.shared.usable()?;
+        let shared = Arc::clone(&self.shared);
+        let (tell, outcome) = sync_channel(1);
+        std::thread::Builder::new()
+            .name("card-reset".into())
+            .spawn(move || {
+                let outcome = shared.reset();
+                // Nobody may be waiting any more.
+                let _ = tell.send(outcome);
+            })
+            .map_err(|error| TransportError::Io {
+                what: "starting a thread for the reset",
+                errno: Errno::from_io_error(&error).unwrap_or(Errno::AGAIN),
+            })?;
+        match outcome.recv_timeout(Duration::from_millis(RESET_MS_MAX)) {
+            Ok(outcome) => outcome,
+            Err(RecvTimeoutError::Timeout) => {
+                // The thread ends when the kernel gives up; it is the only one, as no later reset is tried.
+                self.shared.give_up();
+                Err(TransportError::TimedOut {
+                    what: "a device reset",
+                    limit_ms: RESET_MS_MAX,
+                })
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(TransportError::Gone),
+        }
+    }
+
+    fn iova_ranges(&self) -> Vec<IovaRange> {
+        self.shared.ranges.clone()
+    }
+
+    fn kind(&self) -> TransportKind {
+        TransportKind::KernelVfio
+    }
+
+    fn serving_process(&self) -> Option<u32> {
+        None
+    }
+
+    fn maps_are_enforced(&self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Shared")
+            .field("address", &self.address)
+            .field("gone", &self.gone)
+            .finish_non_exhaustive()
+    }
+}
