@@ -405,6 +405,38 @@ impl Function {
         Ok(proof)
     }
 
+    /// Reset the function by the transport's own means (PCIe function-level reset), not its RESET register: for an
+    /// operator, and for a function whose registers cannot be trusted to do it. Otherwise as [`Self::reset`].
+    ///
+    /// # Errors
+    /// [`ResetError`]: nothing is proven, and nothing may be freed.
+    pub fn function_level_reset(&self, limit: Duration) -> Result<FenceProof, ResetError> {
+        self.shared.ended.store(true, Ordering::Release);
+        let bar = &self.shared.bar;
+        let epoch_before: control::ResetEpoch = bar
+            .read(self.shared.map.control)
+            .map_err(ResetError::Transport)?;
+        bar.0
+            .function_level_reset()
+            .map_err(ResetError::Transport)?;
+        // It may have switched memory decoding off (PCIe 6.0, section 6.6.2): registers are read next.
+        bar.0.set_bus_master(false).map_err(ResetError::Transport)?;
+        let proof = self.await_reset(epoch_before, limit)?;
+        self.unmap_all();
+        Ok(proof)
+    }
+
+    /// I/O queue pairs that the function granted, and whether each is in being.
+    #[must_use]
+    pub fn queue_pairs(&self) -> Vec<(QueueId, bool)> {
+        let book = self.book.lock();
+        // Place 0 is the admin queue's.
+        let pairs = (0..).zip(book.used.iter().copied()).skip(1);
+        pairs
+            .map(|(number, used)| (QueueId(number), used))
+            .collect()
+    }
+
     fn await_reset(
         &self,
         epoch_before: control::ResetEpoch,

@@ -4,6 +4,8 @@
 //! [`FunctionIdentity`] holds only values that the rest of the driver can compute with.
 //! It deliberately does not know queues; only where their doorbells and counters are.
 
+use std::sync::Arc;
+
 use faam_hwif::admin::Identify;
 use faam_hwif::blocks::{BlockWalkError, Blocks};
 use faam_hwif::queue::QueueEntries;
@@ -16,7 +18,7 @@ use faam_hwif::{
 };
 use thiserror::Error;
 
-use crate::transport::{Bar0, TransportError, TransportKind};
+use crate::transport::{Bar0, Transport, TransportError, TransportKind};
 
 /// "FaaM", first byte lowest.
 const MAGIC: u32 = identity::Magic::RESET;
@@ -136,6 +138,8 @@ pub struct FunctionIdentity {
     pub firmware: String,
     /// What executes the jobs.
     pub model: ModelKind,
+    /// Version of the contract that it speaks: major and minor.
+    pub abi: (u16, u16),
     /// Which function of the card.
     pub function_index: u8,
     /// Functions of the card.
@@ -227,6 +231,19 @@ impl FunctionIdentity {
         self.model_name = text(&identify.model);
         self.firmware = text(&identify.firmware);
         Ok(())
+    }
+}
+
+impl FunctionIdentity {
+    /// Reads who the function behind `transport` is, from its registers alone: it is neither enabled nor given any memory.
+    /// What only the identify command tells (serial as text, model name, firmware) stays empty.
+    ///
+    /// # Errors
+    /// [`IdentityError`]
+    pub fn read(transport: &Arc<dyn Transport>) -> Result<Self, IdentityError> {
+        // Registers are decoded only once memory space is enabled.
+        transport.set_bus_master(false)?;
+        read(&Bar0(Arc::clone(transport))).map(|(_, identity)| identity)
     }
 }
 
@@ -385,6 +402,10 @@ pub(crate) fn read(bar: &Bar0) -> Result<(RegisterMap, FunctionIdentity), Identi
             1 => ModelKind::FunctionalModel,
             _ => ModelKind::Rtl,
         },
+        abi: (
+            within_u16("the contract's major version", abi.major(), 0..=u16::MAX)?,
+            within_u16("the contract's minor version", abi.minor(), 0..=u16::MAX)?,
+        ),
         function_index: within_u8("the function's index", function.index(), 0..=7)?,
         functions: within_u8("the number of functions", function.count(), 1..=8)?,
         engines: within("the number of engines", engines.count(), 1..=ENGINES_MAX)?,

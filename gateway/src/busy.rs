@@ -31,6 +31,11 @@ impl Busy {
         }
     }
 
+    /// Jobs that it holds.
+    pub(crate) const fn jobs(&self) -> usize {
+        self.jobs
+    }
+
     /// Busy time since the last call.
     pub(crate) fn read(&mut self, now: Instant) -> Duration {
         if let Some(since) = &mut self.since {
@@ -53,6 +58,7 @@ mod tests {
         busy.begin(t0);
         busy.begin(t1);
         busy.end(t1);
+        assert_eq!(busy.jobs(), 1);
         assert_eq!(busy.read(t1), t1 - t0, "what runs is counted so far");
         busy.end(t2);
         assert_eq!(busy.read(t3), t2 - t1);

@@ -7,7 +7,7 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -190,9 +190,4 @@ fn readable(fd: &impl AsFd, limit: Duration) -> bool {
             Err(_) => return false,
         }
     }
-}
-
-/// Directory of a card's sockets: short, for a socket's path has at most 107 bytes.
-pub(crate) fn socket_dir(data_dir: &Path, card: u8) -> PathBuf {
-    data_dir.join(format!("card{card}"))
 }

@@ -10,6 +10,9 @@
 //! socket's hang-up is none, so there the arena is abandoned (fence (e)), a bounded number
 //! of times.
 
+mod inspection;
+mod operator;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,14 +20,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::RecvTimeoutError;
 use faam_driver::{
-    Arena, ChildFence, FenceProof, Function, FunctionConfig, FunctionIdentity, ModelKind, VfioUser,
-    Worker, WorkerConfig, WorkerExit, WorkerHandle,
+    Arena, ChildFence, FenceProof, Function, FunctionConfig, FunctionIdentity, ModelKind, SelfTest,
+    VfioUser, Worker, WorkerConfig, WorkerExit, WorkerHandle,
 };
 use faam_hwif::FUNCTIONS;
 
-use crate::card_process::{CardCommand, CardProcess, socket_dir};
+use crate::card_process::{CardCommand, CardProcess};
 use crate::card_worker::CardQueue;
-use crate::cards::{CardEvent, CardSource, CardState, Post};
+use crate::cards::{CardEvent, CardSource, CardState, Post, socket_dir};
 use crate::dispatch::{DispatchConfig, StartError};
 use crate::job::EngineId;
 use crate::job_queue::JobQueue;
@@ -200,7 +203,7 @@ impl Card {
     }
 
     /// Wait for `limit` (or for ever), or until told to stop; `true` if so.
-    fn wait_for_stop(&self, limit: Option<Duration>) -> bool {
+    fn wait_for_stop(&mut self, limit: Option<Duration>) -> bool {
         let until = limit.map(|limit| Instant::now() + limit);
         loop {
             let event = match until {
@@ -213,6 +216,10 @@ impl Card {
             };
             match event {
                 Ok(CardEvent::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
+                Ok(CardEvent::Operator {
+                    function,
+                    operation,
+                }) => self.operate_down(function, operation),
                 // Events of lives that have ended.
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) => return false,
@@ -237,7 +244,7 @@ impl Card {
     }
 
     /// Connect, bring up, test, and put into service.
-    fn bring_up_function(&mut self, number: u8) -> anyhow::Result<()> {
+    fn bring_up_function(&mut self, number: u8) -> anyhow::Result<SelfTest> {
         let transport = VfioUser::connect(&self.dir.join(format!("fn{number}")))?;
         let arena = Arc::clone(&self.arena);
         let function = Arc::new(Function::bring_up(
@@ -245,7 +252,7 @@ impl Card {
             arena,
             FunctionConfig::default(),
         )?);
-        function.self_test()?;
+        let passed = function.self_test()?;
         let heartbeat = (function.heartbeat()?, Instant::now());
         let queue_pair = function.create_queue_pair()?;
         let identity = function.identity().clone();
@@ -290,8 +297,10 @@ impl Card {
             },
         )?;
         let waker = worker.waker();
-        self.jobs
-            .set_in_service(self.number, number, Some(Box::new(move || waker.wake())));
+        if !self.is_drained(number) {
+            self.jobs
+                .set_in_service(self.number, number, Some(Box::new(move || waker.wake())));
+        }
         if let Some(place) = self.functions.get_mut(usize::from(number)) {
             *place = Some(Live {
                 function,
@@ -301,7 +310,7 @@ impl Card {
             });
         }
         self.note_in_service(number, &identity, simulated);
-        Ok(())
+        Ok(passed)
     }
 
     fn note_in_service(&mut self, number: u8, identity: &FunctionIdentity, simulated: bool) {
@@ -338,8 +347,10 @@ impl Card {
 
     /// Watch the card until it stops or is lost.
     fn serve(&mut self) -> Ended {
+        let mut look_at = Instant::now() + HEARTBEAT_EVERY;
         loop {
-            match self.post.events.recv_timeout(HEARTBEAT_EVERY) {
+            // Not counted from the last event: however many there are, the card is looked at.
+            match self.post.events.recv_deadline(look_at) {
                 Ok(CardEvent::Stop) | Err(RecvTimeoutError::Disconnected) => return Ended::Stopped,
                 Ok(CardEvent::WorkerEnded {
                     function,
@@ -365,7 +376,16 @@ impl Card {
                         return Ended::Lost(why);
                     }
                 }
+                Ok(CardEvent::Operator {
+                    function,
+                    operation,
+                }) => {
+                    if let Err(why) = self.operate(function, operation) {
+                        return Ended::Lost(why);
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {
+                    look_at = Instant::now() + HEARTBEAT_EVERY;
                     if self.process.as_ref().is_some_and(CardProcess::has_ended) {
                         return Ended::Lost("its process ended".to_owned());
                     }
@@ -449,7 +469,8 @@ impl Card {
         tracing::warn!(function = %name, freed_bytes = freed, "fence (b): reset returned, epoch changed, DMA idle");
         drop(live);
         self.bring_up_function(number)
-            .map_err(|error| format!("{name}: {why}; bring-up after reset failed: {error:#}"))
+            .map_err(|error| format!("{name}: {why}; bring-up after reset failed: {error:#}"))?;
+        Ok(())
     }
 
     /// Stop scheduling to a function and end its worker: after a fault at once, its jobs to be replayed elsewhere;

@@ -4,7 +4,7 @@
 //! where the driver does (x86-64 Linux); elsewhere a gateway has no cards and serves on its CPU
 //! engines. It deliberately does not know how a card is reached or recovered.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use faam_hwif::FUNCTIONS;
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use crate::card_operation::Operation;
 use crate::dispatch::{DispatchConfig, StartError};
 use crate::job_queue::JobQueue;
 
@@ -42,6 +43,22 @@ pub enum CardSource {
     },
 }
 
+impl CardSource {
+    /// Where a function of the card of this number is, as it stays from start to start.
+    pub(crate) fn address(&self, data_dir: &Path, card: u8, function: u8) -> String {
+        let dir = match self {
+            Self::OwnSimulated { .. } => socket_dir(data_dir, card),
+            Self::VfioUser { dir } => dir.clone(),
+        };
+        format!("vfio-user:{}/fn{function}", dir.display())
+    }
+}
+
+/// Directory of an own simulated card's sockets: short, for a socket's path has at most 107 bytes.
+pub(crate) fn socket_dir(data_dir: &Path, card: u8) -> PathBuf {
+    data_dir.join(format!("card{card}"))
+}
+
 /// What a supervisor is told.
 #[derive(Debug)]
 pub(crate) enum CardEvent {
@@ -54,6 +71,8 @@ pub(crate) enum CardEvent {
     },
     /// A function's result was wrong.
     VerifyFailed { function: u8, life: u64 },
+    /// An operator asks something of a function.
+    Operator { function: u8, operation: Operation },
     /// Shut down.
     Stop,
 }
@@ -102,8 +121,12 @@ pub struct CardStatus {
 pub struct FunctionStatus {
     /// Name, as in `Faam-Backend`.
     pub name: String,
-    /// Whether it serves.
+    /// Where it is, as it stays from start to start.
+    pub address: String,
+    /// Whether it serves, or would if it were not drained.
     pub in_service: bool,
+    /// Whether an operator has it get no more jobs.
+    pub drained: bool,
     /// Its engines, once known.
     pub engines: Option<u32>,
     /// Its clock, kHz, once known.
@@ -136,7 +159,7 @@ impl Cards {
         let mut posts = Vec::new();
         for (source, number) in config.cards.iter().zip(0..) {
             let (sender, events) = bounded(EVENTS_MAX);
-            let status = Arc::new(Mutex::new(first_status(number, source)));
+            let status = Arc::new(Mutex::new(first_status(number, source, &config.data_dir)));
             supervisors.push((sender.clone(), Arc::clone(&status)));
             posts.push(Post {
                 sender,
@@ -187,7 +210,7 @@ impl Cards {
     }
 }
 
-fn first_status(card: u8, source: &CardSource) -> CardStatus {
+fn first_status(card: u8, source: &CardSource, data_dir: &Path) -> CardStatus {
     CardStatus {
         card,
         state: CardState::Starting,
@@ -200,7 +223,9 @@ fn first_status(card: u8, source: &CardSource) -> CardStatus {
         functions: (0..FUNCTIONS)
             .map(|function| FunctionStatus {
                 name: format!("fpga{card}.{function}"),
+                address: source.address(data_dir, card, function),
                 in_service: false,
+                drained: false,
                 engines: None,
                 clock_khz: None,
                 faults: 0,

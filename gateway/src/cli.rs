@@ -14,6 +14,7 @@ use tracing_subscriber::{EnvFilter, fmt, registry};
 use crate::client::bench::Bench;
 use crate::client::convert::{Compress, Decompress};
 use crate::completions::Completions;
+use crate::device::Device;
 use crate::man_pages::ManPages;
 use crate::probe::Probe;
 use crate::serve::{self, Serve};
@@ -46,6 +47,7 @@ enum Command {
     Compress(Compress),
     Decompress(Decompress),
     Bench(Bench),
+    Device(Device),
     Sim(Sim),
     Probe(Probe),
     Completions(Completions),
@@ -119,6 +121,7 @@ impl Cli {
             Command::Probe(probe) => probe.run(),
             Command::Decompress(decompress) => decompress.run(),
             Command::Bench(bench) => bench.run(),
+            Command::Device(device) => device.run(),
             Command::Completions(completions) => {
                 completions.run(Self::command())?;
                 Ok(ExitCode::SUCCESS)

@@ -12,10 +12,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam::channel::Sender;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::cards::{CardSource, CardStatus, Cards};
+use crate::card_operation::FunctionNumber;
+use crate::cards::{CardEvent, CardSource, CardStatus, Cards};
 use crate::cpu::{self, CpuPool};
 use crate::job::{BackendPolicy, BlockOutcome, JobError, JobSpec, Phases, Verification};
 use crate::job_queue::{JobQueue, PendingJob};
@@ -218,6 +220,19 @@ impl Dispatcher {
             .as_ref()
             .map(|(_, cards)| cards.status())
             .unwrap_or_default()
+    }
+
+    /// Jobs that a card's function holds.
+    #[must_use]
+    pub fn in_flight(&self, of: FunctionNumber) -> usize {
+        self.jobs.in_flight(of.card, of.function)
+    }
+
+    /// The way to a card's supervisor; `None` for no card, or once all has stopped.
+    pub(crate) fn card_events(&self, card: u8) -> Option<Sender<CardEvent>> {
+        let threads = self.threads.lock();
+        let (_, cards) = threads.as_ref()?;
+        cards.event_senders().get(usize::from(card)).cloned()
     }
 
     /// Bring the gauges up to date; called before the metrics are read out.

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::admission::Refusal;
 use crate::auth::AuthError;
+use crate::card_operation::OperationError;
 use crate::http::answer::{Progress, Spent};
 use crate::job::JobError;
 
@@ -68,13 +69,15 @@ pub enum ProblemKind {
     NoEngine,
     /// The caller's deadline passed.
     Deadline,
+    /// A card is in no state for what an operator asked.
+    DeviceState,
     /// A bug of ours.
     Internal,
 }
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::InvalidOption,
         Self::NotFound,
         Self::Method,
@@ -92,6 +95,7 @@ impl ProblemKind {
         Self::Draining,
         Self::NoEngine,
         Self::Deadline,
+        Self::DeviceState,
         Self::Internal,
     ];
 
@@ -116,6 +120,7 @@ impl ProblemKind {
             Self::Draining => "draining",
             Self::NoEngine => "no-engine",
             Self::Deadline => "deadline",
+            Self::DeviceState => "device-state",
             Self::Internal => "internal",
         }
     }
@@ -139,6 +144,7 @@ impl ProblemKind {
             Self::Draining => "The gateway is about to stop",
             Self::NoEngine => "No allowed engine can serve this",
             Self::Deadline => "The deadline has passed",
+            Self::DeviceState => "The device is in no state for this",
             Self::Internal => "An error of the gateway's own",
         }
     }
@@ -183,6 +189,7 @@ impl ProblemKind {
             Self::Deadline => {
                 "Send a larger Faam-Deadline-Ms, or less data; the detail says where time went."
             }
+            Self::DeviceState => "Look at it with `faam device show`, and ask again once it is up.",
             Self::Internal => "Send the request again; report the instance if it persists.",
         }
     }
@@ -202,6 +209,7 @@ impl ProblemKind {
             Self::TooManyInFlight => StatusCode::TOO_MANY_REQUESTS,
             Self::Saturated | Self::Draining | Self::NoEngine => StatusCode::SERVICE_UNAVAILABLE,
             Self::Deadline => StatusCode::GATEWAY_TIMEOUT,
+            Self::DeviceState => StatusCode::CONFLICT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -399,6 +407,12 @@ impl From<Refusal> for Problem {
             ),
         };
         Self::new(kind, format!("{refusal}; {mend}"))
+    }
+}
+
+impl From<OperationError> for Problem {
+    fn from(error: OperationError) -> Self {
+        Self::new(ProblemKind::DeviceState, error.to_string())
     }
 }
 

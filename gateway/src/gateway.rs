@@ -24,12 +24,13 @@ use crate::config::{ENGINES_STOP, GatewayConfig};
 use crate::descriptors;
 use crate::dispatch::{self, Dispatcher};
 use crate::engines;
+use crate::http::admin_socket::About;
 use crate::http::app::{App, AppParts, Surface};
 use crate::http::invocations::Invocations;
 use crate::http::listener::{self, BindError, Endpoints};
 use crate::http::tls::{Tls, TlsError};
 use crate::http::unix_socket::{UnixBindError, UnixSocket};
-use crate::http::{admin, limits::HttpLimits};
+use crate::http::{admin, admin_socket, limits::HttpLimits};
 use crate::metrics::Metrics;
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::tenants::Tenant;
@@ -179,6 +180,8 @@ impl Gateway {
             .build()
             .map_err(GatewayError::Runtime)?;
 
+        let operator_socket = admin_socket::bind(&config.data_dir);
+        let about = About::new(config.dispatch.arena_bytes);
         let verify = config.dispatch.verification;
         let dispatcher = Dispatcher::start(config.dispatch, Arc::clone(&metrics))?;
         dispatcher.add_tenant(&tenant);
@@ -203,7 +206,7 @@ impl Gateway {
         let admin_serving = listener::serve(
             "admin",
             Endpoints {
-                tcp: admin_listener,
+                tcp: Some(admin_listener),
                 tls: None,
                 unix: None,
             },
@@ -213,16 +216,29 @@ impl Gateway {
             admin_stop.clone(),
             ADMIN_DRAIN,
         );
+        let operator_serving = operator_socket
+            .map(|socket| admin_socket::serve(socket, &app, about, admin_stop.clone()));
         let admin_thread = std::thread::Builder::new()
             .name("faam-admin".to_owned())
-            .spawn(move || admin_runtime.block_on(admin_serving))
+            .spawn(move || {
+                admin_runtime.block_on(async {
+                    let operator = async {
+                        match operator_serving {
+                            Some(serving) => serving.await,
+                            None => Ok(()),
+                        }
+                    };
+                    let (probes, operator) = tokio::join!(admin_serving, operator);
+                    probes.and(operator)
+                })
+            })
             .map_err(GatewayError::Runtime)?;
 
         let public_stop = CancellationToken::new();
         let public_task = runtime.spawn(listener::serve(
             "public",
             Endpoints {
-                tcp: public_listener,
+                tcp: Some(public_listener),
                 tls: tls.clone(),
                 unix,
             },

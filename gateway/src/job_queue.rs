@@ -483,6 +483,15 @@ impl JobQueue {
             .map(|place| place.target)
     }
 
+    /// Jobs that a function holds.
+    pub(crate) fn in_flight(&self, card: u8, function: u8) -> usize {
+        let core = self.core.lock();
+        let mut functions = core.functions.iter();
+        functions
+            .find(|place| (place.card, place.function) == (card, function))
+            .map_or(0, |place| place.busy.jobs())
+    }
+
     /// Put a function into service with what wakes its worker, or take it out.
     pub(crate) fn set_in_service(&self, card: u8, function: u8, wake: Option<Wake>) {
         let mut core = self.core.lock();

@@ -14,6 +14,7 @@
 //! | `job`, `dispatch`, `job_queue` | a block on its way through an engine; the one boundary between async and threads |
 //! | `cpu`, `engines` | the CPU engines' workers; which engine serves a level |
 //! | `cards`, `card_supervisor`, `card_process`, `card_worker` | cards: their processes, their supervision, their queue pairs |
+//! | `card_operation` | what an operator asks of a card's function |
 //! | `metrics` | what is published |
 //! | `telemetry` | spans on their way to a collector |
 
@@ -28,6 +29,7 @@
 pub mod admission;
 pub mod auth;
 mod busy;
+pub mod card_operation;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod card_process;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -6,9 +6,12 @@ use std::process::ExitCode;
 use clap::Parser;
 use signal_hook::consts::SIGPIPE;
 
+mod admin_client;
 mod cli;
 mod client;
+mod columns;
 mod completions;
+mod device;
 mod man_pages;
 mod probe;
 mod quantity;

@@ -31,7 +31,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ManPages {
-    /// Page to print: a command, or faam.toml for the settings [default: faam]
+    /// Page to print: a command (`device-ls` is that of `faam device ls`), or faam.toml for the settings [default: faam]
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     page: Option<String>,
     /// Write all pages into this directory, which is made if it is not there
@@ -77,12 +77,17 @@ impl ManPages {
 fn pages(command: Command) -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut command = command.disable_help_subcommand(true);
     command.build();
-    let mut pages = vec![page(&command)?];
-    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
-        pages.push(page(sub)?);
-    }
+    let mut pages = Vec::new();
+    add_pages(&command, &mut pages)?;
     pages.push((format!("{FILE_PAGE}.5"), file_page()?));
     Ok(pages)
+}
+
+/// The page of a command and, after it, those of its own commands.
+fn add_pages(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> io::Result<()> {
+    pages.push(page(command)?);
+    let shown = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+    shown.into_iter().try_for_each(|sub| add_pages(sub, pages))
 }
 
 fn page(command: &Command) -> io::Result<(String, Vec<u8>)> {

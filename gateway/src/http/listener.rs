@@ -98,8 +98,8 @@ pub fn bind(address: SocketAddr, flag: &'static str) -> Result<StdTcpListener, B
 /// Where connections come from.
 #[derive(Debug)]
 pub struct Endpoints {
-    /// TCP, non-blocking.
-    pub tcp: StdTcpListener,
+    /// TCP, non-blocking; `None` where there is the Unix socket alone.
+    pub tcp: Option<StdTcpListener>,
     /// TLS of the TCP connections; `None` is plain HTTP.
     pub tls: Option<Arc<Tls>>,
     /// A Unix socket; always plain HTTP.
@@ -119,7 +119,8 @@ pub async fn serve(
     stop: CancellationToken,
     drain: Duration,
 ) -> io::Result<()> {
-    let tcp = Source::Tcp(TcpListener::from_std(endpoints.tcp)?, endpoints.tls.clone());
+    let tcp = endpoints.tcp.map(TcpListener::from_std).transpose()?;
+    let tcp = tcp.map(|tcp| Source::Tcp(tcp, endpoints.tls.clone()));
     let unix = endpoints.unix.as_mut().and_then(UnixSocket::take_listener);
     let unix = unix
         .map(|unix| UnixListener::from_std(unix).map(Source::Unix))
@@ -136,12 +137,12 @@ pub async fn serve(
         metrics,
         graceful: GracefulShutdown::new(),
     };
-    let accept_unix = async {
-        if let Some(unix) = &unix {
-            server.accept(unix, &stop).await;
+    let accept = async |source: &Option<Source>| {
+        if let Some(source) = source {
+            server.accept(source, &stop).await;
         }
     };
-    tokio::join!(server.accept(&tcp, &stop), accept_unix);
+    tokio::join!(accept(&tcp), accept(&unix));
     // New connections are refused from here on.
     drop((tcp, unix, endpoints.unix));
     let open = server.graceful.count();

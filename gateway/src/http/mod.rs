@@ -25,9 +25,13 @@
 //! | `catalogue` | what there is: kernels, devices, the tenant, problems |
 //! | `openapi`, `docs` | the document made from the handlers, and the page that shows it |
 //! | `admin` | probes and metrics |
+//! | `admin_socket` | the operator's socket: what it serves, to whom |
+//! | `admin_devices` | cards' functions for an operator: listed, shown, drained, reset |
 //! | `limits` | every limit, by name |
 
 pub mod admin;
+mod admin_devices;
+pub mod admin_socket;
 pub mod answer;
 pub mod app;
 pub mod body;

@@ -16,7 +16,7 @@ pub(crate) const KEY: &str = "faam_a-key-for-these-tests-only";
 /// A gateway with the CPU engines alone, and a directory to work in.
 pub(crate) struct Place {
     pub(crate) gateway: Gateway,
-    _data: TempDir,
+    pub(crate) data: TempDir,
     url: String,
     pub(crate) dir: TempDir,
 }
@@ -53,7 +53,7 @@ impl Place {
         Self {
             url: format!("http://{}", gateway.public_address()),
             gateway,
-            _data: data,
+            data,
             dir: tempfile::tempdir().expect("a directory"),
         }
     }

@@ -7,6 +7,7 @@
 )]
 
 mod bench;
+mod device;
 mod faam;
 mod files;
 mod front;

@@ -53,6 +53,9 @@ fn every_command_has_a_page_that_man_takes() {
         let printed = run(faam(&["man", name]), b"").check(0, &[]).stdout;
         assert_eq!(printed, std::fs::read(pages.join(page)).expect("written"));
     }
+    for page in ["faam-device-ls.1", "faam-device-reset.1"] {
+        assert!(pages_written.contains(&page.to_owned()), "{page}");
+    }
     assert!(
         pages_written.contains(&"faam.1".to_owned())
             && pages_written.contains(&"faam.toml.5".to_owned())
@@ -128,11 +131,17 @@ fn every_command_says_by_example_what_it_does() {
         "serve",
         "compress",
         "decompress",
+        "device",
+        "device ls",
+        "device show",
+        "device drain",
+        "device reset",
         "sim",
         "completions",
         "man",
     ] {
-        let help = place.run(&[name, "--help"]).check(0, &[]).stdout;
+        let words: Vec<_> = name.split(' ').chain(["--help"]).collect();
+        let help = place.run(&words).check(0, &[]).stdout;
         let help = String::from_utf8(help).expect("UTF-8");
         let example = format!("faam {name} ");
         assert!(

@@ -1,0 +1,37 @@
+//! Text in columns, for a terminal.
+//!
+//! Invariant: columns are two blanks apart, and no line ends in a blank. It knows no colours.
+
+/// Rows one below the other, each column as wide as its widest cell.
+pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths);
+        let line: String = cells
+            .map(|(cell, width)| format!("{cell:width$}  "))
+            .collect();
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_stand_below_each_other() {
+        let rows = [
+            ["A".to_owned(), "B".to_owned()],
+            ["long".to_owned(), "-".to_owned()],
+        ];
+        assert_eq!(columns(&rows), "A     B\nlong  -\n");
+    }
+}
