@@ -38,7 +38,7 @@ use super::limits::HttpLimits;
 use super::listener::{Answers, Scheme};
 use super::openapi::AnyProblems;
 use super::options::ServiceOptions;
-use super::{catalogue, compress, decompress, docs, openapi};
+use super::{catalogue, compress, decompress, docs, host, openapi};
 use crate::admission::{Admission, AdmissionPermit};
 use crate::auth::Authenticator;
 use crate::dispatch::Dispatcher;
@@ -332,7 +332,8 @@ async fn authenticate(State(app): State<App>, mut request: Request, next: Next) 
     }
 }
 
-/// Refuses headers beyond the limit; a body that is left unread is drained, and its connection ends.
+/// Refuses headers beyond the limit, and a request that names no host, whose connection ends: what follows on it may be
+/// meant for somebody else. A body that is left unread is drained, and its connection ends.
 async fn bound<F>(
     limits: HttpLimits,
     request: Request,
@@ -344,7 +345,10 @@ where
     let expects_continue = request.headers().contains_key(EXPECT);
     // HTTP/2 ends the stream, not the connection.
     let http1 = request.version() <= Version::HTTP_11;
-    let refusal = headers_too_large(&request, limits.header_bytes_max);
+    let host = host::check(&request);
+    let misread = host.is_err();
+    let refusal =
+        headers_too_large(&request, limits.header_bytes_max).or(host.err().map(Problem::from));
     let (parts, body) = request.into_parts();
     let (body, watch) = WatchedBody::new(body, expects_continue, limits);
     let mut response = match refusal {
@@ -353,7 +357,7 @@ where
     };
     // A streamed answer goes on while its request's body arrives.
     let streamed = response.extensions().get::<Streamed>().is_some();
-    if http1 && !streamed && !watch.ended() {
+    if http1 && (misread || !streamed && !watch.ended()) {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));

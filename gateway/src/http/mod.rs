@@ -43,6 +43,7 @@ mod decompress;
 mod delivery;
 mod digest;
 mod docs;
+mod host;
 mod http2_stream;
 pub mod intake;
 mod invocation;

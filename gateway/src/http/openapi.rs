@@ -40,7 +40,8 @@ says `TE: trailers`, and stay at `GET /v1/invocations/{id}` for ten minutes. A s
 HTTP/1.1 without its last chunk, HTTP/2 with a reset stream.
 
 Everything that is refused is an `application/problem+json` (RFC 9457) whose `type` is documented at `/problems/{name}`. \
-A request with a `Content-Encoding` other than `identity` is refused as `unknown-format`.
+A request with a `Content-Encoding` other than `identity` is refused as `unknown-format`, and one that names no host, or \
+two, as `invalid-option` (RFC 9112, 3.2; HTTP/1.0 may leave it out).
 
 Probes and metrics (`/healthz`, `/readyz`, `/metrics`) are on the admin listener.";
 
@@ -348,7 +349,11 @@ pub(super) struct AnyProblems;
 
 impl IntoResponses for AnyProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[ProblemKind::Headers, ProblemKind::Internal])
+        problems(&[
+            ProblemKind::InvalidOption,
+            ProblemKind::Headers,
+            ProblemKind::Internal,
+        ])
     }
 }
 
@@ -358,6 +363,7 @@ pub(super) struct TenantProblems;
 impl IntoResponses for TenantProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         problems(&[
+            ProblemKind::InvalidOption,
             ProblemKind::NoCredential,
             ProblemKind::Headers,
             ProblemKind::Internal,

@@ -10,6 +10,7 @@ mod answers;
 mod connections;
 mod decompression;
 mod digests;
+mod hosts;
 mod http2;
 mod process;
 mod refusals;
