@@ -23,6 +23,8 @@ use thiserror::Error;
 
 use crate::tenants::Tenant;
 
+/// What a credential of this kind begins with, in whatever case (RFC 6750, 2.1; RFC 9110, 11.1).
+const SCHEME: &[u8] = b"Bearer ";
 /// What every key begins with, so that leak scanners find it.
 pub const KEY_PREFIX: &str = "faam_";
 /// Random bytes of a key that we make.
@@ -52,9 +54,14 @@ pub trait Authenticator: Send + Sync {
     fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Tenant>, AuthError>;
 }
 
-/// Why a credential was refused. Both are one and the same answer in status and header.
+/// Why a credential was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum AuthError {
+    /// There are several: whoever stands in between may have gone by another than we would.
+    #[error(
+        "header Authorization came more than once: expected it once, with one key; leave the others out"
+    )]
+    Several,
     /// There is none, or it is not a bearer token.
     #[error(
         "no credential came: expected the header `Authorization: Bearer faam_...`; `faam serve` prints a key"
@@ -65,6 +72,18 @@ pub enum AuthError {
         "the credential is not valid here: expected the key that `faam serve` printed (see demo.key in its data directory)"
     )]
     Invalid,
+}
+
+impl AuthError {
+    /// The challenge of its answer (RFC 6750, 3): who sent no credential of this kind is told of no error.
+    #[must_use]
+    pub const fn challenge(self) -> &'static str {
+        match self {
+            Self::Several => "Bearer realm=\"faam\", error=\"invalid_request\"",
+            Self::Missing => "Bearer realm=\"faam\"",
+            Self::Invalid => "Bearer realm=\"faam\", error=\"invalid_token\"",
+        }
+    }
 }
 
 /// API keys in `Authorization: Bearer faam_...`.
@@ -93,16 +112,18 @@ impl ApiKeys {
 
 impl Authenticator for ApiKeys {
     fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Tenant>, AuthError> {
-        let value = headers.get(AUTHORIZATION).ok_or(AuthError::Missing)?;
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let value = values.next().ok_or(AuthError::Missing)?.as_bytes();
+        if values.next().is_some() {
+            return Err(AuthError::Several);
+        }
         let (scheme, key) = value
-            .to_str()
-            .ok()
-            .and_then(|text| text.split_once(' '))
+            .split_at_checked(SCHEME.len())
             .ok_or(AuthError::Missing)?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
+        if !scheme.eq_ignore_ascii_case(SCHEME) {
             return Err(AuthError::Missing);
         }
-        let key = key.trim();
+        let key = key.trim_ascii();
         if key.len() > KEY_BYTES_MAX {
             return Err(AuthError::Invalid);
         }
@@ -204,7 +225,7 @@ impl DemoKey {
         if kept.as_deref() != Some(key.as_str()) {
             write_secret(&path, &key)?;
         }
-        let hash = key_hash(&peppered(&pepper), &key);
+        let hash = key_hash(&peppered(&pepper), key.as_bytes());
         let hash_path = data_dir.join(DEMO_HASH_FILE);
         let hash_text = hex(&hash);
         if read_secret(&hash_path)?.as_deref() != Some(hash_text.as_str()) {
@@ -238,9 +259,9 @@ fn peppered(pepper: &[u8; HASH_BYTES]) -> Hmac<Sha256> {
     <Hmac<Sha256> as KeyInit>::new(&block.into())
 }
 
-fn key_hash(peppered: &Hmac<Sha256>, key: &str) -> [u8; HASH_BYTES] {
+fn key_hash(peppered: &Hmac<Sha256>, key: &[u8]) -> [u8; HASH_BYTES] {
     let mut mac = peppered.clone();
-    mac.update(key.as_bytes());
+    mac.update(key);
     mac.finalize().into_bytes().into()
 }
 
@@ -441,6 +462,9 @@ mod tests {
             HeaderValue::from_static("Basic ZGVtbzpkZW1v"),
         );
         assert_eq!(keys.authenticate(&basic), Err(AuthError::Missing));
+        let mut several = bearer(&demo_key.key);
+        several.append(AUTHORIZATION, HeaderValue::from_static("Bearer x"));
+        assert_eq!(keys.authenticate(&several), Err(AuthError::Several));
         for wrong in [
             "faam_",
             "x",

@@ -249,6 +249,7 @@ struct Parts {
     kind: ProblemKind,
     detail: String,
     members: Map<String, Value>,
+    /// Headers of its own.
     carried: HeaderMap,
 }
 
@@ -350,12 +351,6 @@ impl Problem {
         if let Some(retry_after) = self.0.kind.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs()));
         }
-        if self.0.kind == ProblemKind::NoCredential {
-            headers.insert(
-                WWW_AUTHENTICATE,
-                HeaderValue::from_static("Bearer realm=\"faam\""),
-            );
-        }
         headers.extend(self.0.carried.clone());
         response
     }
@@ -418,7 +413,14 @@ impl From<OperationError> for Problem {
 
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
-        Self::new(ProblemKind::NoCredential, error.to_string())
+        let kind = match error {
+            AuthError::Several => ProblemKind::InvalidOption,
+            AuthError::Missing | AuthError::Invalid => ProblemKind::NoCredential,
+        };
+        let mut problem = Self::new(kind, error.to_string());
+        let challenge = HeaderValue::from_static(error.challenge());
+        problem.0.carried.insert(WWW_AUTHENTICATE, challenge);
+        problem
     }
 }
 

@@ -508,7 +508,11 @@ fn problem_response(status: &str, kinds: &[Value]) -> Response {
             "Retry-After",
             header("Seconds until it is worth another try.", Type::Integer),
         ),
-        "401" => response.header("WWW-Authenticate", header("`Bearer`.", Type::String)),
+        "401" => response.header("WWW-Authenticate", header(
+                "`Bearer realm=\"faam\"`; with `error=\"invalid_token\"` where a key came and is not valid.",
+                Type::String,
+            ),
+        ),
         _ => response,
     };
     response.build()

@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
-use axum::http::{HeaderMap, HeaderName, Uri};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use faam_codec::{Format, Level};
 
 use crate::error::{Problem, ProblemKind};
@@ -101,6 +101,10 @@ impl CompressOptions {
                  format=zlib (HTTP's `deflate`)",
             )));
         }
+        if as_content_encoding {
+            // The answer keeps it.
+            once(headers, &CONTENT_TYPE)?;
+        }
         let service = ServiceOptions::parse(headers, started)?;
         if service.policy == BackendPolicy::RequireHardware && !format.is_deflate() {
             return Err(Problem::invalid_option(format!(
@@ -146,31 +150,29 @@ impl DecompressOptions {
 
 impl ServiceOptions {
     fn parse(headers: &HeaderMap, started: Instant) -> Result<Self, Problem> {
-        if let Some(coding) = headers
-            .get_all(CONTENT_ENCODING)
-            .iter()
-            .find(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+        if let Some(coding) = codings(headers, &CONTENT_ENCODING)
+            .find(|coding| !coding.eq_ignore_ascii_case(b"identity"))
         {
             return Err(Problem::new(
                 ProblemKind::UnknownFormat,
                 format!(
                     "request Content-Encoding {}: expected none, or identity, for the body is taken as it is; leave the \
                      header out (to decompress, POST /v1/decompress)",
-                    quoted(&String::from_utf8_lossy(coding.as_bytes()))
+                    quoted(&String::from_utf8_lossy(coding))
                 ),
             ));
         }
         // Chunks are taken apart below us; what else was done to the body is not undone (RFC 9112, 6.1).
-        if let Some(coding) = headers
-            .get_all(TRANSFER_ENCODING)
-            .iter()
-            .find(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        // Chunks within chunks are another coding as well.
+        if let Some((_, coding)) = codings(headers, &TRANSFER_ENCODING)
+            .enumerate()
+            .find(|(index, coding)| *index > 0 || !coding.eq_ignore_ascii_case(b"chunked"))
         {
             return Err(Problem::new(
                 ProblemKind::UnknownFormat,
                 format!(
-                    "request Transfer-Encoding {}: expected chunked alone; send the body without another coding",
-                    quoted(&String::from_utf8_lossy(coding.as_bytes()))
+                    "request Transfer-Encoding with {}: expected chunked alone; send the body without another coding",
+                    quoted(&String::from_utf8_lossy(coding))
                 ),
             ));
         }
@@ -250,16 +252,31 @@ fn parse_format(word: &str, expected: &str) -> Result<Format, Problem> {
         .map_err(|_| Problem::unknown_format(&cut(word), expected))
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+/// The members of a list of codings, however many lines it came in (RFC 9110, 5.3 and 5.6.1).
+fn codings<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let lines = headers.get_all(name).iter();
+    let members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    members
+        .map(<[u8]>::trim_ascii)
+        .filter(|member| !member.is_empty())
+}
+
+/// A header that is one value: of two that differ somebody in between may have read the other.
+fn once<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Problem> {
     let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else {
-        return Ok(None);
-    };
+    let value = values.next();
     if values.next().is_some() {
         return Err(Problem::invalid_option(format!(
-            "header {name} came twice: expected it once; leave one out"
+            "header {name} came more than once: expected it once; leave the others out"
         )));
     }
+    Ok(value)
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+    let Some(value) = once(headers, name)? else {
+        return Ok(None);
+    };
     let text = value.to_str().map_err(|_| {
         Problem::invalid_option(format!(
             "header {name}: expected visible ASCII characters; correct it or leave it out"
@@ -278,8 +295,6 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     fn compress(
@@ -381,7 +396,7 @@ mod tests {
         refused(
             compress("", &[("faam-backend", "cpu"), ("faam-backend", "auto")]),
             InvalidOption,
-            "twice",
+            "more than once",
         );
         refused(
             compress("", &[("faam-deadline-ms", "0")]),
@@ -409,6 +424,15 @@ mod tests {
             UnknownFormat,
             "Transfer-Encoding",
         );
+        for twice in [
+            &[("transfer-encoding", "chunked, chunked")][..],
+            &[
+                ("transfer-encoding", "chunked"),
+                ("transfer-encoding", "chunked"),
+            ],
+        ] {
+            refused(compress("", twice), UnknownFormat, "chunked alone");
+        }
         assert!(compress("", &[("transfer-encoding", "Chunked")]).is_ok());
     }
 

@@ -8,6 +8,7 @@
 
 mod answers;
 mod connections;
+mod credentials;
 mod decompression;
 mod digests;
 mod hosts;

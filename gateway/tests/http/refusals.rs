@@ -135,10 +135,6 @@ fn only_the_key_opens() {
         for target in ["/v1/compress", "/v1/decompress"] {
             let answer = request(server.address(), "POST", target, headers, b"hello");
             check_problem(&answer, 401, "no-credential", &["credential"]);
-            assert_eq!(
-                answer.header("www-authenticate"),
-                Some("Bearer realm=\"faam\"")
-            );
         }
         check_problem(
             &request(server.address(), "GET", "/v1/devices", headers, b""),
