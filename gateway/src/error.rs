@@ -251,6 +251,7 @@ struct Parts {
     members: Map<String, Value>,
     /// Headers of its own.
     carried: HeaderMap,
+    unheard: bool,
 }
 
 /// A response that is a problem, until the outermost layer renders it.
@@ -266,6 +267,7 @@ impl Problem {
             detail,
             members: Map::new(),
             carried: HeaderMap::new(),
+            unheard: false,
         }))
     }
 
@@ -333,6 +335,29 @@ impl Problem {
         match offset {
             Some(offset) => problem.with("offset", offset),
             None => problem,
+        }
+    }
+
+    /// For a caller that has hung up, and hears of it only where it still listens: nothing was refused.
+    #[must_use]
+    pub fn unheard(mut self) -> Self {
+        self.0.unheard = true;
+        self
+    }
+
+    /// Whether [`Problem::unheard`] was called.
+    #[must_use]
+    pub fn is_unheard(&self) -> bool {
+        self.0.unheard
+    }
+
+    /// What the request that it ends is counted as.
+    #[must_use]
+    pub fn outcome(&self) -> &'static str {
+        if self.is_unheard() {
+            "cancelled"
+        } else {
+            self.kind().name()
         }
     }
 

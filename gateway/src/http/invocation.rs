@@ -97,7 +97,7 @@ impl Observer {
         if let Some(traceparent) = name.and_then(SpanName::header) {
             response.headers_mut().insert(TRACEPARENT, traceparent);
         }
-        let kind = problem.as_ref().map(|problem| problem.kind().name());
+        let kind = problem.as_ref().map(Problem::outcome);
         if let Some(recorded) = recorded {
             response = recorded.answered(response, id.to_owned(), kind);
         }
@@ -114,6 +114,10 @@ impl Observer {
             return;
         };
         let ms = ms();
+        if problem.is_unheard() {
+            debug!(status, ms, detail = problem.detail(), "the caller hung up");
+            return;
+        }
         let (name, detail) = (problem.kind().name(), problem.detail());
         self.metrics.refused(name);
         if problem.kind() == ProblemKind::Internal {

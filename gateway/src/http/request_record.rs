@@ -87,9 +87,9 @@ impl RequestRecord {
 
     /// Nothing of its answer has left: what the caller is told instead.
     pub(super) fn refuse(self, stop: Stop) -> Problem {
-        let hung_up = matches!(stop, Stop::HungUp(_));
         let problem = match stop {
-            Stop::Problem(problem) | Stop::HungUp(problem) => problem,
+            Stop::Problem(problem) => problem,
+            Stop::HungUp(problem) => problem.unheard(),
             Stop::Outflow(OutflowError::Full) => {
                 self.app.metrics.stream_broken("spill-full");
                 Problem::new(
@@ -106,12 +106,7 @@ impl RequestRecord {
             ),
             Stop::Outflow(error) => Problem::internal(&error.to_string()),
         };
-        let outcome = if hung_up {
-            "cancelled"
-        } else {
-            problem.kind().name()
-        };
-        self.end(outcome, None);
+        self.end(problem.outcome(), None);
         problem
     }
 

@@ -174,6 +174,12 @@ impl Wire {
         self.stream.fill_buf().ok()?.first().copied()
     }
 
+    /// Nothing more is sent; what comes is still read.
+    pub(crate) fn end_sending(&mut self) {
+        let ended = self.stream.get_ref().shutdown(std::net::Shutdown::Write);
+        ended.expect("it is open");
+    }
+
     /// Whether the peer has closed, after all that it sent was read.
     pub(crate) fn is_closed(&mut self) -> bool {
         matches!(self.stream.fill_buf(), Ok([]) | Err(_))
