@@ -18,6 +18,10 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Contender {
     /// axum that answers with the body: the floor.
     Echo,
+    /// hyper with the gateway's own engines and verification, and nothing else: what a gateway cannot go below.
+    Bare,
+    /// The same without verification.
+    BareUnverified,
     /// axum, `spawn_blocking`, libdeflate; unverified.
     Naive,
     /// nginx's gzip filter before an echoing upstream; unverified.
@@ -59,6 +63,12 @@ impl Row {
         contender: Contender::Echo,
         level: None,
     };
+    /// The floor of [`Self::FAAM_1`].
+    pub(crate) const BARE_1: Self = Self::new(Contender::Bare, 1);
+    /// The floor of [`Self::FAAM_3`].
+    pub(crate) const BARE_3: Self = Self::new(Contender::Bare, 3);
+    /// The floor of [`Self::FAAM_OFF_3`].
+    pub(crate) const BARE_OFF_3: Self = Self::new(Contender::BareUnverified, 3);
     /// libdeflate 1.
     pub(crate) const NAIVE_1: Self = Self::new(Contender::Naive, 1);
     /// zlib 1.
@@ -81,8 +91,11 @@ impl Row {
     pub(crate) const CARD_3: Self = Self::new(Contender::FaamCard, 3);
 
     /// All of a full run.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::ECHO,
+        Self::BARE_1,
+        Self::BARE_3,
+        Self::BARE_OFF_3,
         Self::NAIVE_1,
         Self::new(Contender::Naive, 6),
         Self::NGINX_1,
@@ -104,8 +117,11 @@ impl Row {
     ];
 
     /// Those that the targets are about: a quick run's.
-    pub(crate) const FOR_TARGETS: [Self; 11] = [
+    pub(crate) const FOR_TARGETS: [Self; 14] = [
         Self::ECHO,
+        Self::BARE_1,
+        Self::BARE_3,
+        Self::BARE_OFF_3,
         Self::NAIVE_1,
         Self::NGINX_1,
         Self::NODE_6,
@@ -125,13 +141,31 @@ impl Row {
     pub(crate) const fn is_verified(self) -> bool {
         matches!(
             self.contender,
-            Contender::FaamCpu | Contender::FaamCard | Contender::FaamAuto
+            Contender::Bare | Contender::FaamCpu | Contender::FaamCard | Contender::FaamAuto
         )
+    }
+
+    /// The bare server with the same engine and verification.
+    pub(crate) const fn bare(self) -> Self {
+        Self {
+            contender: if self.is_verified() {
+                Contender::Bare
+            } else {
+                Contender::BareUnverified
+            },
+            level: self.level,
+        }
     }
 
     /// Whether its server is `faam serve`.
     pub(crate) const fn is_faam(self) -> bool {
-        self.is_verified() || matches!(self.contender, Contender::FaamCpuUnverified)
+        matches!(
+            self.contender,
+            Contender::FaamCpu
+                | Contender::FaamCpuUnverified
+                | Contender::FaamCard
+                | Contender::FaamAuto
+        )
     }
 
     /// Whether its server has a card.
@@ -150,7 +184,9 @@ impl Row {
     /// Header lines of a request, `key` being the gateway's.
     pub(crate) fn headers(self, key: Option<&str>) -> String {
         let backend = match self.contender {
-            Contender::Echo | Contender::Naive => return String::new(),
+            Contender::Echo | Contender::Bare | Contender::BareUnverified | Contender::Naive => {
+                return String::new();
+            }
             Contender::Nginx | Contender::Node => return "Accept-Encoding: gzip\r\n".to_owned(),
             Contender::FaamCpu | Contender::FaamCpuUnverified => "cpu",
             Contender::FaamCard => "require-hw",
@@ -165,6 +201,7 @@ impl Row {
         let level = self.level.unwrap_or_default();
         match self.contender {
             Contender::Echo => "none".to_owned(),
+            Contender::Bare | Contender::BareUnverified => cpu_engine(level),
             Contender::Naive => format!("libdeflate {level}"),
             Contender::Nginx => format!("zlib {level} (nginx)"),
             Contender::Node => format!("zlib {level} (node)"),
@@ -190,6 +227,8 @@ impl fmt::Display for Contender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Echo => "echo",
+            Self::Bare => "bare",
+            Self::BareUnverified => "bare-off",
             Self::Naive => "naive",
             Self::Nginx => "nginx",
             Self::Node => "node",

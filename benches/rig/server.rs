@@ -34,7 +34,7 @@ const PORT_TRIES: usize = 5;
 pub(crate) struct Programs {
     /// `faam`.
     pub(crate) faam: PathBuf,
-    /// Where `rig-echo` and `rig-naive` are.
+    /// Where `rig-echo`, `rig-bare` and `rig-naive` are.
     pub(crate) own_dir: PathBuf,
     /// The rig's sources of other servers.
     pub(crate) sources: PathBuf,
@@ -97,6 +97,11 @@ impl Server {
         let dir = tempfile::tempdir()?;
         let started = match row.contender {
             Contender::Echo => Self::own(programs, dir, "rig-echo", &[]),
+            Contender::Bare => Self::own(programs, dir, "rig-bare", &[level_of(row)]),
+            Contender::BareUnverified => {
+                let arguments = [level_of(row), "unverified".to_owned()];
+                Self::own(programs, dir, "rig-bare", &arguments)
+            }
             Contender::Naive => Self::own(programs, dir, "rig-naive", &[level_of(row)]),
             Contender::Node => {
                 let script = programs.sources.join("servers/node.js");

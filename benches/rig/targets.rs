@@ -90,6 +90,12 @@ impl Figure {
         self
     }
 
+    /// Told beside those that count.
+    fn told(mut self) -> Self {
+        self.counts = false;
+        self
+    }
+
     fn at_most(of: impl Into<String>, value: Estimate, threshold: f64) -> Self {
         Self::new(of, value, true, threshold)
     }
@@ -245,6 +251,12 @@ fn overhead(run: &Run) -> Verdict {
             figures.push(figure.map(|value| Figure::at_most(of, value, 1.10).at(row, cell)));
         }
     }
+    for (row, cell) in [(Row::BARE_1, MIDDLE), (Row::BARE_3, MIDDLE)] {
+        let figure = overhead_at(run, row, cell);
+        figures.extend(figure.map(|value| {
+            Some(Figure::at_most(format!("{row}, {}", cell.name()), value, 1.10).told())
+        }));
+    }
     Verdict::new(
         "1",
         "CPU per request / (codec + independent decode + compare + echo), 64 KiB and more",
@@ -266,18 +278,21 @@ fn verification(run: &Run) -> Verdict {
         let value = run.ratio((on, off), MIDDLE, |w| Some(w.cpu_us_per_request))?;
         Some(Figure::at_most(format!("{on}"), value, threshold).at(on, MIDDLE))
     };
+    let mut figures = vec![
+        of(Row::FAAM_3, Row::FAAM_OFF_3, 1.20),
+        // Level 1 is ISA-L's where it is, else libdeflate's.
+        of(
+            Row::FAAM_1,
+            Row::FAAM_OFF_1,
+            if is_isal() { 1.45 } else { 1.20 },
+        ),
+    ];
+    let bare = of(Row::BARE_3, Row::BARE_OFF_3, 1.20);
+    figures.extend(bare.map(|figure| Some(figure.told())));
     Verdict::new(
         "1b",
         "CPU per request verified / unverified, 64 KiB c64",
-        vec![
-            of(Row::FAAM_3, Row::FAAM_OFF_3, 1.20),
-            // Level 1 is ISA-L's where it is, else libdeflate's.
-            of(
-                Row::FAAM_1,
-                Row::FAAM_OFF_1,
-                if is_isal() { 1.45 } else { 1.20 },
-            ),
-        ],
+        figures,
     )
 }
 
@@ -295,10 +310,13 @@ fn of_raw(run: &Run, target: &str, cell: Cell, (verified, unverified): (f64, f64
         }))?;
         Some(Figure::at_least(format!("{row}"), value, threshold).at(row, cell))
     };
+    let mut figures = vec![of(Row::FAAM_3, verified), of(Row::FAAM_OFF_3, unverified)];
+    let bare = [of(Row::BARE_3, verified), of(Row::BARE_OFF_3, unverified)];
+    figures.extend(bare.into_iter().flatten().map(|one| Some(one.told())));
     Verdict::new(
         target,
         &format!("{}: MB per CPU s / raw libdeflate 1", cell.name()),
-        vec![of(Row::FAAM_3, verified), of(Row::FAAM_OFF_3, unverified)],
+        figures,
     )
 }
 
@@ -306,7 +324,7 @@ fn of_raw(run: &Run, target: &str, cell: Cell, (verified, unverified): (f64, f64
 fn tail(run: &Run, target: &str, cell: Cell, rows: &[(Row, f64)]) -> Verdict {
     let of = |(row, threshold): (Row, f64)| {
         // Without ISA-L level 1 is libdeflate's, and judged like it.
-        let threshold = if row == Row::FAAM_1 && !is_isal() {
+        let threshold = if row.level == Some(1) && !is_isal() {
             0.65
         } else {
             threshold
@@ -316,11 +334,12 @@ fn tail(run: &Run, target: &str, cell: Cell, rows: &[(Row, f64)]) -> Verdict {
             .or_else(|| pooled_p99(run, row, cell))?;
         Some(Figure::at_most(format!("{row}"), value, threshold).at(row, cell))
     };
-    Verdict::new(
-        target,
-        &format!("{}: p99 / naive's", cell.name()),
-        rows.iter().map(|&row| of(row)).collect(),
-    )
+    let mut figures: Vec<_> = rows.iter().map(|&row| of(row)).collect();
+    let bare = rows.iter().filter_map(|&(row, threshold)| {
+        Some(Some(of((row.bare(), threshold))?.told()))
+    });
+    figures.extend(bare);
+    Verdict::new(target, &format!("{}: p99 / naive's", cell.name()), figures)
 }
 
 fn pooled_p99(run: &Run, row: Row, cell: Cell) -> Option<Estimate> {
@@ -342,6 +361,8 @@ fn against(run: &Run, target: &str, other: Row, (verified, unverified): (f64, f6
         Some(Figure::at_least(of, value, threshold).at(row, MIDDLE))
     };
     let mut figures = vec![of(Row::FAAM_1, verified), of(Row::FAAM_OFF_1, unverified)];
+    let bare = of(Row::BARE_1, verified);
+    figures.extend(bare.map(|figure| Some(figure.told())));
     let ratio = run
         .ratio((Row::FAAM_1, other), MIDDLE, |w| Some(w.ratio))
         .map(|value| Figure {

@@ -106,13 +106,14 @@ fn legend(out: &mut String) {
     out.push_str(
         "<div class='legend'><span><i class='faam'></i>FaaM, verified</span><span><i class='faam-off'></i>FaaM, verification off</span>\
          <span><i class='faam-card'></i>FaaM with a simulated card, verified</span><span><i class='other'></i>others, unverified</span>\
-         <span><i class='echo'></i>echo: HTTP alone</span><span><i class='raw'></i>raw codec, no HTTP</span></div>",
+         <span><i class='bare'></i>bare: HTTP and our engines, no gateway</span><span><i class='echo'></i>echo: HTTP alone</span><span><i class='raw'></i>raw codec, no HTTP</span></div>",
     );
 }
 
 const fn class(row: Row) -> &'static str {
     match row.contender {
         Contender::Echo => "echo",
+        Contender::Bare | Contender::BareUnverified => "bare",
         Contender::Naive | Contender::Nginx | Contender::Node => "other",
         Contender::FaamCpu => "faam",
         Contender::FaamCpuUnverified => "faam-off",

@@ -22,12 +22,12 @@ pub(super) fn write(run: &Run, dir: &Path, out: &mut String) -> std::fmt::Result
          the floor is the gateway's own.</p>",
     );
     for profile in &run.profiles {
-        one(profile, dir, out)?;
+        one(run, profile, dir, out)?;
     }
     Ok(())
 }
 
-fn one(profile: &Profile, dir: &Path, out: &mut String) -> std::fmt::Result {
+fn one(run: &Run, profile: &Profile, dir: &Path, out: &mut String) -> std::fmt::Result {
     let title = format!("{}, {}", profile.row, profile.cell.name());
     write!(
         out,
@@ -73,6 +73,14 @@ fn one(profile: &Profile, dir: &Path, out: &mut String) -> std::fmt::Result {
             .floor
             .map_or_else(String::new, |floor| format!("{:.1}", floor.sum_us()))
     )?;
+    if let Some(bare) = run.point(profile.row.bare(), profile.cell) {
+        write!(
+            out,
+            "<p class='small'>Measured beside it, {} (hyper, the same engine and verification, no gateway) takes {:.1} us a request.</p>",
+            bare.row,
+            bare.median(|window| window.cpu_us_per_request)
+        )?;
+    }
     // As an image a graph runs no script; beside the page it can be searched and zoomed.
     match std::fs::read(dir.join(&profile.flame)) {
         Ok(svg) => write!(
