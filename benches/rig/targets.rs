@@ -335,9 +335,9 @@ fn tail(run: &Run, target: &str, cell: Cell, rows: &[(Row, f64)]) -> Verdict {
         Some(Figure::at_most(format!("{row}"), value, threshold).at(row, cell))
     };
     let mut figures: Vec<_> = rows.iter().map(|&row| of(row)).collect();
-    let bare = rows.iter().filter_map(|&(row, threshold)| {
-        Some(Some(of((row.bare(), threshold))?.told()))
-    });
+    let bare = rows
+        .iter()
+        .filter_map(|&(row, threshold)| Some(Some(of((row.bare(), threshold))?.told())));
     figures.extend(bare);
     Verdict::new(target, &format!("{}: p99 / naive's", cell.name()), figures)
 }

@@ -8,13 +8,12 @@
 //! layers of all other routes are made.
 
 use std::any::Any;
-use std::future::poll_fn;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path as FsPath;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
@@ -24,6 +23,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, Uri, Version};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
+use pin_project_lite::pin_project;
 use tower::ServiceBuilder;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -366,14 +366,28 @@ where
 }
 
 /// What `answer` comes to; a panic is a bug of ours: a 500 with an id, and the process lives on.
-async fn caught(answer: impl Future<Output = Response<Body>>) -> Response<Body> {
-    let mut answer = pin!(answer);
-    poll_fn(|cx| {
+const fn caught<F: Future<Output = Response<Body>>>(answer: F) -> Caught<F> {
+    Caught { answer }
+}
+
+pin_project! {
+    /// See [`caught`]. A function of its own name with `async` would hold `answer` twice, as its argument and pinned,
+    /// and every request's future is moved to its place in the connection.
+    struct Caught<F> {
+        #[pin]
+        answer: F,
+    }
+}
+
+impl<F: Future<Output = Response<Body>>> Future for Caught<F> {
+    type Output = Response<Body>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response<Body>> {
+        let answer = self.project().answer;
         // Not polled again after a panic.
-        catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)))
+        catch_unwind(AssertUnwindSafe(|| answer.poll(cx)))
             .unwrap_or_else(|cause| Poll::Ready(panicked(&*cause)))
-    })
-    .await
+    }
 }
 
 fn headers_too_large(request: &Request, header_bytes_max: usize) -> Option<Problem> {

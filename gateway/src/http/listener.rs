@@ -267,6 +267,8 @@ impl<S: Answers> Server<S> {
         let connections = Arc::clone(&self.connections);
         tokio::spawn(async move {
             tokio::select! {
+                // No turn is drawn at each wake-up.
+                biased;
                 ended = connection.run(opening) => if let Err(error) = ended {
                     debug!(error, "a connection ended early");
                     if place.was_too_slow() {

@@ -8,12 +8,13 @@
 //! first event comes. Where that layer is not installed spans are made at once.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::mem;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{self, Poll};
 
 use axum::http::{Method, Uri};
+use pin_project_lite::pin_project;
 use tracing::span::EnteredSpan;
 use tracing::{Event, Span, Subscriber, info_span};
 use tracing_subscriber::Layer;
@@ -106,9 +107,30 @@ impl RequestSpan {
     }
 
     /// `work` under this span at each of its turns.
-    pub(super) async fn around<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
-        poll_fn(|cx| self.within(|| work.as_mut().poll(cx))).await
+    pub(super) const fn around<F: Future>(&mut self, work: F) -> Around<'_, F> {
+        Around {
+            request: self,
+            work,
+        }
+    }
+}
+
+pin_project! {
+    /// See [`RequestSpan::around`]. An `async` function would hold `work` twice.
+    pub(super) struct Around<'a, F> {
+        request: &'a mut RequestSpan,
+        #[pin]
+        work: F,
+    }
+}
+
+impl<F: Future> Future for Around<'_, F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let (request, work) = (this.request, this.work);
+        request.within(|| work.poll(cx))
     }
 }
 
