@@ -13,8 +13,8 @@ pub(crate) const DATA_BYTES_MAX: usize = 1 << 20;
 pub(crate) const ACCESS_BYTES: usize = 16;
 /// Largest payload, bytes.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = ACCESS_BYTES + DATA_BYTES_MAX;
-/// Most file descriptors taken from one message.
-pub(crate) const MESSAGE_FDS_MAX: usize = 32;
+/// Most file descriptors taken from one message. QEMU takes a server that offers more for a broken one.
+pub(crate) const MESSAGE_FDS_MAX: usize = 16;
 
 const FLAG_TYPE_MASK: u32 = 0xF;
 const FLAG_TYPE_COMMAND: u32 = 0;
