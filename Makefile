@@ -17,7 +17,7 @@ CARGO_TEST = $$(cargo nextest --version >/dev/null 2>&1 && echo cargo nextest ru
 TOOLS_POLICY = $$([ "$${CI:-}" != true ] && [ -s target/missing-tools ] && echo FAAM_ALLOW_MISSING_TOOLS=1 || true)
 step = @printf '\n== %s\n' "$(1)"
 
-.PHONY: help run test test-quick test-large test-workspace test-readme bench bench-http flame lint regs regs-check openapi corpus loom fuzz engines clean
+.PHONY: help run test test-quick test-large test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check openapi corpus loom fuzz engines clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,7 @@ test: ## Everything that must hold: generated files, tests (loom's too), the REA
 	@$(MAKE) $(TEST_TOOLS)/ready || { [ "$${CI:-}" != true ] && echo schemathesis hadolint >>target/missing-tools; }
 	@$(MAKE) test-workspace
 	@$(MAKE) test-readme
+	@$(MAKE) test-vfio
 	@[ ! -s target/missing-tools ] || echo "Passed, but not checked for want of: $$(tr '\n' ' ' <target/missing-tools)"
 
 test-quick: ## The workspace's tests on the small sample
@@ -51,6 +52,14 @@ test-large: ## A body of 4 GiB through curl to be compressed and decompressed, i
 	@.ci/install build
 	$(call step,a very large body there and back)
 	@cargo test --locked -p faam-gateway --test clients -- --ignored --nocapture large::
+
+# What comes from Debian is kept in .cache: remove .cache/guest to fetch it anew.
+test-vfio: ## The driver on the kernel's VFIO: a guest with an emulated IOMMU, the simulated card behind it
+	@.ci/install build guest
+	$(call step,static binaries for the guest)
+	@time -p driver/tests/guest/build.sh target/guest/bin
+	$(call step,the driver on the kernel's VFIO)
+	@time -p { driver/tests/guest/fetch.sh .cache/guest && driver/tests/guest/run.sh target/guest/run .cache/guest target/guest/bin; }
 
 test-readme:
 	$(call step,the README's commands)
@@ -107,7 +116,7 @@ lint: ## Format, clippy, documentation, licences, scripts: a warning is an error
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --locked check licenses bans sources; \
 	else echo "skipped: cargo install --locked cargo-deny"; fi
 	$(call step,shell scripts)
-	@if command -v shellcheck >/dev/null; then shellcheck --severity=warning .ci/run .ci/install benches/corpus.sh gateway/codec/fuzz/run.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck --severity=warning .ci/run .ci/install benches/corpus.sh gateway/codec/fuzz/run.sh driver/tests/guest/*.sh; \
 	else echo "skipped: sudo apt-get install -y shellcheck"; fi
 
 regs: $(VENV)/ready ## Write the views of the register map anew from its SystemRDL source

@@ -18,13 +18,12 @@ pub enum CutOffError {
     /// The function could not be reached.
     #[error("bus mastering could not be switched off")]
     Transport(#[source] TransportError),
+    /// Maps are the device's own promise. Nothing was done.
+    #[error("no IOMMU enforces the function's maps, so taking them back proves nothing")]
+    NotEnforced,
     /// What was shown is not enough.
-    #[error(
-        "no proof: an IOMMU enforces maps: {maps_enforced}, bus mastering reads back as on: {bus_master}, maps left: {maps_left}"
-    )]
+    #[error("no proof: bus mastering reads back as on: {bus_master}, maps left: {maps_left}")]
     Unproven {
-        /// Whether an IOMMU enforces maps.
-        maps_enforced: bool,
         /// Bus mastering as read back.
         bus_master: bool,
         /// Maps that could not be taken back.
@@ -41,8 +40,11 @@ impl Function {
     /// # Errors
     /// [`CutOffError`]: nothing is proven, and nothing may be freed.
     pub fn cut_off(&self) -> Result<FenceProof, CutOffError> {
-        self.shared.ended.store(true, Ordering::Release);
         let transport = self.transport();
+        if !transport.maps_are_enforced() {
+            return Err(CutOffError::NotEnforced);
+        }
+        self.shared.ended.store(true, Ordering::Release);
         let bus_master = transport
             .set_bus_master(false)
             .map_err(CutOffError::Transport)?;
@@ -53,7 +55,6 @@ impl Function {
             maps_left: self.unmap_all(),
         };
         FenceProof::from_cut_off(&evidence).ok_or(CutOffError::Unproven {
-            maps_enforced: evidence.maps_enforced,
             bus_master: evidence.bus_master,
             maps_left: evidence.maps_left,
         })

@@ -10,7 +10,7 @@
 //! nor whether a card is hardware or simulated: that is the transport's business.
 //!
 //! x86-64 Linux only: the rings' orderings rely on it. Elsewhere the crate holds just the
-//! table builder ([`huffman`]), which is arithmetic.
+//! table builder ([`huffman`]), which is arithmetic, and the names of PCI functions.
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod admin;
@@ -31,6 +31,7 @@ pub mod function;
 pub mod huffman;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod identity;
+mod pci_address;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod queue;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -58,6 +59,7 @@ pub use fault::DeviceFault;
 pub use function::{Function, FunctionConfig, QueuePairError, ResetError};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use identity::{FunctionIdentity, ModelKind};
+pub use pci_address::{BadPciAddress, PciAddress};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use queue_pair::QueuePair;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -67,7 +69,7 @@ pub use transport::kernel_vfio::{KernelVfio, MemoryLock};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use transport::vfio_user::VfioUser;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub use transport::{PciAddress, Transport, TransportError, TransportKind, Unavailable};
+pub use transport::{Transport, TransportError, TransportKind, Unavailable};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use worker::{
     Completion, DataRefusal, Job, JobSource, Kernel, Outcome, Request, Waker, Worker, WorkerConfig,

@@ -8,7 +8,11 @@
 //! The device: QEMU, docs/specs/edu.rst.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;

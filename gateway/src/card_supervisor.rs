@@ -12,8 +12,8 @@
 
 mod inspection;
 mod operator;
+mod reach;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -21,9 +21,8 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::RecvTimeoutError;
 use faam_driver::{
     Arena, ChildFence, FenceProof, Function, FunctionConfig, FunctionIdentity, ModelKind, SelfTest,
-    VfioUser, Worker, WorkerConfig, WorkerExit, WorkerHandle,
+    Worker, WorkerConfig, WorkerExit, WorkerHandle,
 };
-use faam_hwif::FUNCTIONS;
 
 use crate::card_process::{CardCommand, CardProcess};
 use crate::card_worker::CardQueue;
@@ -31,6 +30,8 @@ use crate::cards::{CardEvent, CardSource, CardState, Post, socket_dir};
 use crate::dispatch::{DispatchConfig, StartError};
 use crate::job::EngineId;
 use crate::job_queue::JobQueue;
+
+use self::reach::Reach;
 
 /// How often an idle card is asked for its heartbeat.
 const HEARTBEAT_EVERY: Duration = Duration::from_millis(250);
@@ -62,31 +63,25 @@ pub(crate) fn supervise(
             source: Box::new(error),
         })
     };
-    // Functions of our own cards share one arena, so that a replay can cross from one to the other;
-    // a foreign socket gets one of its own.
-    let is_own = |card: &CardSource| matches!(card, CardSource::OwnSimulated { .. });
+    // Functions of our own cards, and those behind an IOMMU of ours, share one arena, so that a replay can cross from
+    // one to the other; a foreign socket gets one of its own.
+    let is_own = |card: &CardSource| !matches!(card, CardSource::VfioUser { .. });
     let own = config.cards.iter().any(is_own).then(arena).transpose()?;
     let mut threads = Vec::new();
     for ((source, post), number) in config.cards.iter().zip(posts).zip(0..) {
-        let (arena, dir) = match (source, &own) {
-            (CardSource::OwnSimulated { .. }, Some(own)) => {
-                (Arc::clone(own), socket_dir(&config.data_dir, number))
-            }
-            (CardSource::OwnSimulated { .. }, None) => {
-                (arena()?, socket_dir(&config.data_dir, number))
-            }
-            (CardSource::VfioUser { dir }, _) => (arena()?, dir.clone()),
-        };
+        let shared = own.as_ref().filter(|_| is_own(source));
         let card = Card {
             number,
-            command: command(source, config, dir.clone()),
-            dir,
+            command: command(source, config, number),
+            reach: Reach::of(source, config, number),
             jobs: Arc::clone(jobs),
-            arena,
+            arena: shared.map_or_else(arena, |shared| Ok(Arc::clone(shared)))?,
+            arena_is_shared: shared.is_some(),
             arena_bytes: config.arena_bytes,
             arenas_abandoned: 0,
+            unfenced_bytes: 0,
             process: None,
-            functions: (0..FUNCTIONS).map(|_| None).collect(),
+            functions: (0..source.functions()).map(|_| None).collect(),
             post,
             down_since: None,
             lives: 0,
@@ -102,7 +97,7 @@ pub(crate) fn supervise(
     Ok(threads)
 }
 
-fn command(source: &CardSource, config: &DispatchConfig, dir: PathBuf) -> Option<CardCommand> {
+fn command(source: &CardSource, config: &DispatchConfig, number: u8) -> Option<CardCommand> {
     match source {
         CardSource::OwnSimulated {
             engines,
@@ -110,12 +105,12 @@ fn command(source: &CardSource, config: &DispatchConfig, dir: PathBuf) -> Option
             hang,
         } => Some(CardCommand {
             program: config.sim_program.clone(),
-            dir,
+            dir: socket_dir(&config.data_dir, number),
             engines: *engines,
             pace_mhz: *pace_mhz,
             hang: hang.clone(),
         }),
-        CardSource::VfioUser { .. } => None,
+        CardSource::VfioUser { .. } | CardSource::Pci { .. } => None,
     }
 }
 
@@ -132,11 +127,16 @@ struct Live {
 struct Card {
     number: u8,
     command: Option<CardCommand>,
-    dir: PathBuf,
+    reach: Reach,
     jobs: Arc<JobQueue>,
     arena: Arc<Arena>,
+    /// Other cards use it too.
+    arena_is_shared: bool,
     arena_bytes: usize,
+    /// Times that the card kept memory in its hands without a fence.
     arenas_abandoned: u32,
+    /// Bytes that the card's present life left in quarantine without a fence.
+    unfenced_bytes: usize,
     process: Option<CardProcess>,
     functions: Vec<Option<Live>>,
     post: Post,
@@ -237,7 +237,8 @@ impl Card {
             drop(status);
             self.process = Some(process);
         }
-        for function in 0..FUNCTIONS {
+        self.reach.check(&self.arena, &FunctionConfig::default())?;
+        for function in 0..self.function_count() {
             self.bring_up_function(function)?;
         }
         Ok(())
@@ -245,14 +246,17 @@ impl Card {
 
     /// Connect, bring up, test, and put into service.
     fn bring_up_function(&mut self, number: u8) -> anyhow::Result<SelfTest> {
-        let transport = VfioUser::connect(&self.dir.join(format!("fn{number}")))?;
+        let transport = self.reach.open(number)?;
         let arena = Arc::clone(&self.arena);
-        let function = Arc::new(Function::bring_up(
-            Arc::new(transport),
-            arena,
-            FunctionConfig::default(),
-        )?);
-        let passed = function.self_test()?;
+        let function = Function::bring_up(transport, arena, FunctionConfig::default())?;
+        let function = Arc::new(function);
+        let passed = match function.self_test() {
+            Ok(passed) => passed,
+            Err(error) => {
+                self.cut_off(number, &function);
+                return Err(error.into());
+            }
+        };
         let heartbeat = (function.heartbeat()?, Instant::now());
         let queue_pair = function.create_queue_pair()?;
         let identity = function.identity().clone();
@@ -389,7 +393,7 @@ impl Card {
                     if self.process.as_ref().is_some_and(CardProcess::has_ended) {
                         return Ended::Lost("its process ended".to_owned());
                     }
-                    for function in 0..FUNCTIONS {
+                    for function in 0..self.function_count() {
                         if let Some((kind, why)) = self
                             .ended_worker(function)
                             .or_else(|| self.missed_heartbeat(function))
@@ -461,10 +465,10 @@ impl Card {
                 "{name}: {why}, after {RESETS_IN_A_ROW_MAX} resets in a row"
             ));
         }
-        let proof = live
-            .function
-            .reset(RESET_LIMIT)
-            .map_err(|error| format!("{name}: {why}; reset failed: {error}"))?;
+        let proof = live.function.reset(RESET_LIMIT).map_err(|error| {
+            self.cut_off(number, &live.function);
+            format!("{name}: {why}; reset failed: {error}")
+        })?;
         let freed = self.arena.release_quarantined(&proof);
         tracing::warn!(function = %name, freed_bytes = freed, "fence (b): reset returned, epoch changed, DMA idle");
         drop(live);
@@ -505,25 +509,33 @@ impl Card {
 
     /// End everything: workers, then the process, whose end is fence (d) for all that it held.
     fn tear_down(&mut self, fault: Option<&str>) {
-        for number in 0..FUNCTIONS {
+        for number in 0..self.function_count() {
             let live = self.take_out(number, fault);
             self.resets_in_a_row = 0;
-            // A process of ours is ended below; a foreign card is left reset, if it still listens.
+            // A process of ours is ended below; any other card is left reset, if it can still be reached.
             if self.process.is_none()
                 && let Some(live) = live
-                && let Ok(proof) = live.function.reset(RESET_LIMIT)
             {
-                let freed = self.arena.release_quarantined(&proof);
-                tracing::info!(
-                    card = self.number,
-                    function = number,
-                    freed_bytes = freed,
-                    "fence (b): left reset"
-                );
+                match live.function.reset(RESET_LIMIT) {
+                    Ok(proof) => {
+                        let freed = self.arena.release_quarantined(&proof);
+                        tracing::info!(
+                            card = self.number,
+                            function = number,
+                            freed_bytes = freed,
+                            "fence (b): left reset"
+                        );
+                    }
+                    Err(_) => self.cut_off(number, &live.function),
+                }
             }
         }
+        let unfenced = std::mem::take(&mut self.unfenced_bytes);
         let Some(process) = self.process.take() else {
-            let held = self.arena.quarantine().held_bytes();
+            let held = match self.arena_is_shared {
+                true => unfenced,
+                false => self.arena.quarantine().held_bytes(),
+            };
             if held > 0 {
                 self.abandon_arena(held);
             }
@@ -558,9 +570,42 @@ impl Card {
         }
     }
 
-    /// Fence (e): memory that a foreign card may still write is never used again.
+    /// Fence (c), for a function whose reset does not finish, where an IOMMU stands before it.
+    fn cut_off(&mut self, number: u8, function: &Function) {
+        match function.cut_off() {
+            Ok(proof) => {
+                let freed = self.arena.release_quarantined(&proof);
+                tracing::warn!(
+                    card = self.number,
+                    function = number,
+                    freed_bytes = freed,
+                    "fence (c): bus mastering off, memory unmapped"
+                );
+            }
+            Err(error) => {
+                let quarantine = self.arena.quarantine();
+                self.unfenced_bytes += quarantine.held_bytes_of(function.incarnation());
+                tracing::debug!(card = self.number, function = number, %error, "not cut off");
+            }
+        }
+    }
+
+    fn function_count(&self) -> u8 {
+        u8::try_from(self.functions.len()).unwrap_or(u8::MAX)
+    }
+
+    /// Fence (e): memory that a foreign card may still write is never used again. Where others share the arena, what the
+    /// card holds stays in quarantine for good instead.
     fn abandon_arena(&mut self, held: usize) {
         self.arenas_abandoned += 1;
+        if self.arena_is_shared {
+            tracing::warn!(
+                card = self.number,
+                held_bytes = held,
+                "fence (e): memory left in quarantine for good"
+            );
+            return;
+        }
         match Arena::new(self.arena_bytes) {
             Ok(arena) => {
                 tracing::warn!(

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
+use faam_driver::PciAddress;
 use faam_hwif::FUNCTIONS;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -36,6 +37,11 @@ pub enum CardSource {
         /// Fault to inject, as `faam sim --hang` takes it.
         hang: Option<String>,
     },
+    /// Functions of a PCI card, bound to vfio-pci.
+    Pci {
+        /// Where they are, by number.
+        functions: Vec<PciAddress>,
+    },
     /// A vfio-user server that somebody else runs, with a socket a function in this directory.
     VfioUser {
         /// The directory.
@@ -44,11 +50,23 @@ pub enum CardSource {
 }
 
 impl CardSource {
+    /// How many functions the card has.
+    pub(crate) fn functions(&self) -> u8 {
+        match self {
+            Self::OwnSimulated { .. } | Self::VfioUser { .. } => FUNCTIONS,
+            Self::Pci { functions } => u8::try_from(functions.len()).unwrap_or(u8::MAX),
+        }
+    }
+
     /// Where a function of the card of this number is, as it stays from start to start.
     pub(crate) fn address(&self, data_dir: &Path, card: u8, function: u8) -> String {
         let dir = match self {
             Self::OwnSimulated { .. } => socket_dir(data_dir, card),
             Self::VfioUser { dir } => dir.clone(),
+            Self::Pci { functions } => {
+                let address = functions.get(usize::from(function));
+                return address.map_or_else(String::new, |address| format!("pci:{address}"));
+            }
         };
         format!("vfio-user:{}/fn{function}", dir.display())
     }
@@ -220,7 +238,7 @@ fn first_status(card: u8, source: &CardSource, data_dir: &Path) -> CardStatus {
         restarts: 0,
         last_fault: None,
         last_readmission_ms: None,
-        functions: (0..FUNCTIONS)
+        functions: (0..source.functions())
             .map(|function| FunctionStatus {
                 name: format!("fpga{card}.{function}"),
                 address: source.address(data_dir, card, function),

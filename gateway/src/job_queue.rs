@@ -262,9 +262,9 @@ impl JobQueue {
         scheduler.set_in_service(cpu, true);
         let mut functions = Vec::new();
         let mut all_cards = TargetSet::EMPTY;
-        for card in 0..config.cards.len() {
+        for (card, source) in config.cards.iter().enumerate() {
             let card = u8::try_from(card).map_err(|_| too_many())?;
-            for function in 0..faam_hwif::FUNCTIONS {
+            for function in 0..source.functions() {
                 let target = scheduler.add_target(1, false).ok_or_else(too_many)?;
                 all_cards = all_cards.union(TargetSet::of(target));
                 functions.push(FunctionPlace {

@@ -15,12 +15,10 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::dma::SharedMemory;
+use crate::pci_address::PciAddress;
 
 pub mod kernel_vfio;
-mod pci_address;
 pub mod vfio_user;
-
-pub use self::pci_address::{BadPciAddress, PciAddress};
 
 /// Command register of PCI configuration space (PCI Local Bus 3.0, section 6.2.2).
 const PCI_COMMAND: u16 = 0x04;

@@ -98,7 +98,7 @@ fi
 # shellcheck disable=SC2054 # the commas are QEMU's
 qemu=(timeout -k 5 "$guest_s_max" "$root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$root/usr/lib/x86_64-linux-gnu"
     "$root/usr/bin/qemu-system-x86_64" -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" -L "$root/usr/lib/ipxe/qemu"
-    -accel tcg -machine q35,kernel-irqchip=split,memory-backend=memory
+    -accel tcg -cpu qemu64,+rdrand,+rdseed -machine q35,kernel-irqchip=split,memory-backend=memory
     -object "memory-backend-memfd,id=memory,size=$memory,share=on" -m "$memory"
     -nodefaults -no-user-config -display none -serial stdio -no-reboot
     -device intel-iommu,intremap=on,caching-mode=on "${devices[@]}"

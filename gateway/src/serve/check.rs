@@ -10,6 +10,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
+use faam_driver::PciAddress;
 use faam_gateway::auth::{DEMO_KEY_FILE, KeyError, is_key};
 use faam_gateway::cards::CardSource;
 use faam_gateway::config::GatewayConfig;
@@ -360,11 +361,41 @@ fn cards(config: &GatewayConfig) -> Vec<Finding> {
         });
     }
     for source in sources {
-        if let CardSource::VfioUser { dir } = source {
-            findings.push(card_sockets(dir));
+        match source {
+            CardSource::VfioUser { dir } => findings.push(card_sockets(dir)),
+            CardSource::Pci { functions } => findings.extend(functions.iter().map(pci_function)),
+            CardSource::OwnSimulated { .. } => {}
         }
     }
     findings
+}
+
+/// Whether its group's file can be opened. Opening it would take it away from a gateway that runs.
+fn pci_function(address: &PciAddress) -> Finding {
+    let group = std::fs::read_link(address.sysfs().join("iommu_group"));
+    let Some(group) = group
+        .ok()
+        .and_then(|link| Some(link.file_name()?.to_owned()))
+    else {
+        return Finding::failed(
+            format!("devices: no PCI function with an IOMMU at {address}"),
+            "compare with lspci -D, and switch the IOMMU on in the firmware and on the kernel's command line",
+        );
+    };
+    let file = Path::new("/dev/vfio").join(group);
+    match access(&file, Access::READ_OK | Access::WRITE_OK) {
+        Ok(()) => Finding::ok(format!("devices: pci:{address} is {}", file.display())),
+        Err(error) => Finding::failed(
+            format!(
+                "devices: {}, for {address}, cannot be opened: {error}",
+                file.display()
+            ),
+            format!(
+                "bind the function to vfio-pci, and give {} a group of which this user is a member",
+                file.display()
+            ),
+        ),
+    }
 }
 
 /// A card's socket takes one client: connecting would take it away from the gateway.

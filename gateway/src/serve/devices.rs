@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use faam_driver::PciAddress;
 use faam_gateway::cards::CardSource;
 
 /// Most cards that `--devices sim:CARDS` starts.
@@ -20,6 +21,8 @@ pub(crate) enum Devices {
     Simulated(u8),
     /// A card behind the sockets in this directory.
     VfioUser(PathBuf),
+    /// Functions of a PCI card, bound to vfio-pci.
+    Pci(Vec<PciAddress>),
 }
 
 /// What every simulated card of our own is started with.
@@ -58,6 +61,9 @@ impl Devices {
             Self::None => Vec::new(),
             Self::Simulated(cards) => vec![own(); usize::from(*cards)],
             Self::VfioUser(dir) => vec![CardSource::VfioUser { dir: dir.clone() }],
+            Self::Pci(functions) => vec![CardSource::Pci {
+                functions: functions.clone(),
+            }],
         });
         Ok(cards.collect())
     }
@@ -69,7 +75,8 @@ impl FromStr for Devices {
     fn from_str(text: &str) -> Result<Self, String> {
         let expected = || {
             format!(
-                "expected sim, sim:CARDS with 1 to {SIMULATED_CARDS_MAX} cards, vfio-user:DIR or none, got {text:?}"
+                "expected sim, sim:CARDS with 1 to {SIMULATED_CARDS_MAX} cards, pci:ADDRESS or pci:ADDRESS+ADDRESS such as \
+                 pci:0000:3b:00.0+0000:3b:00.1, vfio-user:DIR or none, got {text:?}"
             )
         };
         match text.split_once(':') {
@@ -83,6 +90,7 @@ impl FromStr for Devices {
                 cards.map(Self::Simulated).ok_or_else(expected)
             }
             Some(("vfio-user", dir)) if !dir.is_empty() => Ok(Self::VfioUser(dir.into())),
+            Some(("pci", functions)) => pci(functions).map(Self::Pci).ok_or_else(expected),
             _ => Err(expected()),
         }
     }
@@ -95,8 +103,26 @@ impl fmt::Display for Devices {
             Self::Simulated(1) => formatter.write_str("sim"),
             Self::Simulated(cards) => write!(formatter, "sim:{cards}"),
             Self::VfioUser(dir) => write!(formatter, "vfio-user:{}", dir.display()),
+            Self::Pci(functions) => {
+                let functions: Vec<_> = functions.iter().map(PciAddress::to_string).collect();
+                write!(formatter, "pci:{}", functions.join("+"))
+            }
         }
     }
+}
+
+/// The functions of one card: no more than a card has, none twice.
+fn pci(text: &str) -> Option<Vec<PciAddress>> {
+    let functions: Vec<PciAddress> = text
+        .split('+')
+        .take(usize::from(faam_hwif::FUNCTIONS) + 1)
+        .map(|address| address.parse().ok())
+        .collect::<Option<_>>()?;
+    let mut distinct = functions.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let fits = functions.len() <= usize::from(faam_hwif::FUNCTIONS);
+    (fits && distinct.len() == functions.len()).then_some(functions)
 }
 
 #[cfg(test)]
@@ -105,11 +131,30 @@ mod tests {
 
     #[test]
     fn words_are_shown_as_they_are_read() {
-        for word in ["none", "sim", "sim:3", "vfio-user:/run/card"] {
+        for word in [
+            "none",
+            "sim",
+            "sim:3",
+            "vfio-user:/run/card",
+            "pci:0000:00:06.0",
+            "pci:0000:3b:00.0+0000:3b:00.1",
+        ] {
             let devices: Devices = word.parse().expect(word);
             assert_eq!(devices.to_string(), word);
         }
-        for bad in ["sim:0", "sim:9", "sim:x", "gpu", "vfio-user:", "vfio-user"] {
+        for bad in [
+            "sim:0",
+            "sim:9",
+            "sim:x",
+            "gpu",
+            "vfio-user:",
+            "vfio-user",
+            "pci",
+            "pci:",
+            "pci:06",
+            "pci:00:06.0+00:06.0",
+            "pci:00:06.0+00:06.1+00:06.2",
+        ] {
             let error = bad.parse::<Devices>().expect_err(bad);
             assert!(error.contains("vfio-user:DIR"), "{error}");
         }

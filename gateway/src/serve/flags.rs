@@ -22,6 +22,8 @@ Examples:
       two simulated cards that keep the pace of a 250 MHz clock
   faam serve --devices vfio-user:/run/faam/card0
       a card that `faam sim --dir /run/faam/card0` serves
+  faam serve --devices pci:0000:3b:00.0+0000:3b:00.1
+      both functions of a card in this machine, bound to vfio-pci
   faam serve --tls-cert server.pem --tls-key server.key --unix-listen /run/faam/faam.sock
       HTTPS, and plain HTTP for whoever may open the socket
   faam serve --config faam.toml --check

@@ -347,7 +347,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting!("data_dir", gateway.data_dir, Text, "Where keys and sockets are kept", flag "data-dir" "DIR"),
     // No flag: it would show in the process list.
     setting!("bootstrap_key", gateway.bootstrap_key, Secret, "The demo tenant's key, in place of one that is made"),
-    setting!("devices", devices, List, "Cards: sim[:CARDS], vfio-user:DIR or none; may be given several times", flag "devices" "DEVICES"),
+    setting!("devices", devices, List, "Cards: sim[:CARDS], pci:ADDRESS[+ADDRESS], vfio-user:DIR or none; may be given several times", flag "devices" "DEVICES"),
     setting!("engines", simulated.engines, Count(1, ENGINES_MAX), "Engines a function of the simulated cards", flag "engines" "NUMBER"),
     setting!("pace_mhz", simulated.pace_mhz, Count(1, CLOCK_MHZ_MAX), "Clock that the simulated cards keep, MHz; without it they run as fast as they can", flag "pace" "MHZ", variable "FAAM_PACE"),
     setting!("cpu_workers", gateway.dispatch.cpu_workers, Count(1, 1024), "Threads of the CPU engines", flag "cpu-workers" "THREADS"),

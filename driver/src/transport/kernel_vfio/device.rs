@@ -12,7 +12,8 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use vfio_ioctls::{VfioContainer, VfioDevice, VfioError};
 
-use super::super::{PciAddress, TransportError, Unavailable};
+use super::super::{TransportError, Unavailable};
+use crate::pci_address::PciAddress;
 
 /// The one driver whose functions are opened.
 const DRIVER: &str = "vfio-pci";

@@ -20,9 +20,10 @@ use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 use vfio_ioctls::{VfioDevice, VfioError, VfioIommufd};
 
-use super::super::{DmaAccess, IovaRange, PciAddress, TransportError};
+use super::super::{DmaAccess, IovaRange, TransportError};
 use super::device::{AddressSpace, Device, check, explain};
 use crate::dma::SharedMemory;
+use crate::pci_address::PciAddress;
 
 /// IOMMU_IOAS_IOVA_RANGES: type ';', number 0x84.
 const IOAS_IOVA_RANGES: Opcode = opcode::none(b';', 0x84);

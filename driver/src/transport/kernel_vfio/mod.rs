@@ -45,10 +45,11 @@ use self::bar::MappedBar;
 use self::device::{Device, Region};
 pub use self::memlock::MemoryLock;
 use super::{
-    ConfigWidth, DmaAccess, IovaRange, PCI_COMMAND, PCI_COMMAND_MEMORY, PciAddress, Transport,
-    TransportError, TransportKind, Unavailable,
+    ConfigWidth, DmaAccess, IovaRange, PCI_COMMAND, PCI_COMMAND_MEMORY, Transport, TransportError,
+    TransportKind, Unavailable,
 };
 use crate::dma::SharedMemory;
+use crate::pci_address::PciAddress;
 
 /// Longest wait for a reset. An FLR takes 100 ms (PCI Express Base 4.0, section 6.6.2).
 const RESET_MS_MAX: u64 = 2000;
