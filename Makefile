@@ -15,9 +15,12 @@ TEST_TOOLS := target/test-tools
 CARGO_TEST = $$(cargo nextest --version >/dev/null 2>&1 && echo cargo nextest run || echo cargo test)
 # Without root a test tool may be missing: its checks are skipped and named. Never so in CI.
 TOOLS_POLICY = $$([ "$${CI:-}" != true ] && [ -s target/missing-tools ] && echo FAAM_ALLOW_MISSING_TOOLS=1 || true)
+# Result lines of the suite of device behaviours, a file a carrier.
+BEHAVIOURS := $(CURDIR)/target/behaviours
+DEVICE_SUITE := cargo test --locked -p faam-driver --test device
 step = @printf '\n== %s\n' "$(1)"
 
-.PHONY: help run test test-quick test-large test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check openapi corpus loom fuzz engines clean
+.PHONY: help run test behaviours test-quick test-large test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check openapi corpus loom fuzz engines clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,9 +47,17 @@ test-quick: ## The workspace's tests on the small sample
 
 test-workspace:
 	$(call step,tests of the workspace)
-	@env $(TOOLS_POLICY) $(CARGO_TEST) --workspace --locked
+	@mkdir -p target && rm -f $(BEHAVIOURS).vfio-user
+	@env $(TOOLS_POLICY) FAAM_TEST_RESULTS=$(BEHAVIOURS).vfio-user $(CARGO_TEST) --workspace --locked
+	$(call step,the page of behaviours)
+	@$(DEVICE_SUITE) --quiet -- page check $(BEHAVIOURS).vfio-user
 	$(call step,examples in the documentation)
 	@cargo test --workspace --locked --doc --quiet
+
+behaviours: ## Write driver/BEHAVIOURS.md anew: over vfio-user by a run now, over kernel VFIO from make test-vfio's last
+	@rm -f $(BEHAVIOURS).vfio-user
+	@FAAM_TEST_RESULTS=$(BEHAVIOURS).vfio-user $(DEVICE_SUITE)
+	@$(DEVICE_SUITE) --quiet -- page write $(BEHAVIOURS).vfio-user $(wildcard $(BEHAVIOURS).kernel-vfio)
 
 test-large: ## A body of 4 GiB through curl to be compressed and decompressed, in bounded memory (LARGE_BYTES=...)
 	@.ci/install build

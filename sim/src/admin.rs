@@ -9,11 +9,12 @@ use std::sync::atomic::Ordering;
 use faam_hwif::admin::{AdminCommand, Feature, Identify, LogPage, field};
 use faam_hwif::error::ErrorCode;
 use faam_hwif::{
-    CommandId, CompletionEntry, HISTORY_BYTES_MAX, IO_PAIRS_MAX, Iova, JOB_BYTES_MAX, QueueEntries,
-    QueueId, Status, SubmissionEntry, pci,
+    CommandId, CompletionEntry, HISTORY_BYTES_MAX, IO_PAIRS_MAX, Iova, QueueEntries, QueueId,
+    Status, SubmissionEntry, pci,
 };
 
 use crate::dispatcher::Lanes;
+use crate::faults::Fault;
 use crate::function::Function;
 use crate::memory::DmaFault;
 use crate::queues::{CreateRefused, Queue, QueueShape};
@@ -88,7 +89,10 @@ fn answer(function: &Function, admin: &Queue, lanes: &mut Lanes, command: AdminC
             if queue == QueueId::ADMIN || queue.0 > IO_PAIRS_MAX {
                 return Answer::refused(Status::InvalidQueue, field::SRC_LEN);
             }
-            if vector.is_some_and(|vector| vector >= pci::MSIX_VECTORS) {
+            let vectors = pci::MSIX_VECTORS;
+            if vector.is_some_and(|vector| vector >= vectors)
+                && !function.faults.on(Fault::TakesAnyVector)
+            {
                 return Answer::refused(Status::InvalidField, field::AUX_LEN);
             }
             let shape = QueueShape {
@@ -104,6 +108,7 @@ fn answer(function: &Function, admin: &Queue, lanes: &mut Lanes, command: AdminC
         }
         AdminCommand::DeleteQueue { queue } => delete(function, queue),
         AdminCommand::SetFeatures { feature, value } => match feature {
+            Feature::QueuePairs if function.faults.on(Fault::GrantsNoQueuePairs) => Answer::done(0),
             Feature::QueuePairs => Answer::done(value.clamp(1, u32::from(IO_PAIRS_MAX))),
             // Each completion is judged by itself: CQ_WANT is what a host coalesces with.
             Feature::InterruptCoalescing => Answer::done(1),
@@ -148,6 +153,9 @@ fn delete(function: &Function, queue: QueueId) -> Answer {
     if queue == QueueId::ADMIN {
         return Answer::refused(Status::InvalidQueue, field::SRC_LEN);
     }
+    if function.faults.on(Fault::DeletesNothing) {
+        return Answer::done(0);
+    }
     match function.queues.delete(queue) {
         None => Answer::refused(Status::InvalidQueue, field::SRC_LEN),
         Some(Ok(_)) => {
@@ -166,6 +174,9 @@ fn delete(function: &Function, queue: QueueId) -> Answer {
 fn abort(function: &Function, lanes: &mut Lanes, queue: QueueId, command: CommandId) -> Answer {
     if queue == QueueId::ADMIN || function.queues.get(queue).is_none() {
         return Answer::refused(Status::InvalidQueue, field::SRC_LEN);
+    }
+    if function.faults.on(Fault::AbortLies) {
+        return Answer::done(1);
     }
     let job = lanes
         .take_held(queue, command)
@@ -217,12 +228,12 @@ fn identify(function: &Function) -> Identify {
         model: text(MODEL_NAME),
         firmware: text(env!("CARGO_PKG_VERSION")),
         engines: u32::from(identity.engines),
-        job_bytes_max: JOB_BYTES_MAX,
+        job_bytes_max: function.shown_job_bytes_max(),
         history_bytes_max: HISTORY_BYTES_MAX,
         clock_khz: identity.clock_khz,
         io_pairs_max: IO_PAIRS_MAX,
         entries_log2_max: QueueEntries::LOG2_MAX,
-        function: identity.index,
+        function: function.shown_index(),
     }
 }
 

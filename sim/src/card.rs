@@ -19,7 +19,10 @@ use thiserror::Error;
 
 use crate::dispatcher;
 use crate::engine::Worker;
+use crate::fault_socket::{self, FaultControl};
+use crate::faults::Faults;
 use crate::function::{Function, Identity};
+use crate::memory::MAPS_MAX;
 use crate::options::{CLOCK_MHZ_DEFAULT, CLOCK_MHZ_MAX, ENGINES_MAX, Options};
 use crate::protocol::server;
 
@@ -88,6 +91,11 @@ impl Card {
     /// # Errors
     /// [`StartError`]; nothing is left running or lying about then.
     pub fn start(options: &Options) -> Result<Self, StartError> {
+        Self::start_in(options, false)
+    }
+
+    /// Starts a card in a process that is its own, if `own_process`: one that a tester may have killed.
+    pub(crate) fn start_in(options: &Options, own_process: bool) -> Result<Self, StartError> {
         check(options)?;
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -108,8 +116,17 @@ impl Card {
             sockets: Vec::new(),
         };
         let serial = options.seed.map_or_else(|| random(b"serial"), serial_of);
+        let faults = Arc::new(Faults::default());
         for index in 0..FUNCTIONS {
-            card.start_function(options, index, serial)?;
+            card.start_function(options, index, serial, &faults)?;
+        }
+        for (n, function) in card.functions.iter().enumerate() {
+            if let Some(other) = card.functions.get(n ^ 1) {
+                let _ = function.neighbour.set(Arc::downgrade(&other.memory));
+            }
+        }
+        if options.allow_faults {
+            card.start_fault_socket(options, faults, own_process)?;
         }
         Ok(card)
     }
@@ -119,6 +136,7 @@ impl Card {
         options: &Options,
         index: u8,
         serial: u64,
+        faults: &Arc<Faults>,
     ) -> Result<(), StartError> {
         let path = options.dir.join(format!("fn{index}"));
         let listener = listen(&path)?;
@@ -136,10 +154,12 @@ impl Card {
             .map(|plan| plan.after_jobs);
         // Never from the seed: a driver tells a new process from the old one by this.
         let [a, b, c, d, ..] = random(b"epoch").to_le_bytes();
-        let function = Arc::new(Function::new(
+        let function = Arc::new(Function::with(
             identity,
             u32::from_le_bytes([a, b, c, d]),
             hang,
+            options.dma_maps_max,
+            Arc::clone(faults),
         ));
         self.functions.push(Arc::clone(&function));
 
@@ -154,6 +174,26 @@ impl Card {
         let stop = Arc::clone(&self.stop);
         self.spawn(format!("fn{index}-socket"), move || {
             server::serve(&listener, &function, &stop);
+        })
+    }
+
+    fn start_fault_socket(
+        &mut self,
+        options: &Options,
+        faults: Arc<Faults>,
+        may_kill: bool,
+    ) -> Result<(), StartError> {
+        let path = options.dir.join(fault_socket::SOCKET);
+        let listener = listen(&path)?;
+        self.sockets.push(path);
+        let control = FaultControl {
+            functions: self.functions.clone(),
+            faults,
+            may_kill,
+        };
+        let stop = Arc::clone(&self.stop);
+        self.spawn("faults-socket".to_owned(), move || {
+            fault_socket::serve(&listener, &control, &stop);
         })
     }
 
@@ -225,6 +265,13 @@ fn check(options: &Options) -> Result<(), StartError> {
         && !(1..=CLOCK_MHZ_MAX).contains(&mhz)
     {
         return Err(out_of_range("pace_mhz", CLOCK_MHZ_MAX, mhz));
+    }
+    if !(1..=MAPS_MAX).contains(&options.dma_maps_max) {
+        return Err(StartError::Option {
+            option: "dma_maps_max",
+            expected: format!("from 1 to {MAPS_MAX}"),
+            got: options.dma_maps_max.to_string(),
+        });
     }
     match options.hang {
         Some(_) if !options.allow_faults => Err(StartError::FaultsNotAllowed),

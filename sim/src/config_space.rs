@@ -142,6 +142,15 @@ impl ConfigSpace {
         change
     }
 
+    /// Takes the capability of function-level reset out of bytes that were read from `offset` on: for a fault.
+    pub(crate) fn hide_function_level_reset(offset: usize, bytes: &mut [u8]) {
+        let [.., high] = DEVICE_CAP_FLR.to_le_bytes();
+        let place = (EXPRESS + 0x07).checked_sub(offset);
+        if let Some(byte) = place.and_then(|place| bytes.get_mut(place)) {
+            *byte &= !high;
+        }
+    }
+
     /// Back to power-on, as a function-level reset leaves it (PCIe Base 4.0, section 6.6.2).
     pub(crate) fn reset(&mut self) {
         *self = Self::new();

@@ -15,6 +15,7 @@ use faam_hwif::error::ErrorCode;
 use faam_hwif::{CommandId, CompletionEntry, QueueId, Status, SubmissionEntry};
 
 use crate::admin;
+use crate::faults::Fault;
 use crate::function::{Function, not_all_ones};
 use crate::job::{self, Job};
 use crate::queues::Queue;
@@ -126,7 +127,11 @@ pub(crate) fn run(function: &Function, stopped: &dyn Fn() -> bool) {
         let now = Instant::now();
         if now.duration_since(last_beat) >= Duration::from_millis(BEAT_MS) {
             last_beat = now;
-            let beat = function.heartbeat.load(Ordering::Relaxed).wrapping_add(1);
+            let step = u32::from(!function.faults.on(Fault::HeartbeatStands));
+            let beat = function
+                .heartbeat
+                .load(Ordering::Relaxed)
+                .wrapping_add(step);
             function
                 .heartbeat
                 .store(not_all_ones(beat), Ordering::Relaxed);
@@ -239,6 +244,7 @@ fn begin(function: &Function, queue: &Arc<Queue>, entry: &SubmissionEntry) -> Op
             }));
         }
         Ok(None) => (Status::Success, 0),
+        Err(_) if function.faults.on(Fault::TakesAnyField) => (Status::Success, 0),
         Err(refusal) => refusal,
     };
     function.health.jobs.fetch_add(1, Ordering::Relaxed);
@@ -272,7 +278,7 @@ impl Lane {
 
     /// Takes over a tail that the host wrote, if it can be one. Whether there are entries now.
     fn take_tail(&mut self, tail: u32, function: &Function) -> bool {
-        if self.queue.is_step(self.tail, tail) {
+        if self.queue.is_step(self.tail, tail) || function.faults.on(Fault::TakesAnyTail) {
             self.tail = tail;
         } else {
             self.note_bad_index(tail, function);
@@ -285,7 +291,8 @@ impl Lane {
     fn has_room(&mut self, function: &Function) -> bool {
         let fetched = self.queue.fetched();
         let most = self.queue.entries().in_use_max();
-        if fetched.wrapping_sub(self.head) < most {
+        if fetched.wrapping_sub(self.head) < most || function.faults.on(Fault::OverrunsCompletions)
+        {
             return true;
         }
         match self.queue.head() {

@@ -26,11 +26,13 @@ use faam_hwif::{
 };
 use parking_lot::{Condvar, Mutex};
 
+use crate::faults::Fault;
 use crate::function::Function;
 use crate::job::{Job, Span, Work};
 use crate::memory::{DmaFault, DmaLease};
 use crate::model::{
-    Alphabet, BadTable, Engine, Fault, Format, Job as ModelJob, LoadedTable, Tables,
+    Alphabet, BadTable, Engine, Fault as ModelFault, Format, Job as ModelJob, LoadedTable, Params,
+    Tables,
 };
 
 /// Cycles of a scrub: the 8,192 sets of the hash table, one a cycle; the window's 32 KiB, 16 bytes a cycle, go alongside.
@@ -41,6 +43,8 @@ const DECOMPRESS_CYCLES_PER_JOB: u64 = crate::model::CYCLES_PER_JOB;
 const OUTPUT_BYTES_FIXED: usize = 4096;
 /// Longest sleep of an engine without work, milliseconds.
 const IDLE_MS_MAX: u64 = 1_000;
+/// Bytes that the fault of writing beyond a job's room writes there.
+const SPILL_BYTES: usize = 64;
 /// A hang plan that never strikes.
 const NO_HANG: u64 = u64::MAX;
 
@@ -58,6 +62,8 @@ struct PoolState {
     waiting: VecDeque<Box<Job>>,
     /// Counts resets, which end a hang and a life of the function.
     resets: u64,
+    /// Counts ends of hangs that leave the life as it is.
+    resumed: u64,
     stopped: bool,
 }
 
@@ -112,6 +118,18 @@ impl EnginePool {
         self.changed.notify_all();
     }
 
+    /// Plans a hang after so many more jobs.
+    pub(crate) fn hang_after(&self, jobs: u64) {
+        self.jobs_before_hang.store(jobs, Ordering::Relaxed);
+    }
+
+    /// Ends a hang, or the plan of one: engines go on with the jobs that they have.
+    pub(crate) fn resume(&self) {
+        self.jobs_before_hang.store(NO_HANG, Ordering::Relaxed);
+        self.state.lock().resumed += 1;
+        self.changed.notify_all();
+    }
+
     /// The card stops: engines return.
     pub(crate) fn stop(&self) {
         self.state.lock().stopped = true;
@@ -149,7 +167,7 @@ impl EnginePool {
         }
     }
 
-    /// Hangs if the plan says so, until the function is reset. Whether it did.
+    /// Hangs if the plan says so, until the function is reset or told to go on. Whether the job's life ended meanwhile.
     fn hang(&self) -> bool {
         let struck =
             self.jobs_before_hang
@@ -161,12 +179,12 @@ impl EnginePool {
         }
         tracing::warn!("an engine hangs, as planned");
         let mut state = self.state.lock();
-        let resets = state.resets;
-        while state.resets == resets && !state.stopped {
+        let (resets, resumed) = (state.resets, state.resumed);
+        while state.resets == resets && state.resumed == resumed && !state.stopped {
             self.changed
                 .wait_for(&mut state, Duration::from_millis(IDLE_MS_MAX));
         }
-        true
+        state.resets != resets || state.stopped
     }
 }
 
@@ -238,7 +256,8 @@ impl Worker {
         while let Some((job, life)) = function.pool.take() {
             // There is room for another one.
             function.bell.ring();
-            if job.queue.lease().is_revoked() || function.pool.hang() {
+            let over = job.queue.lease().is_revoked() || function.pool.hang();
+            if over && !function.faults.on(Fault::WorksThroughReset) {
                 continue;
             }
             self.execute(&job, life);
@@ -254,7 +273,8 @@ impl Worker {
             life,
             context: job.context,
         };
-        if self.domain.replace(domain) != Some(domain) {
+        let changed = self.domain.replace(domain) != Some(domain);
+        if changed && !function.faults.on(Fault::Unscrubbed) {
             self.scrub();
             start += self.time(SCRUB_CYCLES);
         }
@@ -281,6 +301,7 @@ impl Worker {
         if function.identity.paced && !function.pool.sleep_until(due, job.queue.lease()) {
             return;
         }
+        self.spoil(job, &mut ending);
         if let Some((at, bytes)) = ending.output {
             let result = job.queue.lease().write(at, self.dst.get(bytes));
             match result {
@@ -294,6 +315,39 @@ impl Worker {
             }
         }
         self.finish(job, ending);
+    }
+
+    /// What faults make of an ending.
+    fn spoil(&mut self, job: &Job, ending: &mut Ending) {
+        let faults = Arc::clone(&self.function.faults);
+        if !faults.any() {
+            return;
+        }
+        if faults.on(Fault::WrongChecksum) {
+            ending.entry.crc32 ^= 1;
+        }
+        match (job.work, ending.output) {
+            (Work::Compress { .. }, Some((_, bytes))) if faults.on(Fault::FlipsABit) => {
+                if let Some(byte) = self.dst.get_mut(bytes).get_mut(bytes / 2) {
+                    *byte ^= 0x10;
+                }
+            }
+            (Work::Count { .. }, Some((_, bytes))) if faults.on(Fault::Miscounts) => {
+                // End of block, symbol 256: counts are 32-bit words.
+                if let Some(byte) = self.dst.get_mut(bytes).get_mut(256 * 4) {
+                    *byte = byte.wrapping_add(1);
+                }
+            }
+            (Work::Compress { dst, .. } | Work::Decompress { dst, .. }, None)
+                if ending.status == Status::OutputFull && faults.on(Fault::WritesBeyondRoom) =>
+            {
+                ending.output = Some((dst.at, dst.bytes as usize + SPILL_BYTES));
+            }
+            (Work::Decompress { .. }, None) if faults.on(Fault::CorruptPasses) => {
+                ending.status = Status::Success;
+            }
+            _ => {}
+        }
     }
 
     fn finish(&self, job: &Job, ending: Ending) {
@@ -353,6 +407,18 @@ impl Worker {
                 sync,
             } => {
                 self.load(job, src, history)?;
+                let faults = Arc::clone(&self.function.faults);
+                let table = table.filter(|_| !faults.on(Fault::IgnoresTables));
+                let history = history.filter(|_| !faults.on(Fault::IgnoresHistory));
+                let last = last || faults.on(Fault::EndsEachBlock);
+                let params = Params {
+                    ways: if faults.on(Fault::SearchesOneWay) {
+                        1
+                    } else {
+                        params.ways
+                    },
+                    ..params
+                };
                 let loaded = match table {
                     None => None,
                     Some(span) => {
@@ -491,6 +557,9 @@ impl Worker {
     }
 
     fn fault(&self, job: &Job, code: ErrorCode, at: Iova) -> Ending {
+        if self.function.faults.on(Fault::HidesDmaFaults) {
+            return Ending::failed(Status::Success, 0);
+        }
         self.function
             .health
             .dma_faults
@@ -522,17 +591,17 @@ fn deadline(job: &Job) -> Option<Instant> {
 }
 
 /// The completion status of a model's refusal.
-fn status(fault: &Fault) -> Status {
+fn status(fault: &ModelFault) -> Status {
     match fault {
-        Fault::OutputFull { .. } => Status::OutputFull,
-        Fault::BadTable(_) => Status::BadTable,
-        Fault::TableMiss => Status::TableMiss,
+        ModelFault::OutputFull { .. } => Status::OutputFull,
+        ModelFault::BadTable(_) => Status::BadTable,
+        ModelFault::TableMiss => Status::TableMiss,
         // The entry was checked against the same limits before it got here: the engine and its front disagree.
-        Fault::InputTooLong { .. }
-        | Fault::HistoryTooLong { .. }
-        | Fault::HistoryInFrame { .. }
-        | Fault::NoEnd
-        | Fault::BadParams { .. } => Status::EngineFault,
+        ModelFault::InputTooLong { .. }
+        | ModelFault::HistoryTooLong { .. }
+        | ModelFault::HistoryInFrame { .. }
+        | ModelFault::NoEnd
+        | ModelFault::BadParams { .. } => Status::EngineFault,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: bounded, newest first, and the first error is never displaced.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use faam_hwif::QueueId;
@@ -10,10 +11,13 @@ use faam_hwif::admin::{ERROR_LOG_ENTRIES, ErrorLogEntry};
 use faam_hwif::error::ErrorCode;
 use parking_lot::Mutex;
 
+use crate::faults::{Fault, Faults};
+
 /// The log of one function. Lock order: a leaf.
 pub(crate) struct ErrorLog {
     state: Mutex<State>,
     power_on: Instant,
+    faults: Arc<Faults>,
 }
 
 #[derive(Default)]
@@ -25,15 +29,19 @@ struct State {
 
 impl ErrorLog {
     /// An empty log; times are counted from `power_on`.
-    pub(crate) fn new(power_on: Instant) -> Self {
+    pub(crate) fn new(power_on: Instant, faults: Arc<Faults>) -> Self {
         Self {
             state: Mutex::default(),
             power_on,
+            faults,
         }
     }
 
     /// Notes an error.
     pub(crate) fn note(&self, code: ErrorCode, queue: QueueId, info: u64) {
+        if self.faults.on(Fault::NotesNoErrors) {
+            return;
+        }
         tracing::debug!(?code, %queue, info = format_args!("{info:#x}"), "error");
         let mut state = self.state.lock();
         // All-ones would read as a function that is gone.
@@ -80,7 +88,7 @@ mod tests {
 
     #[test]
     fn keeps_the_first_and_the_newest() {
-        let log = ErrorLog::new(Instant::now());
+        let log = ErrorLog::new(Instant::now(), Arc::default());
         for n in 0..20 {
             log.note(ErrorCode::DataRead, QueueId(3), n);
         }

@@ -7,8 +7,8 @@
 //!
 //! Lock order: `control`, then `config`, then the locks of `queues`, `msix`, `errors`, the engine pool and the memory.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use faam_hwif::admin::Health;
@@ -18,6 +18,9 @@ use crate::bell::Bell;
 use crate::config_space::{ConfigChange, ConfigSpace};
 use crate::engine::EnginePool;
 use crate::error_log::ErrorLog;
+use crate::faults::{Fault, Faults};
+#[cfg(test)]
+use crate::memory::MAPS_MAX;
 use crate::memory::{Memory, StillInFlight};
 use crate::msix::Msix;
 use crate::queues::QueueTable;
@@ -74,27 +77,44 @@ pub(crate) struct Function {
     pub(crate) heartbeat: AtomicU32,
     /// All DMA of deleted queues has ended.
     settled: AtomicBool,
+    pub(crate) faults: Arc<Faults>,
+    /// The other function's memory, for a fault.
+    pub(crate) neighbour: OnceLock<Weak<Memory>>,
     power_on: Instant,
 }
 
 impl Function {
-    /// A function as after power-on, with a reset epoch of `epoch`.
+    /// A function as after power-on, with a reset epoch of `epoch`, and no faults.
+    #[cfg(test)]
     pub(crate) fn new(identity: Identity, epoch: u32, hang_after_jobs: Option<u64>) -> Self {
+        Self::with(identity, epoch, hang_after_jobs, MAPS_MAX, Arc::default())
+    }
+
+    /// A function as after power-on, with a reset epoch of `epoch`, of a card with these faults.
+    pub(crate) fn with(
+        identity: Identity,
+        epoch: u32,
+        hang_after_jobs: Option<u64>,
+        maps_max: usize,
+        faults: Arc<Faults>,
+    ) -> Self {
         let power_on = Instant::now();
         Self {
             identity,
-            memory: Arc::new(Memory::default()),
+            memory: Arc::new(Memory::new(maps_max, Arc::clone(&faults))),
             msix: Msix::new(),
             config: Mutex::new(ConfigSpace::new()),
             control: Mutex::new(Control::default()),
             queues: QueueTable::new(),
             bell: Bell::default(),
             pool: EnginePool::new(identity.engines, hang_after_jobs),
-            errors: ErrorLog::new(power_on),
+            errors: ErrorLog::new(power_on, Arc::clone(&faults)),
             health: HealthCounters::default(),
             reset_epoch: AtomicU32::new(not_all_ones(epoch)),
             heartbeat: AtomicU32::new(0),
             settled: AtomicBool::new(true),
+            faults,
+            neighbour: OnceLock::new(),
             power_on,
         }
     }
@@ -114,7 +134,15 @@ impl Function {
     /// Reads from a region; the range lies in it.
     pub(crate) fn region_read(&self, region: Region, offset: usize, into: &mut [u8]) {
         if region == Region::Config {
-            return self.config.lock().read(offset, into);
+            self.config.lock().read(offset, into);
+            if self.faults.on(Fault::NoFlrCapability) {
+                ConfigSpace::hide_function_level_reset(offset, into);
+            }
+            return;
+        }
+        if self.faults.on(Fault::Gone) {
+            let zero = self.faults.on(Fault::GoneReadsAsZero);
+            return into.fill(if zero { 0 } else { 0xFF });
         }
         if !self.config.lock().memory_space() {
             // Nobody answers the request: the root complex makes all-ones of it.
@@ -186,6 +214,9 @@ impl Function {
         let mut config = self.config.lock();
         let mut next = config.clone();
         change(&mut next);
+        if config.bus_master() && self.faults.on(Fault::BusMasterSticks) {
+            next.keep_bus_master_of(&config);
+        }
         let taken = self.memory.set_bus_master(next.bus_master());
         if let Err(still) = &taken {
             tracing::error!(%still, "bus mastering was not changed");
@@ -206,8 +237,9 @@ impl Function {
         self.errors.clear();
         self.pool.reset();
         let epoch = self.reset_epoch.load(Ordering::Relaxed);
+        let step = u32::from(!self.faults.on(Fault::ResetKeepsEpoch));
         self.reset_epoch
-            .store(not_all_ones(epoch.wrapping_add(1)), Ordering::Release);
+            .store(not_all_ones(epoch.wrapping_add(step)), Ordering::Release);
         drop(control);
         self.bell.ring();
         ended
@@ -262,6 +294,9 @@ impl Function {
 
     /// The health log page.
     pub(crate) fn health(&self) -> Health {
+        if self.faults.on(Fault::HealthIsZero) {
+            return Health::default();
+        }
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Health {
             uptime_ms: self.uptime_ms(),

@@ -14,6 +14,7 @@
 //! | `function`, `registers` | a function's life, BAR0 |
 //! | `queues`, `dispatcher`, `admin`, `job` | rings, fetching, commands |
 //! | `engine`, `model` | executing jobs |
+//! | `faults`, `fault_socket` | misbehaving when told to, for tests |
 //! | `card`, `process`, `options` | the whole, as a value and as a process |
 
 mod admin;
@@ -23,6 +24,8 @@ mod config_space;
 mod dispatcher;
 mod engine;
 mod error_log;
+mod fault_socket;
+mod faults;
 mod function;
 mod job;
 mod memory;
@@ -35,5 +38,7 @@ mod queues;
 mod registers;
 
 pub use card::{Card, StartError};
+pub use faults::Fault;
+pub use memory::MAPS_MAX;
 pub use options::{CLOCK_MHZ_DEFAULT, CLOCK_MHZ_MAX, ENGINES_MAX, HangPlan, Options};
 pub use process::{RunError, run};

@@ -24,8 +24,10 @@ pub struct Options {
     pub exit_on_stdin_eof: bool,
     /// A function whose engines stop for good. Refused unless `allow_faults`.
     pub hang: Option<HangPlan>,
-    /// Faults may be asked for.
+    /// Faults may be asked for: by `hang`, and while the card runs by the socket `faults` in its directory.
     pub allow_faults: bool,
+    /// Most DMA maps of a function, 1 to [`crate::MAPS_MAX`].
+    pub dma_maps_max: usize,
 }
 
 impl Options {
@@ -40,6 +42,7 @@ impl Options {
             exit_on_stdin_eof: false,
             hang: None,
             allow_faults: false,
+            dma_maps_max: crate::MAPS_MAX,
         }
     }
 }

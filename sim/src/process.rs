@@ -38,7 +38,7 @@ pub fn run(options: Options) -> Result<(), RunError> {
         let end = in_handler.try_clone().map_err(RunError::Signals)?;
         signal_hook::low_level::pipe::register(signal, end).map_err(RunError::Signals)?;
     }
-    let card = Card::start(&options)?;
+    let card = Card::start_in(&options, true)?;
     tracing::info!(
         dir = %options.dir.display(),
         engines = options.engines,

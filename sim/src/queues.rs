@@ -26,6 +26,7 @@ use faam_hwif::{
 use parking_lot::Mutex;
 
 use crate::error_log::ErrorLog;
+use crate::faults::Fault;
 use crate::memory::{DmaFault, DmaLease, StillInFlight};
 use crate::msix::Msix;
 
@@ -114,7 +115,7 @@ impl Queue {
         let old = self.doorbell_tail.load(Ordering::Relaxed);
         // What the host knows of our head comes from completions, which are posted after `fetched` is stored, so the
         // value loaded here is at least as new as the host's.
-        if !self.is_step(old, tail) {
+        if !self.is_step(old, tail) && !self.lease.faults().on(Fault::TakesAnyTail) {
             return false;
         }
         self.doorbell_tail.store(tail, Ordering::Release);
@@ -171,9 +172,11 @@ impl Queue {
     /// Copies the next entry, once, and moves on.
     pub(crate) fn fetch(&self) -> Result<SubmissionEntry, DmaFault> {
         let index = self.fetched();
+        let lost =
+            index >= self.shape.entries.count() && self.lease.faults().on(Fault::LosesItsPlace);
         let at = slot(
             self.shape.sq,
-            self.shape.entries.slot(index),
+            self.shape.entries.slot(index.wrapping_add(u32::from(lost))),
             SUBMISSION_BYTES,
         )?;
         let mut bytes = [0; SUBMISSION_BYTES];
@@ -190,8 +193,22 @@ impl Queue {
         status: Status,
         errors: &ErrorLog,
     ) -> Result<(), DmaFault> {
+        let faults = self.lease.faults();
         let mut completions = self.completions.lock();
-        let result = self.write_completion(&mut completions, entry, status);
+        let entry = CompletionEntry {
+            cid: entry.cid.wrapping_sub(u16::from(
+                faults.on(Fault::WrongCommandId) && self.shape.id != QueueId::ADMIN,
+            )),
+            ..entry
+        };
+        let result = match faults.on(Fault::WithholdsCompletions) && self.shape.id != QueueId::ADMIN
+        {
+            true => Ok(()),
+            false => self.write_completion(&mut completions, entry, status),
+        };
+        if faults.on(Fault::CompletesTwice) && self.shape.id != QueueId::ADMIN {
+            let _ = self.write_completion(&mut completions, entry, status);
+        }
         drop(completions);
         match result {
             Ok(()) => {
@@ -201,6 +218,10 @@ impl Queue {
             Err(fault) => self.break_down(fault, errors),
         }
         result
+    }
+
+    fn phase(&self, index: u32) -> bool {
+        self.shape.entries.phase(index) || self.lease.faults().on(Fault::PhaseStuck)
     }
 
     fn write_completion(
@@ -215,7 +236,7 @@ impl Queue {
             sq_head: u16::from_le_bytes([low, high]),
             ..entry
         }
-        .sealed(status, self.shape.entries.phase(index), self.shape.epoch);
+        .sealed(status, self.phase(index), self.shape.epoch);
         let at = slot(
             self.shape.cq,
             self.shape.entries.slot(index),
@@ -240,6 +261,7 @@ impl Queue {
         let wanted = match (self.shape.vector, self.shape.shadow) {
             _ if old == new => Ok(false),
             (None, _) => Ok(false),
+            (Some(_), _) if self.lease.faults().on(Fault::InterruptsUnasked) => Ok(true),
             (Some(_), None) => Ok(true),
             (Some(_), Some(page)) => {
                 // Partner: the host's fence between storing CQ_WANT and its last look at the phase word. Whichever
@@ -257,10 +279,20 @@ impl Queue {
             Ok(true) => {
                 if let Some(vector) = self.shape.vector {
                     self.count(QueueCounter::Interrupts, 1);
-                    msix.raise(vector);
+                    self.raise(msix, vector);
                 }
             }
             Err(fault) => self.break_down(fault, errors),
+        }
+    }
+
+    fn raise(&self, msix: &Msix, vector: u16) {
+        let faults = self.lease.faults();
+        let admin = self.shape.id == QueueId::ADMIN;
+        if faults.on(Fault::WrongVector) && !admin {
+            msix.raise(vector + 1);
+        } else if !faults.on(Fault::LosesInterrupts) {
+            msix.raise(vector);
         }
     }
 

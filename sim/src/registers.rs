@@ -16,6 +16,7 @@ use faam_hwif::{
     QUEUES_MAX, QueueEntries, QueueEpoch, QueueId, pci,
 };
 
+use crate::faults::Fault;
 use crate::function::Function;
 use crate::queues::{Queue, QueueShape};
 
@@ -114,21 +115,24 @@ impl Function {
             R::IdentitySerialLo => half(identity.serial, false),
             R::IdentitySerialHi => half(identity.serial, true),
             R::IdentityFunction => identity::Function::default()
-                .with_index(u32::from(identity.index))
+                .with_index(u32::from(self.shown_index()))
                 .with_count(u32::from(FUNCTIONS))
                 .bits(),
             R::IdentityModel => identity::Model::default()
                 .with_kind(MODEL_FUNCTIONAL)
                 .bits(),
-            R::CapabilitiesFeatures => capabilities::Features::default()
-                .with_shadow_doorbells(true)
-                .with_loaded_tables(true)
-                .with_history(true)
-                .with_decompress(true)
-                .with_abort(true)
-                .with_context_scrub(true)
-                .with_paced(identity.paced)
-                .bits(),
+            R::CapabilitiesFeatures => {
+                capabilities::Features::default()
+                    .with_shadow_doorbells(true)
+                    .with_loaded_tables(true)
+                    .with_history(true)
+                    .with_decompress(true)
+                    .with_abort(true)
+                    .with_context_scrub(true)
+                    .with_paced(identity.paced)
+                    .bits()
+                    | u32::from(self.faults.on(Fault::UndefinedFeature)) << 31
+            }
             R::CapabilitiesQueues => capabilities::Queues::default()
                 .with_io_pairs_max(u32::from(IO_PAIRS_MAX))
                 .with_entries_log2_max(u32::from(QueueEntries::LOG2_MAX))
@@ -137,7 +141,7 @@ impl Function {
                 .with_count(u32::from(identity.engines))
                 .with_jobs_each_max(JOBS_PER_ENGINE_MAX)
                 .bits(),
-            R::CapabilitiesJobBytesMax => JOB_BYTES_MAX,
+            R::CapabilitiesJobBytesMax => self.shown_job_bytes_max(),
             R::CapabilitiesHistoryBytesMax => HISTORY_BYTES_MAX,
             R::CapabilitiesFormats => capabilities::Formats::default()
                 .with_raw(true)
@@ -201,13 +205,29 @@ impl Function {
         }
     }
 
+    /// Its number, as it says itself.
+    pub(crate) fn shown_index(&self) -> u8 {
+        if self.faults.on(Fault::WrongFunctionIndex) {
+            return 0;
+        }
+        self.identity.index
+    }
+
+    /// The largest job, as it says itself, bytes.
+    pub(crate) fn shown_job_bytes_max(&self) -> u32 {
+        if self.faults.on(Fault::AnnouncesSmallJobs) {
+            return JOB_BYTES_MAX / 16;
+        }
+        JOB_BYTES_MAX
+    }
+
     fn status(&self) -> control::Status {
         let settled = self.is_settled();
         let control = self.control.lock();
         control::Status::default()
             .with_ready(control.ready)
             .with_fatal(control.fatal)
-            .with_dma_idle(settled && !control.ready)
+            .with_dma_idle(settled && !control.ready && !self.faults.on(Fault::NeverIdle))
             .with_resetting(!settled)
     }
 
@@ -267,7 +287,8 @@ impl Function {
         };
         let queue = Arc::new(Queue::new(shape, self.memory.lease()));
         let lease = queue.lease().clone();
-        control.ready = self.queues.create(queue, &lease).is_ok();
+        control.ready =
+            self.queues.create(queue, &lease).is_ok() && !self.faults.on(Fault::NeverReady);
         drop(control);
         self.bell.ring();
     }

@@ -26,12 +26,17 @@ use thiserror::Error;
 
 use backing::{Backing, FileKey};
 
+use crate::faults::{Fault, Faults};
+
 /// Most maps of a function: the protocol's default for `max_dma_maps`.
-pub(crate) const MAPS_MAX: usize = 65_535;
+pub const MAPS_MAX: usize = 65_535;
 /// Most bytes mapped in all, bytes.
 pub(crate) const MAPPED_BYTES_MAX: u64 = 1 << 40;
 /// Alignment of maps, bytes: the smallest page size that is announced.
 pub(crate) const PAGE_BYTES: u64 = 4096;
+/// Where a write is an interrupt message rather than memory (Intel SDM volume 3, section 11.11.1): a root complex never
+/// lets a map lie there, so this card does not either.
+const MSI_WINDOW: std::ops::RangeInclusive<u64> = 0xFEE0_0000..=0xFEEF_FFFF;
 /// Longest wait for accesses in flight to end, milliseconds. The longest access is a copy of a mebibyte.
 const ACCESS_END_MS_MAX: u64 = 2_000;
 /// Keys of files kept before dead ones are swept out.
@@ -82,12 +87,33 @@ struct State {
 }
 
 /// The memory of one function's client.
-#[derive(Default)]
 pub(crate) struct Memory {
     state: RwLock<State>,
+    maps_max: usize,
+    faults: Arc<Faults>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new(MAPS_MAX, Arc::default())
+    }
 }
 
 impl Memory {
+    /// Memory with no maps, and room for so many.
+    pub(crate) fn new(maps_max: usize, faults: Arc<Faults>) -> Self {
+        Self {
+            state: RwLock::default(),
+            maps_max,
+            faults,
+        }
+    }
+
+    /// Most maps that it takes.
+    pub(crate) fn maps_max(&self) -> usize {
+        self.maps_max
+    }
+
     /// Adds a map.
     ///
     /// # Errors
@@ -101,9 +127,17 @@ impl Memory {
         file: Option<(OwnedFd, u64)>,
     ) -> Result<(), Errno> {
         let last = last_address(iova, size)?;
-        if !iova.is_multiple_of(PAGE_BYTES)
-            || !size.is_multiple_of(PAGE_BYTES)
-            || !(rights.read || rights.write)
+        let rights = Rights {
+            write: rights.write || self.faults.on(Fault::WritesReadOnlyMaps),
+            ..rights
+        };
+        let aligned = iova.is_multiple_of(PAGE_BYTES) || self.faults.on(Fault::MapsMisaligned);
+        if !aligned || !size.is_multiple_of(PAGE_BYTES) || !(rights.read || rights.write) {
+            return Err(Errno::INVAL);
+        }
+        if *MSI_WINDOW.start() <= last
+            && iova <= *MSI_WINDOW.end()
+            && !self.faults.on(Fault::MapsMsiWindow)
         {
             return Err(Errno::INVAL);
         }
@@ -118,17 +152,17 @@ impl Memory {
             }
         };
         let mut state = self.state.write();
-        if state.maps.len() >= MAPS_MAX
-            || state.mapped_bytes.saturating_add(size) > MAPPED_BYTES_MAX
-        {
+        let full =
+            state.maps.len() >= self.maps_max && !self.faults.on(Fault::TakesAnyNumberOfMaps);
+        if full || state.mapped_bytes.saturating_add(size) > MAPPED_BYTES_MAX {
             return Err(Errno::NOSPC);
         }
-        if state
+        let overlaps = state
             .maps
             .range(..=last)
             .next_back()
-            .is_some_and(|(_, map)| map.last >= iova)
-        {
+            .is_some_and(|(_, map)| map.last >= iova);
+        if overlaps && !self.faults.on(Fault::MapsOverlap) {
             return Err(Errno::EXIST);
         }
         if let Some((backing, _)) = &backing {
@@ -168,6 +202,9 @@ impl Memory {
     /// EINVAL if a map straddles an end of the range, EBUSY if accesses did not end in time; nothing is removed then.
     pub(crate) fn unmap(&self, iova: u64, size: u64) -> Result<(), Errno> {
         let last = last_address(iova, size)?;
+        if self.faults.on(Fault::KeepsUnmapped) {
+            return Ok(());
+        }
         let mut state = self.exclusive().map_err(|_| Errno::BUSY)?;
         let straddles = |at: u64| {
             at > 0
@@ -214,7 +251,7 @@ impl Memory {
     /// # Errors
     /// [`StillInFlight`]: nothing was changed.
     pub(crate) fn set_bus_master(&self, on: bool) -> Result<(), StillInFlight> {
-        self.exclusive()?.bus_master = on;
+        self.exclusive()?.bus_master = on || self.faults.on(Fault::IgnoresBusMaster);
         Ok(())
     }
 
@@ -263,6 +300,11 @@ pub(crate) struct DmaLease {
 }
 
 impl DmaLease {
+    /// The card's faults.
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.memory.faults
+    }
+
     /// Whether it has been revoked.
     pub(crate) fn is_revoked(&self) -> bool {
         self.revoked.load(Ordering::SeqCst)
@@ -280,10 +322,13 @@ impl DmaLease {
     pub(crate) fn access(&self) -> Result<DmaAccess<'_>, DmaFault> {
         let state = self.memory.state.read();
         // Read under the guard: a revocation that this misses has its barrier still before it.
-        if self.is_revoked() {
+        if self.is_revoked() && !self.faults().on(Fault::WorksThroughReset) {
             return Err(DmaFault::Revoked);
         }
-        Ok(DmaAccess { state })
+        Ok(DmaAccess {
+            state,
+            faults: self.faults(),
+        })
     }
 
     /// Reads `into.len()` bytes at `iova`.
@@ -300,6 +345,7 @@ impl DmaLease {
 /// An access in flight.
 pub(crate) struct DmaAccess<'a> {
     state: RwLockReadGuard<'a, State>,
+    faults: &'a Faults,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -321,6 +367,12 @@ impl DmaAccess<'_> {
                 .read(offset, piece)
                 .map_err(|_| DmaFault::Refused { at })?;
             rest = after;
+            if self.faults.on(Fault::ReadsOnePage) {
+                let first = usize::try_from(PAGE_BYTES - at.0 % PAGE_BYTES).unwrap_or(0);
+                piece.get_mut(first..).unwrap_or_default().fill(0);
+                rest.fill(0);
+                return Ok(());
+            }
             at = step(at, take, rest.is_empty())?;
         }
         Ok(())

@@ -22,6 +22,7 @@ use thiserror::Error;
 
 use super::frame::{BadFrame, HEADER_BYTES, Header, MESSAGE_FDS_MAX};
 use super::session::Session;
+use crate::faults::Fault;
 use crate::function::Function;
 
 /// Longest time from a message's first byte to its last, and for a reply to be taken, milliseconds.
@@ -66,6 +67,10 @@ pub(crate) fn serve(listener: &UnixListener, function: &Arc<Function>, stop: &Ow
         match listener.accept() {
             Ok((stream, _)) => {
                 tracing::debug!(function = function.index(), "a client connected");
+                if function.faults.on(Fault::ServesTwoClients) {
+                    serve_aside(stream, function, stop);
+                    continue;
+                }
                 let end = converse(&stream, function, stop);
                 // The client's maps, eventfds and work go before the socket does, so that its end is seen late
                 // rather than early.
@@ -88,6 +93,17 @@ pub(crate) fn serve(listener: &UnixListener, function: &Arc<Function>, stop: &Ow
                 }
             }
         }
+    }
+}
+
+/// For a fault: a client has a thread of its own, so that the next one is served beside it.
+fn serve_aside(stream: UnixStream, function: &Arc<Function>, stop: &OwnedFd) {
+    let function = Arc::clone(function);
+    if let Ok(stop) = stop.try_clone() {
+        std::thread::spawn(move || {
+            converse(&stream, &function, &stop);
+            let _ = function.detach();
+        });
     }
 }
 

@@ -5,7 +5,7 @@
 //! than the bounds of `frame`. It does not know sockets: bytes and descriptors come in, bytes go out.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use faam_hwif::pci;
 use faam_hwif::regs::BAR0_BYTES;
@@ -13,8 +13,9 @@ use rustix::io::Errno;
 
 use super::frame::{ACCESS_BYTES, Command, DATA_BYTES_MAX, Fields, Header, MESSAGE_FDS_MAX};
 use crate::config_space::CONFIG_BYTES;
+use crate::faults::Fault;
 use crate::function::{Function, Region};
-use crate::memory::{MAPS_MAX, PAGE_BYTES, Rights};
+use crate::memory::{PAGE_BYTES, Rights};
 
 /// Protocol version: major.
 const VERSION_MAJOR: u16 = 0;
@@ -125,7 +126,8 @@ impl Session {
         let mut reply = Vec::new();
         reply.extend_from_slice(&VERSION_MAJOR.to_le_bytes());
         reply.extend_from_slice(&VERSION_MINOR.to_le_bytes());
-        reply.extend_from_slice(answer(&offered).as_bytes());
+        let maps_max = self.function.memory().maps_max();
+        reply.extend_from_slice(answer(&offered, maps_max).as_bytes());
         reply.push(0);
         Ok(reply)
     }
@@ -145,6 +147,15 @@ impl Session {
             read: flags & MAP_FLAG_READ != 0,
             write: flags & MAP_FLAG_WRITE != 0,
         };
+        if self.function.faults.on(Fault::SharesMaps)
+            && let Some(other) = self.function.neighbour.get().and_then(Weak::upgrade)
+        {
+            let again = fd.as_ref().map(OwnedFd::try_clone).transpose();
+            let again = again.map_err(|_| Errno::MFILE)?;
+            let _ = other.map(iova, size, rights, again.map(|fd| (fd, offset)));
+            // Its own memory is before what the other one left there.
+            let _ = self.function.memory().unmap(iova, size);
+        }
         let memory = self.function.memory();
         memory.map(iova, size, rights, fd.map(|fd| (fd, offset)))?;
         Ok(Vec::new())
@@ -346,11 +357,11 @@ fn capabilities(text: &[u8]) -> Result<serde_json::Map<String, serde_json::Value
 
 /// Our side of each capability that the client named: the reply is a subset of what was proposed. What it leaves out
 /// keeps the protocol's default, and no default promises more than this server holds.
-fn answer(offered: &serde_json::Map<String, serde_json::Value>) -> String {
+fn answer(offered: &serde_json::Map<String, serde_json::Value>, maps_max: usize) -> String {
     let ours = [
         ("max_msg_fds", MESSAGE_FDS_MAX as u64),
         ("max_data_xfer_size", DATA_BYTES_MAX as u64),
-        ("max_dma_maps", MAPS_MAX as u64),
+        ("max_dma_maps", maps_max as u64),
         ("pgsizes", PAGE_BYTES),
     ];
     let mut capabilities = serde_json::Map::new();

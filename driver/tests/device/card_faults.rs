@@ -1,0 +1,122 @@
+//! The client of a simulated card's fault socket.
+//!
+//! Owns the connection. Invariant: each request waits for the answer with its own number, for a bounded time; answers to
+//! a client before this one are passed over. The commands are the card's (faam-sim, `fault_socket`).
+
+use std::fs::OpenOptions;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use faam_sim::Fault;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// Longest wait for an answer: a virtual machine's serial port is slow.
+const ANSWER_SECONDS_MAX: u64 = 20;
+/// Longest answer, bytes.
+const ANSWER_BYTES_MAX: usize = 512;
+
+/// A way to set faults.
+pub(crate) struct CardFaults {
+    port: Mutex<Port>,
+}
+
+struct Port {
+    fd: OwnedFd,
+    number: u64,
+    received: Vec<u8>,
+}
+
+impl CardFaults {
+    /// Opens the socket, or the character device that leads to it.
+    pub(crate) fn open(path: &Path) -> Self {
+        let socket = std::fs::metadata(path).unwrap().file_type().is_socket();
+        let fd = match socket {
+            true => UnixStream::connect(path).unwrap().into(),
+            false => OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(path)
+                .unwrap()
+                .into(),
+        };
+        // Unlike any that another process sent through the same port.
+        let number = u64::from(std::process::id()) << 32;
+        Self {
+            port: Mutex::new(Port {
+                fd,
+                number,
+                received: Vec::new(),
+            }),
+        }
+    }
+
+    /// Turns a fault on.
+    pub(crate) fn set(&self, fault: Fault) {
+        self.run(&format!("fault {}", fault.name()));
+    }
+
+    /// Turns all off, and ends all hangs.
+    pub(crate) fn clear(&self) {
+        self.run("clear");
+    }
+
+    /// Turns all off, unless the card is dead.
+    pub(crate) fn clear_if_there(&self) {
+        let _ = self.port.lock().unwrap().ask("clear");
+    }
+
+    /// Has the function's engines stop after so many more jobs.
+    pub(crate) fn hang_after(&self, function: u8, jobs: u64) {
+        self.run(&format!("hang {function}:{jobs}"));
+    }
+
+    /// Has them go on.
+    pub(crate) fn resume(&self, function: u8) {
+        self.run(&format!("resume {function}"));
+    }
+
+    /// Has the card's process killed. Whether it died is not known when this returns.
+    pub(crate) fn kill(&self) {
+        // A dead card does not answer.
+        let _ = self.port.lock().unwrap().ask("kill");
+    }
+
+    fn run(&self, command: &str) {
+        let answer = self.port.lock().unwrap().ask(command);
+        let answer = answer.unwrap_or_else(|| panic!("no answer to {command:?}"));
+        assert_eq!(answer, "ok", "{command}");
+    }
+}
+
+impl Port {
+    /// Sends a command and waits for its answer; `None` if none comes any more.
+    fn ask(&mut self, command: &str) -> Option<String> {
+        self.number += 1;
+        let prefix = format!("{} ", self.number);
+        let line = format!("{prefix}{command}\n");
+        rustix::io::write(&self.fd, line.as_bytes()).ok()?;
+        let deadline = Instant::now() + Duration::from_secs(ANSWER_SECONDS_MAX);
+        loop {
+            while let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.received.drain(..=end).collect();
+                let line = String::from_utf8_lossy(&line);
+                if let Some(answer) = line.trim_end().strip_prefix(&prefix) {
+                    return Some(answer.to_owned());
+                }
+            }
+            let left = deadline.checked_duration_since(Instant::now())?;
+            let mut ready = [PollFd::new(&self.fd, PollFlags::IN)];
+            poll(&mut ready, Some(&Timespec::try_from(left).ok()?)).ok()?;
+            let mut chunk = [0; ANSWER_BYTES_MAX];
+            match rustix::io::read(&self.fd, &mut chunk) {
+                Ok(0) => return None,
+                Ok(read) => self.received.extend_from_slice(&chunk[..read]),
+                Err(_) => return None,
+            }
+        }
+    }
+}
