@@ -1,12 +1,13 @@
 //! Ends of DMA: bus mastering, function-level reset, the reset register, and what each of them proves.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use faam_driver::transport::DmaAccess;
 use faam_driver::worker::WorkerExit;
 use faam_driver::{CutOffError, Function, Kernel, Outcome};
 use faam_hwif::error::ErrorCode;
-use faam_hwif::regs::{CardRegister, QueueCounter};
+use faam_hwif::regs::{CardRegister, DOORBELL_SQ_TAIL, QueueCounter};
 use faam_hwif::{CardLevel, Status, SubmissionEntry, WireFormat};
 use faam_sim::Fault;
 
@@ -89,7 +90,8 @@ fn cutting_off_is_a_proof(bench: &Bench) {
         last: true,
     };
     bench.faults().hang_after(0, 0);
-    let job = worker.submit(Work::new(kernel, &text(20_000)).timeout(bench.patience()));
+    let hang = Duration::from_millis(500);
+    let job = worker.submit(Work::new(kernel, &text(20_000)).timeout(hang));
     until(bench.patience(), "the job is under way", || {
         worker.counters().commands.get() >= 1
     });
@@ -125,9 +127,9 @@ fn bus_master_off_means_no_dma(bench: &Bench) {
     assert_eq!(status(&host.run(&mut ring, &nop(1))), Status::Success);
     let off = host.transport.set_bus_master(false).unwrap();
     assert!(!off, "bus mastering reads back as off");
-    let before = host.memory.all();
-    host.submit(&mut ring, &nop(2));
+    host.push(&mut ring, &nop(2));
     let pushed = host.memory.all();
+    host.doorbell(ring.id, DOORBELL_SQ_TAIL, ring.tail);
     // The card tries, and notes that it could not.
     let mut wrote = false;
     until(bench.patience(), "the fetch is refused", || {
@@ -136,7 +138,6 @@ fn bus_master_off_means_no_dma(bench: &Bench) {
     });
     assert!(!wrote, "memory was written with bus mastering off");
     assert_eq!(host.errors().0, ErrorCode::RingAccess as u32);
-    assert!(before != pushed, "the entry itself is there");
     assert_eq!(host.counter(ring.id, QueueCounter::Completed), 1);
     // On again, after a reset, all is well.
     host.transport.function_level_reset().unwrap();
@@ -173,9 +174,10 @@ fn flr_in_mid_job(bench: &Bench) {
     host.memory.write(SRC, &text(1000));
     bench.faults().hang_after(0, 0);
     fill_engines(&mut host, &mut ring, bench);
-    host.transport.function_level_reset().unwrap();
+    // The engines hang, and go on as soon as the function is reset.
     let mark = vec![0xA5; PAGE as usize];
     host.memory.write(DST, &mark);
+    host.transport.function_level_reset().unwrap();
     // A second life, on rings of its own. Its jobs come after those of the first, if an engine still has them: as many
     // as there are engines, twice, so that each has done one.
     assert!(host.transport.set_bus_master(true).unwrap());
