@@ -39,6 +39,8 @@ pub(crate) enum Need {
     Kill,
     /// The pool of 2 MiB pages has some.
     HugePages,
+    /// An IOMMU enforces maps, rather than the device itself.
+    EnforcedMaps,
     /// The limit of maps can be set low enough to be reached.
     MapLimit,
     /// FEATURES.shadow_doorbells.
@@ -59,6 +61,9 @@ impl fmt::Display for Need {
             Self::Faults => "no way to set the card's faults",
             Self::Kill => "the card's process cannot be killed from here",
             Self::HugePages => "no 2 MiB pages in the pool",
+            Self::EnforcedMaps => {
+                "no IOMMU enforces maps here, so that taking them back proves nothing"
+            }
             Self::MapLimit => "the limit of maps cannot be set",
             Self::ShadowDoorbells => "the card has no shadow doorbells",
             Self::LoadedTables => "the card takes no tables",

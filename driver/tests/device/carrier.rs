@@ -168,6 +168,7 @@ impl Bench {
             // Seen to above.
             Need::MapLimit => true,
             Need::HugePages => Arena::on_pages(HUGE_PAGE_BYTES, PageSize::Huge).is_ok(),
+            Need::EnforcedMaps => self.open(0).maps_are_enforced(),
             Need::ShadowDoorbells => self.features().shadow_doorbells(),
             Need::LoadedTables => self.features().loaded_tables(),
             Need::History => self.features().history(),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use faam_driver::worker::WorkerExit;
 use faam_driver::{
-    Arena, DeviceFault, Function, FunctionConfig, Job, JobSource, Kernel, Outcome, Request,
-    VfioUser, WorkerConfig,
+    Arena, CutOffError, DeviceFault, Function, FunctionConfig, Job, JobSource, Kernel, Outcome,
+    Request, VfioUser, WorkerConfig,
 };
 use faam_hwif::{CardLevel, WireFormat};
 use libtest_mimic::Trial;
@@ -27,7 +27,7 @@ type Show = fn(&Bench);
 
 /// The trials.
 pub(crate) fn trials() -> Vec<Trial> {
-    let all: [(&str, Show); 4] = [
+    let all: [(&str, Show); 5] = [
         ("a_panic_of_the_worker_loses_no_job", a_panic_loses_no_job),
         (
             "a_job_that_panics_when_it_is_looked_at_is_completed_like_those_in_flight",
@@ -36,6 +36,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         (
             "a_stopped_card_is_a_fault_within_the_hang_limit_and_no_fence_until_it_is_dead",
             a_stopped_card_is_no_fence,
+        ),
+        (
+            "cutting_off_proves_nothing_where_the_device_keeps_its_own_maps",
+            cutting_off_proves_nothing,
         ),
         (
             "a_second_life_has_another_incarnation",
@@ -122,6 +126,13 @@ fn a_stopped_card_is_no_fence(bench: &Bench) {
     card.kill();
     let fence = card.await_fence(bench.patience());
     assert_eq!(arena.release_quarantined(&fence), held);
+}
+
+fn cutting_off_proves_nothing(bench: &Bench) {
+    let function = bench.function(0);
+    assert_eq!(function.cut_off(), Err(CutOffError::NotEnforced));
+    // Nothing was done to it.
+    function.self_test().unwrap();
 }
 
 fn a_second_life_is_another_incarnation(bench: &Bench) {

@@ -65,7 +65,10 @@ pub(crate) fn run() -> ExitCode {
         // One card for all, one at a time. Mutations only where vfio-user cannot show them: the rest is the same twice.
         Carrier::KernelVfio => {
             arguments.test_threads = Some(1);
-            let alone = |behaviour: &&Behaviour| behaviour.needs.contains(&Need::HugePages);
+            let alone = |behaviour: &&Behaviour| {
+                let needs = [Need::HugePages, Need::EnforcedMaps];
+                needs.iter().any(|need| behaviour.needs.contains(need))
+            };
             trials.extend(all().filter(alone).map(mutation_trial));
             trials.extend(all().map(|behaviour| behaviour_trial(behaviour, carrier)));
         }
