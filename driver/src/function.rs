@@ -23,7 +23,7 @@ use thiserror::Error;
 
 use crate::admin::{ADMIN_ENTRIES_LOG2, Admin, AdminError};
 use crate::dma::{
-    Arena, FenceProof, Incarnation, QueueMemory, QueueMemoryLayout, ResetEvidence,
+    ARENA_IOVA, Arena, FenceProof, Incarnation, QueueMemory, QueueMemoryLayout, ResetEvidence,
     SharedMemoryError,
 };
 use crate::identity::{FunctionIdentity, RegisterMap};
@@ -71,6 +71,13 @@ impl Default for FunctionConfig {
 }
 
 impl FunctionConfig {
+    /// Where every function sees an arena of `arena_bytes`, and where its queues: address and most bytes of each.
+    #[must_use]
+    pub fn iovas(arena_bytes: usize) -> [(Iova, u64); 2] {
+        let queues = u64::from(faam_hwif::QUEUES_MAX) * QUEUE_IOVA_STRIDE;
+        [(ARENA_IOVA, arena_bytes as u64), (QUEUES_IOVA, queues)]
+    }
+
     /// Bytes of queue memory that a function so configured has mapped at most, its admin queue included.
     #[must_use]
     pub fn queue_bytes_max(&self) -> u64 {

@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::TrySendError;
+use faam_hwif::regs::INTERFACE_UUID;
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
+use uuid::Uuid;
 
 use crate::cards::{CardEvent, CardStatus, FunctionStatus};
 use crate::dispatch::Dispatcher;
@@ -400,4 +402,27 @@ impl Dispatcher {
 
 fn name(of: FunctionNumber) -> String {
     format!("fpga{}.{}", of.card, of.function)
+}
+
+/// The interface that this driver was built for, as a uuid is written. A function in service has the same: bring-up refuses any
+/// other.
+#[must_use]
+pub fn interface_uuid() -> String {
+    let mut bytes = [0; 16];
+    for (place, word) in bytes.chunks_exact_mut(4).zip(INTERFACE_UUID) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+    Uuid::from_bytes(bytes).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interface_is_written_as_its_manual_writes_it() {
+        let manual = include_str!("../../bitstreams/doc/registers.md");
+        let written = format!("Interface uuid: `{}`", interface_uuid());
+        assert!(manual.contains(&written), "{written}");
+    }
 }

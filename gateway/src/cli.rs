@@ -15,6 +15,8 @@ use crate::client::bench::Bench;
 use crate::client::convert::{Compress, Decompress};
 use crate::completions::Completions;
 use crate::device::Device;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+use crate::doctor::Doctor;
 use crate::man_pages::ManPages;
 use crate::probe::Probe;
 use crate::serve::{self, Serve};
@@ -48,6 +50,9 @@ enum Command {
     Decompress(Decompress),
     Bench(Bench),
     Device(Device),
+    // Elsewhere there is no driver.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    Doctor(Doctor),
     Sim(Sim),
     Probe(Probe),
     Completions(Completions),
@@ -122,6 +127,8 @@ impl Cli {
             Command::Decompress(decompress) => decompress.run(),
             Command::Bench(bench) => bench.run(),
             Command::Device(device) => device.run(),
+            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+            Command::Doctor(doctor) => doctor.run(),
             Command::Completions(completions) => {
                 completions.run(Self::command())?;
                 Ok(ExitCode::SUCCESS)

@@ -12,7 +12,13 @@ mod client;
 mod columns;
 mod completions;
 mod device;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod doctor;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod machine;
 mod man_pages;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod pci;
 mod probe;
 mod quantity;
 mod serve;

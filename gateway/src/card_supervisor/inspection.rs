@@ -9,11 +9,11 @@ use std::fmt::Display;
 use faam_driver::{Function, FunctionIdentity, ModelKind, WorkerHandle};
 use faam_hwif::QueueId;
 use faam_hwif::error::ErrorCode;
-use faam_hwif::regs::{INTERFACE_UUID, QueueCounter};
-use uuid::Uuid;
+use faam_hwif::regs::QueueCounter;
 
 use crate::card_operation::{
     ArenaDetail, ErrorDetail, FunctionDetail, HealthDetail, IdentityDetail, QueuePairDetail,
+    interface_uuid,
 };
 
 /// Reads it all: some ten admin commands and register reads, each with the driver's own limit.
@@ -140,7 +140,7 @@ fn identity(identity: &FunctionIdentity) -> IdentityDetail {
         function: identity.function_index,
         functions: identity.functions,
         abi_version: format!("{}.{}", identity.abi.0, identity.abi.1),
-        interface_uuid: interface_uuid(INTERFACE_UUID),
+        interface_uuid: interface_uuid(),
         transport: format!("{:?}", identity.transport),
         engines: identity.engines,
         jobs_each_max: identity.jobs_each_max,
@@ -177,26 +177,4 @@ fn identity(identity: &FunctionIdentity) -> IdentityDetail {
 fn set<const N: usize>(bits: [(bool, &'static str); N]) -> Vec<&'static str> {
     let on = bits.into_iter().filter(|(on, _)| *on);
     on.map(|(_, name)| name).collect()
-}
-
-/// The words of the interface's uuid, each little-endian, as a uuid is written. A function in service has ours: bring-up
-/// refuses any other.
-fn interface_uuid(words: [u32; 4]) -> String {
-    let mut bytes = [0; 16];
-    for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
-        place.copy_from_slice(&word.to_le_bytes());
-    }
-    Uuid::from_bytes(bytes).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_interface_is_written_as_its_manual_writes_it() {
-        let manual = include_str!("../../../bitstreams/doc/registers.md");
-        let written = format!("Interface uuid: `{}`", interface_uuid(INTERFACE_UUID));
-        assert!(manual.contains(&written), "{written}");
-    }
 }

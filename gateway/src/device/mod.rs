@@ -6,8 +6,16 @@
 //! | module | owns |
 //! |---|---|
 //! | `served` | `ls`, `show`, `drain`, `reset`: a gateway's functions, and how they are shown |
+//! | `binding` | a function handed to processes, and back |
+//! | `bus` | `bind`, `unbind`, and the cards on the PCI bus |
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod binding;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod bus;
 mod served;
+#[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
+mod tests;
 
 use std::process::ExitCode;
 
@@ -21,6 +29,8 @@ Examples:
       the functions of the gateway whose data directory is ./data, and what they do now
   faam device show fpga0.1
       identity, health, counters, queue pairs of one
+  sudo faam device bind 0000:03:00.0
+      hands a function on the PCI bus to processes: `faam serve --devices pci:0000:03:00.0`
   faam device drain fpga0 && faam device reset fpga0 --json
       a card's functions end what they do, and serve again after a reset and a self-test";
 
@@ -38,6 +48,10 @@ enum DeviceCommand {
     Show(Show),
     Drain(Drain),
     Reset(Reset),
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    Bind(bus::Bind),
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    Unbind(bus::Unbind),
 }
 
 /// Which function, and how the answer is printed.
@@ -131,11 +145,27 @@ impl Device {
     /// No gateway, no such device, or one that cannot do it now.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         match &self.command {
-            DeviceCommand::Ls(ls) => served::list(&ls.operator, ls.json),
+            DeviceCommand::Ls(ls) => served::list(&ls.operator, &cards(), ls.json),
             DeviceCommand::Show(show) => served::show(&show.named),
             DeviceCommand::Drain(drain) if drain.undo => served::undrain(&drain.named),
             DeviceCommand::Drain(drain) => served::drain(&drain.named, drain.timeout_ms),
             DeviceCommand::Reset(reset) => served::reset(&reset.named),
+            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+            DeviceCommand::Bind(bind) => bind.run(),
+            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+            DeviceCommand::Unbind(unbind) => unbind.run(),
         }
     }
+}
+
+/// The cards' functions on this machine's PCI bus.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn cards() -> Vec<serde_json::Value> {
+    bus::cards(&crate::machine::Machine::new("/".as_ref()))
+}
+
+/// Without a driver none is looked for.
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+fn cards() -> Vec<serde_json::Value> {
+    Vec::new()
 }

@@ -8,10 +8,10 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Named;
-use crate::admin_client::{AdminClient, OperatorFlags, in_path};
+use crate::admin_client::{AdminClient, AdminError, OperatorFlags, in_path};
 use crate::columns::columns;
 
 /// What `ls` shows of each function: heading, member.
@@ -25,20 +25,56 @@ const LIST: [(&str, &str); 7] = [
     ("ADDRESS", "address"),
 ];
 
+/// And of each on the PCI bus.
+const CARDS: [(&str, &str); 4] = [
+    ("ADDRESS", "address"),
+    ("DRIVER", "driver"),
+    ("GROUP", "group"),
+    ("GROUP SHARED WITH", "shared_with"),
+];
 /// Where values begin in what `show` prints.
 const NAME_CHARS: usize = 26;
 
-pub(super) fn list(operator: &OperatorFlags, json: bool) -> anyhow::Result<ExitCode> {
-    let answer = AdminClient::new(&operator.data_dir).get("/admin/v1/devices")?;
+/// The gateway's functions, and `cards`: those on the PCI bus, whether a gateway has them or not.
+pub(super) fn list(
+    operator: &OperatorFlags,
+    cards: &[Value],
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let answer = AdminClient::new(&operator.data_dir).get("/admin/v1/devices");
+    let (answer, nobody) = match answer {
+        Ok(answer) => (answer, None),
+        // Before the first start there is the bus alone.
+        Err(error @ AdminError::NoGateway { .. }) if !cards.is_empty() => {
+            (Value::Null, Some(error.to_string()))
+        }
+        Err(error) => return Err(error.into()),
+    };
     if json {
-        return print_json(&answer);
+        let devices: Vec<_> = devices(&answer).collect();
+        return print_json(&json!({ "devices": devices, "pci": cards }));
     }
-    let mut rows = vec![LIST.map(|(heading, _)| heading.to_owned())];
-    rows.extend(devices(&answer).map(|device| LIST.map(|(_, member)| shown(device, member))));
-    print(&match rows.len() {
-        1 => "This gateway has no cards: it serves on its CPU engines.\n".to_owned(),
-        _ => columns(&rows),
-    })
+    let mut text = match nobody {
+        Some(nobody) => format!("{nobody}\n"),
+        None => match devices(&answer).next() {
+            None => "This gateway has no cards: it serves on its CPU engines.\n".to_owned(),
+            Some(_) => listed(LIST, devices(&answer)),
+        },
+    };
+    if !cards.is_empty() {
+        text.push_str("\nOn the PCI bus:\n");
+        text.push_str(&listed(CARDS, cards.iter()));
+    }
+    print(&text)
+}
+
+fn listed<'v, const N: usize>(
+    members: [(&str, &str); N],
+    devices: impl Iterator<Item = &'v Value>,
+) -> String {
+    let mut rows = vec![members.map(|(heading, _)| heading.to_owned())];
+    rows.extend(devices.map(|device| members.map(|(_, member)| shown(device, member))));
+    columns(&rows)
 }
 
 pub(super) fn show(named: &Named) -> anyhow::Result<ExitCode> {

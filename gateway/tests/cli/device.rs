@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::faam::{Ended, KEY, Place, run, text, wait_until};
 
 /// A gateway with one simulated card in service; `pace_mhz` makes it slow.
-fn place(pace_mhz: Option<u32>) -> Place {
+pub(crate) fn place(pace_mhz: Option<u32>) -> Place {
     let place = Place::with(|config| {
         config.dispatch.sim_program = env!("CARGO_BIN_EXE_faam").into();
         config.dispatch.cards = vec![CardSource::OwnSimulated {

@@ -8,6 +8,7 @@
 
 mod bench;
 mod device;
+mod doctor;
 mod faam;
 mod files;
 mod front;

@@ -1,0 +1,242 @@
+//! Binding on a machine of files, whose kernel is a thread: it reads what is written to `unbind` and `drivers_probe`, and moves
+//! the function from driver to driver as sysfs would show it.
+
+use std::fs;
+use std::thread::JoinHandle;
+
+use faam_driver::PciAddress;
+use rustix::fs::{CWD, Mode, mkfifoat};
+
+use super::binding::{BindError, bind, unbind};
+use super::bus::cards;
+use crate::machine::tree::{CARD, DISK, NEIGHBOUR, PORT, Tree};
+use crate::pci::VFIO_PCI;
+
+fn addresses(texts: &[&str]) -> Vec<PciAddress> {
+    texts
+        .iter()
+        .map(|text| text.parse().expect("an address"))
+        .collect()
+}
+
+/// Makes a file of sysfs one that can be listened to.
+fn listen(tree: &Tree, relative: &str) {
+    let path = tree.path(relative);
+    fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+    mkfifoat(CWD, &path, Mode::from_raw_mode(0o600)).expect("made");
+}
+
+/// The kernel's part: each of `steps` is a file, and what it does with the address that is written there.
+fn kernel(tree: &Tree, steps: Vec<(String, Option<&'static str>)>) -> JoinHandle<Vec<String>> {
+    for (file, _) in &steps {
+        if !tree.path(file).exists() {
+            listen(tree, file);
+        }
+    }
+    let root = tree.path("");
+    std::thread::spawn(move || {
+        let mut written = Vec::new();
+        for (file, driver) in steps {
+            // Until whoever writes closes it.
+            let text = fs::read_to_string(root.join(&file)).expect("written");
+            let device = root.join("sys/bus/pci/devices").join(&text);
+            let _ = fs::remove_file(device.join("driver"));
+            if let Some(driver) = driver {
+                let target = root.join("sys/bus/pci/drivers").join(driver);
+                std::os::unix::fs::symlink(target, device.join("driver")).expect("linked");
+            }
+            written.push(text);
+        }
+        written
+    })
+}
+
+#[test]
+fn a_function_goes_to_vfio_and_back() {
+    let tree = Tree::new();
+    tree.driver(CARD, "other");
+    let unbind_file = "sys/bus/pci/drivers/other/unbind".to_owned();
+    let probe = "sys/bus/pci/drivers_probe".to_owned();
+    let steps = vec![(unbind_file, None), (probe.clone(), Some(VFIO_PCI))];
+    let thread = kernel(&tree, steps);
+    let bound = bind(&tree.machine(), &addresses(&[CARD])).expect("bound");
+    assert_eq!(thread.join().expect("done"), [CARD, CARD]);
+    assert_eq!(bound[0].was.as_deref(), Some("other"));
+    assert_eq!(bound[0].driver.as_deref(), Some(VFIO_PCI));
+    assert_eq!(bound[0].node.as_deref(), Some("/dev/vfio/7"));
+    let wish = tree.path(&format!("sys/bus/pci/devices/{CARD}/driver_override"));
+    assert!(
+        fs::read_to_string(&wish)
+            .expect("there")
+            .starts_with(VFIO_PCI)
+    );
+    // A second time changes nothing: nobody listens any more.
+    bind(&tree.machine(), &addresses(&[CARD])).expect("bound already");
+
+    let steps = vec![
+        ("sys/bus/pci/drivers/vfio-pci/unbind".to_owned(), None),
+        (probe, Some("other")),
+    ];
+    let thread = kernel(&tree, steps);
+    let unbound = unbind(&tree.machine(), &addresses(&[CARD])).expect("unbound");
+    assert_eq!(thread.join().expect("done"), [CARD, CARD]);
+    assert!(fs::read_to_string(wish).expect("there").starts_with('\n'));
+    assert_eq!(unbound[0].was.as_deref(), Some(VFIO_PCI));
+    let error = unbind(&tree.machine(), &addresses(&[CARD])).expect_err("it is not vfio's");
+    assert!(matches!(error, BindError::NotOurs { .. }), "{error}");
+}
+
+#[test]
+fn a_function_that_vfio_does_not_take_is_left_as_it_was() {
+    let tree = Tree::new();
+    tree.without_driver(CARD);
+    let probe = "sys/bus/pci/drivers_probe".to_owned();
+    let thread = kernel(&tree, vec![(probe.clone(), None), (probe, Some("other"))]);
+    let error = bind(&tree.machine(), &addresses(&[CARD])).expect_err("not taken");
+    assert!(error.to_string().contains("dmesg"), "{error}");
+    assert_eq!(thread.join().expect("done"), [CARD, CARD]);
+    let wish = tree.path(&format!("sys/bus/pci/devices/{CARD}/driver_override"));
+    assert!(fs::read_to_string(wish).expect("there").starts_with('\n'));
+}
+
+/// What refuses changes nothing: a pipe that nobody reads would hang whoever writes, and no file is another afterwards.
+#[track_caller]
+fn refused(tree: &Tree, which: &[&str], words: &[&str]) {
+    let wishes = |tree: &Tree| {
+        let read = |address: &str| {
+            fs::read_to_string(tree.path(&format!("sys/bus/pci/devices/{address}/driver_override")))
+        };
+        which
+            .iter()
+            .map(|address| read(address).ok())
+            .collect::<Vec<_>>()
+    };
+    let before = wishes(tree);
+    let error = bind(&tree.machine(), &addresses(which))
+        .expect_err("refused")
+        .to_string();
+    for word in words {
+        assert!(error.contains(word), "{word:?} is not in {error:?}");
+    }
+    assert_eq!(wishes(tree), before);
+}
+
+#[test]
+fn what_the_system_stands_on_is_refused_with_what_that_is() {
+    let mounted = "29 1 8:161 / /srv rw,relatime shared:1 - ext4 /dev/sdx1 rw\n";
+    let several = "29 1 0:41 / /data rw - btrfs /dev/sdx1 rw\n";
+    for (mountinfo, swaps, words) in [
+        (mounted, "", "disk sdx1, mounted on /srv"),
+        (several, "", "disk sdx1, mounted on /data"),
+        (
+            "",
+            "Filename\n/dev/sdx1 partition 1 0 -2\n",
+            "disk sdx1, swapped to",
+        ),
+    ] {
+        let tree = Tree::new();
+        tree.disk(mountinfo, swaps);
+        refused(&tree, &[DISK], &["in use", words]);
+    }
+    let tree = Tree::new();
+    tree.disk("", "");
+    tree.file(
+        "sys/devices/pci0000:00/0000:00:05.0/virtio0/block/sdx/sdx1/holders/dm-0",
+        "",
+    );
+    refused(&tree, &[DISK], &["part of dm-0"]);
+    // Not used by anything: only vfio-pci is missing now.
+    tree.remove("sys/devices/pci0000:00/0000:00:05.0/virtio0/block/sdx/sdx1/holders");
+    tree.remove("sys/bus/pci/drivers/vfio-pci");
+    refused(&tree, &[DISK], &["modprobe vfio-pci"]);
+
+    let tree = Tree::new();
+    tree.neighbour(Some("igb"));
+    let net = format!("sys/devices/pci0000:00/{PORT}/{NEIGHBOUR}/net/eth7");
+    tree.file(&format!("{net}/flags"), "0x1003\n");
+    tree.dir("sys/class/net");
+    std::os::unix::fs::symlink(tree.path(&net), tree.path("sys/class/net/eth7")).expect("linked");
+    refused(
+        &tree,
+        &[NEIGHBOUR],
+        &["network interface eth7, which is up"],
+    );
+    tree.card("boot_vga", "1");
+    refused(&tree, &[CARD], &["screen"]);
+}
+
+#[test]
+fn a_shared_group_is_refused_with_the_list_of_who_shares_it() {
+    let tree = Tree::new();
+    tree.driver(CARD, "other");
+    tree.neighbour(Some("igb"));
+    refused(
+        &tree,
+        &[CARD],
+        &[
+            "IOMMU group 7",
+            "0000:03:00.1 (8086:1533, igb)",
+            "device bind 0000:03:00.0 0000:03:00.1",
+        ],
+    );
+    let card = &cards(&tree.machine())[0];
+    assert_eq!(card["address"], CARD);
+    assert_eq!(card["shared_with"][0], "0000:03:00.1 (8086:1533, igb)");
+    // Together they may go: then the whole group is vfio's.
+    let probe = "sys/bus/pci/drivers_probe".to_owned();
+    let steps = vec![
+        ("sys/bus/pci/drivers/other/unbind".to_owned(), None),
+        (probe.clone(), Some(VFIO_PCI)),
+        ("sys/bus/pci/drivers/igb/unbind".to_owned(), None),
+        (probe, Some(VFIO_PCI)),
+    ];
+    let thread = kernel(&tree, steps);
+    let bound = bind(&tree.machine(), &addresses(&[CARD, NEIGHBOUR])).expect("bound");
+    assert_eq!(
+        thread.join().expect("done"),
+        [CARD, CARD, NEIGHBOUR, NEIGHBOUR]
+    );
+    assert_eq!(bound.len(), 2);
+}
+
+#[test]
+fn bridges_strangers_and_functions_without_a_group_are_refused() {
+    let tree = Tree::new();
+    refused(&tree, &[PORT], &["is a bridge"]);
+    refused(&tree, &["0000:99:00.0"], &["there is no PCI function"]);
+    tree.without_card_file("iommu_group");
+    refused(&tree, &[CARD], &["no IOMMU group", "faam doctor"]);
+}
+
+#[test]
+fn a_function_that_a_process_has_open_stays() {
+    let tree = Tree::new();
+    tree.holder(4711, "faam", "/dev/vfio/7");
+    let error = unbind(&tree.machine(), &addresses(&[CARD])).expect_err("it is open");
+    let words = error.to_string();
+    assert!(words.contains("process 4711 (faam)"), "{words}");
+}
+
+#[test]
+fn without_the_right_to_it_says_who_has_it() {
+    if rustix::process::geteuid().is_root() {
+        // Root writes what it likes: a path that cannot be written for anybody stands in for it.
+        let tree = Tree::new();
+        tree.without_driver(CARD);
+        tree.dir("sys/bus/pci/drivers_probe");
+        let error = bind(&tree.machine(), &addresses(&[CARD])).expect_err("it is a directory");
+        assert!(
+            error
+                .to_string()
+                .contains("drivers_probe cannot be written"),
+            "{error}"
+        );
+        return;
+    }
+    let tree = Tree::new();
+    tree.without_driver(CARD);
+    tree.file("sys/bus/pci/drivers_probe", "");
+    tree.mode("sys/bus/pci/drivers_probe", 0o400);
+    let error = bind(&tree.machine(), &addresses(&[CARD])).expect_err("not allowed");
+    assert!(error.to_string().contains("sudo"), "{error}");
+}

@@ -1,0 +1,201 @@
+//! Whether an IOMMU stands before the cards, and what it lets them reach.
+
+use faam_driver::FunctionConfig;
+
+use super::check::Finding;
+use super::subject::Subject;
+use crate::machine::{self, Machine};
+use crate::pci::PciFunction;
+
+/// What the kernel calls a group that no IOMMU stands before.
+const NOIOMMU_GROUP: &str = "vfio-noiommu";
+const NOIOMMU_MODE: &str = "sys/module/vfio/parameters/enable_unsafe_noiommu_mode";
+const UNSAFE_INTERRUPTS: &str = "sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts";
+
+/// Whether it is on.
+pub(super) fn iommu(subject: &Subject) -> Finding {
+    let machine = &subject.machine;
+    let groups = machine.names("sys/kernel/iommu_groups").len();
+    let units = machine.names("sys/class/iommu");
+    if groups > 0 && !units.is_empty() {
+        return Finding::ok(format!("{groups} groups behind {}", units.join(", ")));
+    }
+    let (firmware, option) = match is_amd(machine) {
+        true => ("AMD-Vi (IOMMU)", "amd_iommu=on"),
+        false => ("VT-d", "intel_iommu=on"),
+    };
+    let kernel_line = format!(
+        "sudo sed -i 's/^GRUB_CMDLINE_LINUX=\"/&{option} iommu=pt /' /etc/default/grub && sudo update-grub && sudo reboot"
+    );
+    let described = ["DMAR", "IVRS"]
+        .iter()
+        .any(|table| machine.has(&format!("sys/firmware/acpi/tables/{table}")));
+    match (described, groups) {
+        (true, _) => Finding::missing(
+            subject,
+            format!(
+                "the firmware describes an IOMMU, and the kernel does not use it: no unit, {groups} groups"
+            ),
+            kernel_line,
+        ),
+        (false, _) => Finding::missing(
+            subject,
+            "no IOMMU: without one a card could reach all memory",
+            format!("{kernel_line}  # first switch {firmware} on in the firmware's setup"),
+        ),
+    }
+}
+
+/// Whether a card can send no interrupt but its own.
+pub(super) fn interrupt_remapping(subject: &Subject) -> Finding {
+    let machine = &subject.machine;
+    let interrupts = machine.text("proc/interrupts").unwrap_or_default();
+    // The kernel puts IR- before the name of a controller whose interrupts are remapped.
+    let remapped = interrupts
+        .lines()
+        .flat_map(str::split_whitespace)
+        .any(|word| word.starts_with("IR-") || word.starts_with("AMD-Vi"));
+    if remapped {
+        return Finding::ok("interrupts are remapped (IR- in /proc/interrupts)");
+    }
+    let mend = "sudo sed -i 's/ *\\(intremap=off\\|nointremap\\)//' /etc/default/grub && sudo update-grub && sudo reboot  # \
+                where that changes nothing, switch x2APIC or interrupt remapping on in the firmware's setup";
+    if is_on(machine.text(UNSAFE_INTERRUPTS).as_deref()) {
+        return Finding::warn(
+            "interrupts are not remapped, and vfio was told to do without (allow_unsafe_interrupts): a card could send any \
+             interrupt",
+            mend,
+        );
+    }
+    Finding::missing(
+        subject,
+        "interrupts are not remapped: vfio opens no device so",
+        mend,
+    )
+}
+
+/// That nobody told vfio to do without an IOMMU.
+pub(super) fn noiommu(subject: &Subject) -> Finding {
+    let machine = &subject.machine;
+    let off = "echo N | sudo tee /sys/module/vfio/parameters/enable_unsafe_noiommu_mode";
+    if is_on(machine.text(NOIOMMU_MODE).as_deref()) {
+        return Finding::fail(
+            "vfio's noiommu mode is on: devices get all of memory, and any process that opens one the kernel's; FaaM refuses it",
+            off,
+        );
+    }
+    let groups = machine.names("sys/kernel/iommu_groups");
+    let named = groups.iter().any(|group| {
+        let name = machine.text(&format!("sys/kernel/iommu_groups/{group}/name"));
+        name.as_deref() == Some(NOIOMMU_GROUP)
+    });
+    if named {
+        return Finding::fail(
+            "a device is bound in vfio's noiommu mode; FaaM refuses it",
+            format!("{off} && sudo faam device unbind ADDRESS && sudo faam device bind ADDRESS"),
+        );
+    }
+    for file in machine.names("etc/modprobe.d") {
+        let text = machine.text(&format!("etc/modprobe.d/{file}"));
+        let line = text.as_deref().and_then(|text| {
+            let mut lines = text.lines();
+            lines.find(|line| {
+                !line.trim_start().starts_with('#') && line.contains("enable_unsafe_noiommu_mode")
+            })
+        });
+        if line.is_some_and(|line| !line.ends_with("=0") && !line.ends_with("=N")) {
+            return Finding::warn(
+                format!(
+                    "vfio's noiommu mode is off, but /etc/modprobe.d/{file} switches it on at the next start"
+                ),
+                format!("sudo sed -i '/enable_unsafe_noiommu_mode/d' /etc/modprobe.d/{file}"),
+            );
+        }
+    }
+    Finding::ok("vfio's noiommu mode is off")
+}
+
+/// Whether the arena and the queues can go where every function is to see them.
+pub(super) fn iova_ranges(subject: &Subject, function: &PciFunction<'_>) -> Finding {
+    let Some(group) = function.group() else {
+        return Finding::fail(
+            "it has no IOMMU group, so that no address can be mapped for it",
+            "faam doctor  # see the check iommu",
+        );
+    };
+    let wanted = FunctionConfig::iovas(subject.arena_bytes);
+    let last = wanted
+        .iter()
+        .map(|(iova, bytes)| iova.0.saturating_add(*bytes))
+        .max()
+        .unwrap_or(0);
+    if let Some(bits) = address_bits(function)
+        && last > 1u64.checked_shl(bits).unwrap_or(u64::MAX)
+    {
+        return Finding::fail(
+            format!("its IOMMU translates {bits} bits of address, and the queues end at {last:#x}"),
+            "# move the card to a slot below another IOMMU, or raise the host address width in the firmware or hypervisor",
+        );
+    }
+    let regions = format!("sys/kernel/iommu_groups/{group}/reserved_regions");
+    let Some(regions) = subject.machine.text(&regions) else {
+        return Finding::warn(
+            format!("the kernel does not say what group {group} may not map"),
+            "sudo apt-get install linux-image-amd64 && sudo reboot  # reserved_regions is there from Linux 4.11 on",
+        );
+    };
+    let mut shown = Vec::new();
+    for (first, end, kind) in regions.lines().filter_map(reserved) {
+        // Regions that vfio itself leaves to be mapped (direct-relaxable) still hold firmware's own pages.
+        let clash = wanted
+            .iter()
+            .find(|(iova, bytes)| iova.0 <= end && first < iova.0.saturating_add(*bytes));
+        if let Some((iova, bytes)) = clash {
+            return Finding::fail(
+                format!(
+                    "{first:#x} to {end:#x} is reserved ({kind}), and {bytes} bytes go to {:#x}",
+                    iova.0
+                ),
+                "faam serve --check  # lower arena_bytes, or move the card to a slot whose IOMMU group has no such region",
+            );
+        }
+        shown.push(format!("{first:#x} to {end:#x} {kind}"));
+    }
+    let shown = match shown.is_empty() {
+        true => "nothing".to_owned(),
+        false => shown.join(", "),
+    };
+    Finding::ok(format!(
+        "arena and queues fit, {:#x} to {last:#x}; reserved: {shown}",
+        wanted.first().map_or(0, |(iova, _)| iova.0)
+    ))
+}
+
+/// A line of `reserved_regions`: `0x... 0x... kind`.
+fn reserved(line: &str) -> Option<(u64, u64, &str)> {
+    let mut fields = line.split_whitespace();
+    let (first, end) = (fields.next()?, fields.next()?);
+    Some((
+        machine::number(first)?,
+        machine::number(end)?,
+        fields.next()?,
+    ))
+}
+
+/// Bits of address that a function's VT-d unit translates (VT-d 4.1, 11.4.2: capability register, MGAW).
+fn address_bits(function: &PciFunction<'_>) -> Option<u32> {
+    let cap = function.text("iommu/intel-iommu/cap")?;
+    let cap = u64::from_str_radix(&cap, 16).ok()?;
+    u32::try_from((cap >> 16) & 0x3F).ok()?.checked_add(1)
+}
+
+fn is_amd(machine: &Machine) -> bool {
+    machine
+        .text("proc/cpuinfo")
+        .is_some_and(|text| text.contains("AuthenticAMD"))
+}
+
+/// A module parameter that is a boolean.
+pub(super) fn is_on(parameter: Option<&str>) -> bool {
+    matches!(parameter, Some("Y" | "y" | "1"))
+}

@@ -1,0 +1,187 @@
+//! What is examined: a machine, a user, a gateway, cards.
+//!
+//! Owns where each of these comes from, so that the checks only judge. Invariant: a check meets the outside (a gateway's socket,
+//! a device that is opened, a simulated card that is started) through a function in here alone, so that it can be tried without.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use faam_driver::transport::BadPciAddress;
+use faam_driver::{FunctionIdentity, PciAddress};
+use rustix::process::{getegid, geteuid, getgroups};
+use serde_json::Value;
+
+use crate::machine::Machine;
+use crate::pci;
+
+/// What `--devices` names, in the words of `faam serve`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Examined {
+    /// `pci:ADDRESS`
+    Function(PciAddress),
+    /// `vfio-user:DIR`
+    Sockets(PathBuf),
+    /// `sim`, `sim:CARDS` or `none`: no card's function is looked at.
+    Simulated,
+}
+
+impl FromStr for Examined {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("pci", address)) => match address.parse() {
+                Ok(address) => Ok(Self::Function(address)),
+                Err(error) => Err(BadPciAddress::to_string(&error)),
+            },
+            Some(("vfio-user", dir)) if !dir.is_empty() => Ok(Self::Sockets(dir.into())),
+            Some(("sim", cards)) if cards.parse::<u8>().is_ok() => Ok(Self::Simulated),
+            None if matches!(text, "sim" | "none") => Ok(Self::Simulated),
+            _ => Err(format!(
+                "expected pci:ADDRESS, vfio-user:DIR, sim or none, got {text:?}"
+            )),
+        }
+    }
+}
+
+/// A user by numbers, as the kernel checks them.
+#[derive(Clone, Debug)]
+pub(crate) struct User {
+    /// Its name, or its number.
+    pub(crate) name: String,
+    pub(crate) uid: u32,
+    pub(crate) gids: Vec<u32>,
+}
+
+/// What was learned of a gateway.
+#[derive(Clone, Debug)]
+pub(crate) struct RunningGateway {
+    /// `GET /admin/v1`.
+    pub(crate) about: Value,
+    /// Its functions with what they say of themselves.
+    pub(crate) devices: Vec<Value>,
+}
+
+/// Why nothing was learned of it.
+#[derive(Clone, Debug)]
+pub(crate) enum NoGateway {
+    /// None runs there.
+    NotRunning(String),
+    /// It cannot be asked.
+    Unreachable(String),
+}
+
+/// Why a function or a card does not say who it is.
+#[derive(Clone, Debug)]
+pub(crate) enum NoIdentity {
+    /// It cannot be opened: why, and what to do.
+    Unavailable(String),
+    /// It says what it must not.
+    Wrong(String),
+}
+
+/// See the module's head.
+pub(crate) struct Subject {
+    pub(crate) machine: Machine,
+    /// Who runs the gateway, or is to.
+    pub(crate) user: User,
+    /// The cards' functions.
+    pub(crate) functions: Vec<PciAddress>,
+    /// Directories of vfio-user sockets that were named.
+    pub(crate) sockets: Vec<PathBuf>,
+    /// The gateway's DMA memory, bytes.
+    pub(crate) arena_bytes: usize,
+    pub(crate) gateway: Result<RunningGateway, NoGateway>,
+    /// Opens a function and asks who it is.
+    pub(crate) identify: Box<dyn Fn(PciAddress) -> Result<FunctionIdentity, NoIdentity>>,
+    /// Asks a simulated card: the one with sockets in a directory, or one that is started for it.
+    pub(crate) identify_simulated:
+        Box<dyn Fn(Option<&PathBuf>) -> Result<FunctionIdentity, NoIdentity>>,
+    /// The CPU engines that serve.
+    pub(crate) cpu_engines: Vec<&'static str>,
+}
+
+impl User {
+    /// Who runs this.
+    pub(crate) fn current() -> Self {
+        let uid = geteuid().as_raw();
+        let mut gids: Vec<_> = getgroups()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|gid| gid.as_raw())
+            .collect();
+        gids.push(getegid().as_raw());
+        Self {
+            name: match uid {
+                0 => "root".to_owned(),
+                uid => format!("user {uid}"),
+            },
+            uid,
+            gids,
+        }
+    }
+
+    /// The one of this name in the machine's own files: no name service is asked, for there may be none.
+    pub(crate) fn named(machine: &Machine, name: &str) -> Option<Self> {
+        let passwd = machine.text("etc/passwd")?;
+        // passwd(5): name, password, uid, gid, ...
+        let entry = passwd.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            (fields.next() == Some(name)).then_some(fields)
+        })?;
+        let mut numbers = entry.skip(1).map(str::parse);
+        let (uid, gid) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        // group(5): name, password, gid, members
+        let groups = machine.text("etc/group").unwrap_or_default();
+        let member_of = groups.lines().filter_map(|line| {
+            let fields: Vec<_> = line.split(':').collect();
+            let members = fields.get(3)?;
+            members
+                .split(',')
+                .any(|member| member == name)
+                .then_some(())?;
+            fields.get(2)?.parse().ok()
+        });
+        let mut gids: Vec<u32> = member_of.collect();
+        gids.push(gid);
+        Some(Self {
+            name: name.to_owned(),
+            uid,
+            gids,
+        })
+    }
+
+    pub(crate) fn is_root(&self) -> bool {
+        self.uid == 0
+    }
+}
+
+impl Subject {
+    /// Functions that a gateway would have, at least.
+    pub(crate) fn functions_served(&self) -> usize {
+        match self.functions.len() {
+            // A card's own number.
+            0 => usize::from(faam_hwif::FUNCTIONS),
+            count => count,
+        }
+    }
+
+    /// A member of the running gateway's description of itself.
+    pub(crate) fn gateway_number(&self, member: &str) -> Option<u64> {
+        self.gateway.as_ref().ok()?.about.get(member)?.as_u64()
+    }
+
+    /// The directory in /proc of whoever locks memory: the gateway, or else whoever asks.
+    pub(crate) fn process_dir(&self) -> String {
+        match self.gateway_number("pid") {
+            Some(pid) => format!("proc/{pid}"),
+            None => "proc/self".to_owned(),
+        }
+    }
+
+    /// Functions in a machine that say they are a FaaM card's.
+    pub(crate) fn found(machine: &Machine) -> Vec<PciAddress> {
+        let functions = pci::functions(machine).filter(pci::PciFunction::is_faam);
+        functions.map(|function| function.address).collect()
+    }
+}
