@@ -5,7 +5,7 @@
 //! reads the TLS files again.
 
 mod check;
-mod devices;
+pub(crate) mod devices;
 mod flags;
 mod listeners;
 pub(crate) mod settings;

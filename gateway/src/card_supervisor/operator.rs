@@ -107,7 +107,10 @@ impl Card {
         let proof = live
             .function
             .function_level_reset(RESET_LIMIT)
-            .map_err(|error| format!("the reset failed: {error}"))?;
+            .map_err(|error| {
+                self.cut_off(number, &live.function);
+                format!("the reset failed: {error}")
+            })?;
         let fenced_bytes = self.arena.release_quarantined(&proof);
         tracing::info!(
             card = self.number,

@@ -36,10 +36,11 @@ use serde_json::{Value, json};
 use self::check::Of::{Function, Machine as OnMachine};
 use self::check::Status::{Fail, Ok as Fine, Warn};
 use self::check::{Check, Checked, Status};
-use self::subject::{Examined, NoIdentity, Subject, User};
+use self::subject::{NoIdentity, Subject, User};
 use crate::admin_client::OperatorFlags;
 use crate::machine::Machine;
 use crate::quantity;
+use crate::serve::devices::Devices;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,10 +57,10 @@ Examples:
 pub(crate) struct Doctor {
     #[command(flatten)]
     operator: OperatorFlags,
-    /// Cards to examine, as `faam serve` takes them: pci:ADDRESS, vfio-user:DIR; may be given several times [default: every
+    /// Cards to examine, as `faam serve` takes them: pci:ADDRESS, pci:ADDRESS+ADDRESS, vfio-user:DIR; may be given several times [default: every
     /// FaaM card on the PCI bus]
     #[arg(long, value_name = "DEVICES", value_delimiter = ',')]
-    devices: Vec<Examined>,
+    devices: Vec<Devices>,
     /// Bytes of the arena [default: the running gateway's, else that of `faam serve`]
     #[arg(long, value_name = "BYTES", env = "FAAM_ARENA_BYTES", hide_env_values = true, value_parser = quantity::parse_bytes)]
     arena_bytes: Option<u64>,
@@ -141,9 +142,9 @@ impl Doctor {
         let mut sockets = Vec::new();
         for devices in &self.devices {
             match devices {
-                Examined::Function(address) => functions.push(*address),
-                Examined::Sockets(dir) => sockets.push(dir.clone()),
-                Examined::Simulated => {}
+                Devices::Pci(addresses) => functions.extend(addresses.iter().copied()),
+                Devices::VfioUser(dir) => sockets.push(dir.clone()),
+                Devices::None | Devices::Simulated(_) => {}
             }
         }
         if self.devices.is_empty() {

@@ -4,45 +4,13 @@
 //! a device that is opened, a simulated card that is started) through a function in here alone, so that it can be tried without.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use faam_driver::transport::BadPciAddress;
 use faam_driver::{FunctionIdentity, PciAddress};
 use rustix::process::{getegid, geteuid, getgroups};
 use serde_json::Value;
 
 use crate::machine::Machine;
 use crate::pci;
-
-/// What `--devices` names, in the words of `faam serve`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Examined {
-    /// `pci:ADDRESS`
-    Function(PciAddress),
-    /// `vfio-user:DIR`
-    Sockets(PathBuf),
-    /// `sim`, `sim:CARDS` or `none`: no card's function is looked at.
-    Simulated,
-}
-
-impl FromStr for Examined {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            Some(("pci", address)) => match address.parse() {
-                Ok(address) => Ok(Self::Function(address)),
-                Err(error) => Err(BadPciAddress::to_string(&error)),
-            },
-            Some(("vfio-user", dir)) if !dir.is_empty() => Ok(Self::Sockets(dir.into())),
-            Some(("sim", cards)) if cards.parse::<u8>().is_ok() => Ok(Self::Simulated),
-            None if matches!(text, "sim" | "none") => Ok(Self::Simulated),
-            _ => Err(format!(
-                "expected pci:ADDRESS, vfio-user:DIR, sim or none, got {text:?}"
-            )),
-        }
-    }
-}
 
 /// A user by numbers, as the kernel checks them.
 #[derive(Clone, Debug)]
