@@ -174,7 +174,7 @@ impl Doctor {
                     "a function of another machine cannot be opened".to_owned(),
                 )),
             }),
-            identify_simulated: Box::new(probe::simulated),
+            identify_simulated: probe::simulated,
             cpu_engines: serving::engines(),
         })
     }

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use faam_driver::{FunctionIdentity, PciAddress};
-use rustix::process::{getegid, geteuid, getgroups};
+use rustix::process::{Gid, getegid, geteuid, getgroups};
 use serde_json::Value;
 
 use crate::machine::Machine;
@@ -48,6 +48,9 @@ pub(crate) enum NoIdentity {
     Wrong(String),
 }
 
+/// Who something is, or why it does not say.
+pub(crate) type Identity = Result<FunctionIdentity, NoIdentity>;
+
 /// See the module's head.
 pub(crate) struct Subject {
     pub(crate) machine: Machine,
@@ -61,10 +64,9 @@ pub(crate) struct Subject {
     pub(crate) arena_bytes: usize,
     pub(crate) gateway: Result<RunningGateway, NoGateway>,
     /// Opens a function and asks who it is.
-    pub(crate) identify: Box<dyn Fn(PciAddress) -> Result<FunctionIdentity, NoIdentity>>,
+    pub(crate) identify: Box<dyn Fn(PciAddress) -> Identity>,
     /// Asks a simulated card: the one with sockets in a directory, or one that is started for it.
-    pub(crate) identify_simulated:
-        Box<dyn Fn(Option<&PathBuf>) -> Result<FunctionIdentity, NoIdentity>>,
+    pub(crate) identify_simulated: fn(Option<&PathBuf>) -> Identity,
     /// The CPU engines that serve.
     pub(crate) cpu_engines: Vec<&'static str>,
 }
@@ -76,7 +78,7 @@ impl User {
         let mut gids: Vec<_> = getgroups()
             .unwrap_or_default()
             .into_iter()
-            .map(|gid| gid.as_raw())
+            .map(Gid::as_raw)
             .collect();
         gids.push(getegid().as_raw());
         Self {

@@ -155,8 +155,8 @@ fn of_serving() -> Vec<Case> {
             subject.identify = Box::new(|_| Err(NoIdentity::Unavailable("open".to_owned())));
             subject.gateway = gateway(json!({ "address": "pci:0000:03:00.0", "state": "in-service", "detail": { "identity": { "abi_version": "1.0", "interface_uuid": "u", "serial": "S1" } } }));
         }, Fine, "in the gateway's service: contract 1.0, interface u, serial S1", ""),
-        case!("simulated-card", |_, subject| subject.identify_simulated = Box::new(|_| Err(NoIdentity::Wrong("not ready".to_owned()))), Fail, "not ready", "faam sim"),
-        case!("simulated-card", |_, subject| { subject.sockets.push("/run/card".into()); subject.identify_simulated = Box::new(|dir| { assert!(dir.is_some()); Err(NoIdentity::Unavailable("nobody listens".to_owned())) }); }, Warn, "/run/card: nobody listens", "faam sim"),
+        case!("simulated-card", |_, subject| subject.identify_simulated = |_| Err(NoIdentity::Wrong("not ready".to_owned())), Fail, "not ready", "faam sim"),
+        case!("simulated-card", |_, subject| { subject.sockets.push("/run/card".into()); subject.identify_simulated = |dir| { assert!(dir.is_some()); Err(NoIdentity::Unavailable("nobody listens".to_owned())) }; }, Warn, "/run/card: nobody listens", "faam sim"),
         case!("simulated-card", |_, subject| subject.sockets.push("/run/card".into()), Fine, "/run/card: contract 1.0", ""),
         case!("simulated-card", |_, subject| subject.gateway = gateway(json!({ "simulated": true, "state": "in-service", "address": "vfio-user:/d/fn0" })), Fine, "the gateway serves with one: vfio-user:/d/fn0", ""),
         case!("cpu-engines", |_, subject| subject.cpu_engines = vec!["libdeflate"], Warn, "without ISA-L", "libisal2"),
@@ -166,6 +166,6 @@ fn of_serving() -> Vec<Case> {
         case!("gateway", |_, subject| subject.gateway = Err(NoGateway::Unreachable("its owner alone".to_owned())), Warn, "owner alone", "sudo faam doctor"),
         case!("gateway", |_, subject| { let mut running = gateway(json!({})).expect("one"); running.about = json!({ "version": "0.0.1" }); running.devices.clear(); subject.gateway = Ok(running); }, Warn, "this is version", "restart"),
         case!("ways", |tree, _| tree.driver(CARD, "other"), Fail, "no (driver)", "faam doctor"),
-        case!("ways", |_, subject| { no_card(subject); subject.identify_simulated = Box::new(|_| Err(NoIdentity::Wrong("x".to_owned()))); }, Warn, "a simulated card: no", "--devices none"),
+        case!("ways", |_, subject| { no_card(subject); subject.identify_simulated = |_| Err(NoIdentity::Wrong("x".to_owned())); }, Warn, "a simulated card: no", "--devices none"),
     ]
 }
