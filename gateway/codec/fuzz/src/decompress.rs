@@ -34,7 +34,12 @@ pub fn check(format: Format, bytes: &[u8]) {
         let other = Decompressor::new()
             .decompress(body, told, limits)
             .map(|done| done.data);
-        assert_eq!(kind(&other), kind(&whole));
+        if !(other.is_ok()
+            && matches!(format, Format::Gzip | Format::Zlib)
+            && is_not_deflate(&whole))
+        {
+            assert_eq!(kind(&other), kind(&whole));
+        }
     }
     if format.is_deflate() {
         let mut out = vec![0; 4_096];
@@ -87,6 +92,17 @@ fn stream(
             "it gets nowhere"
         );
     }
+}
+
+/// libdeflate, which decompresses whole bodies, takes the two symbols that never occur (RFC 1951, section 3.2.6: 286 and
+/// 287) for matches of 258 bytes, where zlib refuses them. What it makes of them is right if the data's own checksum says
+/// so, and is sent only then.
+fn is_not_deflate(result: &Result<Vec<u8>, DecompressError>) -> bool {
+    let refused = DecompressError::CorruptInput {
+        offset: 0,
+        what: "bytes that are not DEFLATE",
+    };
+    kind(result) == Err(refused)
 }
 
 /// Without what depends on how far a decoder looked ahead: the offset of bad data, and, of raw DEFLATE that both decoders
