@@ -118,6 +118,33 @@ fn the_unit_is_valid_and_holds_its_sandbox() {
 }
 
 #[test]
+fn the_drop_in_for_a_card_is_valid() {
+    if is_missing("systemd-analyze") {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let unit = directory.path().join("faam.service");
+    let program = env!("CARGO_BIN_EXE_faam");
+    let service = text("faam.service").replace("/usr/local/bin/faam", program);
+    std::fs::write(&unit, service).expect("written");
+    let drop_in = directory.path().join("faam.service.d/card.conf");
+    std::fs::create_dir(drop_in.parent().expect("a parent")).expect("made");
+    let complaints = |drop_in_text: &str| {
+        std::fs::write(&drop_in, drop_in_text).expect("written");
+        let said = run(Command::new("systemd-analyze")
+            .args(["verify", "--man=no"])
+            .arg(&unit));
+        let about_it = said.lines().filter(|line| line.contains("card.conf"));
+        about_it.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let card = text("card.conf");
+    assert_eq!(complaints(&card), Vec::<String>::new());
+    // It is read: a word that systemd does not know is told.
+    let wrong = card.replace("LimitMEMLOCK", "LimitMemoryLock");
+    assert!(!complaints(&wrong).is_empty());
+}
+
+#[test]
 fn the_user_and_its_directories_are_made() {
     if is_missing("systemd-sysusers") {
         return;

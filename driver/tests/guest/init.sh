@@ -48,6 +48,8 @@ FAAM_TEST_WITNESS=$WITNESS step witness 60 /bin/witness --nocapture --test-threa
 
 FAAM_TEST_FUNCTIONS=$(echo "$FUNCTIONS" | tr " " ,)
 export FAAM_TEST_FUNCTIONS FAAM_TEST_CARRIER=kernel-vfio
+export FUNCTIONS WITNESS
+step manual 60 /bin/manual.sh
 step gateway 30 /bin/gateway.sh
 # The last, for its last test kills the card.
 step device "${DEVICE_LIMIT_S:-90}" /bin/device --test-threads=1

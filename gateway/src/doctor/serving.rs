@@ -168,10 +168,18 @@ pub(super) fn interface(subject: &Subject, function: &PciFunction<'_>) -> Findin
             ));
         }
     }
-    told(
-        (subject.identify)(function.address),
-        "faam --version  # use an image of this release",
-    )
+    let mend = "faam --version  # use an image of this release";
+    let finding = told((subject.identify)(function.address), mend);
+    match finding.status {
+        // What keeps it from being opened stands above, with its mend.
+        Status::Warn => Finding {
+            mend: format!(
+                "sudo faam doctor --devices {address}  # once nothing above fails for it"
+            ),
+            ..finding
+        },
+        _ => finding,
+    }
 }
 
 /// That a simulated card can be had: the one that was named, or one of our own.
@@ -254,7 +262,7 @@ pub(super) fn engines() -> Vec<&'static str> {
 
 /// What the checks before come to: which ways there are to serve.
 pub(super) fn ways(subject: &Subject, checked: &[Checked]) -> Checked {
-    let failed: Vec<_> = checked
+    let mut failed: Vec<_> = checked
         .iter()
         .filter(|checked| {
             let about_card = !matches!(checked.name, "gateway" | "simulated-card" | "cpu-engines");
@@ -262,6 +270,7 @@ pub(super) fn ways(subject: &Subject, checked: &[Checked]) -> Checked {
         })
         .map(|checked| checked.name)
         .collect();
+    failed.dedup();
     let simulated = checked
         .iter()
         .any(|checked| checked.name == "simulated-card" && checked.status == Status::Ok);

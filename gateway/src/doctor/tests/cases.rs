@@ -150,7 +150,7 @@ fn of_memory() -> Vec<Case> {
 fn of_serving() -> Vec<Case> {
     vec![
         case!("interface", |_, subject| subject.identify = Box::new(|_| Err(NoIdentity::Wrong("the card speaks contract version 2.0".to_owned()))), Fail, "contract version 2.0", "image of this release"),
-        case!("interface", |_, subject| subject.identify = Box::new(|_| Err(NoIdentity::Unavailable("another process has it open".to_owned()))), Warn, "another process", "image"),
+        case!("interface", |_, subject| subject.identify = Box::new(|_| Err(NoIdentity::Unavailable("another process has it open".to_owned()))), Warn, "another process", "once nothing above fails"),
         case!("interface", |_, subject| {
             subject.identify = Box::new(|_| Err(NoIdentity::Unavailable("open".to_owned())));
             subject.gateway = gateway(json!({ "address": "pci:0000:03:00.0", "state": "in-service", "detail": { "identity": { "abi_version": "1.0", "interface_uuid": "u", "serial": "S1" } } }));
