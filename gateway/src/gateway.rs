@@ -152,6 +152,9 @@ impl Gateway {
             .otlp_endpoint
             .map(|endpoint| Telemetry::start(&endpoint, Arc::clone(&metrics)).map(Arc::new))
             .transpose()?;
+        if let Some(tls) = &tls {
+            tls.report();
+        }
         let unix_path = config.unix_listen.as_ref().map(|unix| unix.path.clone());
         let unix = config
             .unix_listen

@@ -137,6 +137,7 @@ pub struct Metrics {
     connections: Family<Listener, Count>,
     connections_ended: Family<Reason, Counter>,
     tls_reloads: Family<Outcome, Counter>,
+    tls_not_after: Family<Listener, Count>,
     spans: Family<Outcome, Counter>,
     level_engine: Family<LevelEngine, Count>,
 }
@@ -259,6 +260,11 @@ impl Metrics {
                 &mut registry,
                 "tls_reloads",
                 "Readings of changed TLS files",
+            ),
+            tls_not_after: register(
+                &mut registry,
+                "tls_not_after_seconds",
+                "Last second in which the certificate that serves is valid, since 1970",
             ),
             registry,
         }
@@ -418,6 +424,12 @@ impl Metrics {
         self.tls_reloads.get_or_create(&Outcome { outcome }).inc();
     }
 
+    /// The certificate of `listener` is valid until `seconds` after the beginning of 1970.
+    pub fn tls_not_after(&self, listener: &'static str, seconds: i64) {
+        let label = Listener { listener };
+        self.tls_not_after.get_or_create(&label).set(seconds);
+    }
+
     /// `device` is in service again, `seconds` after its fault.
     pub fn readmission(&self, device: &str, seconds: f64) {
         let label = Device {
@@ -506,6 +518,7 @@ mod tests {
         metrics.connections("public", 7);
         metrics.connection_ended("evicted");
         metrics.tls_reload("ok");
+        metrics.tls_not_after("public", 1_609_459_200);
         metrics.spans("sent", 2);
         metrics.engines(crate::engines::served());
         let text = metrics.render();
@@ -531,6 +544,7 @@ mod tests {
             r#"faam_connections{listener="public"} 7"#,
             r#"faam_connections_ended_total{reason="evicted"} 1"#,
             r#"faam_tls_reloads_total{outcome="ok"} 1"#,
+            r#"faam_tls_not_after_seconds{listener="public"} 1609459200"#,
             r#"faam_spans_total{outcome="sent"} 2"#,
             r#"faam_level_engine{format="gzip",level="6",engine="libdeflate",engine_level="6"} 1"#,
         ] {

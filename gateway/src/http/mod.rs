@@ -36,6 +36,7 @@ pub mod answer;
 pub mod app;
 pub mod body;
 mod catalogue;
+pub mod certificate;
 pub mod chunked_body;
 mod compress;
 mod connections;

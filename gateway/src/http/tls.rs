@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 use rustls::crypto::ring;
@@ -20,6 +20,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::certificate::{Validity, ValidityError};
 use crate::metrics::Metrics;
 
 /// Protocols that are offered, the preferred first (RFC 7301).
@@ -95,10 +96,18 @@ pub enum TlsError {
 #[derive(Debug)]
 pub struct Tls {
     files: TlsFiles,
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Serving>,
     /// The files as they were before they were last read. Held while they are read, so that readings come one by one.
     seen: Mutex<[Option<Fingerprint>; 3]>,
     metrics: Arc<Metrics>,
+}
+
+/// What handshakes are made with.
+#[derive(Clone, Debug)]
+struct Serving {
+    config: Arc<ServerConfig>,
+    /// The leaf's; `None` where it cannot be read.
+    validity: Option<Validity>,
 }
 
 /// What tells one version of a file from the next without reading it.
@@ -118,10 +127,10 @@ impl Tls {
     /// [`TlsError`]
     pub fn open(files: TlsFiles, metrics: Arc<Metrics>) -> Result<Self, TlsError> {
         let seen = files.fingerprints();
-        let config = files.read()?;
+        let serving = files.read()?;
         Ok(Self {
             files,
-            current: RwLock::new(Arc::new(config)),
+            current: RwLock::new(serving),
             seen: Mutex::new(seen),
             metrics,
         })
@@ -129,7 +138,38 @@ impl Tls {
 
     /// What the next handshake is made with.
     pub(super) fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.read())
+        Arc::clone(&self.current.read().config)
+    }
+
+    /// When the certificate that serves holds; `None` where that cannot be read.
+    #[must_use]
+    pub fn validity(&self) -> Option<Validity> {
+        self.current.read().validity
+    }
+
+    /// Publishes until when the certificate that serves holds, and says loudly where it does not now: it is served all
+    /// the same, for callers may have other reasons to trust it, and no service at all is no better.
+    pub fn report(&self) {
+        let Some(validity) = self.validity() else {
+            return;
+        };
+        self.metrics
+            .tls_not_after("public", validity.not_after_seconds());
+        if let Err(why) = self.check_validity() {
+            self.warn_of(why);
+        }
+    }
+
+    fn check_validity(&self) -> Result<(), ValidityError> {
+        let validity = self.validity();
+        validity.map_or(Ok(()), |validity| validity.check(SystemTime::now()))
+    }
+
+    fn warn_of(&self, why: ValidityError) {
+        error!(
+            "the TLS certificate {} {why}",
+            self.files.certificate.display()
+        );
     }
 
     /// Reads the files again, changed or not. Connections that are open keep what they began with.
@@ -158,7 +198,8 @@ impl Tls {
         let read = self.files.read();
         self.metrics
             .tls_reload(if read.is_ok() { "ok" } else { "kept-old" });
-        *self.current.write() = Arc::new(read?);
+        *self.current.write() = read?;
+        self.report();
         info!(certificate = %self.files.certificate.display(), "TLS certificate and key read again");
         Ok(())
     }
@@ -167,6 +208,8 @@ impl Tls {
     pub(super) async fn watch(self: Arc<Self>, poll: Duration, stop: CancellationToken) {
         let mut ticks = interval(poll);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // What does not hold now was told of when it was read.
+        let mut held = self.check_validity().is_ok();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -181,6 +224,12 @@ impl Tls {
                     "the new TLS files are not used; what served before goes on serving"
                 );
             }
+            // Nobody has looked at it since it was read, and it may have run out meanwhile: said once.
+            let now = self.check_validity();
+            if let (true, Err(why @ ValidityError::Expired { .. })) = (held, now) {
+                self.warn_of(why);
+            }
+            held = now.is_ok();
         }
     }
 }
@@ -194,7 +243,7 @@ impl TlsFiles {
         ]
     }
 
-    fn read(&self) -> Result<ServerConfig, TlsError> {
+    fn read(&self) -> Result<Serving, TlsError> {
         let chain = certificates(&self.certificate, "a certificate", "--tls-cert")?;
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|source| TlsError::File {
             expected: "a private key (PKCS#8, SEC1 or PKCS#1)",
@@ -202,6 +251,7 @@ impl TlsFiles {
             flag: "--tls-key",
             source,
         })?;
+        let validity = chain.first().and_then(Validity::of);
         self.warn_of_open_key();
         let provider = Arc::new(ring::default_provider());
         let pair_error = |source| TlsError::Pair {
@@ -235,7 +285,10 @@ impl TlsFiles {
         };
         let mut config = builder.with_single_cert(chain, key).map_err(pair_error)?;
         config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
-        Ok(config)
+        Ok(Serving {
+            config: Arc::new(config),
+            validity,
+        })
     }
 
     fn warn_of_open_key(&self) {

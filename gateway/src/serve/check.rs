@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use faam_driver::PciAddress;
 use faam_gateway::auth::{DEMO_KEY_FILE, KeyError, is_key};
@@ -469,7 +470,22 @@ fn collector(endpoint: &str) -> Finding {
 fn tls(files: TlsFiles) -> Finding {
     let certificate = files.certificate.display().to_string();
     match Tls::open(files, Arc::default()) {
-        Ok(_) => Finding::ok(format!("tls: {certificate} and its key can be served")),
+        Ok(tls) => match tls.validity() {
+            None => Finding::warning(
+                format!("tls: when {certificate} is valid cannot be told"),
+                "see that it is (openssl x509 -noout -dates)",
+            ),
+            Some(validity) => match validity.check(SystemTime::now()) {
+                Ok(()) => Finding::ok(format!(
+                    "tls: {certificate} and its key can be served, until {}",
+                    validity.not_after()
+                )),
+                Err(error) => Finding::failed(
+                    format!("tls: {certificate} {error}"),
+                    "correct the files, or leave tls.* out",
+                ),
+            },
+        },
         Err(error) => Finding::failed(
             format!("tls: {:#}", anyhow::Error::new(error)),
             "correct the files, or leave tls.* out",

@@ -7,6 +7,7 @@
 )]
 
 mod bench;
+mod certificates;
 mod device;
 mod doctor;
 mod faam;
@@ -16,6 +17,9 @@ mod habits;
 mod links;
 mod manual;
 mod peer;
+#[path = "../process_log/mod.rs"]
+#[expect(dead_code, reason = "other tests need more of it")]
+mod process_log;
 mod refusals;
 mod settings;
 mod signals;
