@@ -2,7 +2,7 @@
 //!
 //! Owns the bounds: requests in flight a tenant, bytes of bodies in memory for the whole
 //! process, bytes spilled to disk a request, a tenant and the process, and the files that
-//! they are in. Invariant: an
+//! they are in a tenant and the process. Invariant: an
 //! [`AdmissionPermit`] is shared by the response body and every job in flight, and
 //! everything that it holds goes back exactly once, when the last of them has ended. It
 //! does not know who the caller is or what the bytes mean.
@@ -31,6 +31,8 @@ pub const SPILL_TENANT_BYTES_MAX: usize = 8 << 30;
 pub const SPILL_REQUEST_BYTES_MAX: usize = 1 << 30;
 /// Files that answers are spilled to at once, each of which is a descriptor of the process's (see `crate::descriptors`).
 pub const SPILL_FILES_MAX: usize = 512;
+/// The same of one tenant: half, so that another finds a place whatever the first one does.
+pub const SPILL_TENANT_FILES_MAX: usize = 256;
 
 /// Bounds of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub struct AdmissionLimits {
     pub spill_request_bytes_max: usize,
     /// See [`SPILL_FILES_MAX`].
     pub spill_files_max: usize,
+    /// See [`SPILL_TENANT_FILES_MAX`].
+    pub spill_tenant_files_max: usize,
 }
 
 impl Default for AdmissionLimits {
@@ -55,6 +59,7 @@ impl Default for AdmissionLimits {
             spill_tenant_bytes_max: SPILL_TENANT_BYTES_MAX,
             spill_request_bytes_max: SPILL_REQUEST_BYTES_MAX,
             spill_files_max: SPILL_FILES_MAX,
+            spill_tenant_files_max: SPILL_TENANT_FILES_MAX,
         }
     }
 }
@@ -72,6 +77,7 @@ struct Inner {
     spill_tenant_bytes_max: usize,
     spill_request_bytes_max: usize,
     spill_files: Arc<Semaphore>,
+    spill_tenant_files_max: usize,
     in_flight: AtomicUsize,
     draining: AtomicBool,
     /// Bounded by the number of tenants.
@@ -83,6 +89,7 @@ struct Inner {
 struct TenantUse {
     in_flight: AtomicUsize,
     spill: Budget,
+    spill_files: Arc<Semaphore>,
 }
 
 /// Why a request may not begin, or not go on.
@@ -121,9 +128,8 @@ impl Admission {
                 spill: Budget::new(limits.spill_bytes_max),
                 spill_tenant_bytes_max: limits.spill_tenant_bytes_max,
                 spill_request_bytes_max: limits.spill_request_bytes_max,
-                spill_files: Arc::new(Semaphore::new(
-                    limits.spill_files_max.min(Semaphore::MAX_PERMITS),
-                )),
+                spill_files: places(limits.spill_files_max),
+                spill_tenant_files_max: limits.spill_tenant_files_max,
                 in_flight: AtomicUsize::new(0),
                 draining: AtomicBool::new(false),
                 tenants: Mutex::new(HashMap::new()),
@@ -148,6 +154,7 @@ impl Admission {
                     Arc::new(TenantUse {
                         in_flight: AtomicUsize::new(0),
                         spill: Budget::new(self.inner.spill_tenant_bytes_max),
+                        spill_files: places(self.inner.spill_tenant_files_max),
                     })
                 })),
             }
@@ -264,20 +271,28 @@ impl AdmissionPermit {
         true
     }
 
-    /// A place among the files that answers are spilled to, if there is one now.
+    /// A place among the files that answers are spilled to, if the tenant and the process each have one now.
     #[must_use]
     pub fn try_spill_file(&self) -> Option<SpillFilePermit> {
-        let place = Arc::clone(&self.inner.spill_files).try_acquire_owned();
-        place.ok().map(SpillFilePermit)
+        let [tenant, process] = self.spill_places();
+        let tenant = tenant.try_acquire_owned().ok()?;
+        let process = process.try_acquire_owned().ok()?;
+        Some(SpillFilePermit { process, tenant })
     }
 
     /// The same, once there is one. May be dropped while it waits.
     pub async fn spill_file(&self) -> SpillFilePermit {
-        match Arc::clone(&self.inner.spill_files).acquire_owned().await {
-            Ok(place) => SpillFilePermit(place),
-            // Nobody closes the semaphore.
-            Err(_) => std::future::pending().await,
+        let [tenant, process] = self.spill_places();
+        // The tenant's first: whoever waits for its own tenant keeps no other tenant's from a place.
+        match (tenant.acquire_owned().await, process.acquire_owned().await) {
+            (Ok(tenant), Ok(process)) => SpillFilePermit { process, tenant },
+            // Nobody closes the semaphores.
+            _ => std::future::pending().await,
         }
+    }
+
+    fn spill_places(&self) -> [Arc<Semaphore>; 2] {
+        [&self.tenant_use.spill_files, &self.inner.spill_files].map(Arc::clone)
     }
 
     /// Gives back `bytes` of disk, at most what is held.
@@ -290,7 +305,15 @@ impl AdmissionPermit {
 
 /// The right to have one file with a spilled answer open. Its drop gives it back.
 #[derive(Debug)]
-pub struct SpillFilePermit(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+#[expect(dead_code, reason = "held for their drop")]
+pub struct SpillFilePermit {
+    process: OwnedSemaphorePermit,
+    tenant: OwnedSemaphorePermit,
+}
+
+fn places(max: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)))
+}
 
 impl Drop for AdmissionPermit {
     fn drop(&mut self) {
@@ -389,6 +412,54 @@ mod tests {
         assert!(third.take_spill(11), "room again");
         drop((first, second, third, foreign));
         assert_eq!(admission.spill_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_tenant_cannot_have_all_files() {
+        let admission = Admission::new(AdmissionLimits {
+            spill_files_max: 3,
+            spill_tenant_files_max: 2,
+            ..AdmissionLimits::default()
+        });
+        let other = Tenant {
+            id: TenantId::new("other"),
+            ..tenant(9)
+        };
+        let greedy = [(); 3].map(|()| admission.admit(&tenant(9), 0).expect("room"));
+        let foreign = [(); 2].map(|()| admission.admit(&other, 0).expect("room"));
+        let mut places: Vec<_> = greedy
+            .iter()
+            .filter_map(AdmissionPermit::try_spill_file)
+            .collect();
+        assert_eq!(places.len(), 2, "its share");
+        // Whoever waits for one of its own tenant's holds nothing meanwhile.
+        let mut waits = Box::pin(greedy[2].spill_file());
+        assert!(poll(waits.as_mut()).await.is_none());
+        let place = foreign[0].try_spill_file().expect("the other's");
+        assert!(
+            foreign[1].try_spill_file().is_none(),
+            "the process has three"
+        );
+        drop(places.pop());
+        let waited = poll(waits.as_mut()).await.expect("one is free");
+        drop((waited, places, place));
+        assert_eq!(
+            foreign
+                .iter()
+                .filter_map(AdmissionPermit::try_spill_file)
+                .count(),
+            2,
+            "all are back"
+        );
+    }
+
+    /// One poll, and the result if it is there.
+    async fn poll<T>(mut future: std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+            std::task::Poll::Ready(value) => std::task::Poll::Ready(Some(value)),
+            std::task::Poll::Pending => std::task::Poll::Ready(None),
+        })
+        .await
     }
 
     #[test]

@@ -64,6 +64,16 @@ pub fn spill_files_max(wanted: usize, connections: usize, limit: usize) -> usize
     fit
 }
 
+/// How many of them one tenant may have, who may have `wanted` of `of`, where only `fit` fit: the same share, and one at
+/// least.
+#[must_use]
+pub fn spill_tenant_files_max(wanted: usize, of: usize, fit: usize) -> usize {
+    if fit >= of {
+        return wanted;
+    }
+    (wanted.saturating_mul(fit) / of.max(1)).clamp(1, fit.max(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +98,25 @@ mod tests {
         ] {
             let connections = connections_max(10_000, limit);
             assert_eq!(spill_files_max(wanted, connections, limit), fit, "{limit}");
+        }
+    }
+
+    #[test]
+    fn a_tenants_share_shrinks_with_the_whole() {
+        for (wanted, of, fit, share) in [
+            (256, 512, 512, 256),
+            (256, 512, 100, 50),
+            (256, 512, 1, 1),
+            (512, 512, 100, 100),
+            (1, 512, 100, 1),
+            (usize::MAX, 2, 1, 1),
+            (0, 0, 0, 0),
+        ] {
+            assert_eq!(
+                spill_tenant_files_max(wanted, of, fit),
+                share,
+                "{wanted} of {of}, {fit}"
+            );
         }
     }
 

@@ -129,11 +129,14 @@ impl Gateway {
         }
         let limit = descriptors::raise_limit();
         let connections_max = descriptors::connections_max(config.limits.connections_max, limit);
+        let spill_files_max =
+            descriptors::spill_files_max(config.admission.spill_files_max, connections_max, limit);
         let admission = AdmissionLimits {
-            spill_files_max: descriptors::spill_files_max(
+            spill_files_max,
+            spill_tenant_files_max: descriptors::spill_tenant_files_max(
+                config.admission.spill_tenant_files_max,
                 config.admission.spill_files_max,
-                connections_max,
-                limit,
+                spill_files_max,
             ),
             ..config.admission
         };
@@ -148,13 +151,13 @@ impl Gateway {
             .tls
             .map(|files| Tls::open(files, Arc::clone(&metrics)).map(Arc::new))
             .transpose()?;
+        if let Some(tls) = &tls {
+            tls.report();
+        }
         let telemetry = config
             .otlp_endpoint
             .map(|endpoint| Telemetry::start(&endpoint, Arc::clone(&metrics)).map(Arc::new))
             .transpose()?;
-        if let Some(tls) = &tls {
-            tls.report();
-        }
         let unix_path = config.unix_listen.as_ref().map(|unix| unix.path.clone());
         let unix = config
             .unix_listen

@@ -102,7 +102,7 @@ impl RequestRecord {
             Stop::Outflow(OutflowError::NoFile) => Problem::new(
                 ProblemKind::Saturated,
                 "this answer must be whole before it is sent (HTTP/1.0), and as many answers wait on disk as may \
-                 (spill_files_max); send the request again after Retry-After, or over HTTP/1.1",
+                 (spill_files_max, spill_tenant_files_max); send the request again after Retry-After, or over HTTP/1.1",
             ),
             Stop::Outflow(error) => Problem::internal(&error.to_string()),
         };

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use faam_driver::PciAddress;
 use faam_gateway::auth::{DEMO_KEY_FILE, KeyError, is_key};
@@ -220,6 +220,7 @@ fn findings(config: &GatewayConfig) -> Vec<Finding> {
     findings.push(data_dir(&config.data_dir));
     findings.extend(open_key(&config.data_dir));
     findings.extend(spill(config));
+    findings.extend(spill_files(config));
     findings.extend(cards(config));
     findings.push(processors(config));
     findings.push(descriptors(config));
@@ -328,6 +329,22 @@ fn spill(config: &GatewayConfig) -> Option<Finding> {
                 free >> 20
             ),
             "lower spill_bytes_max, or choose a data_dir with more room",
+        )
+    })
+}
+
+/// Whether one tenant's slow callers could keep every other tenant's from the disk.
+fn spill_files(config: &GatewayConfig) -> Option<Finding> {
+    let (tenant, process) = (
+        config.admission.spill_tenant_files_max,
+        config.admission.spill_files_max,
+    );
+    (tenant >= process).then(|| {
+        Finding::warning(
+            format!(
+                "spill_tenant_files_max: {tenant}, so that one tenant can have all {process} of spill_files_max"
+            ),
+            "lower spill_tenant_files_max, unless there is one tenant alone",
         )
     })
 }

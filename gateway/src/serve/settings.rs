@@ -362,6 +362,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting!("spill_tenant_bytes_max", gateway.admission.spill_tenant_bytes_max, Bytes(0, 1 << 60), "The same of one tenant"),
     setting!("spill_request_bytes_max", gateway.admission.spill_request_bytes_max, Bytes(0, 1 << 60), "The same of one request"),
     setting!("spill_files_max", gateway.admission.spill_files_max, Count(1, 1 << 20), "Answers on disk at once, as far as descriptors allow; beyond it callers are waited for"),
+    setting!("spill_tenant_files_max", gateway.admission.spill_tenant_files_max, Count(1, 1 << 20), "The same of one tenant"),
     setting!("drain_ms_max", gateway.drain, Millis(0, MS_MAX), "How long requests in flight may take to end once the gateway was told to stop"),
     setting!("http.body_bytes_max", gateway.limits.body_bytes_max, Bytes(1, u64::MAX), "Largest request body"),
     setting!("http.body_idle_ms_max", gateway.limits.body_idle, Millis(1, MS_MAX), "Longest silence in the middle of a body"),
