@@ -79,6 +79,7 @@ struct Inner {
     spill_files: Arc<Semaphore>,
     spill_tenant_files_max: usize,
     in_flight: AtomicUsize,
+    leaving: AtomicBool,
     draining: AtomicBool,
     /// Bounded by the number of tenants.
     tenants: Mutex<HashMap<TenantId, Arc<TenantUse>>>,
@@ -131,6 +132,7 @@ impl Admission {
                 spill_files: places(limits.spill_files_max),
                 spill_tenant_files_max: limits.spill_tenant_files_max,
                 in_flight: AtomicUsize::new(0),
+                leaving: AtomicBool::new(false),
                 draining: AtomicBool::new(false),
                 tenants: Mutex::new(HashMap::new()),
             }),
@@ -179,6 +181,17 @@ impl Admission {
         // On a refusal the permit's drop gives back what was counted.
         permit.grow(bytes)?;
         Ok(permit)
+    }
+
+    /// From now on no more callers should be sent here; those who come are served all the same.
+    pub fn leave(&self) {
+        self.inner.leaving.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Admission::leave`] was called, or [`Admission::drain`].
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.inner.leaving.load(Ordering::Acquire) || self.is_draining()
     }
 
     /// From now on every request is refused.
@@ -506,6 +519,9 @@ mod tests {
     #[test]
     fn draining_refuses_everyone() {
         let admission = with_memory(1000);
+        admission.leave();
+        assert!(admission.is_leaving() && !admission.is_draining());
+        assert!(admission.admit(&tenant(1), 0).is_ok(), "still served");
         admission.drain();
         assert_eq!(
             admission.admit(&tenant(1), 0).expect_err("draining"),

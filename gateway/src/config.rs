@@ -48,6 +48,9 @@ pub struct GatewayConfig {
     pub tenant_limits: TenantLimits,
     /// Bounds of the process: bodies in memory, answers on disk.
     pub admission: AdmissionLimits,
+    /// How long requests are still taken once the gateway was told to stop, while its probes say already that it is
+    /// not ready. None: who starts it by hand wants it to stop.
+    pub drain_delay: Duration,
     /// See [`DRAIN`].
     pub drain: Duration,
 }
@@ -66,6 +69,7 @@ impl Default for GatewayConfig {
             limits: HttpLimits::default(),
             tenant_limits: TenantLimits::default(),
             admission: AdmissionLimits::default(),
+            drain_delay: Duration::ZERO,
             drain: DRAIN,
         }
     }

@@ -107,6 +107,7 @@ pub struct Gateway {
     app: App,
     tls: Option<Arc<Tls>>,
     unix: Option<PathBuf>,
+    drain_delay: Duration,
     drain: Duration,
     runtime: Runtime,
     public_stop: CancellationToken,
@@ -262,6 +263,7 @@ impl Gateway {
             app,
             tls,
             unix: unix_path,
+            drain_delay: config.drain_delay,
             drain: config.drain,
             runtime,
             public_stop,
@@ -331,8 +333,24 @@ impl Gateway {
         &self.app.dispatcher
     }
 
-    /// Refuses new requests, lets those in flight end within the drain limit, then stops the engines.
+    /// Says that it is not ready, serves on for the drain delay, then refuses new requests, lets those in flight end
+    /// within the drain limit, and stops the engines.
     pub fn stop(self) {
+        let delay = self.drain_delay;
+        if !delay.is_zero() {
+            tracing::info!(
+                drain_delay_ms = delay.as_millis(),
+                "not ready any more, and still serving"
+            );
+        }
+        self.stop_once(async move { tokio::time::sleep(delay).await });
+    }
+
+    /// As [`Gateway::stop`], with the end of `known` for the end of the drain delay: when everybody who sends callers here
+    /// knows that it is not ready.
+    pub fn stop_once(self, known: impl Future<Output = ()>) {
+        self.app.admission.leave();
+        self.runtime.block_on(known);
         self.app.admission.drain();
         self.public_stop.cancel();
         let Self {

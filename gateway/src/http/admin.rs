@@ -40,9 +40,10 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Ready while anything serves: the CPU engines always do, until the drain.
+/// Ready while anything serves: the CPU engines always do, until the gateway is told to stop.
 async fn readyz(State(app): State<App>) -> Response<Body> {
-    let draining = app.admission.is_draining();
+    // Also while callers are still served who come before everybody knows.
+    let draining = app.admission.is_leaving();
     let state = json!({
         "ready": !draining,
         "draining": draining,

@@ -6,9 +6,10 @@
 //! | `connections` | the places of connections, and who ends when all are taken |
 //! | `transport` | TCP, TLS and Unix sockets, whose peers have to make progress |
 //! | `pace` | the least rate at which a peer takes what waits for it |
-//! | `tls`, `unix_socket` | certificates and their reload; a socket's place in the file system |
+//! | `tls`, `certificate`, `unix_socket` | certificates, their reload, and when they hold; a socket's place in the file system |
 //! | `http2_stream`, `served_body` | one stream's end, also when its peer takes nothing |
 //! | `app` | routes and the stack of layers |
+//! | `host` | which host a request is for, by the rules of its HTTP version |
 //! | `invocation` | the name of a request, its span, its log line, its problem rendered |
 //! | `request_span` | the span of a request in the log, made when something is said |
 //! | `trace_context`, `traced` | a request's place in its caller's trace, and its span for a collector |

@@ -9,12 +9,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use faam_driver::PciAddress;
 use faam_gateway::auth::{DEMO_KEY_FILE, KeyError, is_key};
 use faam_gateway::cards::CardSource;
-use faam_gateway::config::GatewayConfig;
+use faam_gateway::config::{ENGINES_STOP, GatewayConfig};
 use faam_gateway::descriptors::{DESCRIPTORS_RESERVED, connections_max};
 use faam_gateway::http::tls::{Tls, TlsFiles};
 use faam_gateway::http::unix_socket::UnixListen;
@@ -225,6 +225,7 @@ fn findings(config: &GatewayConfig) -> Vec<Finding> {
     findings.push(processors(config));
     findings.push(descriptors(config));
     findings.push(memory(config));
+    findings.push(stop(config));
     findings.extend(unknown_variables(std::env::vars_os().map(|(name, _)| name)));
     findings
 }
@@ -347,6 +348,24 @@ fn spill_files(config: &GatewayConfig) -> Option<Finding> {
             "lower spill_tenant_files_max, unless there is one tenant alone",
         )
     })
+}
+
+/// How long a stop may take, for whoever ends the process when that is over.
+fn stop(config: &GatewayConfig) -> Finding {
+    let longest = config
+        .drain_delay
+        .saturating_add(config.drain)
+        .saturating_add(ENGINES_STOP);
+    Finding::ok(format!(
+        "drain: a stop takes up to {} (drain_delay_ms, drain_ms_max and {} for engines); let whoever ends the process \
+         wait longer (terminationGracePeriodSeconds, TimeoutStopSec)",
+        quantity::show_ms(ms(longest)),
+        quantity::show_ms(ms(ENGINES_STOP)),
+    ))
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn cards(config: &GatewayConfig) -> Vec<Finding> {

@@ -225,13 +225,15 @@ fn what_an_operator_should_know_is_noted() {
     command
         .args(["--listen", "127.0.0.1:0", "--admin-listen", "0.0.0.0:0"])
         .env("FAAM_SPILL_BYTES_MAX", "100000000GiB")
-        .env("FAAM_SPILL_TENANT_FILES_MAX", "512");
+        .env("FAAM_SPILL_TENANT_FILES_MAX", "512")
+        .env("FAAM_DRAIN_DELAY_MS", "5s");
     let ended = run(command, b"").check(0, &[]);
     let text = String::from_utf8(ended.stdout).expect("UTF-8");
     for note in [
         "note  admin_listen: 0.0.0.0:0",
         "note  spill_bytes_max: ",
         "note  spill_tenant_files_max: 512",
+        "ok    drain: a stop takes up to 30 s",
         "note  data_dir: data/demo.key",
         "chmod 600",
     ] {

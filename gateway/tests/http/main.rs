@@ -11,6 +11,7 @@ mod connections;
 mod credentials;
 mod decompression;
 mod digests;
+mod drain;
 mod hang_ups;
 mod hosts;
 mod http2;

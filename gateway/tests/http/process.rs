@@ -259,6 +259,26 @@ fn a_drain_finishes_what_is_in_flight() {
 }
 
 #[test]
+fn within_the_drain_delay_callers_are_served_and_a_second_signal_ends_it() {
+    let data = tempfile::tempdir().expect("a directory");
+    let mut process = Process::start_with(
+        data.path(),
+        &["--drain-delay-ms".as_ref(), "600000".as_ref()],
+    );
+    process.signal(Signal::TERM);
+    process.wait_until("it is not ready", || process.admin("/readyz").status == 503);
+    let mut curl = Command::new("sh");
+    let output = curl
+        .arg("-ec")
+        .arg(&process.curl)
+        .output()
+        .expect("a shell");
+    assert_eq!(output.stdout, b"hello hello hello", "{output:?}");
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait(), Some(130));
+}
+
+#[test]
 fn a_second_signal_ends_at_once() {
     let data = tempfile::tempdir().expect("a directory");
     let mut process = Process::start(data.path());
