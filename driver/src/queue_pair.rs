@@ -11,6 +11,7 @@ use faam_hwif::{QueueId, SubmissionEntry};
 
 use crate::command_table::Limits;
 use crate::dma::{Arena, Incarnation};
+use crate::event::EventWaiter;
 use crate::fault::DeviceFault;
 use crate::function::FunctionShared;
 use crate::identity::FunctionIdentity;
@@ -113,6 +114,48 @@ impl QueuePair {
             }
         }
         Ok(())
+    }
+
+    /// Submit a command that does nothing and sleep until the card's interrupt: how long that took from the doorbell on,
+    /// for measurement. No command may be outstanding.
+    ///
+    /// # Errors
+    /// [`DeviceFault`], [`DeviceFault::Hang`] if no interrupt comes within `limit`.
+    pub fn interrupt_round_trip(
+        &mut self,
+        limit: std::time::Duration,
+    ) -> Result<std::time::Duration, DeviceFault> {
+        let waiter = EventWaiter::new(&[self.interrupt()]).map_err(DeviceFault::Wait)?;
+        // A signal from before is not this one's: adding an eventfd that is signalled wakes at once.
+        waiter
+            .wait(std::time::Duration::ZERO)
+            .map_err(DeviceFault::Wait)?;
+        let hang = DeviceFault::Hang {
+            limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+        };
+        let nop = SubmissionEntry {
+            op: faam_hwif::Opcode::Nop as u8,
+            ..SubmissionEntry::default()
+        };
+        self.queue
+            .submit(nop, Limits::default(), Token(0))
+            .map_err(|_| hang)?;
+        self.queue.arm();
+        let before = std::time::Instant::now();
+        self.queue.ring()?;
+        loop {
+            let left = limit.saturating_sub(before.elapsed());
+            waiter.wait(left).map_err(DeviceFault::Wait)?;
+            let took = before.elapsed();
+            // A wait may end early.
+            if self.queue.reap()?.is_some() {
+                self.queue.publish_head()?;
+                return Ok(took);
+            }
+            if left.is_zero() {
+                return Err(hang);
+            }
+        }
     }
 
     pub(crate) fn arena(&self) -> &Arc<Arena> {
