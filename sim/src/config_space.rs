@@ -174,6 +174,11 @@ impl ConfigSpace {
         }
     }
 
+    /// Sets COMMAND.bus_master, for a fault. The power state is left alone: who stands between would lose track of it.
+    pub(crate) fn keep_command_bus_master(&mut self) {
+        self.set(COMMAND, &[self.byte(COMMAND) | COMMAND_BUS_MASTER]);
+    }
+
     /// Whether all vectors are masked.
     pub(crate) fn msix_function_mask(&self) -> bool {
         self.byte(MSIX_CONTROL_HIGH) & (MSIX_ENABLE | MSIX_FUNCTION_MASK)

@@ -215,7 +215,7 @@ impl Function {
         let mut next = config.clone();
         change(&mut next);
         if config.bus_master() && self.faults.on(Fault::BusMasterSticks) {
-            next.keep_bus_master_of(&config);
+            next.keep_command_bus_master();
         }
         let taken = self.memory.set_bus_master(next.bus_master());
         if let Err(still) = &taken {

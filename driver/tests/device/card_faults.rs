@@ -98,8 +98,15 @@ impl Port {
         self.number += 1;
         let prefix = format!("{} ", self.number);
         let line = format!("{prefix}{command}\n");
-        rustix::io::write(&self.fd, line.as_bytes()).ok()?;
         let deadline = Instant::now() + Duration::from_secs(ANSWER_SECONDS_MAX);
+        // A virtual machine's serial port lets a writer wait for ever if nobody is behind it.
+        let limit = Timespec::try_from(Duration::from_secs(ANSWER_SECONDS_MAX)).ok()?;
+        let mut ready = [PollFd::new(&self.fd, PollFlags::OUT)];
+        poll(&mut ready, Some(&limit)).ok()?;
+        if !ready[0].revents().contains(PollFlags::OUT) {
+            return None;
+        }
+        rustix::io::write(&self.fd, line.as_bytes()).ok()?;
         loop {
             while let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.received.drain(..=end).collect();

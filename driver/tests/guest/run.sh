@@ -57,10 +57,10 @@ for module in virt/lib/irqbypass drivers/vfio/vfio drivers/vfio/vfio_iommu_type1
     xz -dc "$root/usr/lib/modules/$version/kernel/$module.ko.xz" >"$initramfs/lib/modules/$(basename "$module").ko"
 done
 cp "$binaries"/* "$initramfs/bin/"
-cp "$here/gateway.sh" "$here/manual.sh" "$initramfs/bin/"
+cp "$here"/{gateway,device,manual}.sh "$initramfs/bin/"
 cp "$here/../../README.md" "$initramfs/etc/manual.md"
 cp "$here/init.sh" "$initramfs/init"
-chmod +x "$initramfs/init" "$initramfs"/bin/{gateway,manual}.sh
+chmod +x "$initramfs/init" "$initramfs"/bin/*.sh
 head -c 100000 "$here/../../../benches/sample/json_logs" >"$initramfs/etc/sample"
 {
     echo "export WITNESS=$witness FUNCTIONS='${functions[*]}'"

@@ -8,6 +8,7 @@
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 use vfio_ioctls::{VfioContainer, VfioDevice, VfioError};
@@ -25,6 +26,8 @@ pub(super) struct Device {
     /// `Some` until dropped.
     device: Option<VfioDevice>,
     pub(super) space: AddressSpace,
+    /// It does not answer any more, or not in time.
+    given_up: AtomicBool,
 }
 
 /// How the kernel hands the IOMMU out.
@@ -51,7 +54,17 @@ impl Device {
         Self {
             device: Some(device),
             space,
+            given_up: AtomicBool::new(false),
         }
+    }
+
+    /// Use it no more.
+    pub(super) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
     }
 
     /// Offset and size of a region in the descriptor; `None` if the device has no such region.
@@ -89,13 +102,29 @@ pub(super) struct Region {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        let device = self.device.take();
-        // The crate looks the group up once more as it closes, and panics if the function has left the bus since. Its
-        // descriptor is closed before that, which is all that matters.
-        let closed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(device)));
-        if closed.is_err() {
-            tracing::warn!("a function had left the bus when it was closed");
+        let Some(device) = self.device.take() else {
+            return;
+        };
+        if !self.is_given_up() {
+            return close(device);
         }
+        // The kernel resets what is closed, and waits a minute for one that does not answer. If there is no thread to be
+        // had, it is closed here and now: a closure that was not spawned is dropped with what it holds.
+        let spawned = std::thread::Builder::new()
+            .name("card-close".into())
+            .spawn(move || close(device));
+        if let Err(error) = spawned {
+            tracing::warn!(%error, "no thread to close a function on that does not answer");
+        }
+    }
+}
+
+/// The crate looks the group up once more as it closes, and panics if the function has left the bus since. Its
+/// descriptor is closed before that, which is all that matters.
+fn close(device: VfioDevice) {
+    let closed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(device)));
+    if closed.is_err() {
+        tracing::warn!("a function had left the bus when it was closed");
     }
 }
 

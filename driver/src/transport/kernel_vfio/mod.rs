@@ -3,7 +3,7 @@
 //! Owns the function's descriptor, its address space in the IOMMU and its mapped registers.
 //! Invariants: registers are touched only while the function decodes them, because the kernel answers
 //! any other access with SIGBUS; maps are enforced by an IOMMU, and a function without one is not opened;
-//! a function that reads as all-ones and no longer knows its own vendor is gone, for good.
+//! a function that reads as all-ones and no longer knows its own class is gone, for good.
 //! It deliberately does not know queues, commands or what a register means, nor how a function
 //! came to be bound to vfio-pci.
 //!
@@ -14,7 +14,8 @@
 //!
 //! Waits: a load from a register ends by the hardware's completion time-out, reading all-ones. A reset
 //! can take the kernel a minute, on a function that does not come back; it is waited for on a thread
-//! of its own, and the function given up after [`RESET_MS_MAX`].
+//! of its own, and the function given up after [`RESET_MS_MAX`]. Closing a function resets it, too: one that
+//! is gone is closed on a thread of its own, and may be opened again only after that.
 //!
 //! Sources: linux/vfio.h; Linux, Documentation/driver-api/vfio.rst.
 
@@ -31,7 +32,6 @@ mod memlock;
 use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -57,8 +57,9 @@ const RESET_MS_MAX: u64 = 2000;
 const ACCESS_MS_MAX: u64 = RESET_MS_MAX;
 /// Vectors that one call can set up: one a queue.
 const VECTORS_MAX: usize = faam_hwif::QUEUES_MAX as usize;
-/// Where configuration space says whose the function is.
-const PCI_VENDOR: u16 = 0;
+/// Revision and class of a function, in configuration space: read-only, and never all-ones on one that answers. Of the
+/// vendor and device the kernel answers from a copy, whether the function is there or not.
+const PCI_REVISION_AND_CLASS: u16 = 0x08;
 
 /// A function behind the kernel's VFIO.
 #[derive(Debug)]
@@ -72,12 +73,11 @@ struct Shared {
     device: Device,
     bar: MappedBar,
     config: Region,
-    vendor: u32,
+    class: u32,
     vectors: u32,
     ranges: Vec<IovaRange>,
     /// Whether the function decodes its registers; held for writing while that may change.
     decoding: RwLock<bool>,
-    gone: AtomicBool,
 }
 
 impl KernelVfio {
@@ -145,12 +145,11 @@ impl KernelVfio {
             device,
             bar,
             config,
-            vendor: 0,
+            class: 0,
             ranges,
             decoding: RwLock::new(false),
-            gone: AtomicBool::new(false),
         };
-        shared.vendor = shared.read_config(PCI_VENDOR, ConfigWidth::U16)?;
+        shared.class = shared.read_config(PCI_REVISION_AND_CLASS, ConfigWidth::U32)?;
         let decoding = shared.decodes()?;
         shared.decoding = RwLock::new(decoding);
         Ok(Self {
@@ -167,14 +166,10 @@ impl KernelVfio {
 
 impl Shared {
     fn usable(&self) -> Result<(), TransportError> {
-        match self.gone.load(Ordering::Acquire) {
+        match self.device.is_given_up() {
             true => Err(TransportError::Gone),
             false => Ok(()),
         }
-    }
-
-    fn give_up(&self) {
-        self.gone.store(true, Ordering::Release);
     }
 
     /// Held over an access to a register.
@@ -207,12 +202,12 @@ impl Shared {
             })
     }
 
-    /// Whether the function answers as itself. Its vendor id comes from the device, not from a copy of the kernel's.
+    /// Whether the function answers as itself.
     fn still_there(&self) -> Result<(), TransportError> {
-        match self.read_config(PCI_VENDOR, ConfigWidth::U16) {
-            Ok(vendor) if vendor == self.vendor => Ok(()),
+        match self.read_config(PCI_REVISION_AND_CLASS, ConfigWidth::U32) {
+            Ok(class) if class == self.class => Ok(()),
             answer => {
-                self.give_up();
+                self.device.give_up();
                 tracing::warn!(address = %self.address, ?answer, "the function is gone from the bus");
                 Err(TransportError::Gone)
             }
@@ -423,7 +418,7 @@ impl Transport for KernelVfio {
             Ok(outcome) => outcome,
             Err(RecvTimeoutError::Timeout) => {
                 // The thread ends when the kernel gives up; it is the only one, as no later reset is tried.
-                self.shared.give_up();
+                self.shared.device.give_up();
                 Err(TransportError::TimedOut {
                     what: "a device reset",
                     limit_ms: RESET_MS_MAX,
@@ -455,7 +450,7 @@ impl fmt::Debug for Shared {
         formatter
             .debug_struct("Shared")
             .field("address", &self.address)
-            .field("gone", &self.gone)
+            .field("given_up", &self.device.is_given_up())
             .finish_non_exhaustive()
     }
 }
