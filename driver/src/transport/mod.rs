@@ -74,7 +74,7 @@ pub enum TransportError {
     },
     /// The process may not lock so much memory.
     #[error(
-        "{bytes} bytes would be locked for DMA, and this process may lock {bytes_max}: raise RLIMIT_MEMLOCK (LimitMEMLOCK= of its systemd unit), or make the arena smaller"
+        "{bytes} bytes would be locked for DMA, and this process may lock {bytes_max}: raise RLIMIT_MEMLOCK (LimitMEMLOCK= of its systemd unit, ulimit -l in a shell), or make the arena smaller"
     )]
     LockLimit {
         /// Bytes locked with this map.

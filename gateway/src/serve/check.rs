@@ -3,6 +3,9 @@
 //! Owns the checks that need no gateway. Invariant: nothing is left behind or changed, and every
 //! check that fails says what to do. It starts nothing; a card's sockets are looked at, not connected to.
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod locked_memory;
+
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -404,6 +407,11 @@ fn cards(config: &GatewayConfig) -> Vec<Finding> {
             CardSource::OwnSimulated { .. } => {}
         }
     }
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    findings.extend(locked_memory::locked_memory(
+        config,
+        faam_driver::MemoryLock::of_this_process(),
+    ));
     findings
 }
 
