@@ -142,9 +142,13 @@ impl Refusal {
             };
             format!("no gateway of ours refused: expected a problem in JSON, got {what}; see --url")
         });
-        let mend = match head.status {
+        let mend = match (head.status, kind.as_deref()) {
             // Credentials are missing or not valid (RFC 9110, 15.5.2). Who has only flags does not send headers.
-            StatusCode::UNAUTHORIZED => Some("Set FAAM_KEY, or --key.".to_owned()),
+            (StatusCode::UNAUTHORIZED, _) => Some("Set FAAM_KEY, or --key.".to_owned()),
+            // What we asked for is there in every gateway: it is the place that is wrong.
+            (_, Some("not-found")) => Some("Correct --url, or FAAM_URL.".to_owned()),
+            // We send none of the headers that the gateway's own words are about.
+            (_, Some("unknown-format")) => Some("Name the format with --format.".to_owned()),
             _ => kind
                 .as_deref()
                 .and_then(ProblemKind::describe)
@@ -370,6 +374,18 @@ mod tests {
             text.starts_with("no room[31m (503 saturated). Send"),
             "{text:?}"
         );
+    }
+
+    #[test]
+    fn what_to_do_is_told_in_words_of_the_command_line() {
+        let told = |status, kind: &str| {
+            let head = head(status, &[("content-type", "application/problem+json")]);
+            let body = format!(r#"{{"type":"/problems/{kind}","detail":"no"}}"#);
+            Refusal::of(&head, body.as_bytes()).to_string()
+        };
+        assert!(told(401, "no-credential").ends_with("Set FAAM_KEY, or --key."));
+        assert!(told(404, "not-found").ends_with("Correct --url, or FAAM_URL."));
+        assert!(told(415, "unknown-format").ends_with("Name the format with --format."));
     }
 
     #[test]

@@ -15,8 +15,9 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::json;
 
-use super::app::{App, method_not_allowed, stack};
+use super::app::{App, stack};
 use super::invocation::Observer;
+use super::unserved::{self, method_not_allowed};
 use crate::error::{self, Problem, ProblemKind};
 use crate::metrics;
 
@@ -71,7 +72,7 @@ async fn render(State(app): State<App>) -> Response<Body> {
 async fn not_found(request: Request) -> Problem {
     let detail = format!(
         "{} names nothing here; there are /healthz, /readyz and /metrics",
-        request.uri().path()
+        unserved::path(&request)
     );
     Problem::new(ProblemKind::NotFound, detail)
 }

@@ -27,6 +27,7 @@ use super::invocation::Observer;
 use super::limits::HttpLimits;
 use super::listener::{self, Endpoints};
 use super::unix_socket::{UnixListen, UnixSocket};
+use super::unserved;
 use crate::error::{Problem, ProblemKind};
 
 /// Its name in the data directory.
@@ -125,7 +126,7 @@ fn router(app: App, about: About) -> Router {
 async fn not_found(request: Request) -> Problem {
     let detail = format!(
         "{} names nothing here; there are /admin/v1 and /admin/v1/devices",
-        request.uri().path()
+        unserved::path(&request)
     );
     Problem::new(ProblemKind::NotFound, detail)
 }

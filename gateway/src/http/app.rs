@@ -18,7 +18,7 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
-use axum::http::header::{CONNECTION, EXPECT, HOST};
+use axum::http::header::{CACHE_CONTROL, CONNECTION, EXPECT, HOST};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, Uri, Version};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -38,6 +38,7 @@ use super::limits::HttpLimits;
 use super::listener::{Answers, Scheme};
 use super::openapi::AnyProblems;
 use super::options::ServiceOptions;
+use super::unserved::{method_not_allowed, not_found};
 use super::{catalogue, compress, decompress, docs, host, openapi};
 use crate::admission::{Admission, AdmissionPermit};
 use crate::auth::Authenticator;
@@ -357,7 +358,7 @@ where
     };
     // A streamed answer goes on while its request's body arrives.
     let streamed = response.extensions().get::<Streamed>().is_some();
-    if http1 && (misread || !streamed && !watch.ended()) {
+    if http1 && (misread || !streamed && !watch.ended_well()) {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -413,27 +414,6 @@ fn panicked(cause: &(dyn Any + Send)) -> Response<Body> {
     Problem::internal(what.unwrap_or("a panic without a message")).into_response()
 }
 
-pub(super) async fn method_not_allowed(request: Request) -> Problem {
-    let path = request.uri().path();
-    let curl = if path.starts_with("/v1/") && path.ends_with("compress") {
-        "expected POST; with curl say `-X POST` (curl -T sends PUT)"
-    } else {
-        "expected GET"
-    };
-    Problem::new(
-        ProblemKind::Method,
-        format!("{} {path}: {curl}", request.method()),
-    )
-}
-
-async fn not_found(request: Request) -> Problem {
-    let detail = format!(
-        "{} names nothing here; GET / lists what there is",
-        request.uri().path()
-    );
-    Problem::new(ProblemKind::NotFound, detail)
-}
-
 /// Whether the gateway answers
 #[utoipa::path(
     get, path = "/healthz", tag = "catalogue",
@@ -448,7 +428,11 @@ async fn healthz() -> &'static str {
     get, path = "/", tag = "catalogue",
     responses((status = 200, description = "Shell lines", body = String), AnyProblems)
 )]
-async fn front(scheme: Option<Extension<Scheme>>, uri: Uri, headers: HeaderMap) -> String {
+async fn front(
+    scheme: Option<Extension<Scheme>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> impl IntoResponse {
     let scheme = scheme.map_or("http", |Extension(Scheme(scheme))| scheme);
     // HTTP/2 has it in `:authority` (RFC 9113, 8.3.1).
     let authority = uri.authority().map(Authority::as_str);
@@ -458,14 +442,16 @@ async fn front(scheme: Option<Extension<Scheme>>, uri: Uri, headers: HeaderMap) 
     let url = format!("{scheme}://{}", host.unwrap_or("127.0.0.1:8080"));
     let key = r#"-H "Authorization: Bearer $FAAM_KEY""#;
     let send = "curl -sS -X POST --data-binary @-";
-    format!(
+    let lines = format!(
         "# FaaM compresses on accelerator cards. Put the key that `faam serve` printed into FAAM_KEY; then:\n\
          printf 'hello hello hello' | {send} {key} {url}/v1/compress | gunzip\n\
          printf 'hello hello hello' | {send} {key} '{url}/v1/compress?format=zlib&level=9' | {send} {key} {url}/v1/decompress\n\
          printf 'hello hello hello' | {send} {key} -H 'Faam-Backend: prefer-hw' -o /dev/null -D - {url}/v1/compress\n\
          curl -sS {key} {url}/v1/devices\n\
          curl -sS {key} {url}/v1/kernels\n"
-    )
+    );
+    // They name the host that was asked for: kept for others they would send their keys there.
+    ([(CACHE_CONTROL, "no-store")], lines)
 }
 
 /// Whether a Host header can stand in a shell line as it is.

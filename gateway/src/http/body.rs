@@ -57,6 +57,7 @@ pub(super) fn held(bytes: Bytes, permit: Arc<AdmissionPermit>) -> Bytes {
 pub struct BodyWatch {
     polled: AtomicBool,
     ended: AtomicBool,
+    broken: AtomicBool,
 }
 
 impl BodyWatch {
@@ -64,6 +65,12 @@ impl BodyWatch {
     #[must_use]
     pub fn ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// The same, and that it did not break off: otherwise what follows on its connection cannot be told from it.
+    #[must_use]
+    pub fn ended_well(&self) -> bool {
+        self.ended() && !self.broken.load(Ordering::Acquire)
     }
 }
 
@@ -108,7 +115,11 @@ impl HttpBody for WatchedBody {
         self.watch.polled.store(true, Ordering::Release);
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
         // An error ends a body as well: there is nothing left to drain.
-        if matches!(polled, Poll::Ready(None | Some(Err(_)))) || self.inner.is_end_stream() {
+        let broken = matches!(polled, Poll::Ready(Some(Err(_))));
+        if broken {
+            self.watch.broken.store(true, Ordering::Release);
+        }
+        if broken || matches!(polled, Poll::Ready(None)) || self.inner.is_end_stream() {
             self.watch.ended.store(true, Ordering::Release);
         }
         polled

@@ -9,6 +9,7 @@
 //! | `tls`, `certificate`, `unix_socket` | certificates, their reload, and when they hold; a socket's place in the file system |
 //! | `http2_stream`, `served_body` | one stream's end, also when its peer takes nothing |
 //! | `app` | routes and the stack of layers |
+//! | `unserved` | targets and methods that nothing here serves |
 //! | `host` | which host a request is for, by the rules of its HTTP version |
 //! | `invocation` | the name of a request, its span, its log line, its problem rendered |
 //! | `request_span` | the span of a request in the log, made when something is said |
@@ -67,3 +68,4 @@ mod trace_context;
 mod traced;
 mod transport;
 pub mod unix_socket;
+mod unserved;

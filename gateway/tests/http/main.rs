@@ -15,6 +15,7 @@ mod drain;
 mod hang_ups;
 mod hosts;
 mod http2;
+mod odd_requests;
 mod process;
 mod refusals;
 mod samples;
