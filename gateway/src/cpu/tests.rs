@@ -3,8 +3,10 @@
 use std::future::Future;
 
 use faam_codec::{Engine, LibdeflateEngine, write_header, write_trailer};
-use tokio::sync::oneshot;
+use faam_sched::Nanos;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
+use super::held_answers::{HELD_ANSWERS_MAX, HELD_FOR_MICROS_MAX};
 use super::*;
 use crate::admission::{Admission, AdmissionLimits};
 use crate::cards::CardSource;
@@ -84,12 +86,19 @@ impl Rig {
 
     fn push_spec(&self, spec: JobSpec) -> Answer {
         let placement = self.jobs.placement(&spec).unwrap();
+        let index = self.jobs.tenant(&self.tenant.id).unwrap().index;
+        let (job, answer) = self.pending(spec);
+        self.jobs.push(index, job, placement).unwrap();
+        answer
+    }
+
+    /// A job and where its answer comes.
+    fn pending(&self, spec: JobSpec) -> (PendingJob, Answer) {
         let place = self.jobs.tenant(&self.tenant.id).unwrap();
         let (reply, answer) = oneshot::channel();
         let room = Arc::clone(&place.room).try_acquire_owned().unwrap();
         let job = PendingJob::new(spec, place.context, reply, room, Duration::ZERO);
-        self.jobs.push(place.index, job, placement).unwrap();
-        answer
+        (job, answer)
     }
 
     /// Plays the card: takes the next job and claims to have compressed it, as it should.
@@ -220,4 +229,47 @@ fn a_body_with_more_data_than_its_callers_thread_decodes_is_left_to_the_pool() {
             output_bytes_max: 1_999
         }))
     ));
+}
+
+#[test]
+fn answers_are_held_for_few_short_jobs_and_told_to_each_caller_at_once() {
+    let rig = Rig::start(1);
+    let short = Nanos(HELD_FOR_MICROS_MAX * 1_000);
+    let mut held = HeldAnswers::default();
+    let mut answers = Vec::new();
+    // A worker's message tells the answers apart.
+    let told = |number: usize| JobError::Internal(number.to_string());
+    for round in 0..2 {
+        for number in 0..HELD_ANSWERS_MAX {
+            assert!(held.may_wait(short), "{number} are held in round {round}");
+            assert!(
+                !held.may_wait(Nanos(short.0 + 1)),
+                "for a longer one nobody waits"
+            );
+            let (job, answer) = rig.pending(rig.spec(b"hello", BackendPolicy::Cpu));
+            held.hold(job, Err(told(number)));
+            answers.push(answer);
+        }
+        assert!(!held.may_wait(Nanos(0)), "as many as may are held");
+        assert!(
+            answers
+                .iter_mut()
+                .all(|answer| matches!(answer.try_recv(), Err(TryRecvError::Empty))),
+            "nobody is told yet"
+        );
+        // One who has hung up keeps nobody from an answer.
+        drop(answers.remove(0));
+        held.release();
+        for (number, mut answer) in (1..).zip(answers.drain(..)) {
+            let answer = answer.try_recv().unwrap();
+            assert!(
+                matches!(&answer, Err(JobError::Internal(what)) if *what == number.to_string()),
+                "{answer:?}"
+            );
+        }
+        // Nobody is told twice.
+        held.release();
+    }
+    drop(held);
+    rig.end();
 }
