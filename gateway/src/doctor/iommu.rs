@@ -54,7 +54,7 @@ pub(super) fn interrupt_remapping(subject: &Subject) -> Finding {
     let remapped = interrupts
         .lines()
         .flat_map(str::split_whitespace)
-        .any(|word| word.starts_with("IR-") || word.starts_with("AMD-Vi"));
+        .any(|word| word.starts_with("IR-"));
     if remapped {
         return Finding::ok("interrupts are remapped (IR- in /proc/interrupts)");
     }

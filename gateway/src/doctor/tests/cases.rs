@@ -58,7 +58,7 @@ fn of_machine() -> Vec<Case> {
         case!("iommu", |tree, _| tree.remove("sys/class/iommu"), Fail, "does not use it", "intel_iommu=on"),
         case!("iommu", |tree, _| { tree.remove("sys/class/iommu"); tree.remove("sys/firmware"); tree.file("proc/cpuinfo", "AuthenticAMD"); }, Fail, "no IOMMU", "AMD-Vi"),
         case!("iommu", |tree, subject| { tree.remove("sys/class/iommu"); no_card(subject); }, Warn, "does not use it", "update-grub"),
-        case!("interrupt-remapping", |tree, _| tree.file("proc/interrupts", "25: 1 PCI-MSIX-0000:03:00.0"), Fail, "not remapped", "intremap"),
+        case!("interrupt-remapping", |tree, _| tree.file("proc/interrupts", "25: 1 PCI-MSIX-0000:03:00.0\n26: 1 PCI-MSI-0000:00:00.2 0-edge AMD-Vi\n"), Fail, "not remapped", "intremap"),
         case!("interrupt-remapping", |tree, _| { tree.file("proc/interrupts", ""); tree.file("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "Y"); }, Warn, "allow_unsafe_interrupts", "intremap"),
         case!("noiommu", |tree, _| tree.file(NOIOMMU, "Y\n"), Fail, "noiommu mode is on", "echo N"),
         case!("noiommu", |tree, _| tree.file("sys/kernel/iommu_groups/0/name", "vfio-noiommu"), Fail, "bound in", "unbind"),
