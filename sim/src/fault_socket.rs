@@ -3,7 +3,7 @@
 //! Owns the commands and their answers. It is there only if the card was started with `allow_faults`. Invariant: a line
 //! is bounded, each line has one answer, and nothing that it says can harm the card in another way than it asks for.
 //!
-//! A request is a line `NUMBER COMMAND`, its answer `NUMBER ok` or `NUMBER error: WHY`; the number is the client's own,
+//! A request is a line `NUMBER COMMAND`, its answer `NUMBER ok`, with a value behind it where one was asked for, or `NUMBER error: WHY`; the number is the client's own,
 //! so that it knows its answers from those to a client before it (a virtual machine's serial port keeps them).
 //!
 //! | command | does |
@@ -12,6 +12,7 @@
 //! | `fault NAME` | turns the fault on |
 //! | `hang FUNCTION:JOBS` | the function's engines stop after so many more jobs |
 //! | `resume FUNCTION` | its engines go on where they hang |
+//! | `maps FUNCTION` | asks for the number of DMA maps that the function has |
 //! | `kill` | ends the card's process by SIGKILL, if the card has one of its own |
 //!
 //! One client at a time; what it set stays when it goes.
@@ -85,13 +86,22 @@ fn send_flags() -> rustix::net::SendFlags {
 fn answer(control: &FaultControl, line: &str) -> String {
     let (number, command) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
     match control.run(command) {
-        Ok(()) => format!("{number} ok\n"),
+        Ok(None) => format!("{number} ok\n"),
+        Ok(Some(value)) => format!("{number} ok {value}\n"),
         Err(why) => format!("{number} error: {why}\n"),
     }
 }
 
 impl FaultControl {
-    fn run(&self, command: &str) -> Result<(), String> {
+    fn run(&self, command: &str) -> Result<Option<usize>, String> {
+        if let Some(function) = command.strip_prefix("maps ") {
+            let function = function.parse().map_err(|_| "expected a function")?;
+            return Ok(Some(self.function(function)?.memory.map_count()));
+        }
+        self.act(command).map(|()| None)
+    }
+
+    fn act(&self, command: &str) -> Result<(), String> {
         tracing::info!(command, "fault socket");
         match command.split_once(' ').unwrap_or((command, "")) {
             ("clear", "") => {
@@ -117,7 +127,7 @@ impl FaultControl {
                 .map_err(|errno| format!("the process could not be killed: {errno}")),
             ("kill", "") => Err("this card has no process of its own".to_owned()),
             _ => Err(format!(
-                "expected clear, fault NAME, hang FUNCTION:JOBS, resume FUNCTION or kill, got {command:?}"
+                "expected clear, fault NAME, hang FUNCTION:JOBS, resume FUNCTION, maps FUNCTION or kill, got {command:?}"
             )),
         }
     }

@@ -51,8 +51,8 @@ export FAAM_TEST_FUNCTIONS FAAM_TEST_CARRIER=kernel-vfio
 export FUNCTIONS WITNESS
 step manual 60 /bin/manual.sh
 step gateway 30 /bin/gateway.sh
+step carriers 60 /bin/carriers "pci:${FUNCTIONS%% *}" "$FAAM_TEST_CARD_ADMIN"
 # The last, for its last test kills the card.
-export FAAM_TEST_RESULTS=/tmp/results
 step device 120 /bin/device.sh
 
 echo "IOMMU faults that the kernel reported:"

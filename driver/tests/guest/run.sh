@@ -3,9 +3,9 @@
 #
 #   run.sh WORK PACKAGES BINARIES
 #
-# PACKAGES is what fetch.sh made, BINARIES a directory with the static binaries `faam`, `device`, `witness`.
-# The simulated card's two functions, each in a slot and an IOMMU group of its own, are served by `faam sim` on
-# this machine. All that the guest says is in WORK/console.log. The exit status is 0 if every step was.
+# PACKAGES is what fetch.sh made, BINARIES what build.sh made. What carriers cost is measured here over the card's socket
+# as well, before the guest has it. The simulated card's two functions, each in a slot and an IOMMU group of its own, are served by `faam sim` on
+# this machine. All that the guest says is in WORK/console.log, the suite's result lines are in WORK/behaviours. The exit status is 0 if every step was.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(realpath -m "$1") packages=$(realpath "$2") binaries=$(realpath "$3")
@@ -72,6 +72,8 @@ lap "kernel $version, initramfs of $(du -m "$work/initramfs.cpio" | cut -f1) MB"
 mkfifo "$work/card.in"
 "$binaries/faam" sim --dir "$sockets" --allow-faults --exit-on-stdin-eof <"$work/card.in" >"$work/card.log" 2>&1 &
 card=$!
+# Its end by SIGKILL is the suite's last behaviour, and no news.
+disown "$card"
 # Held open until this script ends, however it does.
 exec 8>"$work/card.in"
 for _ in $(seq 100); do
@@ -87,13 +89,15 @@ grep -q '^ready' "$work/card.log" || {
 
 # slot ADDRESS: the slot on the root bus, as QEMU takes it.
 slot() { cut -d : -f 3 <<<"$1"; }
+echo "On this machine, without a guest:"
+"$binaries/carriers" "vfio-user:$sockets/fn0" "$sockets/faults"
+
 devices=(-device "edu,bus=pcie.0,addr=$(slot "$witness")")
 for n in "${!functions[@]}"; do
     devices+=(-device "{\"driver\":\"vfio-user-pci\",\"bus\":\"pcie.0\",\"addr\":\"$(slot "${functions[n]}")\",\"socket\":{\"type\":\"unix\",\"path\":\"$sockets/fn$n\"}}")
 done
-if [ -S "$sockets/faults" ]; then
-    devices+=(-chardev "socket,id=faults,path=$sockets/faults" -device "virtio-serial-pci,bus=pcie.0,addr=$(slot "$faults")" -device "virtserialport,chardev=faults,name=faults")
-fi
+devices+=(-chardev "socket,id=faults,path=$sockets/faults" -device "virtio-serial-pci,bus=pcie.0,addr=$(slot "$faults")"
+    -device "virtserialport,chardev=faults,name=faults")
 # The memory must be shared, or maps come to the card without a descriptor. no_timer_check: under TCG the check fails at
 # times, and then the kernel panics.
 # shellcheck disable=SC2054 # the commas are QEMU's
@@ -108,6 +112,7 @@ qemu=(timeout -k 5 "$guest_s_max" "$root/usr/lib64/ld-linux-x86-64.so.2" --libra
 status=0
 "${qemu[@]}" </dev/null 2>"$work/qemu.log" 8>&- | tr -d '\r' | tee "$work/console.log" || status=$?
 lap "the guest has ended"
+grep -E '^(behaviour|mutation): ' "$work/console.log" >"$work/behaviours" || true
 if ! grep -q '^end: 0$' "$work/console.log"; then
     say "failed: QEMU's status $status; its own words and the card's last ones:"
     tail -n 20 "$work/qemu.log" "$work/card.log"

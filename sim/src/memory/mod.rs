@@ -114,6 +114,11 @@ impl Memory {
         self.maps_max
     }
 
+    /// Maps that it has now.
+    pub(crate) fn map_count(&self) -> usize {
+        self.state.read().maps.len()
+    }
+
     /// Adds a map.
     ///
     /// # Errors

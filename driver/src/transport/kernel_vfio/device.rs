@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use vfio_ioctls::{VfioContainer, VfioDevice, VfioError};
 
 use super::super::{TransportError, Unavailable};
+use super::bar::MappedBar;
 use crate::pci_address::PciAddress;
 
 /// The one driver whose functions are opened.
@@ -24,10 +25,16 @@ const NOIOMMU: &str = "vfio-noiommu";
 /// An open function in an address space of its own.
 pub(super) struct Device {
     /// `Some` until dropped.
-    device: Option<VfioDevice>,
+    opened: Option<Opened>,
     pub(super) space: AddressSpace,
     /// It does not answer any more, or not in time.
     given_up: AtomicBool,
+}
+
+/// What keeps the function open: a mapping of it does as well as its descriptor, so they end together.
+struct Opened {
+    registers: Option<MappedBar>,
+    device: VfioDevice,
 }
 
 /// How the kernel hands the IOMMU out.
@@ -52,7 +59,10 @@ impl Device {
 
     pub(super) fn new(device: VfioDevice, space: AddressSpace) -> Self {
         Self {
-            device: Some(device),
+            opened: Some(Opened {
+                registers: None,
+                device,
+            }),
             space,
             given_up: AtomicBool::new(false),
         }
@@ -67,9 +77,30 @@ impl Device {
         self.given_up.load(Ordering::Acquire)
     }
 
+    /// Map the region that has its registers.
+    pub(super) fn map_registers(&mut self, region: Region) -> Result<(), TransportError> {
+        let opened = self.opened.as_mut().ok_or(TransportError::Gone)?;
+        let bytes = usize::try_from(region.bytes).map_err(|_| TransportError::OutOfRange {
+            what: "the size of a BAR",
+            value: region.bytes,
+        })?;
+        let mapped = MappedBar::new(&opened.device, region.offset, bytes);
+        opened.registers = Some(mapped.map_err(|error| TransportError::Io {
+            what: "mapping BAR0",
+            errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
+        })?);
+        Ok(())
+    }
+
+    /// Its registers, once mapped.
+    pub(super) fn registers(&self) -> Result<&MappedBar, TransportError> {
+        let opened = self.opened.as_ref().ok_or(TransportError::Gone)?;
+        opened.registers.as_ref().ok_or(TransportError::Gone)
+    }
+
     /// Offset and size of a region in the descriptor; `None` if the device has no such region.
     pub(super) fn region(&self, index: u32) -> Option<Region> {
-        let device = self.device.as_ref()?;
+        let device = &self.opened.as_ref()?.device;
         let bytes = device.get_region_size(index);
         (bytes > 0).then(|| Region {
             offset: device.get_region_offset(index),
@@ -80,15 +111,15 @@ impl Device {
 
     /// Interrupts of a kind.
     pub(super) fn interrupts(&self, index: u32) -> u32 {
-        let device = self.device.as_ref();
-        device
-            .and_then(|device| device.get_irq_info(index))
+        let opened = self.opened.as_ref();
+        opened
+            .and_then(|opened| opened.device.get_irq_info(index))
             .map_or(0, |irq| irq.count)
     }
 
     pub(super) fn as_fd(&self) -> Result<BorrowedFd<'_>, TransportError> {
-        let device = self.device.as_ref().ok_or(TransportError::Gone)?;
-        Ok(super::borrow::raw(device))
+        let opened = self.opened.as_ref().ok_or(TransportError::Gone)?;
+        Ok(super::borrow::raw(&opened.device))
     }
 }
 
@@ -102,17 +133,17 @@ pub(super) struct Region {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        let Some(device) = self.device.take() else {
+        let Some(opened) = self.opened.take() else {
             return;
         };
         if !self.is_given_up() {
-            return close(device);
+            return close(opened);
         }
         // The kernel resets what is closed, and waits a minute for one that does not answer. If there is no thread to be
         // had, it is closed here and now: a closure that was not spawned is dropped with what it holds.
         let spawned = std::thread::Builder::new()
             .name("card-close".into())
-            .spawn(move || close(device));
+            .spawn(move || close(opened));
         if let Err(error) = spawned {
             tracing::warn!(%error, "no thread to close a function on that does not answer");
         }
@@ -121,8 +152,8 @@ impl Drop for Device {
 
 /// The crate looks the group up once more as it closes, and panics if the function has left the bus since. Its
 /// descriptor is closed before that, which is all that matters.
-fn close(device: VfioDevice) {
-    let closed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(device)));
+fn close(opened: Opened) {
+    let closed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(opened)));
     if closed.is_err() {
         tracing::warn!("a function had left the bus when it was closed");
     }

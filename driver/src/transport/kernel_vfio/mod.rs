@@ -41,7 +41,6 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use rustix::io::Errno;
 use vfio_bindings::bindings::vfio;
 
-use self::bar::MappedBar;
 use self::device::{Device, Region};
 pub use self::memlock::MemoryLock;
 use super::{
@@ -71,7 +70,6 @@ pub struct KernelVfio {
 struct Shared {
     address: PciAddress,
     device: Device,
-    bar: MappedBar,
     config: Region,
     class: u32,
     vectors: u32,
@@ -112,7 +110,7 @@ impl KernelVfio {
         Self::from_device(address, iommufd::adopt(address, device, iommufd)?)
     }
 
-    fn from_device(address: PciAddress, device: Device) -> Result<Self, TransportError> {
+    fn from_device(address: PciAddress, mut device: Device) -> Result<Self, TransportError> {
         let unusable = || TransportError::Unavailable {
             address,
             reason: Unavailable::NotACard,
@@ -131,19 +129,12 @@ impl KernelVfio {
             vfio::VFIO_PCI_CONFIG_REGION_INDEX,
             u32::from(PCI_COMMAND) + 2,
         )?;
-        let bytes = usize::try_from(registers.bytes).map_err(|_| unusable())?;
-        let bar = MappedBar::new(&device.as_fd()?, registers.offset, bytes).map_err(|error| {
-            TransportError::Io {
-                what: "mapping BAR0",
-                errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
-            }
-        })?;
+        device.map_registers(registers)?;
         let ranges = device.space.ranges()?;
         let mut shared = Shared {
             address,
             vectors: device.interrupts(vfio::VFIO_PCI_MSIX_IRQ_INDEX),
             device,
-            bar,
             config,
             class: 0,
             ranges,
@@ -288,7 +279,7 @@ impl Shared {
 impl Transport for KernelVfio {
     fn read_register(&self, offset: BarOffset) -> Result<u32, TransportError> {
         let decoded = self.shared.decoded()?;
-        let value = self.shared.bar.load(offset)?;
+        let value = self.shared.device.registers()?.load(offset)?;
         drop(decoded);
         // All-ones is what nobody there reads as, and may be what a register holds.
         if value == ALL_ONES {
@@ -299,7 +290,7 @@ impl Transport for KernelVfio {
 
     fn write_register(&self, offset: BarOffset, value: u32) -> Result<(), TransportError> {
         let decoded = self.shared.decoded()?;
-        self.shared.bar.store(offset, value)?;
+        self.shared.device.registers()?.store(offset, value)?;
         drop(decoded);
         // A store is posted. A read from configuration space does not overtake it (PCI Express Base 4.0, section 2.4.1),
         // so its answer means that the store has arrived.
@@ -308,7 +299,7 @@ impl Transport for KernelVfio {
 
     fn post_doorbell(&self, offset: BarOffset, value: u32) -> Result<(), TransportError> {
         let _decoded = self.shared.decoded()?;
-        self.shared.bar.store(offset, value)
+        self.shared.device.registers()?.store(offset, value)
     }
 
     fn map_dma(
