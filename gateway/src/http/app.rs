@@ -485,8 +485,9 @@ mod tests {
             telemetry: None,
         };
         let service = stack(routes, observer, HttpLimits::default());
+        let request = Request::get("/").header(HOST, "faam.test");
         let response = service
-            .oneshot(Request::new(Body::empty()))
+            .oneshot(request.body(Body::empty()).expect("a request"))
             .await
             .expect("infallible");
         assert_eq!(response.status().as_u16(), 500);

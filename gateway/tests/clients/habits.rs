@@ -451,7 +451,8 @@ fn requests_that_few_send_are_read_as_the_standard_says() {
     assert_eq!(answer.header("allow"), Some("POST"));
     let head = raw.head("OPTIONS", "*", "");
     let answer = raw.exchange(&head);
-    check_problem(answer.status, &answer.body, 404, "not-found");
+    check_problem(answer.status, &answer.body, 405, "method");
+    assert_eq!(answer.header("allow"), Some("GET, HEAD, POST"));
     drop(raw);
     gateway.check_at_rest_as(before);
 }
