@@ -52,10 +52,11 @@ mod carriers {
         let config = FunctionConfig::default();
         let function = Function::bring_up(Arc::clone(&transport), arena, config)?;
         let identity = function.identity();
-        let label = format!(
-            "{path} ({:?}, card {:?})",
-            identity.transport, identity.model
-        );
+        let card = match identity.model.is_simulated() {
+            true => "simulated card",
+            false => "hardware",
+        };
+        let label = format!("{path} ({:?}, {card})", identity.transport);
         println!("{label}");
 
         let reads = (0..READS).map(|_| {

@@ -33,7 +33,11 @@ mkdir -p "$dir"/apt/{state/lists/partial,cache/archives/partial} "$dir/root"
 for suite in trixie trixie-backports; do
     echo "deb [signed-by=$keyring] $mirror $suite main"
 done >"$dir/apt/sources.list"
-cat >"$dir/apt/apt.conf" <<CONFIG
+# Of the machine's own configuration only how it gets out: its hooks clean up elsewhere.
+apt-config dump | grep -E '^Acquire::https?::' >"$dir/apt/apt.conf" || true
+cat >>"$dir/apt/apt.conf" <<CONFIG
+Dir::Etc::Main "/dev/null";
+Dir::Etc::Parts "/dev/null";
 Dir::Etc::SourceList "$dir/apt/sources.list";
 Dir::Etc::SourceParts "/dev/null";
 Dir::Etc::Preferences "/dev/null";
