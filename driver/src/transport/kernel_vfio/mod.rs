@@ -14,7 +14,7 @@
 //!
 //! Waits: a load from a register ends by the hardware's completion time-out, reading all-ones. A reset
 //! can take the kernel a minute, on a function that does not come back; it is waited for on a thread
-//! of its own, and the function given up after [`RESET_MS_MAX`]. Closing a function resets it, too: one that
+//! of its own, and the function given up after `RESET_MS_MAX`. Closing a function resets it, too: one that
 //! is gone is closed on a thread of its own, and may be opened again only after that.
 //!
 //! Sources: linux/vfio.h; Linux, Documentation/driver-api/vfio.rst.
