@@ -142,6 +142,16 @@ pub struct Metrics {
     level_engine: Family<LevelEngine, Count>,
 }
 
+/// A connection that is counted as open.
+#[derive(Debug)]
+pub struct OpenConnection(Count);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// One request that has ended, as the metrics see it.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestEnd<'a> {
@@ -399,11 +409,15 @@ impl Metrics {
         self.backlog.get_or_create(&Pool { pool }).set(seconds);
     }
 
-    /// Open connections of `listener`.
-    pub fn connections(&self, listener: &'static str, open: usize) {
-        self.connections
-            .get_or_create(&Listener { listener })
-            .set(saturating_i64(open));
+    /// A connection of `listener` is open until what this gives is dropped.
+    ///
+    /// Why not set to how many are open: of two that end at once the one that looked first could set it last, and it would
+    /// stay one too high until the next begins.
+    #[must_use]
+    pub fn connection(&self, listener: &'static str) -> OpenConnection {
+        let open = self.connections.get_or_create_owned(&Listener { listener });
+        open.inc();
+        OpenConnection(open)
     }
 
     /// A connection was ended (`evicted`, `peer-bound`), or a stream (`stream-stall`).
@@ -515,7 +529,7 @@ mod tests {
         metrics.queue_oldest(0.25);
         metrics.backlog("cpu", 0.125);
         metrics.readmission("fpga0", 1.5);
-        metrics.connections("public", 7);
+        let open = [(); 7].map(|()| metrics.connection("public"));
         metrics.connection_ended("evicted");
         metrics.tls_reload("ok");
         metrics.tls_not_after("public", 1_609_459_200);
@@ -554,6 +568,30 @@ mod tests {
             );
         }
         assert!(text.ends_with("# EOF\n"));
+        drop(open);
+    }
+
+    #[test]
+    fn connections_that_begin_and_end_at_once_are_all_counted() {
+        let metrics = Metrics::new();
+        let open = |count| {
+            let line = format!(r#"faam_connections{{listener="public"}} {count}"#);
+            metrics.render().lines().any(|got| got == line)
+        };
+        let kept = std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| {
+                scope.spawn(|| {
+                    for _ in 0..10_000 {
+                        drop(metrics.connection("public"));
+                    }
+                    metrics.connection("public")
+                })
+            });
+            threads.map(|thread| thread.join().expect("no panic"))
+        });
+        assert!(open(4), "{}", metrics.render());
+        drop(kept);
+        assert!(open(0), "{}", metrics.render());
     }
 
     #[test]

@@ -135,6 +135,7 @@ impl Connections {
     }
 
     /// Connections that are open.
+    #[cfg(test)]
     pub(super) fn open(&self) -> usize {
         self.state.lock().open
     }

@@ -250,7 +250,6 @@ impl<S: Answers> Server<S> {
                 self.metrics.connection_ended("peer-bound");
                 continue;
             };
-            self.metrics.connections(self.name, self.connections.open());
             self.spawn(opening, place);
         }
     }
@@ -263,8 +262,8 @@ impl<S: Answers> Server<S> {
             watcher: self.graceful.watcher(),
             place: Arc::clone(&place),
         };
-        let (name, metrics) = (self.name, Arc::clone(&self.metrics));
-        let connections = Arc::clone(&self.connections);
+        let counted = self.metrics.connection(self.name);
+        let metrics = Arc::clone(&self.metrics);
         tokio::spawn(async move {
             tokio::select! {
                 // No turn is drawn at each wake-up.
@@ -281,7 +280,7 @@ impl<S: Answers> Server<S> {
                 }
             }
             drop(place);
-            metrics.connections(name, connections.open());
+            drop(counted);
         });
     }
 }
