@@ -131,6 +131,8 @@ faults! {
     NeverIdle = "never-idle",
     /// A function reaches what is mapped for the other one.
     SharesMaps = "shares-maps",
+    /// A map for one function takes the place of the other one's at the same address.
+    ConfusesMaps = "confuses-maps",
     /// A second client is served beside the first.
     ServesTwoClients = "serves-two-clients",
     /// A kill that is asked for does not come.

@@ -28,8 +28,8 @@ pub(crate) const BEHAVIOURS: &[Behaviour] = &[
         needs: &[],
         show: the_same_address_is_each_functions_own,
         mutation: Mutation {
-            faults: &[Fault::ReadsOnePage],
-            says: "a function's own data",
+            faults: &[Fault::ConfusesMaps],
+            says: "a completion",
         },
     },
     Behaviour {

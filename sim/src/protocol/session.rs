@@ -147,18 +147,35 @@ impl Session {
             read: flags & MAP_FLAG_READ != 0,
             write: flags & MAP_FLAG_WRITE != 0,
         };
-        if self.function.faults.on(Fault::SharesMaps)
-            && let Some(other) = self.function.neighbour.get().and_then(Weak::upgrade)
-        {
-            let again = fd.as_ref().map(OwnedFd::try_clone).transpose();
-            let again = again.map_err(|_| Errno::MFILE)?;
-            let _ = other.map(iova, size, rights, again.map(|fd| (fd, offset)));
-            // Its own memory is before what the other one left there.
-            let _ = self.function.memory().unmap(iova, size);
-        }
-        let memory = self.function.memory();
-        memory.map(iova, size, rights, fd.map(|fd| (fd, offset)))?;
+        let file = fd.map(|fd| (fd, offset));
+        self.map_for_the_other(iova, size, rights, file.as_ref());
+        self.function.memory().map(iova, size, rights, file)?;
         Ok(Vec::new())
+    }
+
+    /// For faults: makes a map for the card's other function too.
+    fn map_for_the_other(
+        &self,
+        iova: u64,
+        size: u64,
+        rights: Rights,
+        file: Option<&(OwnedFd, u64)>,
+    ) {
+        let faults = &self.function.faults;
+        let replaces = faults.on(Fault::ConfusesMaps);
+        if !replaces && !faults.on(Fault::SharesMaps) {
+            return;
+        }
+        let Some(other) = self.function.neighbour.get().and_then(Weak::upgrade) else {
+            return;
+        };
+        if replaces {
+            let _ = other.unmap(iova, size);
+        }
+        let again = file.and_then(|(fd, offset)| Some((fd.try_clone().ok()?, *offset)));
+        let _ = other.map(iova, size, rights, again);
+        // Room for this function's own map, where the other one's was left.
+        let _ = self.function.memory().unmap(iova, size);
     }
 
     fn dma_unmap(&self, payload: &[u8]) -> Result<Vec<u8>, Errno> {

@@ -9,6 +9,7 @@
 
 mod bring_up;
 mod client;
+mod fault_socket;
 mod faults;
 mod host;
 mod hostile;
