@@ -60,7 +60,7 @@ fn the_version_reply_keeps_to_what_was_offered() {
         ("{}\0", r#"{"capabilities":{}}"#),
         (
             "{\"capabilities\":{\"max_msg_fds\":1,\"migration\":{\"pgsize\":4096}}}\0",
-            r#"{"capabilities":{"max_msg_fds":32}}"#,
+            r#"{"capabilities":{"max_msg_fds":16}}"#,
         ),
     ] {
         let mut client = Client::connect(bench.card.socket(0).unwrap());
@@ -83,7 +83,7 @@ fn descriptors_that_nobody_asked_for_are_closed() {
         let ours = targets.filter(|target| target.to_string_lossy().contains("memfd:unasked-for"));
         ours.count()
     };
-    let fds: Vec<OwnedFd> = (0..32)
+    let fds: Vec<OwnedFd> = (0..16)
         .map(|_| memfd_create("unasked-for", MemfdFlags::CLOEXEC).unwrap())
         .collect();
     let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
@@ -103,7 +103,7 @@ fn descriptors_that_nobody_asked_for_are_closed() {
     // The card is in this very process.
     assert_eq!(open(), before);
     // More than fit in a message: the connection ends.
-    let more: Vec<BorrowedFd<'_>> = borrowed.iter().chain(&borrowed).copied().take(33).collect();
+    let more: Vec<BorrowedFd<'_>> = borrowed.iter().chain(&borrowed).copied().take(17).collect();
     client.send(&frame(1, REGION_READ, 0, &read), &more);
     assert!(client.is_closed());
     drop(client);
