@@ -18,13 +18,13 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use crate::admin::{ADMIN_ENTRIES_LOG2, Admin, AdminError};
-use crate::dma::{ARENA_IOVA, Arena, Incarnation, SharedMemoryError};
+use crate::dma::{Arena, Incarnation, SharedMemoryError};
 use crate::event::new_eventfd;
 use crate::function::{
-    Function, FunctionConfig, FunctionShared, QUEUE_IOVA_STRIDE, QUEUES_IOVA, QueueBook,
-    new_queue_memory, unmap_all,
+    Function, FunctionConfig, FunctionShared, QueueBook, new_queue_memory, unmap_all,
 };
 use crate::identity::{self, FunctionIdentity, IdentityError, RegisterMap};
+use crate::iova_plan::{IovaPlan, NoPlace};
 use crate::queue::{Doorbells, Queue};
 use crate::transport::{Bar0, DmaAccess, Transport, TransportError};
 
@@ -43,10 +43,12 @@ pub enum BringUpError {
     /// Bus mastering did not take.
     #[error("bus mastering was switched on but reads back as off: the device cannot reach memory")]
     BusMaster,
-    /// Where the arena or the queues go is not among the addresses that may be mapped.
-    #[error("IOVA {iova} with {bytes} bytes cannot be mapped for this device")]
+    /// Among the addresses that may be mapped is no place for the arena or the queues.
+    #[error(
+        "no place for {bytes} bytes among the IOVAs that may be mapped for this device, neither at {iova} nor elsewhere: make the arena smaller, or see faam doctor"
+    )]
     IovaUnavailable {
-        /// Wanted address.
+        /// Where it would have gone, or is for other functions.
         iova: Iova,
         /// Wanted length.
         bytes: u64,
@@ -129,14 +131,15 @@ impl BringUp {
     ) -> Result<Function, BringUpError> {
         let mut identity = identity;
         self.clear_earlier_life()?;
-        self.check_addresses(&identity, &arena)?;
         let transport = Arc::clone(&self.bar.0);
+        let places = IovaPlan::settle(&transport.iova_ranges(), &arena)
+            .map_err(|NoPlace { iova, bytes }| BringUpError::IovaUnavailable { iova, bytes })?;
 
-        transport.map_dma(arena.memory(), ARENA_IOVA, DmaAccess::ReadWrite)?;
-        self.maps.push((ARENA_IOVA, arena.bytes() as u64));
+        transport.map_dma(arena.memory(), places.arena, DmaAccess::ReadWrite)?;
+        self.maps.push((places.arena, arena.bytes() as u64));
         let entries = QueueEntries::from_log2(ADMIN_ENTRIES_LOG2.min(identity.entries_log2_max))
             .ok_or(BringUpError::NoAdminQueue)?;
-        let (memory, iova) = new_queue_memory(QueueId::ADMIN, entries)?;
+        let (memory, iova) = new_queue_memory(places.queues, QueueId::ADMIN, entries)?;
         transport.map_dma(memory.memory(), iova, DmaAccess::ReadWrite)?;
         self.maps.push((iova, memory.memory().len() as u64));
 
@@ -200,6 +203,7 @@ impl BringUp {
                 next_epoch: epoch,
                 maps: std::mem::take(&mut self.maps),
             }),
+            queues: places.queues,
             interrupts,
         })
     }
@@ -217,23 +221,6 @@ impl BringUp {
             self.wait_for("finish a reset", |status| {
                 !status.resetting() && !status.ready() && status.dma_idle()
             })?;
-        }
-        Ok(())
-    }
-
-    fn check_addresses(
-        &self,
-        identity: &FunctionIdentity,
-        arena: &Arc<Arena>,
-    ) -> Result<(), BringUpError> {
-        let ranges = self.bar.0.iova_ranges();
-        let queues = (u64::from(identity.io_pairs_max) + 1) * QUEUE_IOVA_STRIDE;
-        let arena = arena.bytes() as u64;
-        let clash = arena > QUEUES_IOVA.0 - ARENA_IOVA.0;
-        for (iova, bytes) in [(ARENA_IOVA, arena), (QUEUES_IOVA, queues)] {
-            if clash || !ranges.iter().any(|range| range.holds(iova, bytes)) {
-                return Err(BringUpError::IovaUnavailable { iova, bytes });
-            }
         }
         Ok(())
     }

@@ -23,18 +23,15 @@ use thiserror::Error;
 
 use crate::admin::{ADMIN_ENTRIES_LOG2, Admin, AdminError};
 use crate::dma::{
-    ARENA_IOVA, Arena, FenceProof, Incarnation, QueueMemory, QueueMemoryLayout, ResetEvidence,
+    Arena, FenceProof, Incarnation, QueueMemory, QueueMemoryLayout, ResetEvidence,
     SharedMemoryError,
 };
 use crate::identity::{FunctionIdentity, RegisterMap};
+use crate::iova_plan::QUEUE_IOVA_STRIDE;
 use crate::queue::{Doorbells, Queue};
 use crate::queue_pair::QueuePair;
 use crate::transport::{Bar0, DmaAccess, Transport, TransportError};
 
-/// Where a function sees its queues: 64 GiB above the arena, within the 39 bits that every IOMMU has.
-pub(crate) const QUEUES_IOVA: Iova = Iova((1 << 32) + (1 << 36));
-/// Bytes from one queue's memory to the next: the largest takes 392 KiB.
-pub(crate) const QUEUE_IOVA_STRIDE: u64 = 1 << 20;
 /// Pause between two looks at a register that is to change: a look costs some 25 us.
 pub(crate) const REGISTER_POLL: Duration = Duration::from_micros(250);
 
@@ -71,13 +68,6 @@ impl Default for FunctionConfig {
 }
 
 impl FunctionConfig {
-    /// Where every function sees an arena of `arena_bytes`, and where its queues: address and most bytes of each.
-    #[must_use]
-    pub fn iovas(arena_bytes: usize) -> [(Iova, u64); 2] {
-        let queues = u64::from(faam_hwif::QUEUES_MAX) * QUEUE_IOVA_STRIDE;
-        [(ARENA_IOVA, arena_bytes as u64), (QUEUES_IOVA, queues)]
-    }
-
     /// Bytes of queue memory that a function so configured has mapped at most, its admin queue included.
     #[must_use]
     pub fn queue_bytes_max(&self) -> u64 {
@@ -171,6 +161,8 @@ pub struct Function {
     pub(crate) config: FunctionConfig,
     pub(crate) admin: Mutex<Admin>,
     pub(crate) book: Mutex<QueueBook>,
+    /// Where it sees its queues.
+    pub(crate) queues: Iova,
     /// By vector.
     pub(crate) interrupts: Vec<Arc<OwnedFd>>,
 }
@@ -514,7 +506,7 @@ impl Function {
         id: QueueId,
         entries: QueueEntries,
     ) -> Result<QueueMemory, QueuePairError> {
-        let (memory, iova) = new_queue_memory(id, entries)?;
+        let (memory, iova) = new_queue_memory(self.queues, id, entries)?;
         let bytes = memory.memory().len() as u64;
         self.shared
             .bar
@@ -555,12 +547,13 @@ pub(crate) fn unmap_all(transport: &Arc<dyn Transport>, maps: &[(Iova, u64)]) ->
     maps.iter().filter(|map| stays(map)).copied().collect()
 }
 
-/// Memory for a queue, and where the function is to see it.
+/// Memory for a queue, and where the function is to see it, if it sees its queues from `queues` on.
 pub(crate) fn new_queue_memory(
+    queues: Iova,
     id: QueueId,
     entries: QueueEntries,
 ) -> Result<(QueueMemory, Iova), SharedMemoryError> {
-    let iova = Iova(QUEUES_IOVA.0 + u64::from(id.0) * QUEUE_IOVA_STRIDE);
+    let iova = Iova(queues.0 + u64::from(id.0) * QUEUE_IOVA_STRIDE);
     let memory = QueueMemory::new(QueueMemoryLayout::new(entries), iova)?;
     Ok((memory, iova))
 }

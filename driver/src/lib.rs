@@ -31,6 +31,8 @@ pub mod function;
 pub mod huffman;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod identity;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod iova_plan;
 mod pci_address;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod queue;
@@ -59,6 +61,8 @@ pub use fault::DeviceFault;
 pub use function::{Function, FunctionConfig, QueuePairError, ResetError};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use identity::{FunctionIdentity, ModelKind};
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub use iova_plan::{IovaPlan, NoPlace};
 pub use pci_address::{BadPciAddress, PciAddress};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use queue_pair::QueuePair;

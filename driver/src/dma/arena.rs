@@ -2,8 +2,8 @@
 //!
 //! Owns the shared file, its pool of pages and its quarantine. Invariant: a page is in
 //! exactly one of three places: the pool, a live [`DmaBuffer`], the quarantine.
-//! It is mapped at the same IOVA, [`ARENA_IOVA`], into every function, so that a job can
-//! move from one function to another. It deliberately does not know functions.
+//! It is mapped at the same IOVA into every function, so that a job can move from one function to
+//! another. It deliberately does not know functions, nor who chose that place.
 //!
 //! Isolation: an IOMMU keeps devices and drivers apart, not tenants, who all share the
 //! arena. Tenants are kept apart by ownership (a buffer belongs to one job), by bounds
@@ -11,8 +11,8 @@
 //! before another context gets it, so a card that reports bytes it never wrote can show
 //! a tenant nothing but zeros or the tenant's own bytes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use faam_hwif::Iova;
 use parking_lot::Mutex;
@@ -25,7 +25,7 @@ use super::shared_memory::{PAGE_BYTES, PageSize, SharedMemory, SharedMemoryError
 
 /// Size of the arena unless configured, bytes.
 pub const ARENA_BYTES_DEFAULT: usize = 24 << 20;
-/// Where every function sees the arena: above 4 GiB, clear of x86's MSI window.
+/// Where every function sees the arena if nothing is in the way: above 4 GiB, clear of x86's MSI window.
 pub const ARENA_IOVA: Iova = Iova(1 << 32);
 /// Arenas that a process may leave behind with foreign devices before it refuses to make more trouble.
 pub const ARENAS_ABANDONED_MAX: usize = 4;
@@ -55,6 +55,8 @@ pub struct Arena {
     pages: Mutex<Pages>,
     quarantine: Quarantine,
     abandoned: AtomicBool,
+    /// Where functions see it, from the first on.
+    place: OnceLock<Iova>,
 }
 
 impl Arena {
@@ -82,6 +84,7 @@ impl Arena {
             pages: Mutex::new(pages),
             quarantine: Quarantine::default(),
             abandoned: AtomicBool::new(false),
+            place: OnceLock::new(),
         })
     }
 
@@ -118,6 +121,22 @@ impl Arena {
             .max()
             .unwrap_or(0)
             * PAGE_BYTES
+    }
+
+    /// Where every function sees its first byte; settled by the first, or by who asks before.
+    #[must_use]
+    pub fn iova(&self) -> Iova {
+        self.place(ARENA_IOVA)
+    }
+
+    /// Where it was placed, if it was.
+    pub(crate) fn placed(&self) -> Option<Iova> {
+        self.place.get().copied()
+    }
+
+    /// Place it at `iova`, unless it has a place; returns its place.
+    pub(crate) fn place(&self, iova: Iova) -> Iova {
+        *self.place.get_or_init(|| iova)
     }
 
     /// Bytes in the pool.

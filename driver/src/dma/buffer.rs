@@ -12,7 +12,7 @@ use std::sync::Arc;
 use faam_hwif::Iova;
 use thiserror::Error;
 
-use super::arena::{ARENA_IOVA, Arena};
+use super::arena::Arena;
 use super::copy;
 use super::fence::Incarnation;
 use super::pages::PageRun;
@@ -65,7 +65,7 @@ impl DmaBuffer {
     /// Where a device sees its first byte.
     #[must_use]
     pub fn iova(&self) -> Iova {
-        Iova(ARENA_IOVA.0 + self.first as u64)
+        Iova(self.arena.iova().0 + self.first as u64)
     }
 
     /// Copy `bytes` in at `offset`.

@@ -1,12 +1,16 @@
 //! Whether an IOMMU stands before the cards, and what it lets them reach.
 
-use faam_driver::FunctionConfig;
+use faam_driver::IovaPlan;
+use faam_driver::transport::IovaRange;
+use faam_hwif::Iova;
 
 use super::check::Finding;
 use super::subject::Subject;
 use crate::machine::{self, Machine};
 use crate::pci::PciFunction;
 
+/// Bits of address that an IOMMU translates where it does not say: four levels of tables.
+const ADDRESS_BITS_USUAL: u32 = 48;
 /// What the kernel calls a group that no IOMMU stands before.
 const NOIOMMU_GROUP: &str = "vfio-noiommu";
 const NOIOMMU_MODE: &str = "sys/module/vfio/parameters/enable_unsafe_noiommu_mode";
@@ -123,20 +127,7 @@ pub(super) fn iova_ranges(subject: &Subject, function: &PciFunction<'_>) -> Find
             "faam doctor  # see the check iommu",
         );
     };
-    let wanted = FunctionConfig::iovas(subject.arena_bytes);
-    let last = wanted
-        .iter()
-        .map(|(iova, bytes)| iova.0.saturating_add(*bytes))
-        .max()
-        .unwrap_or(0);
-    if let Some(bits) = address_bits(function)
-        && last > 1u64.checked_shl(bits).unwrap_or(u64::MAX)
-    {
-        return Finding::fail(
-            format!("its IOMMU translates {bits} bits of address, and the queues end at {last:#x}"),
-            "# move the card to a slot below another IOMMU, or raise the host address width in the firmware or hypervisor",
-        );
-    }
+    let bits = address_bits(function);
     let regions = format!("sys/kernel/iommu_groups/{group}/reserved_regions");
     let Some(regions) = subject.machine.text(&regions) else {
         return Finding::warn(
@@ -144,31 +135,63 @@ pub(super) fn iova_ranges(subject: &Subject, function: &PciFunction<'_>) -> Find
             "sudo apt-get install linux-image-amd64 && sudo reboot  # reserved_regions is there from Linux 4.11 on",
         );
     };
-    let mut shown = Vec::new();
-    for (first, end, kind) in regions.lines().filter_map(reserved) {
-        // Regions that vfio itself leaves to be mapped (direct-relaxable) still hold firmware's own pages.
-        let clash = wanted
-            .iter()
-            .find(|(iova, bytes)| iova.0 <= end && first < iova.0.saturating_add(*bytes));
-        if let Some((iova, bytes)) = clash {
-            return Finding::fail(
-                format!(
-                    "{first:#x} to {end:#x} is reserved ({kind}), and {bytes} bytes go to {:#x}",
-                    iova.0
-                ),
-                "faam serve --check  # lower arena_bytes, or move the card to a slot whose IOMMU group has no such region",
-            );
-        }
-        shown.push(format!("{first:#x} to {end:#x} {kind}"));
-    }
+    let reserved: Vec<_> = regions.lines().filter_map(reserved).collect();
+    let shown: Vec<_> = reserved
+        .iter()
+        .map(|(first, last, kind)| format!("{first:#x} to {last:#x} {kind}"))
+        .collect();
     let shown = match shown.is_empty() {
         true => "nothing".to_owned(),
         false => shown.join(", "),
     };
-    Finding::ok(format!(
-        "arena and queues fit, {:#x} to {last:#x}; reserved: {shown}",
-        wanted.first().map_or(0, |(iova, _)| iova.0)
-    ))
+    let arena = subject.arena_bytes as u64;
+    let free = free_ranges(bits.unwrap_or(ADDRESS_BITS_USUAL), &reserved);
+    match IovaPlan::within(&free, arena, None) {
+        Ok(plan) => Finding::ok(format!(
+            "arena and queues fit, at {:#x} and {:#x}; reserved: {shown}",
+            plan.arena.0, plan.queues.0
+        )),
+        Err(no_place) => Finding::fail(
+            format!(
+                "no place for {} bytes of arena or queues: its IOMMU translates {} bits of address, and {shown} is reserved",
+                no_place.bytes,
+                bits.unwrap_or(ADDRESS_BITS_USUAL)
+            ),
+            "faam serve --check  # lower arena_bytes, or move the card to a slot below another IOMMU",
+        ),
+    }
+}
+
+/// What is left of so many bits of address. Regions that vfio itself leaves to be mapped (direct-relaxable) still hold
+/// firmware's own pages.
+fn free_ranges(bits: u32, reserved: &[(u64, u64, &str)]) -> Vec<IovaRange> {
+    let end = 1u64.checked_shl(bits).map_or(u64::MAX, |size| size - 1);
+    let mut taken: Vec<_> = reserved
+        .iter()
+        .map(|(first, last, _)| (*first, *last))
+        .collect();
+    taken.sort_unstable();
+    let mut free = Vec::new();
+    let mut next = Some(0);
+    for (first, last) in taken {
+        let Some(from) = next.filter(|from| *from <= end) else {
+            break;
+        };
+        if let Some(before) = first.checked_sub(1).filter(|before| *before >= from) {
+            free.push(IovaRange {
+                first: Iova(from),
+                last: Iova(before.min(end)),
+            });
+        }
+        next = last.checked_add(1).map(|after| after.max(from));
+    }
+    if let Some(from) = next.filter(|from| *from <= end) {
+        free.push(IovaRange {
+            first: Iova(from),
+            last: Iova(end),
+        });
+    }
+    free
 }
 
 /// A line of `reserved_regions`: `0x... 0x... kind`.
