@@ -142,8 +142,10 @@ impl FromStr for Level {
     type Err = LevelError;
 
     fn from_str(word: &str) -> Result<Self, LevelError> {
-        let number: u8 = word.parse().map_err(|_| LevelError { got: quoted(word) })?;
-        Self::new(number)
+        // A sign is no digit: `+3` in a query is a space and a 3 for some, and 3 for others.
+        let digits = word.bytes().all(|byte| byte.is_ascii_digit());
+        let number: Option<u8> = word.parse().ok().filter(|_| digits);
+        Self::new(number.ok_or_else(|| LevelError { got: quoted(word) })?)
     }
 }
 
@@ -184,7 +186,7 @@ mod tests {
     fn levels_are_one_to_twelve() {
         assert_eq!(Level::all().count(), 12);
         assert_eq!("3".parse(), Ok(Level::default()));
-        for word in ["0", "13", "256", "-1", "", "fast"] {
+        for word in ["0", "13", "256", "-1", "+3", "", "fast"] {
             let error = word.parse::<Level>().expect_err(word);
             assert_eq!(error.got, word);
         }

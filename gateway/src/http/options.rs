@@ -191,7 +191,8 @@ impl ServiceOptions {
         let deadline = match header(headers, &FAAM_DEADLINE_MS)? {
             None => None,
             Some(text) => {
-                let ms = text.parse().ok().filter(|ms| (1..=DEADLINE_MS_MAX).contains(ms)).ok_or_else(|| {
+                let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+                let ms = text.parse().ok().filter(|ms| digits && (1..=DEADLINE_MS_MAX).contains(ms)).ok_or_else(|| {
                     Problem::invalid_option(format!(
                         "header Faam-Deadline-Ms: expected a whole number from 1 to {DEADLINE_MS_MAX}, got {}; correct \
                          it or leave it out",
@@ -403,6 +404,12 @@ mod tests {
             InvalidOption,
             "3600000",
         );
+        refused(
+            compress("", &[("faam-deadline-ms", "+5")]),
+            InvalidOption,
+            "whole number",
+        );
+        refused(compress("level=%2B3", &[]), InvalidOption, "whole number");
         refused(
             compress("", &[("faam-deadline-ms", "1e3")]),
             InvalidOption,
