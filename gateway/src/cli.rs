@@ -86,7 +86,7 @@ struct Sim {
     /// Decides the serial number
     #[arg(long)]
     seed: Option<u64>,
-    /// Faults may be asked for
+    /// Faults may be asked for: by --hang, and by name on the socket faults in DIR
     #[arg(long)]
     allow_faults: bool,
     /// Engines of a function stop for good after a number of jobs
