@@ -106,6 +106,21 @@ impl AdminClient {
         self.ask(Method::POST, path, wait)
     }
 
+    /// The process that listens, as it is numbered here; `None` where it is not to be seen from here, or nobody listens.
+    pub(crate) fn peer(&self) -> Option<u32> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .ok()?;
+        let connect = async {
+            let stream = timeout(ANSWER_LIMIT, UnixStream::connect(&self.socket)).await;
+            stream.ok()?.ok()?.peer_cred().ok()?.pid()
+        };
+        let pid = u32::try_from(runtime.block_on(connect)?).ok()?;
+        // The kernel says 0 of a process of another PID namespace.
+        (pid > 0).then_some(pid)
+    }
+
     fn ask(&self, method: Method, path: &str, wait: Duration) -> Result<Value, AdminError> {
         let limit = wait + ANSWER_LIMIT;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -196,6 +211,15 @@ mod tests {
     #[test]
     fn a_name_is_one_part_of_a_path() {
         assert_eq!(in_path("vfio-user:/run/a b"), "vfio-user%3A%2Frun%2Fa%20b");
+    }
+
+    #[test]
+    fn who_listens_is_told_by_the_kernel() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let client = AdminClient::new(directory.path());
+        assert_eq!(client.peer(), None);
+        let _listener = std::os::unix::net::UnixListener::bind(&client.socket).expect("bound");
+        assert_eq!(client.peer(), Some(std::process::id()));
     }
 
     #[test]

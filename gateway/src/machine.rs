@@ -6,9 +6,12 @@
 #[cfg(test)]
 pub(crate) mod tree;
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 /// Bytes of a file that are read: /proc/interrupts of a large machine has some hundred thousand.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -19,6 +22,8 @@ const ENTRIES_MAX: usize = 65_536;
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     root: PathBuf,
+    /// Opens a block device as its only user; a tree of files has none.
+    open_alone: fn(&Path) -> io::Result<()>,
 }
 
 impl Machine {
@@ -26,7 +31,24 @@ impl Machine {
     pub(crate) fn new(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
+            open_alone,
         }
+    }
+
+    /// The same, whose block devices `open_alone` stands for.
+    #[cfg(test)]
+    pub(crate) fn with_block_devices(mut self, open_alone: fn(&Path) -> io::Result<()>) -> Self {
+        self.open_alone = open_alone;
+        self
+    }
+
+    /// Whether the kernel holds the block device of this name for something: a mount in whatever namespace, a pool, another
+    /// device on top. `false` also where this user may not open it.
+    pub(crate) fn block_device_is_claimed(&self, name: &str) -> bool {
+        // In sysfs a name's slashes are exclamation marks.
+        let node = self.path("dev").join(name.replace('!', "/"));
+        let opened = (self.open_alone)(&node);
+        opened.is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy)
     }
 
     /// Whether it is the machine that we run on.
@@ -58,6 +80,18 @@ impl Machine {
     pub(crate) fn names(&self, relative: &str) -> Vec<String> {
         names(&self.path(relative))
     }
+}
+
+/// open(2): without O_CREAT, O_EXCL on a block device fails with EBUSY if it is in use by the system.
+fn open_alone(node: &Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    if !fs::metadata(node)?.file_type().is_block_device() {
+        return Ok(());
+    }
+    let flags = OFlags::EXCL | OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(node);
+    opened.map(drop)
 }
 
 /// The text of a file, without blanks around it.

@@ -53,6 +53,6 @@ done 3<"$work/lines"
 settle
 [ "$failed" -eq 0 ] || cat /var/log/faam.log
 # As those who come after it expect the machine.
-faam device bind $FUNCTIONS $WITNESS || failed=$((failed + 1))
+faam device bind --force $FUNCTIONS $WITNESS || failed=$((failed + 1))
 echo "manual: $runs commands, $failed not as it says"
 [ "$runs" -ge 30 ] && [ "$failed" -eq 0 ]

@@ -58,11 +58,22 @@ pub(crate) enum BindError {
         address: PciAddress,
         uses: Vec<String>,
     },
+    /// Somebody else's.
+    #[error(
+        "{address} ({id}) is by its id no FaaM card's; if it is to be handed over, and the system can do without all that runs \
+         on it: sudo faam device bind --force {address}"
+    )]
+    NotFaam { address: PciAddress, id: String },
     /// Its group has others.
     #[error(
-        "{address} shares IOMMU group {group} with {}; move it to a slot of its own, or hand over all of them, if the system can do without: \
-         sudo faam device bind {address} {}",
-        others.join(", "), addresses.join(" ")
+        "{address} shares IOMMU group {group} with {}; move it to a slot of its own{}",
+        others.join(", "),
+        if addresses.is_empty() { String::new() } else {
+            format!(
+                ", or hand over all of them, if the system can do without: sudo faam device bind --force {address} {}",
+                addresses.join(" ")
+            )
+        }
     )]
     GroupShared {
         address: PciAddress,
@@ -73,6 +84,12 @@ pub(crate) enum BindError {
     /// Not vfio's.
     #[error("{address} is not bound to vfio-pci ({driver}): there is nothing to undo")]
     NotOurs { address: PciAddress, driver: String },
+    /// Every driver but vfio-pci passes it by.
+    #[error(
+        "{address} went back to vfio-pci, which takes its id by itself (ids= of the module, or new_id): \
+         grep -rs 'vfio-pci.*ids=' /etc/modprobe.d /proc/cmdline"
+    )]
+    StillVfio { address: PciAddress },
     /// sysfs said no.
     #[error("{path} cannot be written{}", if source.kind() == io::ErrorKind::PermissionDenied { ": root does that, run it with sudo" } else { "; see the kernel's log (dmesg)" })]
     Write {
@@ -85,13 +102,17 @@ pub(crate) enum BindError {
     NotTaken { address: PciAddress, driver: String },
 }
 
-/// Hands functions over to vfio-pci.
+/// Hands functions over to vfio-pci; with `force` also those that are no FaaM card's. What is in use is refused with it, too.
 ///
 /// # Errors
 /// [`BindError`]; if one of the first checks fails, nothing was changed.
-pub(crate) fn bind(machine: &Machine, addresses: &[PciAddress]) -> Result<Vec<Bound>, BindError> {
+pub(crate) fn bind(
+    machine: &Machine,
+    addresses: &[PciAddress],
+    force: bool,
+) -> Result<Vec<Bound>, BindError> {
     for address in addresses {
-        check(&PciFunction::at(machine, *address), addresses)?;
+        check(&PciFunction::at(machine, *address), addresses, force)?;
     }
     if !machine.has("sys/bus/pci/drivers/vfio-pci") {
         return Err(BindError::NoVfio);
@@ -128,7 +149,12 @@ pub(crate) fn unbind(machine: &Machine, addresses: &[PciAddress]) -> Result<Vec<
         write(&function.dir().join("driver_override"), "\n")?;
         let_go(&function)?;
         probe(machine, &function)?;
-        Ok(bound(&function, was))
+        match function.driver().as_deref() {
+            Some(VFIO_PCI) => Err(BindError::StillVfio {
+                address: function.address,
+            }),
+            _ => Ok(bound(&function, was)),
+        }
     };
     functions.map(unbind_one).collect()
 }
@@ -152,23 +178,34 @@ fn not_in_use(function: &PciFunction<'_>) -> Result<(), BindError> {
 }
 
 /// Whether a function may be handed over, together with the `others` that are.
-fn check(function: &PciFunction<'_>, others: &[PciAddress]) -> Result<(), BindError> {
+fn check(function: &PciFunction<'_>, others: &[PciAddress], force: bool) -> Result<(), BindError> {
     let address = function.address;
     there(function)?;
     if function.is_bridge() {
         return Err(BindError::Bridge(address));
     }
-    not_in_use(function)?;
+    // Bound already, by an earlier start: nothing is taken from anybody, whoever uses it now.
+    if function.driver().as_deref() != Some(VFIO_PCI) {
+        not_in_use(function)?;
+        if !force && !function.is_faam() {
+            return Err(BindError::NotFaam {
+                address,
+                id: function.shown_id(),
+            });
+        }
+    }
     let group = function.group().ok_or(BindError::NoGroup(address))?;
     let mut rivals = function.group_rivals();
     rivals.retain(|rival| !others.contains(&rival.address));
-    if rivals.is_empty() {
+    let strangers = function.group_strangers();
+    if rivals.is_empty() && strangers.is_empty() {
         return Ok(());
     }
+    let shown = rivals.iter().map(PciFunction::shown);
     Err(BindError::GroupShared {
         address,
         group,
-        others: rivals.iter().map(PciFunction::shown).collect(),
+        others: shown.chain(strangers).collect(),
         addresses: rivals
             .iter()
             .map(|rival| rival.address.to_string())

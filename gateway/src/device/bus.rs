@@ -42,6 +42,9 @@ Examples:
 pub(super) struct Bind {
     #[command(flatten)]
     functions: Functions,
+    /// Also a function that is by its id no FaaM card's; what the system is seen to use is refused all the same
+    #[arg(long)]
+    force: bool,
 }
 
 const UNBIND_EXAMPLES: &str = "\
@@ -66,7 +69,7 @@ impl Bind {
         let Functions {
             addresses, root, ..
         } = &self.functions;
-        let bound = binding::bind(&Machine::new(root), addresses)?;
+        let bound = binding::bind(&Machine::new(root), addresses, self.force)?;
         print(&bound, self.functions.json)
     }
 }
@@ -90,7 +93,8 @@ pub(super) fn cards(machine: &Machine) -> Vec<Value> {
     let functions = pci::functions(machine).filter(PciFunction::is_faam);
     let card = |function: PciFunction<'_>| {
         let others = function.group_rivals();
-        let others: Vec<_> = others.iter().map(PciFunction::shown).collect();
+        let mut others: Vec<_> = others.iter().map(PciFunction::shown).collect();
+        others.extend(function.group_strangers());
         json!({
             "address": function.address.to_string(),
             "driver": function.driver(),

@@ -2,13 +2,17 @@
 //! the function from driver to driver as sysfs would show it.
 
 use std::fs;
+use std::io;
+use std::path::Path;
 use std::thread::JoinHandle;
 
 use faam_driver::PciAddress;
 use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::io::Errno;
 
 use super::binding::{BindError, bind, unbind};
 use super::bus::cards;
+use crate::machine::Machine;
 use crate::machine::tree::{CARD, DISK, NEIGHBOUR, PORT, Tree};
 use crate::pci::VFIO_PCI;
 
@@ -59,7 +63,7 @@ fn a_function_goes_to_vfio_and_back() {
     let probe = "sys/bus/pci/drivers_probe".to_owned();
     let steps = vec![(unbind_file, None), (probe.clone(), Some(VFIO_PCI))];
     let thread = kernel(&tree, steps);
-    let bound = bind(&tree.machine(), &addresses(&[CARD])).expect("bound");
+    let bound = bind(&tree.machine(), &addresses(&[CARD]), false).expect("bound");
     assert_eq!(thread.join().expect("done"), [CARD, CARD]);
     assert_eq!(bound[0].was.as_deref(), Some("other"));
     assert_eq!(bound[0].driver.as_deref(), Some(VFIO_PCI));
@@ -71,7 +75,7 @@ fn a_function_goes_to_vfio_and_back() {
             .starts_with(VFIO_PCI)
     );
     // A second time changes nothing: nobody listens any more.
-    bind(&tree.machine(), &addresses(&[CARD])).expect("bound already");
+    bind(&tree.machine(), &addresses(&[CARD]), false).expect("bound already");
 
     let steps = vec![
         ("sys/bus/pci/drivers/vfio-pci/unbind".to_owned(), None),
@@ -92,7 +96,7 @@ fn a_function_that_vfio_does_not_take_is_left_as_it_was() {
     tree.without_driver(CARD);
     let probe = "sys/bus/pci/drivers_probe".to_owned();
     let thread = kernel(&tree, vec![(probe.clone(), None), (probe, Some("other"))]);
-    let error = bind(&tree.machine(), &addresses(&[CARD])).expect_err("not taken");
+    let error = bind(&tree.machine(), &addresses(&[CARD]), false).expect_err("not taken");
     assert!(error.to_string().contains("dmesg"), "{error}");
     assert_eq!(thread.join().expect("done"), [CARD, CARD]);
     let wish = tree.path(&format!("sys/bus/pci/devices/{CARD}/driver_override"));
@@ -102,6 +106,11 @@ fn a_function_that_vfio_does_not_take_is_left_as_it_was() {
 /// What refuses changes nothing: a pipe that nobody reads would hang whoever writes, and no file is another afterwards.
 #[track_caller]
 fn refused(tree: &Tree, which: &[&str], words: &[&str]) {
+    refused_on(tree, tree.machine(), which, true, words);
+}
+
+#[track_caller]
+fn refused_on(tree: &Tree, machine: Machine, which: &[&str], force: bool, words: &[&str]) {
     let wishes = |tree: &Tree| {
         let read = |address: &str| {
             fs::read_to_string(tree.path(&format!("sys/bus/pci/devices/{address}/driver_override")))
@@ -112,7 +121,7 @@ fn refused(tree: &Tree, which: &[&str], words: &[&str]) {
             .collect::<Vec<_>>()
     };
     let before = wishes(tree);
-    let error = bind(&tree.machine(), &addresses(which))
+    let error = bind(&machine, &addresses(which), force)
         .expect_err("refused")
         .to_string();
     for word in words {
@@ -161,8 +170,85 @@ fn what_the_system_stands_on_is_refused_with_what_that_is() {
         &[NEIGHBOUR],
         &["network interface eth7, which is up"],
     );
+    tree.driver(CARD, "other");
     tree.card("boot_vga", "1");
     refused(&tree, &[CARD], &["screen"]);
+}
+
+/// EBUSY for one of the tree's disks, as open(2) says it of a claimed one.
+fn nvme_is_claimed(node: &Path) -> io::Result<()> {
+    match node.ends_with("dev/nvme0n1p2") {
+        true => Err(Errno::BUSY.into()),
+        false => Ok(()),
+    }
+}
+
+#[test]
+fn a_disk_that_the_kernel_holds_is_in_use_by_whatever_path_it_is_reached() {
+    let tree = Tree::new();
+    tree.nvme_multipath();
+    let words = ["in use", "disk nvme0n1p2, which the kernel holds"];
+    let machine = tree.machine().with_block_devices(nvme_is_claimed);
+    refused_on(&tree, machine, &[DISK], true, &words);
+    tree.file(
+        "proc/self/mountinfo",
+        "29 1 259:2 / / rw - ext4 /dev/nvme0n1p2 rw\n",
+    );
+    refused(&tree, &[DISK], &["disk nvme0n1p2, mounted on /"]);
+}
+
+#[test]
+fn what_is_no_card_of_ours_is_bound_with_force_alone() {
+    let tree = Tree::new();
+    tree.disk("", "");
+    let words = ["0000:00:05.0 (1af4:1042)", "bind --force 0000:00:05.0"];
+    refused_on(&tree, tree.machine(), &[DISK], false, &words);
+}
+
+#[test]
+fn a_group_with_a_member_that_is_no_pci_function_is_refused() {
+    let tree = Tree::new();
+    tree.driver(CARD, "other");
+    tree.group_stranger("INTC1006:00", "platform-dma");
+    refused(
+        &tree,
+        &[CARD],
+        &[
+            "IOMMU group 7",
+            "INTC1006:00 (no PCI function, platform-dma)",
+        ],
+    );
+}
+
+#[test]
+fn what_is_bound_already_may_be_in_service() {
+    let tree = Tree::new();
+    tree.holder(4711, "faam", "/dev/vfio/7");
+    let bound = bind(&tree.machine(), &addresses(&[CARD]), false).expect("bound already");
+    assert_eq!(bound[0].driver.as_deref(), Some(VFIO_PCI));
+}
+
+#[test]
+fn a_function_that_vfio_takes_back_is_not_called_unbound() {
+    let tree = Tree::new();
+    let steps = vec![
+        ("sys/bus/pci/drivers/vfio-pci/unbind".to_owned(), None),
+        ("sys/bus/pci/drivers_probe".to_owned(), Some(VFIO_PCI)),
+    ];
+    let thread = kernel(&tree, steps);
+    let error = unbind(&tree.machine(), &addresses(&[CARD])).expect_err("still vfio's");
+    thread.join().expect("done");
+    assert!(matches!(error, BindError::StillVfio { .. }), "{error}");
+    assert!(error.to_string().contains("ids="), "{error}");
+}
+
+#[test]
+fn a_function_that_is_open_by_its_own_file_stays() {
+    let tree = Tree::new();
+    tree.card("vfio-dev/vfio3/dev", "511:3\n");
+    tree.holder(4711, "faam", "/dev/vfio/devices/vfio3");
+    let error = unbind(&tree.machine(), &addresses(&[CARD])).expect_err("it is open");
+    assert!(error.to_string().contains("process 4711 (faam)"), "{error}");
 }
 
 #[test]
@@ -176,7 +262,7 @@ fn a_shared_group_is_refused_with_the_list_of_who_shares_it() {
         &[
             "IOMMU group 7",
             "0000:03:00.1 (8086:1533, igb)",
-            "device bind 0000:03:00.0 0000:03:00.1",
+            "device bind --force 0000:03:00.0 0000:03:00.1",
         ],
     );
     let card = &cards(&tree.machine())[0];
@@ -191,7 +277,7 @@ fn a_shared_group_is_refused_with_the_list_of_who_shares_it() {
         (probe, Some(VFIO_PCI)),
     ];
     let thread = kernel(&tree, steps);
-    let bound = bind(&tree.machine(), &addresses(&[CARD, NEIGHBOUR])).expect("bound");
+    let bound = bind(&tree.machine(), &addresses(&[CARD, NEIGHBOUR]), true).expect("bound");
     assert_eq!(
         thread.join().expect("done"),
         [CARD, CARD, NEIGHBOUR, NEIGHBOUR]
@@ -224,7 +310,8 @@ fn without_the_right_to_it_says_who_has_it() {
         let tree = Tree::new();
         tree.without_driver(CARD);
         tree.dir("sys/bus/pci/drivers_probe");
-        let error = bind(&tree.machine(), &addresses(&[CARD])).expect_err("it is a directory");
+        let error =
+            bind(&tree.machine(), &addresses(&[CARD]), false).expect_err("it is a directory");
         assert!(
             error
                 .to_string()
@@ -237,6 +324,6 @@ fn without_the_right_to_it_says_who_has_it() {
     tree.without_driver(CARD);
     tree.file("sys/bus/pci/drivers_probe", "");
     tree.mode("sys/bus/pci/drivers_probe", 0o400);
-    let error = bind(&tree.machine(), &addresses(&[CARD])).expect_err("not allowed");
+    let error = bind(&tree.machine(), &addresses(&[CARD]), false).expect_err("not allowed");
     assert!(error.to_string().contains("sudo"), "{error}");
 }

@@ -19,13 +19,27 @@ pub(super) fn viability(_: &Subject, function: &PciFunction<'_>) -> Finding {
     let members = function.group_members();
     let shown: Vec<_> = members.iter().map(PciFunction::shown).collect();
     let shown = format!("group {group}: {}", shown.join(", "));
+    let strangers = function.group_strangers();
+    if !strangers.is_empty() {
+        return Finding::fail(
+            format!(
+                "{shown}; with {}: others are used by drivers of the kernel, so that nothing of it can be opened",
+                strangers.join(", ")
+            ),
+            "# move the card to a slot of its own",
+        );
+    }
     let rivals = function.group_rivals();
+    let force = match rivals.iter().all(PciFunction::is_faam) {
+        true => "",
+        false => "--force ",
+    };
     let bind: Vec<_> = rivals
         .iter()
         .map(|rival| rival.address.to_string())
         .collect();
     let bind = format!(
-        "sudo faam device bind {} {}",
+        "sudo faam device bind {force}{} {}",
         function.address,
         bind.join(" ")
     );
@@ -61,13 +75,19 @@ pub(super) fn acs(subject: &Subject, function: &PciFunction<'_>) -> Finding {
             "sudo sed -i 's/ *pcie_acs_override=[^ \"]*//' /etc/default/grub && sudo update-grub && sudo reboot",
         );
     }
+    if function.group().is_none() {
+        return Finding::fail(
+            "it has no IOMMU group",
+            "faam doctor  # see the check iommu",
+        );
+    }
     let members = function.group_members();
     let endpoints: Vec<_> = members
         .iter()
         .filter(|member| member.address != function.address && !member.is_bridge())
         .collect();
     let ports = function.ports_above();
-    if endpoints.is_empty() && !members.is_empty() {
+    if endpoints.is_empty() {
         let how = match ports.len() {
             0 => "it sits at the root complex".to_owned(),
             count => format!("{count} ports above it"),
@@ -78,7 +98,7 @@ pub(super) fn acs(subject: &Subject, function: &PciFunction<'_>) -> Finding {
         .iter()
         .map(|port| (port, port.config_space()))
         .collect();
-    if open.iter().any(|(_, space)| !space.is_whole()) {
+    if open.iter().any(|(_, space)| space.is_cut()) {
         return Finding::warn(
             "the ports above it can be looked at by root alone",
             format!("sudo faam doctor --devices pci:{}", function.address),

@@ -24,13 +24,19 @@ pub(super) fn iommu(subject: &Subject) -> Finding {
     if groups > 0 && !units.is_empty() {
         return Finding::ok(format!("{groups} groups behind {}", units.join(", ")));
     }
-    let (firmware, option) = match is_amd(machine) {
-        true => ("AMD-Vi (IOMMU)", "amd_iommu=on"),
-        false => ("VT-d", "intel_iommu=on"),
+    let firmware = match is_amd(machine) {
+        true => "AMD-Vi (IOMMU)",
+        false => "VT-d",
     };
-    let kernel_line = format!(
-        "sudo sed -i 's/^GRUB_CMDLINE_LINUX=\"/&{option} iommu=pt /' /etc/default/grub && sudo update-grub && sudo reboot"
-    );
+    // AMD's is on unless it was switched off; Intel's is off unless it was switched on.
+    let change = match is_amd(machine) {
+        true => r"s/ *\<(amd_iommu|iommu)=off\>//g",
+        false => {
+            r#"s/ *\<(intel_iommu|iommu)=off\>//g; s/^GRUB_CMDLINE_LINUX="/&intel_iommu=on iommu=pt /"#
+        }
+    };
+    let kernel_line =
+        format!("sudo sed -i -E '{change}' /etc/default/grub && sudo update-grub && sudo reboot");
     let described = ["DMAR", "IVRS"]
         .iter()
         .any(|table| machine.has(&format!("sys/firmware/acpi/tables/{table}")));
@@ -53,7 +59,15 @@ pub(super) fn iommu(subject: &Subject) -> Finding {
 /// Whether a card can send no interrupt but its own.
 pub(super) fn interrupt_remapping(subject: &Subject) -> Finding {
     let machine = &subject.machine;
-    let interrupts = machine.text("proc/interrupts").unwrap_or_default();
+    let Some(interrupts) = machine
+        .text("proc/interrupts")
+        .filter(|text| !text.is_empty())
+    else {
+        return Finding::warn(
+            "whether interrupts are remapped is not to be seen: /proc/interrupts cannot be read, or is empty",
+            "sudo faam doctor  # on the machine itself, not in a container",
+        );
+    };
     // The kernel puts IR- before the name of a controller whose interrupts are remapped.
     let remapped = interrupts
         .lines()
@@ -62,8 +76,18 @@ pub(super) fn interrupt_remapping(subject: &Subject) -> Finding {
     if remapped {
         return Finding::ok("interrupts are remapped (IR- in /proc/interrupts)");
     }
-    let mend = "sudo sed -i 's/ *\\(intremap=off\\|nointremap\\)//' /etc/default/grub && sudo update-grub && sudo reboot  # \
-                where that changes nothing, switch x2APIC or interrupt remapping on in the firmware's setup";
+    let line = machine.text("proc/cmdline").unwrap_or_default();
+    let told_off = line
+        .split_whitespace()
+        .any(|word| matches!(word, "intremap=off" | "nointremap"));
+    let mend = match told_off {
+        true => {
+            r"sudo sed -i -E 's/ *\<(intremap=off|nointremap)\>//g' /etc/default/grub && sudo update-grub && sudo reboot"
+        }
+        false => {
+            "# switch interrupt remapping (x2APIC) on in the firmware's setup; sudo dmesg | grep -i -E 'remap|x2apic' says what the kernel found"
+        }
+    };
     if is_on(machine.text(UNSAFE_INTERRUPTS).as_deref()) {
         return Finding::warn(
             "interrupts are not remapped, and vfio was told to do without (allow_unsafe_interrupts): a card could send any \

@@ -1,6 +1,7 @@
 //! Whether there is memory for the arena: lockable, on huge pages, near the card.
 
 use faam_driver::{FunctionConfig, MemoryLock, PageSize};
+use serde_json::Value;
 
 use super::check::Finding;
 use super::subject::Subject;
@@ -11,6 +12,8 @@ const HUGE_PAGES: &str = "hugepages/hugepages-2048kB";
 /// CAP_IPC_LOCK (linux/capability.h): whoever has it locks what they like.
 const CAP_IPC_LOCK: u32 = 14;
 const MIB: u64 = 1 << 20;
+/// What gateway/deploy/card.conf lets the unit lock, MiB.
+const UNIT_MEMLOCK_MIB: u64 = 512;
 /// Name of the arena's memory file, as the kernel shows it.
 const ARENA_FILE: &str = "/memfd:faam-arena";
 
@@ -18,31 +21,71 @@ const ARENA_FILE: &str = "/memfd:faam-arena";
 pub(super) fn memlock(subject: &Subject) -> Finding {
     let functions = subject.functions_served();
     let needed = MemoryLock::needed(subject.arena_bytes, functions, &FunctionConfig::default());
-    let process = subject.process_dir();
-    let whose = match subject.gateway.is_ok() {
-        true => "the gateway".to_owned(),
-        false => "this shell".to_owned(),
+    let has_gateway = subject.gateway.is_ok();
+    let whose = match has_gateway {
+        true => "the gateway",
+        false => "this shell",
     };
     let what = format!(
         "{} MiB are locked for {functions} functions (the arena of {} MiB and the queues, once each)",
         needed.div_ceil(MIB),
         subject.arena_bytes as u64 / MIB
     );
-    let status = subject.machine.text(&format!("{process}/status"));
-    let limits = subject.machine.text(&format!("{process}/limits"));
-    let (Some(status), Some(limits)) = (status, limits) else {
-        return Finding::warn(
-            format!("{what}; {whose} cannot be looked at (/{process})"),
-            "sudo faam doctor",
-        );
-    };
+    // Never below what the shipped drop-in gives: this one is read after it.
     let mend = format!(
         "sudo mkdir -p /etc/systemd/system/faam.service.d && printf '[Service]\\nLimitMEMLOCK={}M\\n' | sudo tee \
          /etc/systemd/system/faam.service.d/memlock.conf && sudo systemctl daemon-reload && sudo systemctl restart faam  # in a \
          root shell: ulimit -l {}",
-        needed.div_ceil(MIB),
+        needed.div_ceil(MIB).max(UNIT_MEMLOCK_MIB),
         needed.div_ceil(1024)
     );
+    // A gateway says it itself: its number in /proc may be another process's here.
+    let (capable, limit) = match &subject.gateway {
+        Ok(gateway) => (
+            gateway.about.get("locks_without_limit") == Some(&Value::Bool(true)),
+            match gateway.about.get("memlock_bytes") {
+                Some(Value::Null) => Some(None),
+                Some(bytes) => bytes.as_u64().map(Some),
+                None => None,
+            },
+        ),
+        Err(_) => limit_of_shell(&subject.machine),
+    };
+    if capable && has_gateway {
+        return Finding::ok(format!("{what}; {whose} has CAP_IPC_LOCK: no limit counts"));
+    }
+    match limit {
+        None => Finding::warn(format!("{what}; nothing shows the limit of {whose}"), mend),
+        Some(None) => Finding::ok(format!("{what}; {whose} may lock all")),
+        Some(Some(limit)) if limit >= needed => {
+            Finding::ok(format!("{what}; {whose} may lock {} MiB", limit / MIB))
+        }
+        Some(Some(limit)) if has_gateway => Finding::missing(
+            subject,
+            format!("{what}; {whose} may lock {} MiB", limit / MIB),
+            mend,
+        ),
+        // A service has a limit of its own, which is not to be seen before it runs.
+        Some(Some(limit)) => Finding::warn(
+            format!(
+                "{what}; {whose} may lock {} MiB, and with it a gateway that is started from here{}; a unit's own limit counts for \
+                 a service (systemctl show -p LimitMEMLOCK faam)",
+                limit / MIB,
+                if capable {
+                    " as another user than root"
+                } else {
+                    ""
+                }
+            ),
+            mend,
+        ),
+    }
+}
+
+/// Whether whoever asks has CAP_IPC_LOCK; and what they may lock, bytes: `Some(None)` is all.
+fn limit_of_shell(machine: &Machine) -> (bool, Option<Option<u64>>) {
+    let status = machine.text("proc/self/status").unwrap_or_default();
+    let limits = machine.text("proc/self/limits").unwrap_or_default();
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.split_whitespace().next().map(str::to_owned)
@@ -50,43 +93,17 @@ pub(super) fn memlock(subject: &Subject) -> Finding {
     let capable = field("CapEff:")
         .and_then(|hex| u64::from_str_radix(&hex, 16).ok())
         .is_some_and(|set| set & (1 << CAP_IPC_LOCK) != 0);
-    if capable && subject.gateway.is_ok() {
-        return Finding::ok(format!("{what}; {whose} has CAP_IPC_LOCK: no limit counts"));
-    }
     // "Max locked memory  8388608  8388608  bytes": the soft limit.
     let limit = limits
         .lines()
         .find_map(|line| line.strip_prefix("Max locked memory"))
         .and_then(|line| line.split_whitespace().next());
     let limit = match limit {
-        Some("unlimited") => None,
-        Some(bytes) => bytes.parse::<u64>().ok(),
-        None => {
-            return Finding::warn(
-                format!("{what}; the kernel shows no limit of {whose}"),
-                mend,
-            );
-        }
+        Some("unlimited") => Some(None),
+        Some(bytes) => bytes.parse().ok().map(Some),
+        None => None,
     };
-    match limit {
-        None => Finding::ok(format!("{what}; {whose} may lock all")),
-        Some(limit) if limit >= needed => {
-            Finding::ok(format!("{what}; {whose} may lock {} MiB", limit / MIB))
-        }
-        // Root's own shell is not limited, a service of another user that it starts is.
-        Some(limit) if capable && subject.user.is_root() => Finding::warn(
-            format!(
-                "{what}; root may lock all, a gateway started from here as another user {} MiB",
-                limit / MIB
-            ),
-            mend,
-        ),
-        Some(limit) => Finding::missing(
-            subject,
-            format!("{what}; {whose} may lock {} MiB", limit / MIB),
-            mend,
-        ),
-    }
+    (capable, limit)
 }
 
 /// That the arena lies, or will lie, on huge pages.
@@ -94,10 +111,6 @@ pub(super) fn huge_pages(subject: &Subject) -> Finding {
     let machine = &subject.machine;
     let page = PageSize::Huge.bytes();
     let needed = subject.arena_bytes.div_ceil(page) as u64;
-    let mend = format!(
-        "sudo sysctl -w vm.nr_hugepages={needed} && echo vm.nr_hugepages={needed} | sudo tee /etc/sysctl.d/80-faam.conf && sudo \
-         systemctl restart faam"
-    );
     let kernel = format!("sys/kernel/mm/{HUGE_PAGES}");
     let Some(total) = machine.number(&format!("{kernel}/nr_hugepages")) else {
         return Finding::warn(
@@ -105,7 +118,7 @@ pub(super) fn huge_pages(subject: &Subject) -> Finding {
             "sudo apt-get install linux-image-amd64 && sudo reboot  # or another kernel with CONFIG_HUGETLBFS",
         );
     };
-    if let Some(pid) = subject.gateway_number("pid") {
+    if let Some(pid) = subject.gateway_pid() {
         let status = machine
             .text(&format!("proc/{pid}/status"))
             .unwrap_or_default();
@@ -126,6 +139,12 @@ pub(super) fn huge_pages(subject: &Subject) -> Finding {
         .number(&format!("{kernel}/resv_hugepages"))
         .unwrap_or(0);
     let free = free.saturating_sub(reserved);
+    // Others have theirs of the same pool: it only grows.
+    let wanted = (total + needed).saturating_sub(free);
+    let mend = format!(
+        "sudo sysctl -w vm.nr_hugepages={wanted} && echo vm.nr_hugepages={wanted} | sudo tee /etc/sysctl.d/80-faam.conf && sudo \
+         systemctl restart faam"
+    );
     match free >= needed {
         true => Finding::ok(format!(
             "{free} huge pages are free, the arena takes {needed}"
@@ -169,7 +188,7 @@ pub(super) fn numa(subject: &Subject, function: &PciFunction<'_>) -> Finding {
     }
     let page = PageSize::Huge.bytes();
     let needed = subject.arena_bytes.div_ceil(page) as u64;
-    if let Some(pid) = subject.gateway_number("pid")
+    if let Some(pid) = subject.gateway_pid()
         && let Some(pages) = arena_pages(machine, pid)
     {
         let total: u64 = pages.iter().map(|(_, pages)| pages).sum();
@@ -191,11 +210,12 @@ pub(super) fn numa(subject: &Subject, function: &PciFunction<'_>) -> Finding {
             ),
         };
     }
-    let free = machine
-        .number(&format!(
-            "sys/devices/system/node/node{node}/{HUGE_PAGES}/free_hugepages"
-        ))
-        .unwrap_or(0);
+    let pages = |which: &str| {
+        let file = format!("sys/devices/system/node/node{node}/{HUGE_PAGES}/{which}");
+        machine.number(&file).unwrap_or(0)
+    };
+    let free = pages("free_hugepages");
+    let wanted = (pages("nr_hugepages") + needed).saturating_sub(free);
     match free >= needed {
         true => Finding::ok(format!(
             "it is on node {node}, which has {free} huge pages free; start the gateway there: numactl \
@@ -206,7 +226,7 @@ pub(super) fn numa(subject: &Subject, function: &PciFunction<'_>) -> Finding {
                 "it is on node {node}, which has {free} huge pages free, and the arena takes {needed}"
             ),
             format!(
-                "echo {needed} | sudo tee /sys/devices/system/node/node{node}/{HUGE_PAGES}/nr_hugepages && numactl \
+                "echo {wanted} | sudo tee /sys/devices/system/node/node{node}/{HUGE_PAGES}/nr_hugepages && numactl \
                  --cpunodebind={node} --preferred={node} faam serve"
             ),
         ),
@@ -214,7 +234,7 @@ pub(super) fn numa(subject: &Subject, function: &PciFunction<'_>) -> Finding {
 }
 
 /// Pages of a gateway's arena, by node (proc_pid_numa_maps(5)).
-fn arena_pages(machine: &Machine, pid: u64) -> Option<Vec<(u64, u64)>> {
+fn arena_pages(machine: &Machine, pid: u32) -> Option<Vec<(u64, u64)>> {
     let maps = machine.text(&format!("proc/{pid}/numa_maps"))?;
     let line = maps.lines().find(|line| line.contains(ARENA_FILE))?;
     let pages = line.split_whitespace().filter_map(|field| {

@@ -95,6 +95,24 @@ pub(super) fn reset(_: &Subject, function: &PciFunction<'_>) -> Finding {
             ),
             prefer,
         ),
+        // Before Linux 5.15 the kernel does not say how it would.
+        None if methods.is_empty() && function.dir().join("reset").exists() => {
+            match function.config_space().can_reset_itself() {
+                Some(true) => Finding::ok(
+                    "it can be reset, and has FLR (this kernel does not list its resets)",
+                ),
+                Some(false) => Finding::warn(
+                    "it can be reset, but has no FLR; what is done instead may hit the card's other functions",
+                    format!(
+                        "sudo lspci -s {address} -vvv | grep FLReset  # load an image whose PCIe block has FLR"
+                    ),
+                ),
+                None => Finding::warn(
+                    "it can be reset; whether by FLR is not to be seen from here",
+                    format!("sudo faam doctor --devices pci:{address}"),
+                ),
+            }
+        }
         None if methods.is_empty() => Finding::fail(
             "the kernel knows no way to reset it: after a fault only a restart of the machine helps",
             match function.config_space().can_reset_itself() {
@@ -135,8 +153,8 @@ pub(super) fn link(_: &Subject, function: &PciFunction<'_>) -> Finding {
     }
     let found = format!("x{width} at {speed}, of x{width_max} at {speed_max}");
     let look = format!(
-        "echo 1 | sudo tee /sys/bus/pci/devices/{}/remove && echo 1 | sudo tee /sys/bus/pci/rescan  # trains the link anew; if that \
-         changes nothing, seat the card in a slot of that width (sudo lspci -s {0} -vv | grep -E 'LnkCap|LnkSta')",
+        "sudo lspci -s {} -vv | grep -E 'LnkCap|LnkSta'  # with the machine off, seat the card and its riser anew, or take a slot of \
+         that width and speed",
         function.address
     );
     if width == 0 {
@@ -172,7 +190,13 @@ pub(super) fn aer(_: &Subject, function: &PciFunction<'_>) -> Finding {
         total("aer_dev_nonfatal", "TOTAL_ERR_NONFATAL"),
         total("aer_dev_correctable", "TOTAL_ERR_COR"),
     ) else {
-        return Finding::ok("no AER counters: the function, its port or the kernel has none");
+        return Finding::warn(
+            "no AER counters: errors on its link are not counted, for the function, its port, the firmware or the kernel has none",
+            format!(
+                "sudo dmesg | grep -i -E 'aer|_OSC'; sudo lspci -s {} -vvv | grep 'Advanced Error'",
+                function.address
+            ),
+        );
     };
     let found = format!(
         "{fatal} fatal, {nonfatal} nonfatal, {correctable} correctable errors since it was found"
@@ -191,7 +215,7 @@ pub(super) fn aer(_: &Subject, function: &PciFunction<'_>) -> Finding {
 /// That it does not bring translations of its own: an address that it calls translated would pass the IOMMU unseen.
 pub(super) fn ats_pasid(_: &Subject, function: &PciFunction<'_>) -> Finding {
     let space = function.config_space();
-    if !space.is_whole() {
+    if space.is_cut() {
         return Finding::warn(
             "ATS and PASID can be looked at by root alone, in a PCIe function's extended configuration space",
             format!("sudo faam doctor --devices pci:{}", function.address),

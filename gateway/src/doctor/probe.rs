@@ -10,7 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use faam_driver::{FunctionIdentity, KernelVfio, PciAddress, Transport, VfioUser};
+use faam_driver::{
+    FunctionIdentity, KernelVfio, PciAddress, Transport, TransportError, Unavailable, VfioUser,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
@@ -42,12 +44,17 @@ pub(super) fn gateway(data_dir: &Path) -> Result<RunningGateway, NoGateway> {
             .and_then(|shown| shown.pointer("/devices/0").cloned());
         devices.push(shown.unwrap_or_else(|| device.clone()));
     }
-    Ok(RunningGateway { about, devices })
+    let pid = client.peer();
+    Ok(RunningGateway {
+        about,
+        pid,
+        devices,
+    })
 }
 
 /// Who the function at `address` is.
 pub(super) fn function(address: PciAddress) -> Result<FunctionIdentity, NoIdentity> {
-    let transport = KernelVfio::open(address).map_err(|error| unavailable(&error))?;
+    let transport = KernelVfio::open(address).map_err(|error| not_opened(&error))?;
     read(Arc::new(transport))
 }
 
@@ -87,6 +94,17 @@ fn at_socket(socket: &Path) -> Result<FunctionIdentity, NoIdentity> {
 
 fn read(transport: Arc<dyn Transport>) -> Result<FunctionIdentity, NoIdentity> {
     FunctionIdentity::read(&transport).map_err(|error| NoIdentity::Wrong(words(&error)))
+}
+
+/// Who else has it, or who may have it, is no fault of the machine; all else keeps every gateway from opening it.
+fn not_opened(error: &TransportError) -> NoIdentity {
+    match error {
+        TransportError::Unavailable {
+            reason: Unavailable::InUse | Unavailable::NotPermitted,
+            ..
+        } => unavailable(error),
+        _ => NoIdentity::Unusable(words(error)),
+    }
 }
 
 fn unavailable(error: &dyn std::error::Error) -> NoIdentity {
@@ -137,5 +155,26 @@ impl Drop for Card {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_else_has_it_is_a_warning() {
+        let address = "0000:03:00.0".parse().expect("an address");
+        let of = |reason| not_opened(&TransportError::Unavailable { address, reason });
+        for reason in [Unavailable::InUse, Unavailable::NotPermitted] {
+            assert!(matches!(of(reason), NoIdentity::Unavailable(_)));
+        }
+        for reason in [
+            Unavailable::NotACard,
+            Unavailable::NoIommu,
+            Unavailable::GroupShared,
+        ] {
+            assert!(matches!(of(reason), NoIdentity::Unusable(_)));
+        }
     }
 }

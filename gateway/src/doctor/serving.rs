@@ -168,18 +168,15 @@ pub(super) fn interface(subject: &Subject, function: &PciFunction<'_>) -> Findin
             ));
         }
     }
-    let mend = "faam --version  # use an image of this release";
-    let finding = told((subject.identify)(function.address), mend);
-    match finding.status {
-        // What keeps it from being opened stands above, with its mend.
-        Status::Warn => Finding {
-            mend: format!(
-                "sudo faam doctor --devices {address}  # once nothing above fails for it"
-            ),
-            ..finding
-        },
-        _ => finding,
-    }
+    let answer = (subject.identify)(function.address);
+    // What keeps it from being opened stands above, with its mend.
+    let mend = match &answer {
+        Err(NoIdentity::Unavailable(_) | NoIdentity::Unusable(_)) => {
+            format!("sudo faam doctor --devices {address}  # once nothing above fails for it")
+        }
+        _ => "faam --version  # use an image of this release".to_owned(),
+    };
+    told(answer, &mend)
 }
 
 /// That a simulated card can be had: the one that was named, or one of our own.
@@ -232,7 +229,7 @@ fn told(answer: Result<FunctionIdentity, NoIdentity>, mend: &str) -> Finding {
             ))
         }
         Err(NoIdentity::Unavailable(why)) => Finding::warn(why, mend),
-        Err(NoIdentity::Wrong(why)) => Finding::fail(why, mend),
+        Err(NoIdentity::Unusable(why) | NoIdentity::Wrong(why)) => Finding::fail(why, mend),
     }
 }
 
@@ -274,9 +271,14 @@ pub(super) fn ways(subject: &Subject, checked: &[Checked]) -> Checked {
     let simulated = checked
         .iter()
         .any(|checked| checked.name == "simulated-card" && checked.status == Status::Ok);
+    let shown = checked
+        .iter()
+        .filter(|checked| checked.name == "interface")
+        .all(|checked| checked.status == Status::Ok);
     let card = match (subject.functions.is_empty(), failed.is_empty()) {
         (true, _) => "no, there is none".to_owned(),
-        (false, true) => "yes".to_owned(),
+        (false, true) if shown => "yes".to_owned(),
+        (false, true) => "not shown (no function of it was asked: interface)".to_owned(),
         (false, false) => format!("no ({})", failed.join(", ")),
     };
     let simulated_words = match simulated {
@@ -287,7 +289,11 @@ pub(super) fn ways(subject: &Subject, checked: &[Checked]) -> Checked {
         "a card through the kernel's VFIO: {card}; a simulated card: {simulated_words}; the CPU engines: yes"
     );
     let finding = match (failed.is_empty(), subject.functions.is_empty(), simulated) {
-        (true, false, _) => Finding::ok(found),
+        (true, false, _) if shown => Finding::ok(found),
+        (true, false, _) => Finding::warn(
+            found,
+            "sudo faam doctor  # as one who may open the function, while nobody has it",
+        ),
         (false, ..) => Finding::fail(
             found,
             "faam doctor  # once what failed above is mended, from the top",

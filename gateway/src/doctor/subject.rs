@@ -26,6 +26,8 @@ pub(crate) struct User {
 pub(crate) struct RunningGateway {
     /// `GET /admin/v1`.
     pub(crate) about: Value,
+    /// Its process as it is numbered here, where it is to be seen from here.
+    pub(crate) pid: Option<u32>,
     /// Its functions with what they say of themselves.
     pub(crate) devices: Vec<Value>,
 }
@@ -42,8 +44,10 @@ pub(crate) enum NoGateway {
 /// Why a function or a card does not say who it is.
 #[derive(Clone, Debug)]
 pub(crate) enum NoIdentity {
-    /// It cannot be opened: why, and what to do.
+    /// It was not asked, for it is in use, or not this user's: why, and what to do.
     Unavailable(String),
+    /// It cannot be opened by anybody: why, and what to do.
+    Unusable(String),
     /// It says what it must not.
     Wrong(String),
 }
@@ -129,24 +133,21 @@ impl User {
 impl Subject {
     /// Functions that a gateway would have, at least.
     pub(crate) fn functions_served(&self) -> usize {
-        match self.functions.len() {
+        let served = self.gateway.as_ref().map(|gateway| gateway.devices.len());
+        let mut named = Self::found(&self.machine);
+        named.extend(&self.functions);
+        named.sort_unstable();
+        named.dedup();
+        match named.len().max(served.unwrap_or(0)) {
             // A card's own number.
             0 => usize::from(faam_hwif::FUNCTIONS),
             count => count,
         }
     }
 
-    /// A member of the running gateway's description of itself.
-    pub(crate) fn gateway_number(&self, member: &str) -> Option<u64> {
-        self.gateway.as_ref().ok()?.about.get(member)?.as_u64()
-    }
-
-    /// The directory in /proc of whoever locks memory: the gateway, or else whoever asks.
-    pub(crate) fn process_dir(&self) -> String {
-        match self.gateway_number("pid") {
-            Some(pid) => format!("proc/{pid}"),
-            None => "proc/self".to_owned(),
-        }
+    /// The running gateway's number in this machine's /proc.
+    pub(crate) fn gateway_pid(&self) -> Option<u32> {
+        self.gateway.as_ref().ok()?.pid
     }
 
     /// Functions in a machine that say they are a FaaM card's.

@@ -32,7 +32,7 @@ const UDEV_RULE: &str = "echo 'SUBSYSTEM==\"vfio\", GROUP=\"faam\", MODE=\"0660\
 /// That its modules are loaded, and will be.
 pub(super) fn modules(subject: &Subject) -> Finding {
     let machine = &subject.machine;
-    let type1 = machine.has("sys/module/vfio_iommu_type1") || machine.has(CONTAINER);
+    let type1 = machine.has("sys/module/vfio_iommu_type1");
     let missing: Vec<_> = [
         ("vfio-pci", machine.has(DRIVER)),
         ("vfio_iommu_type1", type1),

@@ -50,6 +50,8 @@ pub struct About {
     arena_bytes: usize,
     /// Memory that it may lock (RLIMIT_MEMLOCK, the soft limit), bytes; `null` is no limit.
     memlock_bytes: Option<u64>,
+    /// Whether that limit does not count for it (CAP_IPC_LOCK).
+    locks_without_limit: bool,
 }
 
 impl About {
@@ -61,8 +63,21 @@ impl About {
             pid: std::process::id(),
             arena_bytes,
             memlock_bytes: getrlimit(Resource::Memlock).current,
+            locks_without_limit: locks_without_limit(),
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+fn locks_without_limit() -> bool {
+    use rustix::thread::{CapabilitySet, capabilities};
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK))
+}
+
+/// Elsewhere nothing is locked.
+#[cfg(not(target_os = "linux"))]
+fn locks_without_limit() -> bool {
+    false
 }
 
 /// Listens in `data_dir`. A gateway serves its callers without it as well, so that what prevents it is logged.

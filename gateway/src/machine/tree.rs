@@ -175,6 +175,22 @@ impl Tree {
         }
     }
 
+    /// Another function of a card, in a slot and a group of its own.
+    pub(crate) fn second_card(&self) {
+        let dir = "sys/devices/pci0000:00/0000:00:06.0";
+        self.function("0000:00:06.0", dir, "0x1234", "0xfa0a", "0x120000", "6");
+    }
+
+    /// Configuration space with the PCI Express capability, which says whether there is FLR.
+    pub(crate) fn express(&self, address: &str, flr: bool) {
+        let mut bytes = vec![0; 256];
+        bytes[0x34] = 0x40;
+        bytes[0x40] = 0x10;
+        bytes[0x47] = u8::from(flr) << 4;
+        let path = self.path(&format!("sys/bus/pci/devices/{address}/config"));
+        fs::write(path, bytes).expect("written");
+    }
+
     /// A disk `sdx` with a driver, in group 5, of which something is used as `mountinfo` and `swaps` say.
     pub(crate) fn disk(&self, mountinfo: &str, swaps: &str) {
         let dir = format!("sys/devices/pci0000:00/{DISK}");
@@ -189,6 +205,38 @@ impl Tree {
         .expect("linked");
         self.file("proc/self/mountinfo", mountinfo);
         self.file("proc/swaps", swaps);
+    }
+
+    /// A disk behind [`DISK`] to which it is one of several paths: the block device itself lies below no PCI function.
+    pub(crate) fn nvme_multipath(&self) {
+        let dir = format!("sys/devices/pci0000:00/{DISK}");
+        self.function(DISK, &dir, "0x144d", "0xa808", "0x010802", "5");
+        self.driver(DISK, "nvme");
+        self.dir(&format!("{dir}/nvme/nvme0/nvme0c0n1"));
+        let head = "sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1";
+        self.file(&format!("{head}/dev"), "259:0\n");
+        self.file(&format!("{head}/nvme0n1p2/dev"), "259:2\n");
+        self.dir("sys/class/block");
+        for (name, target) in [
+            ("nvme0n1", head.to_owned()),
+            ("nvme0n1p2", format!("{head}/nvme0n1p2")),
+        ] {
+            let link = self.path(&format!("sys/class/block/{name}"));
+            symlink(self.path(&target), link).expect("linked");
+        }
+    }
+
+    /// A member of the card's group that is no PCI function.
+    pub(crate) fn group_stranger(&self, name: &str, driver: &str) {
+        let dir = format!("sys/devices/platform/{name}");
+        self.dir(&dir);
+        symlink(
+            format!("/sys/bus/platform/drivers/{driver}"),
+            self.path(&format!("{dir}/driver")),
+        )
+        .expect("linked");
+        let link = format!("sys/kernel/iommu_groups/{GROUP}/devices/{name}");
+        symlink(self.path(&dir), self.path(&link)).expect("linked");
     }
 
     /// A process that has a file open.

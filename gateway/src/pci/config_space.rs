@@ -3,6 +3,8 @@
 //! Invariant: the bytes are a device's, so that every offset is checked and the walk is bounded. Offsets and bits are of PCI
 //! Express Base 6.0: 7.6.3 (the list), 7.7.11 (ACS), 7.8.9 (PASID), 10.5.1 (ATS), 7.5.3.3 (device capabilities).
 
+/// Bytes that anybody may read.
+const HEADER: usize = 0x40;
 /// Where extended capabilities begin.
 const EXTENDED: usize = 0x100;
 /// Capabilities that fit: each has 4 bytes at least.
@@ -35,9 +37,10 @@ impl ConfigSpace {
         Self(bytes)
     }
 
-    /// Whether extended capabilities could be read: without root rights the kernel shows 64 bytes.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.0.len() > EXTENDED
+    /// Whether this user sees its first bytes alone: without root rights the kernel shows 64. A function with 256 has no
+    /// extended capabilities.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.0.len() <= HEADER
     }
 
     /// Address translation services.
@@ -129,7 +132,10 @@ mod tests {
         // Not every bit that isolates.
         assert_eq!(ConfigSpace::new(space(0, 0b1_1100)).acs(), Feature::Off);
         let short = ConfigSpace::new(vec![0; 64]);
-        assert!(!short.is_whole());
+        assert!(short.is_cut());
+        let old = ConfigSpace::new(vec![0; 256]);
+        assert!(!old.is_cut());
+        assert_eq!((old.ats(), old.acs()), (Feature::Absent, Feature::Absent));
         assert_eq!(short.ats(), Feature::Absent);
     }
 

@@ -3,7 +3,8 @@
 //! Invariant: a function that the system needs is named as such with what needs it; where something cannot be looked at, the
 //! list is no shorter for it than the kernel shows to this user. It changes nothing.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use super::PciFunction;
 use crate::machine;
@@ -31,7 +32,7 @@ impl PciFunction<'_> {
         let mounts = machine.text("proc/self/mountinfo").unwrap_or_default();
         let swaps = machine.text("proc/swaps").unwrap_or_default();
         let mut uses = Vec::new();
-        for name in self.class("block") {
+        for name in self.block_devices() {
             let dir = machine.path("sys/class/block").join(&name);
             let number = machine::text(&dir.join("dev")).unwrap_or_default();
             let device = format!("/dev/{name}");
@@ -57,8 +58,38 @@ impl PciFunction<'_> {
             if !holders.is_empty() {
                 uses.push(format!("disk {name}, part of {}", holders.join(", ")));
             }
+            if !uses
+                .iter()
+                .any(|of| of.starts_with(&format!("disk {name},")))
+                && machine.block_device_is_claimed(&name)
+            {
+                uses.push(format!(
+                    "disk {name}, which the kernel holds (a pool, a file system of several disks, a mount that is not seen here)"
+                ));
+            }
         }
         uses
+    }
+
+    /// Block devices on it, and those that it is one path of several to.
+    fn block_devices(&self) -> BTreeSet<String> {
+        let mut names: BTreeSet<_> = self.class("block").into_iter().collect();
+        let dir = self.dir().join("nvme");
+        let paths = machine::names(&dir).into_iter().flat_map(|controller| {
+            let heads = machine::names(&dir.join(controller)).into_iter();
+            heads.filter_map(|name| nvme_head(&name))
+        });
+        let heads: BTreeSet<_> = paths
+            .chain(names.iter().filter_map(|name| nvme_head(name)))
+            .collect();
+        let all = self.machine().names("sys/class/block");
+        for head in heads {
+            let partition = format!("{head}p");
+            let parts = all.iter().filter(|name| name.starts_with(&partition));
+            names.extend(parts.cloned());
+            names.insert(head);
+        }
+        names
     }
 
     /// Network interfaces on it that are up.
@@ -74,13 +105,21 @@ impl PciFunction<'_> {
             .collect()
     }
 
-    /// Processes that have its group open.
+    /// Processes that have its group open, or itself by its own file (vfio's devices since Linux 6.6).
     fn holders(&self) -> Vec<String> {
-        let Some(group) = self.group() else {
-            return Vec::new();
-        };
         let machine = self.machine();
-        let node = format!("/dev/vfio/{group}");
+        let own = machine::names(&self.dir().join("vfio-dev"));
+        let mut nodes: Vec<_> = own
+            .iter()
+            .map(|name| PathBuf::from(format!("/dev/vfio/devices/{name}")))
+            .collect();
+        nodes.extend(
+            self.group()
+                .map(|group| PathBuf::from(format!("/dev/vfio/{group}"))),
+        );
+        if nodes.is_empty() {
+            return Vec::new();
+        }
         let processes = machine.names("proc").into_iter();
         let processes = processes
             .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
@@ -90,13 +129,13 @@ impl PciFunction<'_> {
             let mut names = machine::names(&fds).into_iter();
             names.any(|fd| {
                 let target = fds.join(fd).read_link();
-                target.is_ok_and(|target| target == Path::new(&node))
+                target.is_ok_and(|target| nodes.contains(&target))
             })
         };
         let holding = processes.filter(holds).map(|process| {
             let name = machine.text(&format!("proc/{process}/comm"));
             format!(
-                "process {process} ({}), which has its group open",
+                "process {process} ({}), which has it or its group open",
                 name.as_deref().unwrap_or("?")
             )
         });
@@ -115,4 +154,14 @@ impl PciFunction<'_> {
         });
         names
     }
+}
+
+/// The device that all paths to an NVMe name space are one of: `nvme0n1` of `nvme0c1n1` (Linux, drivers/nvme/host/multipath.c).
+/// It lies below no PCI function.
+fn nvme_head(path: &str) -> Option<String> {
+    let (subsystem, rest) = path.strip_prefix("nvme")?.split_once('c')?;
+    let (controller, space) = rest.split_once('n')?;
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let whole = number(subsystem) && number(controller) && number(space);
+    whole.then(|| format!("nvme{subsystem}n{space}"))
 }

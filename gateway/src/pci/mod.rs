@@ -125,6 +125,22 @@ impl<'m> PciFunction<'m> {
         members
     }
 
+    /// Members of its group that are no PCI functions and that a driver has, in words: they cannot be handed over.
+    pub(crate) fn group_strangers(&self) -> Vec<String> {
+        let Some(group) = self.group() else {
+            return Vec::new();
+        };
+        let dir = format!("sys/kernel/iommu_groups/{group}/devices");
+        let names = self.machine.names(&dir).into_iter();
+        let names = names.filter(|name| name.parse::<PciAddress>().is_err());
+        let stranger = |name: String| {
+            let device = self.machine.path(&dir).join(&name);
+            let driver = machine::link_name(&device.join("driver"))?;
+            Some(format!("{name} (no PCI function, {driver})"))
+        };
+        names.filter_map(stranger).collect()
+    }
+
     /// The ports between it and the root complex, nearest last.
     pub(crate) fn ports_above(&self) -> Vec<PciFunction<'m>> {
         let Ok(path) = self.dir().canonicalize() else {

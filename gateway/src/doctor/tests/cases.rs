@@ -31,8 +31,17 @@ macro_rules! case {
 fn gateway(device: Value) -> Result<RunningGateway, NoGateway> {
     Ok(RunningGateway {
         about: json!({ "version": env!("CARGO_PKG_VERSION"), "pid": 77, "arena_bytes": 24 << 20 }),
+        pid: Some(77),
         devices: vec![device],
     })
+}
+
+/// A gateway that says this of the memory that it may lock.
+fn locking(memory: Value) -> Result<RunningGateway, NoGateway> {
+    let mut running = gateway(json!({}))?;
+    running.about["memlock_bytes"] = memory["bytes"].clone();
+    running.about["locks_without_limit"] = memory["all"].clone();
+    Ok(running)
 }
 
 fn no_card(subject: &mut Subject) {
@@ -58,13 +67,16 @@ fn of_machine() -> Vec<Case> {
         case!("iommu", |tree, _| tree.remove("sys/class/iommu"), Fail, "does not use it", "intel_iommu=on"),
         case!("iommu", |tree, _| { tree.remove("sys/class/iommu"); tree.remove("sys/firmware"); tree.file("proc/cpuinfo", "AuthenticAMD"); }, Fail, "no IOMMU", "AMD-Vi"),
         case!("iommu", |tree, subject| { tree.remove("sys/class/iommu"); no_card(subject); }, Warn, "does not use it", "update-grub"),
-        case!("interrupt-remapping", |tree, _| tree.file("proc/interrupts", "25: 1 PCI-MSIX-0000:03:00.0\n26: 1 PCI-MSI-0000:00:00.2 0-edge AMD-Vi\n"), Fail, "not remapped", "intremap"),
-        case!("interrupt-remapping", |tree, _| { tree.file("proc/interrupts", ""); tree.file("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "Y"); }, Warn, "allow_unsafe_interrupts", "intremap"),
+        case!("interrupt-remapping", |tree, _| tree.file("proc/interrupts", "25: 1 PCI-MSIX-0000:03:00.0\n26: 1 PCI-MSI-0000:00:00.2 0-edge AMD-Vi\n"), Fail, "not remapped", "firmware's setup"),
+        case!("interrupt-remapping", |tree, _| { tree.file("proc/interrupts", "25: 1 PCI-MSIX\n"); tree.file("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "Y"); }, Warn, "allow_unsafe_interrupts", "firmware"),
+        case!("interrupt-remapping", |tree, _| tree.remove("proc/interrupts"), Warn, "not to be seen", "sudo faam doctor"),
+        case!("interrupt-remapping", |tree, _| { tree.file("proc/interrupts", "25: 1 PCI-MSIX\n"); tree.file("proc/cmdline", "quiet intremap=off"); }, Fail, "not remapped", "update-grub"),
+        case!("iommu", |tree, _| { tree.remove("sys/class/iommu"); tree.file("proc/cpuinfo", "AuthenticAMD"); }, Fail, "does not use it", "(amd_iommu|iommu)=off"),
         case!("noiommu", |tree, _| tree.file(NOIOMMU, "Y\n"), Fail, "noiommu mode is on", "echo N"),
         case!("noiommu", |tree, _| tree.file("sys/kernel/iommu_groups/0/name", "vfio-noiommu"), Fail, "bound in", "unbind"),
         case!("noiommu", |tree, _| tree.file("etc/modprobe.d/x.conf", "options vfio enable_unsafe_noiommu_mode=1"), Warn, "x.conf", "sed -i"),
         case!("vfio-modules", |tree, _| tree.remove("sys/bus/pci/drivers/vfio-pci"), Fail, "not loaded: vfio-pci", "modprobe -a"),
-        case!("vfio-modules", |tree, _| { tree.remove("sys/module/vfio_iommu_type1"); tree.remove("dev/vfio/vfio"); }, Fail, "vfio_iommu_type1", "modprobe -a"),
+        case!("vfio-modules", |tree, _| tree.remove("sys/module/vfio_iommu_type1"), Fail, "vfio_iommu_type1", "modprobe -a"),
         case!("vfio-modules", |tree, _| tree.remove("etc/modules-load.d"), Warn, "next start", "modules-load.d"),
         case!("vfio-modules", |tree, _| { tree.remove("etc/modules-load.d"); tree.remove("sys/module/vfio_pci/initstate"); }, Fine, "are there", ""),
         case!("vfio-denylist", |tree, _| tree.file("etc/modprobe.d/no.conf", "# x\nblacklist vfio-pci\n"), Fail, "no.conf", "sed -i"),
@@ -91,13 +103,12 @@ fn of_function() -> Vec<Case> {
         case!("bars", |tree, _| tree.card("resource", "0x0 0x3ffff 0x20040200\n0x0 0x0 0x0\n0xfe040000 0xfe041fff 0x40200\n"), Fail, "no address", "pci=realloc"),
         case!("bars", |tree, _| tree.card("resource", "0xfe000000 0xfe000fff 0x40200\n"), Fail, "0x1000 bytes", "lspci"),
         case!("bars", |tree, _| tree.card("resource", "0xfe000000 0xfe03ffff 0x40200\n0x0 0x0 0x0\n0xfe040000 0xfe04ffff 0x40200\n"), Warn, "larger", "faam --version"),
-        case!("link", |tree, _| tree.card("current_link_width", "4"), Warn, "x4 at 16.0 GT/s PCIe, of x8", "rescan"),
+        case!("link", |tree, _| tree.card("current_link_width", "4"), Warn, "x4 at 16.0 GT/s PCIe, of x8", "LnkSta"),
         case!("link", |tree, _| tree.card("current_link_speed", "8.0 GT/s PCIe"), Warn, "slower", "LnkSta"),
-        case!("link", |tree, _| tree.card("current_link_width", "0"), Fail, "link is down", "rescan"),
+        case!("link", |tree, _| tree.card("current_link_width", "0"), Fail, "link is down", "seat the card"),
         case!("link", |tree, _| tree.without_card_file("max_link_width"), Fine, "no PCIe link", ""),
         case!("aer", |tree, _| tree.card("aer_dev_correctable", "RxErr 3\nTOTAL_ERR_COR 3\n"), Warn, "3 correctable", "journalctl"),
         case!("aer", |tree, _| tree.card("aer_dev_fatal", "DLP 1\nTOTAL_ERR_FATAL 1\n"), Fail, "1 fatal", "journalctl"),
-        case!("aer", |tree, _| tree.without_card_file("aer_dev_fatal"), Fine, "no AER", ""),
         case!("ats-pasid", |tree, _| tree.config(CARD, 0x0F, 1 << 15), Fail, "ATS on", "pci=noats"),
         case!("ats-pasid", |tree, _| tree.config(CARD, 0x1B, 1), Fail, "PASID on", "pci=noats"),
         case!("ats-pasid", |tree, _| tree.card("config", "64 bytes for somebody else"), Warn, "root alone", "sudo faam doctor"),
@@ -110,7 +121,14 @@ fn of_function() -> Vec<Case> {
         case!("acs", |tree, _| tree.neighbour(Some("vfio-pci")), Warn, "one device", "slot of its own"),
         case!("acs", |tree, _| { tree.neighbour(Some("igb")); tree.file(&format!("sys/bus/pci/devices/{PORT}/config"), "64 bytes"); }, Warn, "root alone", "sudo faam doctor"),
         case!("group", |tree, _| tree.neighbour(Some("igb")), Fail, "0000:03:00.1 (8086:1533, igb)", "slot of its own"),
-        case!("group", |tree, _| tree.neighbour(None), Warn, "no driver", "faam device bind 0000:03:00.0 0000:03:00.1"),
+        case!("group", |tree, _| tree.neighbour(None), Warn, "no driver", "faam device bind --force 0000:03:00.0 0000:03:00.1"),
+        case!("group", |tree, _| tree.group_stranger("INTC1006:00", "platform-dma"), Fail, "INTC1006:00 (no PCI function, platform-dma)", "slot of its own"),
+        case!("acs", |tree, _| tree.without_card_file("iommu_group"), Fail, "it has no IOMMU group", "iommu"),
+        case!("reset", |tree, _| { tree.without_card_file("reset_method"); tree.card("reset", ""); tree.without_card_file("config"); }, Warn, "not to be seen", "sudo faam doctor"),
+        case!("reset", |tree, _| { tree.without_card_file("reset_method"); tree.card("reset", ""); tree.express(CARD, false); }, Warn, "no FLR", "image"),
+        case!("reset", |tree, _| { tree.without_card_file("reset_method"); tree.card("reset", ""); tree.express(CARD, true); }, Fine, "has FLR", ""),
+        case!("ats-pasid", |tree, _| tree.card("config", &"x".repeat(256)), Fine, "ATS not there, PASID not there", ""),
+        case!("aer", |tree, _| tree.without_card_file("aer_dev_fatal"), Warn, "no AER counters", "dmesg"),
         case!("group", |tree, _| tree.neighbour(Some("vfio-pci")), Fine, NEIGHBOUR_SHOWN, ""),
         case!("driver", |tree, _| tree.driver(CARD, "other"), Fail, "bound to other", "faam device bind 0000:03:00.0"),
         case!("driver", |tree, _| tree.without_driver(CARD), Fail, "no driver", "faam device bind 0000:03:00.0"),
@@ -130,13 +148,20 @@ const NEIGHBOUR_SHOWN: &str = "0000:03:00.1 (8086:1533, vfio-pci)";
 #[rustfmt::skip]
 fn of_memory() -> Vec<Case> {
     vec![
-        case!("memlock", |tree, _| tree.locked("8388608"), Fail, "25 MiB are locked for 1 functions", "LimitMEMLOCK=25M"),
+        case!("memlock", |tree, _| tree.locked("8388608"), Warn, "25 MiB are locked for 1 functions (the arena of 24 MiB and the queues, once each); this shell may lock 8 MiB", "LimitMEMLOCK=512M"),
+        case!("memlock", |_, subject| { subject.arena_bytes = 600 << 20; subject.gateway = locking(json!({ "bytes": 512 << 20, "all": false })); }, Fail, "the gateway may lock 512 MiB", "LimitMEMLOCK=601M"),
+        case!("memlock", |tree, subject| { tree.locked("8388608"); subject.gateway = locking(json!({ "bytes": null, "all": false })); }, Fine, "the gateway may lock all", ""),
+        case!("memlock", |tree, subject| { tree.locked("8388608"); subject.gateway = locking(json!({ "bytes": 8 << 20, "all": true })); }, Fine, "CAP_IPC_LOCK", ""),
+        case!("memlock", |tree, _| { tree.second_card(); tree.locked("8388608"); }, Warn, "49 MiB are locked for 2 functions", "LimitMEMLOCK=512M"),
         case!("memlock", |tree, _| tree.locked("unlimited"), Fine, "may lock all", ""),
-        case!("memlock", |tree, subject| { tree.locked("8388608"); no_card(subject); }, Warn, "for 2 functions", "ulimit -l"),
-        case!("memlock", |tree, subject| { tree.locked("8388608"); tree.file("proc/self/status", "CapEff:\t0000000000004000\n"); subject.user.uid = 0; }, Warn, "root may lock all", "LimitMEMLOCK"),
-        case!("memlock", |_, subject| subject.gateway = gateway(json!({})), Warn, "cannot be looked at (/proc/77)", "sudo"),
-        case!("huge-pages", |tree, _| tree.file(&format!("{HUGE}/free_hugepages"), "11"), Warn, "11 of 16", "vm.nr_hugepages=12"),
-        case!("huge-pages", |tree, _| tree.file(&format!("{HUGE}/resv_hugepages"), "6"), Warn, "10 of 16", "sysctl -w"),
+        case!("memlock", |tree, subject| { tree.card("device", "0x0001"); tree.locked("8388608"); no_card(subject); }, Warn, "for 2 functions", "ulimit -l"),
+        case!("memlock", |tree, subject| { tree.locked("8388608"); tree.file("proc/self/status", "CapEff:\t0000000000004000\n"); subject.user.uid = 0; }, Warn, "as another user than root", "LimitMEMLOCK"),
+        case!("memlock", |_, subject| subject.gateway = gateway(json!({})), Warn, "nothing shows the limit of the gateway", "sudo"),
+        case!("huge-pages", |tree, _| tree.file(&format!("{HUGE}/free_hugepages"), "11"), Warn, "11 of 16", "vm.nr_hugepages=17"),
+        case!("huge-pages", |tree, _| tree.file(&format!("{HUGE}/resv_hugepages"), "6"), Warn, "10 of 16", "sysctl -w vm.nr_hugepages=18"),
+        case!("huge-pages", |tree, _| { tree.file(&format!("{HUGE}/nr_hugepages"), "1024"); tree.file(&format!("{HUGE}/free_hugepages"), "3"); }, Warn, "3 of 1024", "vm.nr_hugepages=1033"),
+        case!("numa", |tree, _| { tree.dir("sys/devices/system/node/node1"); tree.card("numa_node", "1"); for (name, count) in [("nr", "100"), ("free", "3")] { tree.file(&format!("sys/devices/system/node/node1/hugepages/hugepages-2048kB/{name}_hugepages"), count); } }, Warn, "3 huge pages free", "echo 109 | sudo tee"),
+        case!("huge-pages", |tree, subject| { tree.file(&format!("{HUGE}/free_hugepages"), "4"); tree.file("proc/77/status", "HugetlbPages:\t24576 kB\n"); subject.gateway = gateway(json!({})).map(|gateway| RunningGateway { pid: None, ..gateway }); }, Warn, "4 of 16", "sysctl"),
         case!("huge-pages", |tree, _| tree.remove(HUGE), Warn, "no huge pages", "CONFIG_HUGETLBFS"),
         case!("huge-pages", |tree, subject| { tree.file(&format!("{HUGE}/free_hugepages"), "4"); tree.file("proc/77/status", "HugetlbPages:\t24576 kB\n"); subject.gateway = gateway(json!({})); }, Fine, "gateway's arena lies", ""),
         case!("numa", |tree, _| { tree.dir("sys/devices/system/node/node1"); tree.card("numa_node", "1"); }, Warn, "node 1, which has 0 huge pages", "node1/hugepages"),
@@ -151,6 +176,9 @@ fn of_serving() -> Vec<Case> {
     vec![
         case!("interface", |_, subject| subject.identify = Box::new(|_| Err(NoIdentity::Wrong("the card speaks contract version 2.0".to_owned()))), Fail, "contract version 2.0", "image of this release"),
         case!("interface", |_, subject| subject.identify = Box::new(|_| Err(NoIdentity::Unavailable("another process has it open".to_owned()))), Warn, "another process", "once nothing above fails"),
+        case!("interface", |_, subject| subject.identify = Box::new(|_| Err(NoIdentity::Unusable("its BARs are not those of a FaaM card".to_owned()))), Fail, "its BARs", "once nothing above fails"),
+        case!("ways", |_, subject| subject.identify = Box::new(|_| Err(NoIdentity::Unavailable("in use".to_owned()))), Warn, "kernel's VFIO: not shown", "while nobody has it"),
+        case!("ways", |_, subject| subject.identify = Box::new(|_| Err(NoIdentity::Unusable("no".to_owned()))), Fail, "kernel's VFIO: no (interface)", "faam doctor"),
         case!("interface", |_, subject| {
             subject.identify = Box::new(|_| Err(NoIdentity::Unavailable("open".to_owned())));
             subject.gateway = gateway(json!({ "address": "pci:0000:03:00.0", "state": "in-service", "detail": { "identity": { "abi_version": "1.0", "interface_uuid": "u", "serial": "S1" } } }));
