@@ -22,10 +22,13 @@ flock 9
 [ ! -e "$dir/ready" ] || exit 0
 
 [ -r "$keyring" ] || fail "no $keyring. To install it: sudo apt-get install -y debian-archive-keyring"
-# The first source of this machine that is a whole release, not its updates: a line `RELEASE URI`.
-mirror=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' 'Component: main' |
-    awk '$1 !~ /[-\/]/ { print $2; exit }')
-[ -n "$mirror" ] || fail "this machine's package sources name no Debian release, so there is no mirror to fetch QEMU from"
+# The source of this machine's own release, whether or not its lists were ever fetched: a line `CODENAME URI`, or `SUITE URI`.
+# Any other source may be a stranger's.
+codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+[ -n "$codename" ] || fail "/etc/os-release names no release of Debian, so there is no mirror to fetch QEMU from"
+sources=$(apt-get indextargets --no-release-info --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' 'Component: main')
+mirror=$(awk -v codename="$codename" '$1 == codename && !uri { uri = $2 } END { print uri }' <<<"$sources")
+[ -n "$mirror" ] || fail "this machine's package sources do not name Debian's $codename (an entry of that codename and component main in /etc/apt; then sudo apt-get update), so there is no mirror to fetch QEMU from"
 
 rm -rf "$dir"
 mkdir -p "$dir"/apt/{state/lists/partial,cache/archives/partial} "$dir/root"
