@@ -45,12 +45,13 @@ impl EventWaiter {
         Ok(Self { epoll })
     }
 
-    /// Sleep until a source is signalled or `limit` has passed. May return early.
-    pub(crate) fn wait(&self, limit: Duration) -> Result<(), Errno> {
+    /// Sleep until a source is signalled or `limit` has passed; returns whether one was. May return early.
+    pub(crate) fn wait(&self, limit: Duration) -> Result<bool, Errno> {
         let limit = Timespec::try_from(limit).map_err(|_| Errno::INVAL)?;
         let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; SOURCES_MAX];
         match epoll::wait(&self.epoll, &mut events, Some(&limit)) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Ok((signalled, _)) => Ok(!signalled.is_empty()),
+            Err(Errno::INTR) => Ok(false),
             Err(errno) => Err(errno),
         }
     }
@@ -74,7 +75,7 @@ mod tests {
             signal(shared.as_fd());
             for waiter in &waiters {
                 let before = Instant::now();
-                waiter.wait(LONG).unwrap();
+                assert!(waiter.wait(LONG).unwrap());
                 assert!(before.elapsed() < LONG);
             }
         }
@@ -88,7 +89,7 @@ mod tests {
         waiter.wait(LONG).unwrap();
         let limit = Duration::from_millis(5);
         let before = Instant::now();
-        waiter.wait(limit).unwrap();
+        assert!(!waiter.wait(limit).unwrap());
         assert!(before.elapsed() >= limit);
     }
 }

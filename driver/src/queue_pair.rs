@@ -143,13 +143,17 @@ impl QueuePair {
         self.queue.arm();
         let before = std::time::Instant::now();
         self.queue.ring()?;
+        let (mut interrupted, mut done) = (false, false);
         loop {
             let left = limit.saturating_sub(before.elapsed());
-            waiter.wait(left).map_err(DeviceFault::Wait)?;
+            // A wait may end early, and a completion may come without its interrupt, which then is none to be measured.
+            interrupted |= waiter.wait(left).map_err(DeviceFault::Wait)?;
             let took = before.elapsed();
-            // A wait may end early.
-            if self.queue.reap()?.is_some() {
+            if !done && self.queue.reap()?.is_some() {
                 self.queue.publish_head()?;
+                done = true;
+            }
+            if done && interrupted {
                 return Ok(took);
             }
             if left.is_zero() {
