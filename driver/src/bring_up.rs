@@ -5,7 +5,7 @@
 //! Order: memory decoding; identity; bus mastering; a reset if anything is left of an earlier life; maps;
 //! interrupts; admin queue and enable; identify; features.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -144,11 +144,10 @@ impl BringUp {
         self.maps.push((iova, memory.memory().len() as u64));
 
         let vectors = identity.vectors.min(VECTORS_MAX);
-        let interrupts = (0..vectors)
+        let mut interrupts = (0..vectors)
             .map(|_| new_eventfd().map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
-        let fds: Vec<_> = interrupts.iter().map(|fd| fd.as_fd()).collect();
-        transport.set_interrupts(0, &fds)?;
+        set_interrupts(&transport, &mut interrupts)?;
         let interrupt = interrupts.first().ok_or(BringUpError::NoAdminQueue)?;
 
         let incarnation = Incarnation::begin(transport.serving_process());
@@ -302,6 +301,26 @@ impl BringUp {
             tracing::debug!(%error, "a function that failed to come up could not be disabled");
         }
         unmap_all(&self.bar.0, &std::mem::take(&mut self.maps));
+    }
+}
+
+/// Has the function's vectors signal `interrupts`, or as many of them as there are vectors to be had: queues share what
+/// there is.
+fn set_interrupts(
+    transport: &Arc<dyn Transport>,
+    interrupts: &mut Vec<Arc<OwnedFd>>,
+) -> Result<(), TransportError> {
+    let set = |interrupts: &[Arc<OwnedFd>]| {
+        let fds: Vec<_> = interrupts.iter().map(|fd| fd.as_fd()).collect();
+        transport.set_interrupts(0, &fds)
+    };
+    match set(interrupts) {
+        Err(TransportError::TooFewVectors { wanted, had }) if had > 0 && had < wanted => {
+            tracing::warn!(wanted, had, "too few interrupt vectors: queues share them");
+            interrupts.truncate(usize::from(had));
+            set(interrupts)
+        }
+        outcome => outcome,
     }
 }
 

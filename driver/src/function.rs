@@ -375,10 +375,14 @@ impl Function {
     /// Reset the function: by its RESET register, and by the transport's own reset if that does not finish in half
     /// of `limit`. Its queue pairs are dead from here on; their workers end by themselves.
     ///
+    /// Before the transport's own reset, which may never return, the function is cut off where an IOMMU enforces its
+    /// maps: the registers by which that is done are out of reach once the reset hangs.
+    ///
     /// The proof frees what was held back so far; release once more after the workers have ended.
     ///
     /// # Errors
-    /// [`ResetError`]: nothing is proven, and nothing may be freed.
+    /// [`ResetError`]: nothing is proven by the reset, and nothing may be freed on its account. [`Self::cut_off`] may
+    /// prove it.
     pub fn reset(&self, limit: Duration) -> Result<FenceProof, ResetError> {
         self.shared.ended.store(true, Ordering::Release);
         let bar = &self.shared.bar;
@@ -393,6 +397,9 @@ impl Function {
         let proof = match by_register {
             Ok(proof) => proof,
             Err(_) => {
+                if let Err(error) = self.cut_off() {
+                    tracing::debug!(%error, "not cut off before its reset");
+                }
                 bar.0
                     .function_level_reset()
                     .map_err(ResetError::Transport)?;

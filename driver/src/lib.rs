@@ -69,7 +69,7 @@ pub use queue_pair::QueuePair;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use self_test::{SelfTest, SelfTestError};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub use transport::kernel_vfio::{KernelVfio, MemoryLock};
+pub use transport::kernel_vfio::{KernelVfio, MemoryLock, group_opens_once};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use transport::vfio_user::VfioUser;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

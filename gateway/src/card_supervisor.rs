@@ -579,7 +579,7 @@ impl Card {
                     card = self.number,
                     function = number,
                     freed_bytes = freed,
-                    "fence (c): bus mastering off, memory unmapped"
+                    "fence (c): cut off, its memory unmapped in the IOMMU"
                 );
             }
             Err(error) => {

@@ -88,20 +88,23 @@ pub(crate) struct CutOffEvidence {
     pub(crate) incarnation: Incarnation,
     /// Whether an IOMMU enforces maps, rather than the device itself.
     pub(crate) maps_enforced: bool,
-    /// Bus mastering as read back, after it was switched off.
-    pub(crate) bus_master: bool,
+    /// Bus mastering as read back, after it was switched off; `None` if the function could not be reached for that.
+    pub(crate) bus_master: Option<bool>,
     /// Maps that were not taken back, after that.
     pub(crate) maps_left: usize,
 }
 
 impl FenceProof {
     /// The fence that a function without bus mastering and without maps is, if an IOMMU sees to it.
+    ///
+    /// It is the IOMMU that keeps memory: what was unmapped cannot be reached, whatever the function does. So a function
+    /// that cannot be reached (gone from the bus, or stuck in a reset) is fenced by its maps alone. One that answers
+    /// must answer that its bus mastering is off: if it does not, nothing that is known of it can be relied on.
     pub(crate) fn from_cut_off(evidence: &CutOffEvidence) -> Option<Self> {
-        (evidence.maps_enforced && !evidence.bus_master && evidence.maps_left == 0).then_some(
-            Self {
+        (evidence.maps_enforced && evidence.bus_master != Some(true) && evidence.maps_left == 0)
+            .then_some(Self {
                 covers: Covers::Incarnation(evidence.incarnation),
-            },
-        )
+            })
     }
 
     /// The fence that a finished reset is, if it is one.
@@ -242,9 +245,14 @@ mod tests {
         let good = CutOffEvidence {
             incarnation: Incarnation::begin(None),
             maps_enforced: true,
-            bus_master: false,
+            bus_master: Some(false),
             maps_left: 0,
         };
+        let unreachable = CutOffEvidence {
+            bus_master: None,
+            ..good
+        };
+        assert!(FenceProof::from_cut_off(&unreachable).is_some());
         let proof = FenceProof::from_cut_off(&good).unwrap();
         assert!(proof.covers(good.incarnation));
         assert!(!proof.covers(Incarnation::begin(None)));
@@ -254,12 +262,20 @@ mod tests {
                 ..good
             },
             CutOffEvidence {
-                bus_master: true,
+                bus_master: Some(true),
                 ..good
             },
             CutOffEvidence {
                 maps_left: 1,
                 ..good
+            },
+            CutOffEvidence {
+                maps_left: 1,
+                ..unreachable
+            },
+            CutOffEvidence {
+                maps_enforced: false,
+                ..unreachable
             },
         ];
         for evidence in bad {

@@ -82,6 +82,14 @@ pub enum TransportError {
         /// The limit.
         bytes_max: u64,
     },
+    /// The kernel has fewer interrupt vectors for the function than it has itself. None is set up.
+    #[error("{wanted} interrupt vectors were asked for, and the kernel has {had}")]
+    TooFewVectors {
+        /// Vectors asked for.
+        wanted: u16,
+        /// Vectors there are.
+        had: u16,
+    },
     /// The caller asked for something outside the device.
     #[error("{what} {value:#x} is outside what the device has: a bug of the driver")]
     OutOfRange {
@@ -115,8 +123,23 @@ pub enum Unavailable {
     )]
     GroupShared,
     /// Somebody has it open.
-    #[error("another process has it, or its group, open")]
+    #[error(
+        "it, or its IOMMU group, is open already: in another process, or in this one for another function of the group or until the kernel has closed it after a reset that hung"
+    )]
     InUse,
+    /// Another function that is to be opened is in its group.
+    #[error(
+        "it is in one IOMMU group with {other}, and a group can be opened once only: functions of one group cannot be served together. The card needs ACS between them; or name one of them only"
+    )]
+    GroupOpensOnce {
+        /// The other function.
+        other: PciAddress,
+    },
+    /// The IOMMU does not remap interrupts.
+    #[error(
+        "the kernel does not hand its group to the IOMMU: most often as interrupts are not remapped, without which a card could raise any interrupt of the machine. Switch interrupt remapping on in the firmware (x2APIC, VT-d or AMD-Vi), and take intremap=off from the kernel's command line"
+    )]
+    NoInterruptRemapping,
     /// The files in /dev/vfio may not be opened.
     #[error(
         "its group in /dev/vfio may not be opened by this user: give the file a group of which the user is a member"

@@ -39,6 +39,7 @@ mod data;
 mod feeder;
 mod host;
 mod host_alone;
+mod host_lies;
 mod page;
 mod runner;
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use faam_driver::{
     Arena, FunctionConfig, KernelVfio, MemoryLock, PciAddress, Transport, TransportError, VfioUser,
+    group_opens_once,
 };
 
 use crate::cards::{CardSource, socket_dir};
@@ -40,6 +41,7 @@ impl Reach {
         let Self::Pci(functions) = self else {
             return Ok(());
         };
+        group_opens_once(functions)?;
         let lock = MemoryLock::of_this_process();
         let needed = MemoryLock::needed(arena.bytes(), functions.len(), config);
         match lock.bytes_max {

@@ -34,7 +34,7 @@ Examples:
   sudo faam device bind 0000:03:00.0
       hands the function to vfio-pci, until the next start of the machine
   sudo faam device bind 0000:03:00.0 0000:03:00.1
-      two that share an IOMMU group, together";
+      two of one card, together. Of two that share an IOMMU group, the gateway can serve one only";
 
 /// Hand functions over to vfio-pci; refuses what is in use, or shares its IOMMU group with others
 #[derive(Debug, Args)]

@@ -4,6 +4,8 @@
 //! check that fails says what to do. It starts nothing; a card's sockets are looked at, not connected to.
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod iommu_groups;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod locked_memory;
 
 use std::ffi::OsStr;
@@ -407,6 +409,8 @@ fn cards(config: &GatewayConfig) -> Vec<Finding> {
             CardSource::OwnSimulated { .. } => {}
         }
     }
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    findings.extend(iommu_groups::iommu_groups(&config.dispatch.cards));
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     findings.extend(locked_memory::locked_memory(
         config,

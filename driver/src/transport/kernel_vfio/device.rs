@@ -150,8 +150,9 @@ impl Drop for Device {
     }
 }
 
-/// The crate looks the group up once more as it closes, and panics if the function has left the bus since. Its
-/// descriptor is closed before that, which is all that matters.
+/// The crate looks the group up once more as it closes, and panics if the function has left the bus since. A group's
+/// function has its descriptor closed before that, which is all that matters. One of iommufd has not: the crate detaches
+/// it first, and where that fails, as on a function that was removed, it panics with the descriptor left open.
 fn close(opened: Opened) {
     let closed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(opened)));
     if closed.is_err() {
@@ -182,7 +183,7 @@ pub(super) fn check(address: PciAddress) -> Result<(), TransportError> {
     }
 }
 
-fn link_name(path: &Path) -> Option<String> {
+pub(super) fn link_name(path: &Path) -> Option<String> {
     let target = path.read_link().ok()?;
     Some(target.file_name()?.to_str()?.to_owned())
 }
@@ -213,10 +214,16 @@ pub(super) fn explain(address: PciAddress, error: &VfioError) -> TransportError 
         VfioError::VfioApiVersion | VfioError::VfioExtension | VfioError::VfioInvalidType => {
             unavailable(Unavailable::NoVfio)
         }
-        VfioError::ContainerSetIOMMU(source) => TransportError::Io {
-            what: "handing the function's group to the IOMMU driver vfio_iommu_type1",
-            errno: Errno::from_raw_os_error(source.errno()),
+        VfioError::ContainerSetIOMMU(source) => match Errno::from_raw_os_error(source.errno()) {
+            Errno::PERM => unavailable(Unavailable::NoInterruptRemapping),
+            errno => TransportError::Io {
+                what: "handing the function's group to the IOMMU driver vfio_iommu_type1",
+                errno,
+            },
         },
+        // The crate keeps no errno of these. The group is in a container already, or its function left the bus.
+        VfioError::GroupSetContainer => unavailable(Unavailable::InUse),
+        VfioError::InvalidPath | VfioError::GetGroupStatus => unavailable(Unavailable::NoDevice),
         VfioError::GroupGetDeviceFD(source) => match Errno::from_raw_os_error(source.errno()) {
             Errno::BUSY => unavailable(Unavailable::InUse),
             errno => TransportError::Io {

@@ -10,10 +10,11 @@
 // UNSAFETY: an ioctl is as safe as its number fits its argument; each states the pair.
 #![expect(unsafe_code, reason = "ioctl(2) takes an untyped pointer")]
 
+use std::ffi::c_void;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
-use rustix::ioctl::{NoArg, Opcode, Setter, Updater, ioctl, opcode};
+use rustix::ioctl::{Ioctl, IoctlOutput, NoArg, Opcode, Setter, Updater, ioctl, opcode};
 use vfio_bindings::bindings::vfio;
 
 use super::VECTORS_MAX;
@@ -86,12 +87,38 @@ struct IrqSet {
     eventfds: [i32; VECTORS_MAX],
 }
 
+/// VFIO_DEVICE_SET_IRQS. Its result counts: a positive one is no success, see [`set_msix`].
+struct SetIrqs(IrqSet);
+
+// SAFETY: VFIO_DEVICE_SET_IRQS takes a pointer to vfio_irq_set with its data behind it, reads argsz bytes, no more than
+// IrqSet has, whose first five words are those of vfio_irq_set, and writes none. Its number is that of this structure.
+unsafe impl Ioctl for SetIrqs {
+    type Output = IoctlOutput;
+
+    const IS_MUTATING: bool = false;
+
+    fn opcode(&self) -> Opcode {
+        DEVICE_SET_IRQS
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        (&raw mut self.0).cast()
+    }
+
+    unsafe fn output_from_ptr(result: IoctlOutput, _: *mut c_void) -> Result<IoctlOutput, Errno> {
+        Ok(result)
+    }
+}
+
 /// VFIO_DEVICE_SET_IRQS: have MSI-X vectors `start ..` signal `eventfds`; none at all switches MSI-X off.
+///
+/// Returns 0, or how many vectors there are if those are fewer than were asked for: nothing is set up then
+/// (vfio_msi_enable in Linux, drivers/vfio/pci/vfio_pci_intrs.c).
 pub(super) fn set_msix(
     device: BorrowedFd<'_>,
     start: u32,
     eventfds: &[BorrowedFd<'_>],
-) -> Result<(), Errno> {
+) -> Result<u16, Errno> {
     let count = u32::try_from(eventfds.len())
         .ok()
         .filter(|_| eventfds.len() <= VECTORS_MAX)
@@ -111,11 +138,9 @@ pub(super) fn set_msix(
     for (place, eventfd) in set.eventfds.iter_mut().zip(eventfds) {
         *place = eventfd.as_raw_fd();
     }
-    // SAFETY: VFIO_DEVICE_SET_IRQS takes a pointer to vfio_irq_set with its data behind it and reads argsz bytes,
-    // no more than IrqSet has, whose first five words are those of vfio_irq_set.
-    let call = unsafe { Setter::<DEVICE_SET_IRQS, IrqSet>::new(set) };
-    // SAFETY: as above. The kernel takes references of its own to the eventfds.
-    unsafe { ioctl(device, call) }
+    // SAFETY: as stated at SetIrqs. The kernel takes references of its own to the eventfds.
+    let had = unsafe { ioctl(device, SetIrqs(set)) }?;
+    u16::try_from(had).map_err(|_| Errno::PROTO)
 }
 
 /// VFIO_DEVICE_RESET.

@@ -2,7 +2,8 @@
 //!
 //! Owns the comparison. The kernel pins what is mapped for a device and counts it against the
 //! process's RLIMIT_MEMLOCK, anew for each function it is mapped for, unless the process has
-//! CAP_IPC_LOCK (Linux, drivers/vfio/vfio_iommu_type1.c). It does not map anything.
+//! CAP_IPC_LOCK (Linux, drivers/vfio/vfio_iommu_type1.c). Invariant: the capability counts only where it is one of the
+//! whole machine; in a user namespace the kernel does not take it. It does not map anything.
 
 use rustix::process::{Resource, getrlimit};
 
@@ -11,6 +12,9 @@ use crate::function::FunctionConfig;
 
 /// CAP_IPC_LOCK (linux/capability.h).
 const CAP_IPC_LOCK: u32 = 14;
+
+/// Ids of a process outside of any user namespace: all of them, as they are (user_namespaces(7)).
+const UID_MAP_OF_ALL: [&str; 3] = ["0", "0", "4294967295"];
 
 /// What a process may lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,18 +30,30 @@ impl MemoryLock {
     #[must_use]
     pub fn of_this_process() -> Self {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        // Without user namespaces there is no such file.
+        let uid_map = std::fs::read_to_string("/proc/self/uid_map").ok();
         let limit = getrlimit(Resource::Memlock).current;
-        Self::from_status(&status, limit)
+        Self::from_status(&status, uid_map.as_deref(), limit)
     }
 
-    fn from_status(status: &str, limit: Option<u64>) -> Self {
+    /// What the kernel went by when it refused a map for want of memory to lock: the limit, if there is one, whatever the
+    /// process was thought to be capable of.
+    pub(super) fn as_enforced() -> Self {
+        Self {
+            bytes_max: getrlimit(Resource::Memlock).current,
+            ..Self::of_this_process()
+        }
+    }
+
+    fn from_status(status: &str, uid_map: Option<&str>, limit: Option<u64>) -> Self {
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;
             line.split_whitespace().next()
         };
         let capable = field("CapEff:")
             .and_then(|hex| u64::from_str_radix(hex, 16).ok())
-            .is_some_and(|set| set & (1 << CAP_IPC_LOCK) != 0);
+            .is_some_and(|set| set & (1 << CAP_IPC_LOCK) != 0)
+            && uid_map.is_none_or(|map| map.split_whitespace().eq(UID_MAP_OF_ALL));
         let locked_kib = field("VmLck:").and_then(|kib| kib.parse::<u64>().ok());
         Self {
             bytes_max: limit.filter(|_| !capable),
@@ -66,26 +82,40 @@ impl MemoryLock {
 mod tests {
     use super::*;
 
+    const ALL: &str = "         0          0 4294967295\n";
     const STATUS: &str =
         "Name:\tfaam\nVmLck:\t      8 kB\nCapEff:\t0000000000003000\nThreads:\t1\n";
 
     #[test]
     fn a_limit_counts_what_is_locked_already() {
-        let lock = MemoryLock::from_status(STATUS, Some(24 << 10));
+        let lock = MemoryLock::from_status(STATUS, Some(ALL), Some(24 << 10));
         assert_eq!(lock.bytes_locked, 8 << 10);
         assert!(lock.has_room_for(16 << 10));
         assert!(!lock.has_room_for((16 << 10) + 1));
-        assert!(MemoryLock::from_status(STATUS, None).has_room_for(u64::MAX));
+        assert!(MemoryLock::from_status(STATUS, Some(ALL), None).has_room_for(u64::MAX));
     }
 
     #[test]
     fn the_capability_lifts_the_limit() {
         let capable = STATUS.replace("3000", "7000");
-        assert_eq!(
-            MemoryLock::from_status(&capable, Some(0)).bytes_max,
-            None,
-            "CAP_IPC_LOCK is bit 14"
-        );
+        for uid_map in [Some(ALL), None] {
+            let lock = MemoryLock::from_status(&capable, uid_map, Some(0));
+            assert_eq!(lock.bytes_max, None, "CAP_IPC_LOCK is bit 14");
+        }
+    }
+
+    #[test]
+    fn in_a_user_namespace_it_does_not() {
+        let capable = STATUS.replace("3000", "7000");
+        for uid_map in [
+            "         0       1000          1\n",
+            "         0     100000      65536\n",
+            "0 0 4294967295\n1 1 1\n",
+            "",
+        ] {
+            let lock = MemoryLock::from_status(&capable, Some(uid_map), Some(0));
+            assert_eq!(lock.bytes_max, Some(0), "{uid_map:?}");
+        }
     }
 
     #[test]

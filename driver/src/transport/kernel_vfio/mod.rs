@@ -14,8 +14,9 @@
 //!
 //! Waits: a load from a register ends by the hardware's completion time-out, reading all-ones. A reset
 //! can take the kernel a minute, on a function that does not come back; it is waited for on a thread
-//! of its own, and the function given up after `RESET_MS_MAX`. Closing a function resets it, too: one that
-//! is gone is closed on a thread of its own, and may be opened again only after that.
+//! of its own, and the function given up after `RESET_MS_MAX`. Opening and closing a function reset it, too: it
+//! is opened on such a thread, for `OPEN_MS_MAX` at most, and one that is gone is closed on one, and may be
+//! opened again only after that.
 //!
 //! Sources: linux/vfio.h; Linux, Documentation/driver-api/vfio.rst.
 
@@ -23,16 +24,18 @@ mod address_space;
 mod bar;
 mod borrow;
 mod device;
+mod group;
 mod ioctl;
 #[cfg(feature = "vfio_cdev")]
 mod iommufd;
 mod iova;
 mod memlock;
+mod power;
+mod within;
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use faam_hwif::regs::{ALL_ONES, BAR0_BYTES};
@@ -42,6 +45,7 @@ use rustix::io::Errno;
 use vfio_bindings::bindings::vfio;
 
 use self::device::{Device, Region};
+pub use self::group::group_opens_once;
 pub use self::memlock::MemoryLock;
 use super::{
     ConfigWidth, DmaAccess, IovaRange, PCI_COMMAND, PCI_COMMAND_MEMORY, Transport, TransportError,
@@ -52,6 +56,10 @@ use crate::pci_address::PciAddress;
 
 /// Longest wait for a reset. An FLR takes 100 ms (PCI Express Base 4.0, section 6.6.2).
 const RESET_MS_MAX: u64 = 2000;
+/// What a reset is called in errors.
+const RESET: &str = "a device reset";
+/// Longest wait for the kernel to open a function, which it resets for that.
+const OPEN_MS_MAX: u64 = 10_000;
 /// Longest wait for another thread's access to configuration space, or its reset.
 const ACCESS_MS_MAX: u64 = RESET_MS_MAX;
 /// Vectors that one call can set up: one a queue.
@@ -72,6 +80,8 @@ struct Shared {
     device: Device,
     config: Region,
     class: u32,
+    /// Where its power state is set, in configuration space.
+    power_state: Option<u16>,
     vectors: u32,
     ranges: Vec<IovaRange>,
     /// Whether the function decodes its registers; held for writing while that may change.
@@ -82,9 +92,13 @@ impl KernelVfio {
     /// Open the function at `address`, which must be bound to vfio-pci and used by nobody else.
     ///
     /// # Errors
-    /// [`TransportError::Unavailable`] with what to do about it; other [`TransportError`]s if the kernel refuses.
+    /// [`TransportError::Unavailable`] with what to do about it; [`TransportError::Gone`] if it does not answer;
+    /// [`TransportError::TimedOut`] if the kernel is not done with it in time: until it is, the function counts as in
+    /// use. Other [`TransportError`]s if the kernel refuses.
     pub fn open(address: PciAddress) -> Result<Self, TransportError> {
-        Self::from_device(address, Device::open(address)?)
+        within::limit("card-open", "opening a function", OPEN_MS_MAX, move || {
+            Self::from_device(address, Device::open(address)?)
+        })
     }
 
     /// Open the function at `address` through its own character device and an iommufd: both by their usual paths.
@@ -137,10 +151,20 @@ impl KernelVfio {
             device,
             config,
             class: 0,
+            power_state: None,
             ranges,
             decoding: RwLock::new(false),
         };
-        shared.class = shared.read_config(PCI_REVISION_AND_CLASS, ConfigWidth::U32)?;
+        match shared.read_config(PCI_REVISION_AND_CLASS, ConfigWidth::U32) {
+            Ok(class) if class != ALL_ONES => shared.class = class,
+            answer => {
+                // It was dead when it was opened, and the kernel takes as long to close it.
+                shared.device.give_up();
+                tracing::warn!(%address, ?answer, "the function does not answer");
+                return Err(TransportError::Gone);
+            }
+        }
+        shared.power_state = power::state_of(|offset| shared.read_config(offset, ConfigWidth::U8))?;
         let decoding = shared.decodes()?;
         shared.decoding = RwLock::new(decoding);
         Ok(Self {
@@ -312,7 +336,7 @@ impl Transport for KernelVfio {
         let mapped = self.shared.device.space.map(memory, iova, access);
         mapped.map_err(|errno| match errno {
             Errno::NOMEM => {
-                let lock = MemoryLock::of_this_process();
+                let lock = MemoryLock::as_enforced();
                 let bytes = memory.len() as u64;
                 match lock.bytes_max {
                     Some(bytes_max) if !lock.has_room_for(bytes) => TransportError::LockLimit {
@@ -368,7 +392,13 @@ impl Transport for KernelVfio {
         }
         match eventfds.is_empty() {
             true => Ok(()),
-            false => ioctl::set_msix(device, first, eventfds).map_err(failed),
+            false => match ioctl::set_msix(device, first, eventfds).map_err(failed)? {
+                0 => Ok(()),
+                had => Err(TransportError::TooFewVectors {
+                    wanted: u16::try_from(count).unwrap_or(u16::MAX),
+                    had,
+                }),
+            },
         }
     }
 
@@ -384,39 +414,32 @@ impl Transport for KernelVfio {
         value: u32,
     ) -> Result<(), TransportError> {
         self.shared.usable()?;
+        if let Some(state) = self.shared.power_state
+            && power::touches(state, offset, width)
+        {
+            // In any state but D0 it decodes no register, whatever its memory decoding says.
+            return Err(TransportError::Refused {
+                command: "a write to the function's power state",
+                errno: Errno::PERM.raw_os_error().unsigned_abs(),
+            });
+        }
         let mut decoding = self.shared.exclusive()?;
         self.shared.write_config(offset, width, value)?;
         *decoding = self.shared.decodes()?;
-        Ok(())
+        drop(decoding);
+        // A function that is gone reads as all-ones, which must not be taken for bits that did not take.
+        self.shared.still_there()
     }
 
     fn function_level_reset(&self) -> Result<(), TransportError> {
         self.shared.usable()?;
         let shared = Arc::clone(&self.shared);
-        let (tell, outcome) = sync_channel(1);
-        std::thread::Builder::new()
-            .name("card-reset".into())
-            .spawn(move || {
-                let outcome = shared.reset();
-                // Nobody may be waiting any more.
-                let _ = tell.send(outcome);
-            })
-            .map_err(|error| TransportError::Io {
-                what: "starting a thread for the reset",
-                errno: Errno::from_io_error(&error).unwrap_or(Errno::AGAIN),
-            })?;
-        match outcome.recv_timeout(Duration::from_millis(RESET_MS_MAX)) {
-            Ok(outcome) => outcome,
-            Err(RecvTimeoutError::Timeout) => {
-                // The thread ends when the kernel gives up; it is the only one, as no later reset is tried.
-                self.shared.device.give_up();
-                Err(TransportError::TimedOut {
-                    what: "a device reset",
-                    limit_ms: RESET_MS_MAX,
-                })
-            }
-            Err(RecvTimeoutError::Disconnected) => Err(TransportError::Gone),
+        let reset = within::limit("card-reset", RESET, RESET_MS_MAX, move || shared.reset());
+        if let Err(TransportError::TimedOut { what: RESET, .. }) = reset {
+            // The thread ends when the kernel gives up; it is the only one, as no later reset is tried.
+            self.shared.device.give_up();
         }
+        reset
     }
 
     fn iova_ranges(&self) -> Vec<IovaRange> {
