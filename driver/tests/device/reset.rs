@@ -193,8 +193,10 @@ fn a_finished_reset_is_a_fence(bench: &Bench) {
         last: true,
     };
     let input = text(1 << 20);
+    // A worker that nobody wakes sees the reset when its jobs are due, at the latest.
+    let limit = Duration::from_secs(3);
     let pending: Vec<_> = (0..6)
-        .map(|_| worker.submit(Work::new(kernel, &input)))
+        .map(|_| worker.submit(Work::new(kernel, &input).timeout(limit)))
         .collect();
     until(bench.patience(), "jobs are under way", || {
         worker.counters().commands.get() >= 2
