@@ -107,6 +107,7 @@ impl AdminClient {
     }
 
     /// The process that listens, as it is numbered here; `None` where it is not to be seen from here, or nobody listens.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     pub(crate) fn peer(&self) -> Option<u32> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
