@@ -8,8 +8,8 @@ use super::subject::Subject;
 use crate::pci::config_space::Feature;
 use crate::pci::{PciFunction, VFIO_PCI};
 
-/// That every member of the group is vfio's, or a bridge.
-pub(super) fn viability(_: &Subject, function: &PciFunction<'_>) -> Finding {
+/// That every member of the group is vfio's, or a bridge, and no other of them is to be served.
+pub(super) fn viability(subject: &Subject, function: &PciFunction<'_>) -> Finding {
     let Some(group) = function.group() else {
         return Finding::fail(
             "it has no IOMMU group",
@@ -57,6 +57,27 @@ pub(super) fn viability(_: &Subject, function: &PciFunction<'_>) -> Finding {
         return Finding::warn(
             format!("{shown}: others have no driver, and may get one at any time"),
             bind,
+        );
+    }
+    // A group's file opens once, and the gateway opens it for each function.
+    let together: Vec<_> = members
+        .iter()
+        .map(|member| member.address)
+        .filter(|member| *member != function.address && subject.functions.contains(member))
+        .map(|member| member.to_string())
+        .collect();
+    if !together.is_empty() {
+        return Finding::fail(
+            format!(
+                "{shown}: a group opens once, so that {} cannot be served beside {}",
+                function.address,
+                together.join(", ")
+            ),
+            format!(
+                "sudo lspci -s {} -vvv | grep -A 2 'Access Control'  # switch ACS on in the firmware's setup, move the card to a slot that \
+                 has it, or name one of them in devices only",
+                function.address
+            ),
         );
     }
     Finding::ok(shown)

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::check::Status::{self, Fail, Ok as Fine, Warn};
 use super::super::subject::{NoGateway, NoIdentity, RunningGateway, Subject};
-use crate::machine::tree::{CARD, PORT, Tree};
+use crate::machine::tree::{CARD, NEIGHBOUR, PORT, Tree};
 
 pub(super) struct Case {
     pub(super) check: &'static str,
@@ -130,6 +130,7 @@ fn of_function() -> Vec<Case> {
         case!("ats-pasid", |tree, _| tree.card("config", &"x".repeat(256)), Fine, "ATS not there, PASID not there", ""),
         case!("aer", |tree, _| tree.without_card_file("aer_dev_fatal"), Warn, "no AER counters", "dmesg"),
         case!("group", |tree, _| tree.neighbour(Some("vfio-pci")), Fine, NEIGHBOUR_SHOWN, ""),
+        case!("group", |tree, subject| { tree.neighbour(Some("vfio-pci")); subject.functions.push(NEIGHBOUR.parse().expect("an address")); }, Fail, "cannot be served beside 0000:03:00.1", "ACS"),
         case!("driver", |tree, _| tree.driver(CARD, "other"), Fail, "bound to other", "faam device bind 0000:03:00.0"),
         case!("driver", |tree, _| tree.without_driver(CARD), Fail, "no driver", "faam device bind 0000:03:00.0"),
         case!("device-node", |tree, _| tree.remove("dev/vfio/7"), Fail, "/dev/vfio/7 is not there", "faam device bind"),
