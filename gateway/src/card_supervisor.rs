@@ -338,6 +338,7 @@ impl Card {
             function.clock_khz = Some(identity.clock_khz);
             name.clone_from(&function.name);
         }
+        status.note_drained();
         match back {
             Some(back) => {
                 status.last_readmission_ms =

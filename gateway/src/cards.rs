@@ -105,6 +105,8 @@ pub enum CardState {
     InService,
     /// Some function serves, another is being recovered.
     Degraded,
+    /// Every function would serve, and an operator has all of them drained.
+    Drained,
     /// No function serves; recovery is under way.
     Recovering,
     /// Given up, for the reason in `last_fault`.
@@ -132,6 +134,19 @@ pub struct CardStatus {
     pub last_readmission_ms: Option<u64>,
     /// Its functions.
     pub functions: Vec<FunctionStatus>,
+}
+
+impl CardStatus {
+    /// Brings `state` into step with an operator's drains. What a fault does to a card stands before them.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    pub(crate) fn note_drained(&mut self) {
+        let all = self.functions.iter().all(|function| function.drained);
+        self.state = match self.state {
+            CardState::InService if all => CardState::Drained,
+            CardState::Drained if !all => CardState::InService,
+            state => state,
+        };
+    }
 }
 
 /// A function, as operators see it.

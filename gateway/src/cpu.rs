@@ -171,6 +171,7 @@ pub(crate) fn run_here(
     spec: &mut JobSpec,
     receipt: Receipt,
 ) -> Option<Result<BlockOutcome, JobError>> {
+    let drained = jobs.drained_reason(spec);
     let whole = hold_output(&mut spec.kernel);
     let step = HERE.with_borrow_mut(|worker| {
         let worker = worker.get_or_insert_with(Worker::new);
@@ -198,7 +199,10 @@ pub(crate) fn run_here(
             verify: made.verify,
             ..Phases::default()
         };
-        made.outcome(EngineId::Cpu, None, phases)
+        if let Some(reason) = drained {
+            jobs.metrics.fallback(reason.as_str());
+        }
+        made.outcome(EngineId::Cpu, drained, phases)
     }))
 }
 

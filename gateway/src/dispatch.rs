@@ -179,7 +179,7 @@ impl Dispatcher {
                 return Err(deadline_passed(submitted));
             }
             if requires_card && !self.jobs.any_card_in_service() {
-                return Err(JobError::no_card(waited));
+                return Err(JobError::no_card(waited, self.jobs.cards_are_drained()));
             }
             if look_again >= last {
                 return Err(JobError::no_room(waited));
@@ -306,7 +306,10 @@ impl Ticket {
                     if self.policy == BackendPolicy::RequireHardware
                         && !self.jobs.any_card_in_service()
                     {
-                        break Err(JobError::no_card(self.submitted.elapsed()));
+                        break Err(JobError::no_card(
+                            self.submitted.elapsed(),
+                            self.jobs.cards_are_drained(),
+                        ));
                     }
                     // Engines have time-outs of their own, so that some answer comes.
                 }

@@ -210,6 +210,8 @@ impl fmt::Display for EngineId {
 pub enum FallbackReason {
     /// No card in service.
     NoCard,
+    /// No card in service, for an operator has them drained.
+    Drained,
     /// A card failed while it held the job; the job was replayed.
     CardFault,
     /// A card's result did not pass verification; the job was replayed.
@@ -220,8 +222,9 @@ pub enum FallbackReason {
 
 impl FallbackReason {
     /// Every reason: the label set of the metric.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::NoCard,
+        Self::Drained,
         Self::CardFault,
         Self::VerifyFailed,
         Self::BeyondCard,
@@ -232,6 +235,7 @@ impl FallbackReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoCard => "no-card",
+            Self::Drained => "drained",
             Self::CardFault => "card-fault",
             Self::VerifyFailed => "verify-failed",
             Self::BeyondCard => "beyond-card",
@@ -290,10 +294,12 @@ pub enum JobError {
     #[error("{0}")]
     BeyondCard(String),
     /// Only a card was allowed, and none came into service in time.
-    #[error("no card came into service within {waited_ms} ms")]
+    #[error("no card came into service within {waited_ms} ms{}", if *.drained { ": its cards are drained by an operator, who undoes that with `faam device drain CARD --undo`" } else { "" })]
     NoCard {
         /// How long the job waited.
         waited_ms: u64,
+        /// Whether an operator has them drained.
+        drained: bool,
     },
     /// The tenant's queue was full for too long.
     #[error("its tenant's queue had no room within {waited_ms} ms")]
@@ -313,11 +319,12 @@ pub enum JobError {
 }
 
 impl JobError {
-    /// No card came into service for a job that has waited for `waited`.
+    /// No card came into service for a job that has waited for `waited`; `drained`: an operator has them drained.
     #[must_use]
-    pub fn no_card(waited: Duration) -> Self {
+    pub fn no_card(waited: Duration, drained: bool) -> Self {
         Self::NoCard {
             waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+            drained,
         }
     }
 

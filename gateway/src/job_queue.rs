@@ -179,6 +179,8 @@ pub(crate) struct JobQueue {
     hw_wait: Duration,
     queue_blocks_max: usize,
     verification: Verification,
+    /// An operator has every function of every card drained.
+    cards_drained: AtomicBool,
 }
 
 struct Core {
@@ -206,6 +208,8 @@ struct FunctionPlace {
     function: u8,
     target: TargetIndex,
     wake: Option<Wake>,
+    /// An operator has it get no more jobs.
+    drained: bool,
     busy: Busy,
 }
 
@@ -272,6 +276,7 @@ impl JobQueue {
                     function,
                     target,
                     wake: None,
+                    drained: false,
                     busy: Busy::default(),
                 });
             }
@@ -295,6 +300,7 @@ impl JobQueue {
             hw_wait: config.hw_wait,
             queue_blocks_max: config.queue_blocks_max,
             verification: config.verification,
+            cards_drained: AtomicBool::new(false),
         })
     }
 
@@ -474,6 +480,33 @@ impl JobQueue {
             .is_empty()
     }
 
+    /// Whether there are cards, and an operator has all their functions drained.
+    pub(crate) fn cards_are_drained(&self) -> bool {
+        self.cards_drained.load(Ordering::Acquire)
+    }
+
+    /// Note that an operator has a function drained, or no longer.
+    pub(crate) fn note_drained(&self, card: u8, function: u8, on: bool) {
+        let mut core = self.core.lock();
+        let mut places = core.functions.iter_mut();
+        if let Some(place) = places.find(|place| (place.card, place.function) == (card, function)) {
+            place.drained = on;
+        }
+        let drained =
+            !core.functions.is_empty() && core.functions.iter().all(|place| place.drained);
+        self.cards_drained.store(drained, Ordering::Release);
+    }
+
+    /// Why the CPU has a job that a card might have had as well, where an operator is the reason.
+    pub(crate) fn drained_reason(&self, spec: &JobSpec) -> Option<FallbackReason> {
+        let drained = spec.policy != BackendPolicy::Cpu && self.cards_are_drained();
+        let for_cards = drained
+            && self
+                .placement(spec)
+                .is_ok_and(|placement| !placement.allowed.intersection(self.all_cards).is_empty());
+        for_cards.then_some(FallbackReason::Drained)
+    }
+
     /// The scheduler's target for a function.
     pub(crate) fn target_of(&self, card: u8, function: u8) -> Option<TargetIndex> {
         let core = self.core.lock();
@@ -642,9 +675,19 @@ impl JobQueue {
                     .is_ok_and(|p| p.preferred.is_empty());
                 let reason = if beyond && !self.all_cards.is_empty() {
                     FallbackReason::BeyondCard
+                } else if self.cards_are_drained() {
+                    FallbackReason::Drained
                 } else {
                     FallbackReason::NoCard
                 };
+                self.metrics.fallback(reason.as_str());
+                job.fallback = Some(reason);
+            }
+            if engine == EngineId::Cpu
+                && job.fallback.is_none()
+                && let Some(reason) = self.drained_reason(&job.spec)
+            {
+                self.metrics.fallback(reason.as_str());
                 job.fallback = Some(reason);
             }
             return Some(RunningJob {

@@ -78,8 +78,11 @@ impl Card {
                 return;
             }
             function.drained = on;
-            function.name.clone()
+            let name = function.name.clone();
+            status.note_drained();
+            name
         };
+        self.jobs.note_drained(self.number, number, on);
         if on {
             // Its worker goes on with what it holds, and finds nothing more.
             self.jobs.set_in_service(self.number, number, None);
@@ -119,15 +122,14 @@ impl Card {
             "reset by an operator: fence (b)"
         );
         drop(live);
-        if let Some(function) = self
-            .post
-            .status
-            .lock()
-            .functions
-            .get_mut(usize::from(number))
         {
-            function.drained = false;
+            let mut status = self.post.status.lock();
+            if let Some(function) = status.functions.get_mut(usize::from(number)) {
+                function.drained = false;
+            }
+            status.note_drained();
         }
+        self.jobs.note_drained(self.number, number, false);
         let passed = self
             .bring_up_function(number)
             .map_err(|error| format!("bring-up after the reset failed: {error:#}"))?;

@@ -3,8 +3,10 @@
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use faam_gateway::cards::CardSource;
+use faam_gateway::dispatch::DispatchConfig;
 use faam_gateway::http::admin_socket::ADMIN_SOCKET_FILE;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -13,7 +15,13 @@ use crate::faam::{Ended, KEY, Place, run, text, wait_until};
 
 /// A gateway with one simulated card in service; `pace_mhz` makes it slow.
 pub(crate) fn place(pace_mhz: Option<u32>) -> Place {
+    place_with(pace_mhz, DispatchConfig::default().hw_wait)
+}
+
+/// The same; a job that requires a card waits `hw_wait` for one.
+fn place_with(pace_mhz: Option<u32>, hw_wait: Duration) -> Place {
     let place = Place::with(|config| {
+        config.dispatch.hw_wait = hw_wait;
         config.dispatch.sim_program = env!("CARGO_BIN_EXE_faam").into();
         config.dispatch.cards = vec![CardSource::OwnSimulated {
             engines: 1,
@@ -162,6 +170,58 @@ fn a_drained_function_gets_no_jobs_until_it_is_asked_back() {
     assert_eq!(device.states(), ["drained", "drained"]);
     assert_eq!(device.json(&["reset", "fpga0"], 0).len(), 2);
     assert_eq!(device.states(), ["in-service", "in-service"]);
+}
+
+#[test]
+fn a_card_that_is_drained_is_said_to_be() {
+    let place = place_with(None, Duration::from_millis(50));
+    let device = Device(&place);
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let state = || {
+        let answer = agent
+            .get(format!("{}/v1/devices", place.url()))
+            .header("Authorization", format!("Bearer {KEY}"))
+            .call();
+        let text = answer.expect("answered").body_mut().read_to_string();
+        let devices: Value = serde_json::from_str(&text.expect("text")).expect("JSON");
+        devices["cards"][0]["state"].clone()
+    };
+    let ask = |policy: &str, body: &[u8]| {
+        let answer = agent
+            .post(format!("{}/v1/compress", place.url()))
+            .header("Authorization", format!("Bearer {KEY}"))
+            .header("Faam-Backend", policy)
+            .send(body);
+        let mut answer = answer.expect("answered");
+        let reason = answer.headers().get("faam-backend-reason");
+        let reason = reason.map(|value| value.to_str().expect("text").to_owned());
+        let code = answer.status().as_u16();
+        let body = answer.body_mut().read_to_vec().expect("whole");
+        (code, reason, String::from_utf8_lossy(&body).into_owned())
+    };
+    assert_eq!(state(), "in-service");
+    text_of(device.run(&["drain", "fpga0.0"]));
+    assert_eq!(state(), "in-service");
+    text_of(device.run(&["drain", "fpga0.1"]));
+    assert_eq!(state(), "drained");
+    let (code, _, problem) = ask("require-hw", b"something for a card");
+    assert_eq!(code, 503, "{problem}");
+    assert!(problem.contains("drained by an operator"), "{problem}");
+    // In the caller's own thread, and by a worker.
+    for (policy, bytes) in [("auto", 100), ("auto", 1 << 20), ("prefer-hw", 100)] {
+        let (code, reason, _) = ask(policy, &text(bytes));
+        assert_eq!(
+            (code, reason.as_deref()),
+            (200, Some("drained")),
+            "{policy} {bytes}"
+        );
+    }
+    text_of(device.run(&["drain", "fpga0", "--undo"]));
+    assert_eq!(state(), "in-service");
+    assert!(on_card(&place, b"something for a card").starts_with("fpga0"));
 }
 
 #[test]
