@@ -139,6 +139,36 @@ fn the_drop_in_for_a_card_is_valid() {
     };
     let card = text("card.conf");
     assert_eq!(complaints(&card), Vec::<String>::new());
+    // As the manual has it changed, and the configuration beside it.
+    let config = directory.path().join("faam.toml");
+    std::fs::write(&config, "[http]\ndrain_ms_max = 1000\n").expect("written");
+    let manual = std::fs::read_to_string(deploy().join("../../driver/README.md")).expect("there");
+    let lines: Vec<_> = manual
+        .lines()
+        .filter(|line| line.starts_with("sed -i") && !line.contains("/etc/default"))
+        .map(|line| {
+            line.replace(
+                "/etc/systemd/system/faam.service.d/card.conf",
+                &drop_in.display().to_string(),
+            )
+            .replace("/etc/faam/faam.toml", &config.display().to_string())
+        })
+        .collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for line in &lines {
+        run(Command::new("sh").args(["-c", line]));
+    }
+    let bound = std::fs::read_to_string(&drop_in).expect("there");
+    assert!(
+        bound.contains("\nExecStartPre=+/usr/local/bin/faam device bind 0000:03:00.0 0000:03:00.1"),
+        "{bound}"
+    );
+    assert_eq!(
+        complaints(&bound.replace("/usr/local/bin/faam", program)),
+        Vec::<String>::new()
+    );
+    let config = std::fs::read_to_string(&config).expect("there");
+    assert!(config.starts_with("devices = [\"pci:"), "{config}");
     // It is read: a word that systemd does not know is told.
     let wrong = card.replace("LimitMEMLOCK", "LimitMemoryLock");
     assert!(!complaints(&wrong).is_empty());

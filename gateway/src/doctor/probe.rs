@@ -31,7 +31,12 @@ pub(super) fn gateway(data_dir: &Path) -> Result<RunningGateway, NoGateway> {
         AdminError::NoGateway { .. } => NoGateway::NotRunning(error.to_string()),
         _ => NoGateway::Unreachable(format!("{:#}", anyhow::Error::new(error))),
     };
-    let about = client.get("/admin/v1").map_err(words)?;
+    let mut about = client.get("/admin/v1").map_err(words)?;
+    // Where it was reached, so that what is to be done reaches it too.
+    if let Some(members) = about.as_object_mut() {
+        let shown = data_dir.display().to_string();
+        members.insert("data_dir".to_owned(), Value::String(shown));
+    }
     let list = client.get("/admin/v1/devices").map_err(words)?;
     let listed = list.get("devices").and_then(Value::as_array);
     let mut devices = Vec::new();

@@ -141,10 +141,14 @@ pub(super) fn gateway(subject: &Subject) -> Finding {
         .iter()
         .find(|device| text(device, "state") != "in-service");
     match drained {
-        Some(device) => Finding::warn(
-            found,
-            format!("faam device drain {} --undo", text(device, "name")),
-        ),
+        Some(device) => {
+            let name = text(device, "name");
+            // Of the card as a whole: fpga0 of fpga0.1.
+            let card = name.split_once('.').map_or(name.as_str(), |(card, _)| card);
+            let dir = gateway.about.get("data_dir").and_then(Value::as_str);
+            let dir = dir.map_or_else(String::new, |dir| format!(" --data-dir {dir}"));
+            Finding::warn(found, format!("sudo faam device drain {card} --undo{dir}"))
+        }
         None => Finding::ok(found),
     }
 }

@@ -1,5 +1,6 @@
 //! Whether the kernel's VFIO is there, has the functions, and lets the gateway's user open them.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 
 use super::check::Finding;
@@ -24,10 +25,15 @@ const DENIED: [(u64, u64); 8] = [
     (0x8086, 0x0b25),
     (0x8086, 0x0cfe),
 ];
-const OPTIONS: &str = "echo 'options vfio-pci disable_idle_d3=1' | sudo tee /etc/modprobe.d/faam.conf && sudo modprobe -r \
+const OPTIONS: &str = "echo 'options vfio-pci disable_idle_d3=1' | sudo tee /etc/modprobe.d/faam-idle-d3.conf && sudo modprobe -r \
                        vfio-pci && sudo modprobe vfio-pci";
-const UDEV_RULE: &str = "echo 'SUBSYSTEM==\"vfio\", GROUP=\"faam\", MODE=\"0660\"' | sudo tee /etc/udev/rules.d/60-faam.rules && \
-                         sudo udevadm control --reload && sudo udevadm trigger --subsystem-match=vfio";
+/// Where modprobe looks, the strongest first: of two files with one name that one alone counts (modprobe.d(5)).
+const MODPROBE_DIRS: [&str; 4] = [
+    "etc/modprobe.d",
+    "run/modprobe.d",
+    "usr/lib/modprobe.d",
+    "lib/modprobe.d",
+];
 
 /// That its modules are loaded, and will be.
 pub(super) fn modules(subject: &Subject) -> Finding {
@@ -101,6 +107,13 @@ pub(super) fn container(subject: &Subject) -> Finding {
 pub(super) fn denylist(subject: &Subject) -> Finding {
     let machine = &subject.machine;
     if let Some((place, mend)) = denied_module(machine) {
+        // It is there all the same: built in, or loaded by name, which a blacklist does not hinder.
+        if machine.has(DRIVER) {
+            return Finding::warn(
+                format!("vfio-pci is there, but may not be loaded again: {place}"),
+                mend,
+            );
+        }
         return Finding::missing(
             subject,
             format!("vfio-pci may not be loaded: {place}"),
@@ -115,8 +128,8 @@ pub(super) fn denylist(subject: &Subject) -> Finding {
     match (denied, disabled) {
         (Some(address), false) => Finding::fail(
             format!("{address} is on vfio-pci's own denylist: unsafe in the hands of a process"),
-            "echo 'options vfio-pci disable_denylist=1' | sudo tee -a /etc/modprobe.d/faam.conf && sudo modprobe -r vfio-pci && sudo \
-             modprobe vfio-pci  # only if you know its erratum; else choose another card",
+            "echo 'options vfio-pci disable_denylist=1' | sudo tee /etc/modprobe.d/faam-denylist.conf && sudo modprobe -r vfio-pci && \
+             sudo modprobe vfio-pci  # only if you know its erratum; else choose another card",
         ),
         (_, true) => Finding::warn(
             "vfio-pci's denylist is switched off: functions with known errata can be handed to processes",
@@ -138,7 +151,7 @@ pub(super) fn idle_d3(subject: &Subject) -> Finding {
         ),
         None => Finding::warn(
             "vfio-pci is not loaded; once it is, it puts functions that nobody has open into D3hot unless told otherwise",
-            "echo 'options vfio-pci disable_idle_d3=1' | sudo tee /etc/modprobe.d/faam.conf",
+            "echo 'options vfio-pci disable_idle_d3=1' | sudo tee /etc/modprobe.d/faam-idle-d3.conf",
         ),
     }
 }
@@ -181,6 +194,7 @@ pub(super) fn device_node(subject: &Subject, function: &PciFunction<'_>) -> Find
         );
     };
     let (user, mode) = (&subject.user, metadata.mode() & 0o777);
+    let rule = udev_rule(subject, group);
     if !may_open(subject, &metadata) {
         return Finding::fail(
             format!(
@@ -189,13 +203,13 @@ pub(super) fn device_node(subject: &Subject, function: &PciFunction<'_>) -> Find
                 metadata.uid(),
                 metadata.gid()
             ),
-            UDEV_RULE,
+            rule,
         );
     }
     if mode & 0o006 != 0 {
         return Finding::warn(
             format!("anybody may open {path} (mode {mode:04o}), and with it the card"),
-            format!("sudo chmod 0660 {path} && {UDEV_RULE}"),
+            format!("sudo chmod 0660 {path} && {rule}"),
         );
     }
     if user.is_root() && mode & 0o060 != 0o060 {
@@ -203,33 +217,71 @@ pub(super) fn device_node(subject: &Subject, function: &PciFunction<'_>) -> Find
             format!(
                 "only root may open {path} (mode {mode:04o}); the gateway need not run as root"
             ),
-            format!("{UDEV_RULE} && sudo faam doctor --user faam"),
+            format!("{rule} && sudo faam doctor --user faam"),
         );
     }
     Finding::ok(format!("{} may open {path} (mode {mode:04o})", user.name))
 }
 
+/// Gives an IOMMU group's file to the user's own group, and no other file of vfio's.
+fn udev_rule(subject: &Subject, group: u32) -> String {
+    let user = &subject.user;
+    // The last is the user's own. For root it is the one that the gateway is to have.
+    let owner = match user.gids.last() {
+        Some(gid) if !user.is_root() => {
+            group_name(&subject.machine, *gid).unwrap_or_else(|| gid.to_string())
+        }
+        _ => "faam".to_owned(),
+    };
+    format!(
+        "echo 'SUBSYSTEM==\"vfio\", KERNEL==\"{group}\", GROUP=\"{owner}\", MODE=\"0660\"' | sudo tee -a \
+         /etc/udev/rules.d/60-faam.rules && sudo udevadm control --reload && sudo udevadm trigger --subsystem-match=vfio"
+    )
+}
+
+/// group(5): name, password, gid, members.
+fn group_name(machine: &Machine, gid: u32) -> Option<String> {
+    let groups = machine.text("etc/group")?;
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let number = fields.nth(1)?.parse::<u32>().ok()?;
+        (number == gid).then(|| name.to_owned())
+    })
+}
+
 /// What keeps the module itself out, and the mend.
 fn denied_module(machine: &Machine) -> Option<(String, String)> {
     let names = |text: &str| matches!(text, "vfio" | "vfio-pci" | "vfio_pci" | "vfio_iommu_type1");
-    for file in machine.names("etc/modprobe.d") {
-        let text = machine
-            .text(&format!("etc/modprobe.d/{file}"))
-            .unwrap_or_default();
-        let denies = text.lines().any(|line| {
+    let mut seen = BTreeSet::new();
+    let files = MODPROBE_DIRS.iter().flat_map(|dir| {
+        let names = machine.names(dir).into_iter();
+        names.map(move |name| (*dir, name))
+    });
+    for (dir, file) in files.filter(|(_, name)| name.ends_with(".conf")) {
+        if !seen.insert(file.clone()) {
+            continue;
+        }
+        let text = machine.text(&format!("{dir}/{file}")).unwrap_or_default();
+        let denied = text.lines().find_map(|line| {
             let mut words = line.split_whitespace();
-            let verb = words.next();
-            let named = words.next().is_some_and(names);
+            let verb = words.next()?;
+            let name = words.next().filter(|name| names(name))?;
             let nothing = words
                 .next()
                 .is_some_and(|word| word.ends_with("/false") || word.ends_with("/true"));
-            named && (verb == Some("blacklist") || verb == Some("install") && nothing)
+            (verb == "blacklist" || verb == "install" && nothing).then_some((verb, name))
         });
-        if denies {
+        if let Some((verb, name)) = denied {
+            // A package's file is not changed but stood in for.
+            let copy = match dir.starts_with("etc/") {
+                true => String::new(),
+                false => format!("sudo cp /{dir}/{file} /etc/modprobe.d/ && "),
+            };
             return Some((
-                format!("/etc/modprobe.d/{file} denies it"),
+                format!("/{dir}/{file} denies it"),
                 format!(
-                    "sudo sed -i -E '/^(blacklist|install) +vfio/d' /etc/modprobe.d/{file} && sudo modprobe vfio-pci"
+                    "{copy}sudo sed -i -E '/^\\s*{verb}\\s+{name}(\\s|$)/d' /etc/modprobe.d/{file} && sudo modprobe vfio-pci"
                 ),
             ));
         }
@@ -239,9 +291,18 @@ fn denied_module(machine: &Machine) -> Option<(String, String)> {
         let (key, value) = word.split_once('=').unwrap_or((word, ""));
         matches!(key, "modprobe.blacklist" | "module_blacklist") && value.split(',').any(names)
     })?;
+    let (key, value) = word.split_once('=')?;
+    let others: Vec<_> = value.split(',').filter(|name| !names(name)).collect();
+    // Others that are listed stay listed.
+    let without = match others.is_empty() {
+        true => String::new(),
+        false => format!("{key}={}", others.join(",")),
+    };
     Some((
         format!("the kernel's command line has {word}"),
-        format!("sudo sed -i 's/ *{word}//' /etc/default/grub && sudo update-grub && sudo reboot"),
+        format!(
+            "sudo sed -i 's/{word}/{without}/' /etc/default/grub && sudo update-grub && sudo reboot"
+        ),
     ))
 }
 

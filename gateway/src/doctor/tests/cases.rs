@@ -30,7 +30,7 @@ macro_rules! case {
 
 fn gateway(device: Value) -> Result<RunningGateway, NoGateway> {
     Ok(RunningGateway {
-        about: json!({ "version": env!("CARGO_PKG_VERSION"), "pid": 77, "arena_bytes": 24 << 20 }),
+        about: json!({ "version": env!("CARGO_PKG_VERSION"), "pid": 77, "arena_bytes": 24 << 20, "data_dir": "/var/lib/faam" }),
         pid: Some(77),
         devices: vec![device],
     })
@@ -46,6 +46,12 @@ fn locking(memory: Value) -> Result<RunningGateway, NoGateway> {
 
 fn no_card(subject: &mut Subject) {
     subject.functions.clear();
+}
+
+/// A file that keeps vfio-pci out, which is not there.
+fn denied(tree: &Tree, file: &str, text: &str) {
+    tree.file(file, text);
+    tree.remove("sys/bus/pci/drivers/vfio-pci");
 }
 
 const NOIOMMU: &str = "sys/module/vfio/parameters/enable_unsafe_noiommu_mode";
@@ -79,9 +85,13 @@ fn of_machine() -> Vec<Case> {
         case!("vfio-modules", |tree, _| tree.remove("sys/module/vfio_iommu_type1"), Fail, "vfio_iommu_type1", "modprobe -a"),
         case!("vfio-modules", |tree, _| tree.remove("etc/modules-load.d"), Warn, "next start", "modules-load.d"),
         case!("vfio-modules", |tree, _| { tree.remove("etc/modules-load.d"); tree.remove("sys/module/vfio_pci/initstate"); }, Fine, "are there", ""),
-        case!("vfio-denylist", |tree, _| tree.file("etc/modprobe.d/no.conf", "# x\nblacklist vfio-pci\n"), Fail, "no.conf", "sed -i"),
-        case!("vfio-denylist", |tree, _| tree.file("etc/modprobe.d/no.conf", "install vfio_pci /bin/false\n"), Fail, "no.conf", "modprobe vfio-pci"),
-        case!("vfio-denylist", |tree, _| tree.file("proc/cmdline", "quiet modprobe.blacklist=nouveau,vfio_pci"), Fail, "command line", "update-grub"),
+        case!("vfio-denylist", |tree, _| denied(tree, "etc/modprobe.d/no.conf", "# x\n\tblacklist\t vfio-pci\nblacklist vfio_mdev\n"), Fail, "no.conf", r"'/^\s*blacklist\s+vfio-pci(\s|$)/d'"),
+        case!("vfio-denylist", |tree, _| denied(tree, "etc/modprobe.d/no.conf", "install vfio_pci /bin/false\n"), Fail, "no.conf", "modprobe vfio-pci"),
+        case!("vfio-denylist", |tree, _| denied(tree, "usr/lib/modprobe.d/no.conf", "blacklist vfio\n"), Fail, "/usr/lib/modprobe.d/no.conf", "sudo cp /usr/lib/modprobe.d/no.conf /etc/modprobe.d/"),
+        case!("vfio-denylist", |tree, _| { denied(tree, "lib/modprobe.d/no.conf", "blacklist vfio\n"); tree.file("etc/modprobe.d/no.conf", "# stands in for it\n"); }, Fine, "no denylist", ""),
+        case!("vfio-denylist", |tree, _| denied(tree, "etc/modprobe.d/no.conf.old", "blacklist vfio-pci\n"), Fine, "no denylist", ""),
+        case!("vfio-denylist", |tree, _| denied(tree, "proc/cmdline", "quiet modprobe.blacklist=nouveau,vfio_pci"), Fail, "command line", "s/modprobe.blacklist=nouveau,vfio_pci/modprobe.blacklist=nouveau/"),
+        case!("vfio-denylist", |tree, _| tree.file("etc/modprobe.d/no.conf", "blacklist vfio-pci\n"), Warn, "vfio-pci is there, but", "sed -i"),
         case!("vfio-denylist", |tree, _| { tree.card("vendor", "0x8086"); tree.card("device", "0x37c8"); }, Fail, "own denylist", "disable_denylist=1"),
         case!("vfio-denylist", |tree, _| tree.file("sys/module/vfio_pci/parameters/disable_denylist", "Y"), Warn, "switched off", "modprobe -r"),
         case!("vfio-idle-d3", |tree, _| tree.file("sys/module/vfio_pci/parameters/disable_idle_d3", "N"), Warn, "D3hot", "disable_idle_d3=1"),
@@ -134,7 +144,8 @@ fn of_function() -> Vec<Case> {
         case!("driver", |tree, _| tree.driver(CARD, "other"), Fail, "bound to other", "faam device bind 0000:03:00.0"),
         case!("driver", |tree, _| tree.without_driver(CARD), Fail, "no driver", "faam device bind 0000:03:00.0"),
         case!("device-node", |tree, _| tree.remove("dev/vfio/7"), Fail, "/dev/vfio/7 is not there", "faam device bind"),
-        case!("device-node", |tree, _| tree.mode("dev/vfio/7", 0o600), Fail, "faam may not open /dev/vfio/7", "udev"),
+        case!("device-node", |tree, _| tree.mode("dev/vfio/7", 0o600), Fail, "faam may not open /dev/vfio/7", "KERNEL==\"7\", GROUP="),
+        case!("device-node", |tree, subject| { tree.mode("dev/vfio/7", 0o600); subject.user.gids = vec![0, 970]; }, Fail, "may not open", "GROUP=\"cards\""),
         case!("device-node", |tree, _| tree.mode("dev/vfio/7", 0o666), Warn, "anybody", "chmod 0660"),
         case!("device-node", |tree, subject| { tree.mode("dev/vfio/7", 0o600); subject.user.uid = 0; }, Warn, "only root", "--user faam"),
         case!("iova-ranges", |tree, _| tree.file("sys/kernel/iommu_groups/7/reserved_regions", "0x0000000000000000 0x0000ffffffffffff reserved\n"), Fail, "0xffffffffffff reserved is reserved", "arena_bytes"),
@@ -190,7 +201,7 @@ fn of_serving() -> Vec<Case> {
         case!("simulated-card", |_, subject| subject.gateway = gateway(json!({ "simulated": true, "state": "in-service", "address": "vfio-user:/d/fn0" })), Fine, "the gateway serves with one: vfio-user:/d/fn0", ""),
         case!("cpu-engines", |_, subject| subject.cpu_engines = vec!["libdeflate"], Warn, "without ISA-L", "libisal2"),
         case!("gateway", |_, subject| subject.gateway = gateway(json!({ "name": "fpga0.1", "state": "down", "last_fault": "no heartbeat" })), Fail, "fpga0.1 is down: no heartbeat", "faam device reset fpga0.1"),
-        case!("gateway", |_, subject| subject.gateway = gateway(json!({ "name": "fpga0.1", "state": "drained" })), Warn, "fpga0.1 drained", "--undo"),
+        case!("gateway", |_, subject| subject.gateway = gateway(json!({ "name": "fpga0.1", "state": "drained" })), Warn, "fpga0.1 drained", "sudo faam device drain fpga0 --undo --data-dir /var/lib/faam"),
         case!("gateway", |_, subject| subject.gateway = gateway(json!({ "name": "fpga0.1", "state": "in-service" })), Fine, "fpga0.1 in-service", ""),
         case!("gateway", |_, subject| subject.gateway = Err(NoGateway::Unreachable("its owner alone".to_owned())), Warn, "owner alone", "sudo faam doctor"),
         case!("gateway", |_, subject| { let mut running = gateway(json!({})).expect("one"); running.about = json!({ "version": "0.0.1" }); running.devices.clear(); subject.gateway = Ok(running); }, Warn, "this is version", "restart"),
