@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn without_words_everything_of_a_kind_is_measured() {
         let full = limited(Kind::Full, "");
-        assert_eq!((full.rows.len(), full.cells.len()), (19, 12));
+        assert_eq!((full.rows.len(), full.cells.len()), (Row::ALL.len(), 12));
         assert!(full.handoff && !full.paced_users.is_empty());
         let sizes = |bytes| {
             full.cells
