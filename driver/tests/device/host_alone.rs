@@ -23,7 +23,8 @@ const DENSE: Kernel = Kernel::Compress {
     last: true,
 };
 
-type Show = fn(&Bench);
+/// Shows something of the driver on a card, or panics.
+pub(crate) type Show = fn(&Bench);
 
 /// The trials.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -46,6 +47,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_second_life_is_another_incarnation,
         ),
     ];
+    named(all)
+}
+
+/// A trial of each, on a card of its own.
+pub(crate) fn named(all: impl IntoIterator<Item = (&'static str, Show)>) -> Vec<Trial> {
     all.into_iter()
         .map(|(name, show)| {
             let name = format!("host::{name}");

@@ -20,13 +20,11 @@ use faam_sim::Fault;
 use libtest_mimic::Trial;
 use parking_lot::Mutex;
 
-use crate::carrier::{Bench, Carrier};
-use crate::runner::Running;
+use crate::carrier::Bench;
+use crate::host_alone::{Show, named};
 
 /// Longest wait for a reset: half of it is spent on the register's.
 const RESET_LIMIT: Duration = Duration::from_millis(200);
-
-type Show = fn(&Bench);
 
 /// The trials.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -46,17 +44,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_lost_interrupt,
         ),
     ];
-    all.into_iter()
-        .map(|(name, show)| {
-            let name = format!("host::{name}");
-            Trial::test(name.clone(), move || {
-                let _running = Running::begin(&name);
-                let bench = Bench::start(Carrier::VfioUser, &[], &[]);
-                show(&bench.map_err(|need| need.to_string())?);
-                Ok(())
-            })
-        })
-        .collect()
+    named(all)
 }
 
 /// A transport that says that an IOMMU enforces its maps.

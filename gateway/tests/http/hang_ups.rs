@@ -102,15 +102,7 @@ fn who_only_ends_its_side_is_told_and_cancelled_all_the_same() {
 fn a_stream_that_is_reset_within_its_body_is_cancelled_and_not_refused() {
     for kernel in KERNELS {
         let server = Server::start();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        runtime.block_on(async {
-            let tcp = tokio::net::TcpStream::connect(server.address());
-            let tcp = tcp.await.expect("it listens");
-            let (requests, connection) = h2::client::handshake(tcp).await.expect("a handshake");
-            let driver = tokio::spawn(connection);
+        server.over_http2(async |requests| {
             let body = Bytes::from(gzip(b"hello"));
             for first in [0, 12] {
                 let mut requests = requests.clone().ready().await.expect("ready");
@@ -139,8 +131,6 @@ fn a_stream_that_is_reset_within_its_body_is_cancelled_and_not_refused() {
                 };
                 timeout(SOON, gone).await.expect("in time");
             }
-            drop(requests);
-            let _ = timeout(SOON, driver).await.expect("its connection ends");
         });
         check_cancelled(&server, kernel, 2);
         server.check_at_rest();

@@ -137,15 +137,7 @@ fn http_1_0_needs_no_host_and_takes_no_two() {
 #[test]
 fn http_2_names_its_host_as_authority_or_host_and_never_two() {
     let server = Server::start();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
-        let tcp = tokio::net::TcpStream::connect(server.address());
-        let tcp = tcp.await.expect("it listens");
-        let (requests, connection) = h2::client::handshake(tcp).await.expect("a handshake");
-        let driver = tokio::spawn(connection);
+    server.over_http2(async |requests| {
         let absolute = "http://faam.test/healthz";
         for (target, hosts, status) in [
             (absolute, &[][..], 200),
@@ -163,8 +155,6 @@ fn http_2_names_its_host_as_authority_or_host_and_never_two() {
             let answer = h2_status(&requests, target, hosts).await;
             assert_eq!(answer, status, "{target} {hosts:?}");
         }
-        // All of them on one connection: a stream's mistake ends no other.
-        assert!(!driver.is_finished());
     });
     server.check_at_rest();
 }

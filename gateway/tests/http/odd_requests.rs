@@ -144,15 +144,7 @@ fn lines_that_name_the_callers_host_are_kept_by_nobody() {
 #[test]
 fn http_2_takes_trailers_and_no_other_length_than_it_was_told() {
     let server = Server::start();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
-        let tcp = tokio::net::TcpStream::connect(server.address());
-        let tcp = tcp.await.expect("it listens");
-        let (requests, connection) = h2::client::handshake(tcp).await.expect("a handshake");
-        let driver = tokio::spawn(connection);
+    server.over_http2(async |requests| {
         for (length, trailers, well) in [
             (5, false, true),
             (5, true, true),
@@ -187,7 +179,6 @@ fn http_2_takes_trailers_and_no_other_length_than_it_was_told() {
                 }
             }
         }
-        assert!(!driver.is_finished(), "a stream's mistake ends no other");
     });
     server.check_at_rest();
 }

@@ -4,9 +4,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use faam_gateway::config::GatewayConfig;
 use faam_gateway::gateway::Gateway;
+use h2::client::SendRequest;
 use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::wire::{Answer, Wire, request};
 
@@ -71,6 +75,24 @@ impl Server {
 
     pub(crate) fn admin(&self, target: &str) -> Answer {
         request(self.gateway.admin_address(), "GET", target, &[], b"")
+    }
+
+    /// Has `talk` speak over one connection of HTTP/2. What goes wrong with its streams must not end the connection.
+    pub(crate) fn over_http2(&self, talk: impl AsyncFnOnce(SendRequest<Bytes>)) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let tcp = TcpStream::connect(self.address()).await;
+            let handshake = h2::client::handshake(tcp.expect("it listens"));
+            let (requests, connection) = handshake.await.expect("a handshake");
+            let driver = tokio::spawn(connection);
+            talk(requests.clone()).await;
+            assert!(!driver.is_finished(), "a stream's mistake ends no other");
+            drop(requests);
+            let _ = timeout(SOON, driver).await.expect("its connection ends");
+        });
     }
 
     /// A POST whose body has begun and not ended.
