@@ -12,8 +12,10 @@ use faam_driver::{Job, JobSource, Kernel as CardKernel, Outcome, Request};
 use faam_hwif::{CardLevel, JOB_BYTES_MAX, Status, WireFormat};
 use faam_sched::TargetIndex;
 
+use crate::card_claim::{CardRefusal, CardResult, Claim};
 use crate::job::{EngineId, Kernel};
-use crate::job_queue::{CardRefusal, CardResult, Claim, JobQueue, RunningJob};
+use crate::job_queue::JobQueue;
+use crate::pending_job::RunningJob;
 
 /// How long a command may take before its function counts as hung: a whole
 /// job takes a few milliseconds, and with the queue ahead of it on a loaded machine some tens.

@@ -24,14 +24,14 @@ use faam_codec::{
 use faam_sched::Receipt;
 
 use self::held_answers::HeldAnswers;
+use crate::card_claim::{CardRefusal, CardResult, Claim, Unverified};
 use crate::job::{
     BackendPolicy, BlockOutcome, EngineId, FallbackReason, JobError, JobSpec, Kernel, Part, Phases,
     Stage, Verification, beyond_card_text,
 };
-use crate::job_queue::{
-    CardRefusal, CardResult, Claim, CpuWork, Done, HERE_OUTPUT_BYTES_MAX, JobQueue, PendingJob,
-    RunningJob, Unverified, exact,
-};
+use crate::job_queue::{CpuWork, Done, JobQueue};
+use crate::pending_job::{PendingJob, RunningJob};
+use crate::small_job::HERE_OUTPUT_BYTES_MAX;
 
 /// The pool's threads.
 pub(crate) struct CpuPool {
@@ -347,7 +347,7 @@ impl Worker {
                 })?;
         }
         Ok(Made {
-            output: exact(&self.scratch),
+            output: Bytes::copy_from_slice(&self.scratch),
             consumed: input.len(),
             checksum: BlockChecksum::of(format, input),
             verify: begun.elapsed(),
@@ -397,7 +397,7 @@ impl Worker {
             }
         };
         Ok(Made {
-            output: exact(&self.scratch),
+            output: Bytes::copy_from_slice(&self.scratch),
             consumed: input.len(),
             checksum: BlockChecksum::of(format, input),
             verify: Duration::ZERO,
@@ -454,7 +454,7 @@ impl Worker {
                 Ok(()) => Verdict::Right((
                     Made {
                         checksum: BlockChecksum::of(format, input),
-                        output: exact(&result.output),
+                        output: Bytes::copy_from_slice(&result.output),
                         consumed: input.len(),
                         verify: Duration::ZERO,
                         part: None,
@@ -504,7 +504,7 @@ impl Worker {
         };
         let took = result.device;
         let made = Made {
-            output: exact(&result.output),
+            output: Bytes::copy_from_slice(&result.output),
             consumed,
             checksum,
             verify: Duration::ZERO,

@@ -20,8 +20,9 @@ use crate::card_operation::FunctionNumber;
 use crate::cards::{CardEvent, CardSource, CardStatus, Cards};
 use crate::cpu::{self, CpuPool};
 use crate::job::{BackendPolicy, BlockOutcome, JobError, JobSpec, Phases, Verification};
-use crate::job_queue::{JobQueue, PendingJob};
+use crate::job_queue::JobQueue;
 use crate::metrics::Metrics;
+use crate::pending_job::PendingJob;
 use crate::tenants::Tenant;
 
 /// What is tuned.

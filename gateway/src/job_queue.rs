@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use crossbeam::channel::Sender;
 use faam_codec::Format;
 use faam_sched::{
@@ -25,16 +24,19 @@ use faam_sched::{
     TargetIndex, TargetSet, TenantIndex, WEIGHT_DEFAULT,
 };
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
 use crate::busy::Busy;
+use crate::card_claim::{Claim, Unverified};
 use crate::cards::CardEvent;
 use crate::dispatch::{DispatchConfig, StartError};
 use crate::job::{
-    BackendPolicy, BlockOutcome, CARD_LEVEL_MAX, EngineId, FallbackReason, JobError, JobSpec,
-    Kernel, Phases, Verification, beyond_card_text,
+    BackendPolicy, CARD_LEVEL_MAX, EngineId, FallbackReason, JobError, JobSpec, Kernel,
+    Verification, beyond_card_text,
 };
 use crate::metrics::Metrics;
+use crate::pending_job::{PendingJob, RunningJob};
+use crate::small_job::{HERE_MICROS_MAX, may_run_here};
 use crate::tenants::TenantId;
 
 /// Times that a job goes back to the queue because its engine failed, before it is given to the CPU alone.
@@ -45,104 +47,6 @@ const UNVERIFIED_MAX: usize = 64;
 const CPU_IDLE_MAX: Duration = Duration::from_millis(500);
 /// The same while jobs are queued that were left to a card: placement may give them to the CPU after its deferral limit.
 const CPU_DEFER_POLL: Duration = Duration::from_millis(2);
-
-/// Time up to which a job runs on its caller's thread, by what jobs like it were measured to take: about what waking
-/// another one can take (300 us), and not so long that the thread's other connections would notice more than one block's time.
-const HERE_MICROS_MAX: u64 = 1_500;
-/// Highest level that runs there: libdeflate's from 10 on keep 9 MiB each a thread.
-const HERE_LEVEL_MAX: u8 = 9;
-/// Most output of a body that is decoded there. Nobody knows it before, so that it is held to: see [`crate::cpu::run_here`].
-pub(crate) const HERE_OUTPUT_BYTES_MAX: u64 = 128 << 10;
-/// Most input of such a body: input may make no output at all and work all the same (empty blocks with codes of their own), so
-/// that the output's bound is not enough.
-const HERE_DECODED_BYTES_MAX: usize = 32 << 10;
-
-/// A job in the queue or on an engine.
-pub(crate) struct PendingJob {
-    pub(crate) spec: JobSpec,
-    /// The tenant's scrub domain on a card.
-    pub(crate) context: u32,
-    reply: oneshot::Sender<Result<BlockOutcome, JobError>>,
-    room: Option<OwnedSemaphorePermit>,
-    replays: u8,
-    pub(crate) fallback: Option<FallbackReason>,
-    pub(crate) phases: Phases,
-}
-
-impl PendingJob {
-    /// A job that has waited `waited` for its `room` in the queue.
-    pub(crate) fn new(
-        spec: JobSpec,
-        context: u32,
-        reply: oneshot::Sender<Result<BlockOutcome, JobError>>,
-        room: OwnedSemaphorePermit,
-        waited: Duration,
-    ) -> Self {
-        Self {
-            spec,
-            context,
-            reply,
-            room: Some(room),
-            replays: 0,
-            fallback: None,
-            phases: Phases {
-                queue: waited,
-                ..Phases::default()
-            },
-        }
-    }
-
-    /// Answer the caller, if there still is one.
-    pub(crate) fn answer(self, answer: Result<BlockOutcome, JobError>) {
-        // A caller that has hung up wants no answer.
-        let _ = self.reply.send(answer);
-    }
-}
-
-/// A job that an engine took.
-pub(crate) struct RunningJob {
-    pub(crate) job: PendingJob,
-    pub(crate) receipt: Receipt,
-    pub(crate) engine: EngineId,
-    /// Which life of the card's function took it; 0 for the CPU.
-    pub(crate) life: u64,
-}
-
-/// What a card made of a job, not yet believed.
-pub(crate) struct Unverified {
-    pub(crate) running: RunningJob,
-    pub(crate) claim: Claim,
-}
-
-/// A card's word.
-pub(crate) enum Claim {
-    /// It made this.
-    Done(CardResult),
-    /// It says that the data cannot be processed.
-    Refused(CardRefusal),
-}
-
-/// What a card made, in the host's own memory.
-pub(crate) struct CardResult {
-    pub(crate) output: Vec<u8>,
-    /// Input bytes that it stands for.
-    pub(crate) consumed: usize,
-    /// On the card.
-    pub(crate) device: Duration,
-    /// Copying in and out.
-    pub(crate) transfer: Duration,
-}
-
-/// Why a card did not process the data.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CardRefusal {
-    /// The result is larger than it was given room for.
-    #[error("that the output is full")]
-    OutputFull,
-    /// Something else, in words.
-    #[error("{0}")]
-    Data(String),
-}
 
 /// Makes a sleeping queue-pair worker look for jobs.
 pub(crate) type Wake = Box<dyn Fn() + Send + Sync>;
@@ -396,11 +300,7 @@ impl JobQueue {
 
     /// Take the jobs out of the queue that nobody waits for any more.
     pub(crate) fn forget_cancelled(&self) {
-        let gone = self
-            .core
-            .lock()
-            .scheduler
-            .remove(|job| job.reply.is_closed());
+        let gone = self.core.lock().scheduler.remove(PendingJob::is_unwanted);
         drop(gone);
     }
 
@@ -652,7 +552,7 @@ impl JobQueue {
             job.room = None;
             // From its first queueing on: what a failed attempt took counts as waiting.
             job.phases.queue = job.phases.queue.max(Duration::from_nanos(waited.0));
-            if job.reply.is_closed() {
+            if job.is_unwanted() {
                 core.scheduler.abandon(receipt);
                 continue;
             }
@@ -780,24 +680,6 @@ impl JobQueue {
     }
 }
 
-/// Whether a thread that has other things to do may run a job at all, whatever was measured: with engines that are small, and
-/// on data that cannot make much more of itself.
-fn may_run_here(spec: &JobSpec) -> bool {
-    match &spec.kernel {
-        Kernel::Compress { level, .. } => level.get() <= HERE_LEVEL_MAX,
-        // A zstd compressor is 2 to 44 MiB with the decoder that verifies, made for the body unless one like it is at hand.
-        Kernel::CompressPart { format, .. } => *format == Format::Lz4,
-        Kernel::Decompress { format, .. } => {
-            let told = match (format, spec.input.last_chunk::<4>()) {
-                (Format::Gzip, Some(length)) => u64::from(u32::from_le_bytes(*length)),
-                _ => 0,
-            };
-            spec.input.len() <= HERE_DECODED_BYTES_MAX && told <= HERE_OUTPUT_BYTES_MAX
-        }
-        Kernel::DecompressPart { .. } => false,
-    }
-}
-
 /// Prediction class: a number a kernel, format aside where it makes no difference, and level.
 fn class_of(kernel: &Kernel) -> KernelClass {
     let format_class = |format: Option<Format>| match format {
@@ -818,11 +700,6 @@ fn class_of(kernel: &Kernel) -> KernelClass {
             format_class(format) + DECOMPRESS + PART
         }
     })
-}
-
-/// Bytes of an engine's scratch as an answer, in memory of exactly their size.
-pub(crate) fn exact(bytes: &[u8]) -> Bytes {
-    Bytes::copy_from_slice(bytes)
 }
 
 #[cfg(test)]

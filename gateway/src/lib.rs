@@ -12,6 +12,7 @@
 //! | `admission` | who may begin: requests in flight, memory of bodies |
 //! | `error` | every problem's name and status |
 //! | `job`, `dispatch`, `job_queue` | a block on its way through an engine; the one boundary between async and threads |
+//! | `pending_job`, `card_claim`, `small_job` | a job with the way back to its caller; what a card says it made of one; which run where they come from |
 //! | `cpu`, `engines` | the CPU engines' workers; which engine serves a level |
 //! | `cards`, `card_supervisor`, `card_process`, `card_worker` | cards: their processes, their supervision, their queue pairs |
 //! | `card_operation` | what an operator asks of a card's function |
@@ -29,6 +30,7 @@
 pub mod admission;
 pub mod auth;
 mod busy;
+mod card_claim;
 pub mod card_operation;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod card_process;
@@ -48,5 +50,7 @@ pub mod http;
 pub mod job;
 mod job_queue;
 pub mod metrics;
+mod pending_job;
+mod small_job;
 pub mod telemetry;
 pub mod tenants;

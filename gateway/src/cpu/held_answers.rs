@@ -8,7 +8,7 @@
 use faam_sched::Nanos;
 
 use crate::job::{BlockOutcome, JobError};
-use crate::job_queue::PendingJob;
+use crate::pending_job::PendingJob;
 
 /// Answers that are held at once.
 pub(super) const HELD_ANSWERS_MAX: usize = 4;

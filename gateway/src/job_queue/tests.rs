@@ -1,8 +1,14 @@
 //! The queue between callers and engines, with the engines' side played step by step.
 
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
 use super::*;
 use crate::admission::{Admission, AdmissionLimits};
+use crate::card_claim::CardResult;
 use crate::cards::CardSource;
+use crate::job::BlockOutcome;
+use crate::small_job::{HERE_DECODED_BYTES_MAX, HERE_OUTPUT_BYTES_MAX};
 use crate::tenants::{Tenant, TenantLimits};
 use faam_codec::{Format, Level, Position};
 

@@ -1,0 +1,66 @@
+//! A job on its way through the queue and the engines, with the way back to whoever waits for it.
+//!
+//! Invariant: it is answered by value, so at most once. It does not know who takes it, nor when.
+
+use std::time::Duration;
+
+use faam_sched::Receipt;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::job::{BlockOutcome, EngineId, FallbackReason, JobError, JobSpec, Phases};
+
+/// A job in the queue or on an engine.
+pub(crate) struct PendingJob {
+    pub(crate) spec: JobSpec,
+    /// The tenant's scrub domain on a card.
+    pub(crate) context: u32,
+    reply: oneshot::Sender<Result<BlockOutcome, JobError>>,
+    pub(crate) room: Option<OwnedSemaphorePermit>,
+    pub(crate) replays: u8,
+    pub(crate) fallback: Option<FallbackReason>,
+    pub(crate) phases: Phases,
+}
+
+impl PendingJob {
+    /// A job that has waited `waited` for its `room` in the queue.
+    pub(crate) fn new(
+        spec: JobSpec,
+        context: u32,
+        reply: oneshot::Sender<Result<BlockOutcome, JobError>>,
+        room: OwnedSemaphorePermit,
+        waited: Duration,
+    ) -> Self {
+        Self {
+            spec,
+            context,
+            reply,
+            room: Some(room),
+            replays: 0,
+            fallback: None,
+            phases: Phases {
+                queue: waited,
+                ..Phases::default()
+            },
+        }
+    }
+
+    /// Whether its caller has hung up.
+    pub(crate) fn is_unwanted(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    /// Answer the caller, if there still is one.
+    pub(crate) fn answer(self, answer: Result<BlockOutcome, JobError>) {
+        // A caller that has hung up wants no answer.
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// A job that an engine took.
+pub(crate) struct RunningJob {
+    pub(crate) job: PendingJob,
+    pub(crate) receipt: Receipt,
+    pub(crate) engine: EngineId,
+    /// Which life of the card's function took it; 0 for the CPU.
+    pub(crate) life: u64,
+}
