@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::meter::Meter;
 use crate::tenants::{Tenant, TenantId};
 
 /// Bytes of bodies, in and out, that the process holds at once.
@@ -177,6 +178,7 @@ impl Admission {
             tenant_use,
             bytes: AtomicUsize::new(0),
             spill: Budget::new(self.inner.spill_request_bytes_max),
+            meter: Meter::default(),
         };
         // On a refusal the permit's drop gives back what was counted.
         permit.grow(bytes)?;
@@ -232,9 +234,16 @@ pub struct AdmissionPermit {
     bytes: AtomicUsize,
     /// Its use counts what this request spilled, its bound is the request's.
     spill: Budget,
+    meter: Meter,
 }
 
 impl AdmissionPermit {
+    /// What the request has cost so far.
+    #[must_use]
+    pub const fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
     /// Takes `bytes` more.
     ///
     /// # Errors

@@ -49,6 +49,7 @@ pub mod gateway;
 pub mod http;
 pub mod job;
 mod job_queue;
+pub mod meter;
 pub mod metrics;
 mod pending_job;
 mod small_job;

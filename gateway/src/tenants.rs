@@ -6,9 +6,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+pub use faam_sched::WEIGHT_DEFAULT;
+
 /// The tenant that a fresh installation serves.
 pub const DEMO_TENANT: &str = "demo";
 
+/// What a tenant may take at once beyond its peak rate, microseconds of the reference engine: a hundred blocks or so.
+pub const PIR_BURST_US_DEFAULT: u64 = 100_000;
 /// Requests that one tenant may have in flight.
 pub const TENANT_IN_FLIGHT_MAX: usize = 256;
 /// Bytes that one decompression may give: four times the largest body.
@@ -69,23 +73,89 @@ impl Tenant {
     }
 }
 
-/// What a tenant may use.
+/// What a tenant may use. Rates are of the tenant as a whole, whatever its namespaces and keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TenantLimits {
+    /// Its share of what is left when guarantees are met, against the others' weights; at least 1.
+    pub weight: u32,
+    /// Guaranteed rate (CIR): microseconds of the reference engine a second; 0 guarantees nothing.
+    pub cir_us_per_s: u64,
+    /// Peak rate (PIR), in the same unit; `None`: as much as there is.
+    pub pir_us_per_s: Option<u64>,
+    /// What may be taken at once beyond the peak rate, microseconds of the reference engine.
+    pub pir_burst_us: u64,
+    /// Bytes of bodies a second; `None`: any number.
+    pub bytes_per_s: Option<u64>,
+    /// Requests a second; `None`: any number.
+    pub requests_per_s: Option<u64>,
+    /// Bytes of bodies a day (UTC); `None`: any number.
+    pub bytes_per_day: Option<u64>,
+    /// Charged microseconds of the reference engine a day (UTC); `None`: any number.
+    pub reference_us_per_day: Option<u64>,
     /// Requests in flight.
     pub in_flight_max: usize,
+    /// Blocks in its queue; `None`: as many as the process allows any tenant.
+    pub queued_blocks_max: Option<usize>,
+    /// Bytes of bodies in memory; `None`: as many as the process has.
+    pub memory_bytes_max: Option<usize>,
+    /// Bytes of answers on disk; `None`: as many as the process allows any tenant.
+    pub spill_bytes_max: Option<usize>,
+    /// Bytes of one body; `None`: as many as the process allows.
+    pub body_bytes_max: Option<u64>,
     /// Bytes out of one decompression.
     pub output_bytes_max: usize,
     /// Output bytes an input byte of one decompression.
     pub ratio_max: u32,
+    /// Kernels that it may call.
+    pub kernels: AllowedKernels,
+    /// Engines that may serve it.
+    pub backends: AllowedBackends,
+}
+
+/// Kernels that a tenant may call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllowedKernels {
+    /// `compress`
+    pub compress: bool,
+    /// `decompress`
+    pub decompress: bool,
+}
+
+/// Engines that may serve a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllowedBackends {
+    /// The CPU engines.
+    pub cpu: bool,
+    /// Cards.
+    pub cards: bool,
 }
 
 impl Default for TenantLimits {
     fn default() -> Self {
         Self {
+            weight: WEIGHT_DEFAULT,
+            cir_us_per_s: 0,
+            pir_us_per_s: None,
+            pir_burst_us: PIR_BURST_US_DEFAULT,
+            bytes_per_s: None,
+            requests_per_s: None,
+            bytes_per_day: None,
+            reference_us_per_day: None,
             in_flight_max: TENANT_IN_FLIGHT_MAX,
+            queued_blocks_max: None,
+            memory_bytes_max: None,
+            spill_bytes_max: None,
+            body_bytes_max: None,
             output_bytes_max: TENANT_OUTPUT_BYTES_MAX,
             ratio_max: TENANT_RATIO_MAX,
+            kernels: AllowedKernels {
+                compress: true,
+                decompress: true,
+            },
+            backends: AllowedBackends {
+                cpu: true,
+                cards: true,
+            },
         }
     }
 }

@@ -1,0 +1,93 @@
+//! What a request has cost so far.
+//!
+//! Owns the sums. A request's permit holds its [`Meter`], and so does every job of it, so
+//! that work is counted also when its caller has gone. Invariant: sums only grow. It does
+//! not know what is charged for, nor to whom.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Sums of one request. Cheap to add to from any thread.
+#[derive(Debug, Default)]
+pub struct Meter {
+    device_ns: AtomicU64,
+    queue_ns: AtomicU64,
+    cpu_ns: AtomicU64,
+    reference_ns: AtomicU64,
+    fallbacks: AtomicU64,
+}
+
+/// What a block took, or what a request has taken so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// On cards: modelled or reported by the card.
+    pub device: Duration,
+    /// In the queue.
+    pub queue: Duration,
+    /// On CPU engines and for verification.
+    pub cpu: Duration,
+    /// Charged by the scheduler: time on the reference engine.
+    pub reference: Duration,
+    /// Blocks that ran elsewhere than was wished.
+    pub fallbacks: u64,
+}
+
+impl Meter {
+    /// Adds what a block took.
+    pub fn add(&self, spent: Spent) {
+        let add = |sum: &AtomicU64, time: Duration| {
+            if !time.is_zero() {
+                sum.fetch_add(nanos(time), Ordering::Relaxed);
+            }
+        };
+        add(&self.device_ns, spent.device);
+        add(&self.queue_ns, spent.queue);
+        add(&self.cpu_ns, spent.cpu);
+        add(&self.reference_ns, spent.reference);
+        if spent.fallbacks > 0 {
+            self.fallbacks.fetch_add(spent.fallbacks, Ordering::Relaxed);
+        }
+    }
+
+    /// What was added so far.
+    #[must_use]
+    pub fn spent(&self) -> Spent {
+        let time = |sum: &AtomicU64| Duration::from_nanos(sum.load(Ordering::Relaxed));
+        Spent {
+            device: time(&self.device_ns),
+            queue: time(&self.queue_ns),
+            cpu: time(&self.cpu_ns),
+            reference: time(&self.reference_ns),
+            fallbacks: self.fallbacks.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_threads_add_is_summed() {
+        let meter = Meter::default();
+        let block = Spent {
+            device: Duration::from_nanos(3),
+            cpu: Duration::from_nanos(5),
+            fallbacks: 1,
+            ..Spent::default()
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..100).for_each(|_| meter.add(block)));
+            }
+        });
+        let spent = meter.spent();
+        assert_eq!(spent.device, Duration::from_nanos(1200));
+        assert_eq!(spent.cpu, Duration::from_nanos(2000));
+        assert_eq!((spent.queue, spent.fallbacks), (Duration::ZERO, 400));
+    }
+}
