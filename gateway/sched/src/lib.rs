@@ -16,12 +16,14 @@
 mod predictor;
 mod scheduler;
 mod target;
+mod token_bucket;
 
 pub use predictor::{KernelClass, Predictor};
 pub use scheduler::{
     Config, JobShape, QueueFull, Receipt, Scheduler, Taken, TenantIndex, WEIGHT_DEFAULT,
 };
 pub use target::{Placement, TARGETS_MAX, TargetIndex, TargetSet};
+pub use token_bucket::{Availability, TokenBucket, TokenRate};
 
 /// A moment or a span, nanoseconds, on whatever clock the caller keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
