@@ -23,11 +23,13 @@ use faam_driver::{
     Arena, ChildFence, FenceProof, Function, FunctionConfig, FunctionIdentity, ModelKind, SelfTest,
     Worker, WorkerConfig, WorkerExit, WorkerHandle,
 };
+use serde_json::json;
 
 use crate::card_process::{CardCommand, CardProcess};
 use crate::card_worker::CardQueue;
 use crate::cards::{CardEvent, CardSource, CardState, Post, socket_dir};
 use crate::dispatch::{DispatchConfig, StartError};
+use crate::events::{Events, GATEWAY, event, kind as happened};
 use crate::job::EngineId;
 use crate::job_queue::JobQueue;
 
@@ -75,6 +77,7 @@ pub(crate) fn supervise(
             command: command(source, config, number),
             reach: Reach::of(source, config, number),
             jobs: Arc::clone(jobs),
+            log: config.events.clone(),
             arena: shared.map_or_else(arena, |shared| Ok(Arc::clone(shared)))?,
             arena_is_shared: shared.is_some(),
             arena_bytes: config.arena_bytes,
@@ -129,6 +132,8 @@ struct Card {
     command: Option<CardCommand>,
     reach: Reach,
     jobs: Arc<JobQueue>,
+    /// Where it is recorded what happens to it.
+    log: Events,
     arena: Arc<Arena>,
     /// Other cards use it too.
     arena_is_shared: bool,
@@ -176,6 +181,7 @@ impl Card {
                     self.jobs
                         .metrics
                         .device_fault(&format!("fpga{}", self.number), "lost");
+                    self.happened(happened::CARD_LOST, json!({ "why": why }));
                     self.down_since.get_or_insert_with(Instant::now);
                     self.post.status.lock().last_fault = Some(why.clone());
                     self.tear_down(Some(&why));
@@ -186,6 +192,7 @@ impl Card {
                              gateway once its server is sound"
                         );
                         self.post.status.lock().state = CardState::OutOfService;
+                        self.happened(happened::CARD_GIVEN_UP, json!({ "why": why }));
                         self.wait_for_stop(None);
                         return;
                     }
@@ -339,10 +346,15 @@ impl Card {
             name.clone_from(&function.name);
         }
         status.note_drained();
+        drop(status);
+        let after_ms = back.map(|back| u64::try_from(back.as_millis()).unwrap_or(u64::MAX));
+        let detail =
+            json!({ "simulated": simulated, "serial": identity.serial, "after_ms": after_ms });
+        self.log
+            .record(event(happened::CARD_UP, GATEWAY, &name, detail));
         match back {
             Some(back) => {
-                status.last_readmission_ms =
-                    Some(u64::try_from(back.as_millis()).unwrap_or(u64::MAX));
+                self.post.status.lock().last_readmission_ms = after_ms;
                 self.jobs.metrics.readmission(&name, back.as_secs_f64());
                 tracing::info!(function = %name, after_ms = back.as_millis(), "re-admitted after its self-test");
             }
@@ -450,6 +462,9 @@ impl Card {
         let name = format!("fpga{}.{number}", self.number);
         tracing::warn!(function = %name, kind, why, "out of service");
         self.jobs.metrics.device_fault(&name, kind);
+        let detail = json!({ "fault": kind, "why": why });
+        self.log
+            .record(event(happened::CARD_QUARANTINED, GATEWAY, &name, detail));
         self.down_since.get_or_insert_with(Instant::now);
         let Some(live) = self.take_out(number, Some(why)) else {
             return Ok(());
@@ -589,6 +604,12 @@ impl Card {
                 tracing::debug!(card = self.number, function = number, %error, "not cut off");
             }
         }
+    }
+
+    /// To the card as a whole.
+    fn happened(&self, kind: &str, detail: serde_json::Value) {
+        let name = format!("fpga{}", self.number);
+        self.log.record(event(kind, GATEWAY, &name, detail));
     }
 
     fn function_count(&self) -> u8 {

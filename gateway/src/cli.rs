@@ -17,6 +17,7 @@ use crate::completions::Completions;
 use crate::device::Device;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 use crate::doctor::Doctor;
+use crate::event_log::EventLog;
 use crate::man_pages::ManPages;
 use crate::probe::Probe;
 use crate::serve::{self, Serve};
@@ -50,6 +51,7 @@ enum Command {
     Decompress(Decompress),
     Bench(Bench),
     Device(Device),
+    Events(EventLog),
     // Elsewhere there is no driver.
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     Doctor(Doctor),
@@ -127,6 +129,7 @@ impl Cli {
             Command::Decompress(decompress) => decompress.run(),
             Command::Bench(bench) => bench.run(),
             Command::Device(device) => device.run(),
+            Command::Events(events) => events.run(),
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
             Command::Doctor(doctor) => doctor.run(),
             Command::Completions(completions) => {

@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::card_operation::FunctionNumber;
 use crate::cards::{CardEvent, CardSource, CardStatus, Cards};
 use crate::cpu::{self, CpuPool};
+use crate::events::Events;
 use crate::job::{BackendPolicy, BlockOutcome, JobError, JobSpec, Phases, Verification};
 use crate::job_queue::JobQueue;
 use crate::metrics::Metrics;
@@ -46,6 +47,8 @@ pub struct DispatchConfig {
     pub queue_wait: Duration,
     /// How much of what engines make is verified.
     pub verification: Verification,
+    /// Where it is recorded what happens to cards.
+    pub events: Events,
 }
 
 impl Default for DispatchConfig {
@@ -67,6 +70,7 @@ impl Default for DispatchConfig {
             queue_blocks_max: 2048,
             queue_wait: Duration::from_secs(60),
             verification: Verification::On,
+            events: Events::default(),
         }
     }
 }

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use serde_json::json;
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -22,8 +23,9 @@ use crate::admission::{Admission, AdmissionLimits};
 use crate::auth::{DemoKey, KeyError};
 use crate::config::{ENGINES_STOP, GatewayConfig};
 use crate::descriptors;
-use crate::dispatch::{self, Dispatcher};
+use crate::dispatch::{self, DispatchConfig, Dispatcher};
 use crate::engines;
+use crate::events::{Events, GATEWAY, event, kind};
 use crate::http::admin_socket::About;
 use crate::http::app::{App, AppParts, Surface};
 use crate::http::invocations::Invocations;
@@ -148,9 +150,10 @@ impl Gateway {
         let lock = lock_data_dir(&config.data_dir)?;
         let metrics = Arc::new(Metrics::new());
         metrics.engines(engines::served());
+        let events = Events::new(Arc::clone(&metrics));
         let tls = config
             .tls
-            .map(|files| Tls::open(files, Arc::clone(&metrics)).map(Arc::new))
+            .map(|files| Tls::open(files, Arc::clone(&metrics), events.clone()).map(Arc::new))
             .transpose()?;
         if let Some(tls) = &tls {
             tls.report();
@@ -190,13 +193,29 @@ impl Gateway {
         let operator_socket = admin_socket::bind(&config.data_dir);
         let about = About::new(config.dispatch.arena_bytes);
         let verify = config.dispatch.verification;
-        let dispatcher = Dispatcher::start(config.dispatch, Arc::clone(&metrics))?;
+        let settings = json!({
+            "cards": config.dispatch.cards.len(),
+            "cpu_workers": config.dispatch.cpu_workers,
+            "arena_bytes": config.dispatch.arena_bytes,
+            "queue_blocks_max": config.dispatch.queue_blocks_max,
+            "verify": verify.planned(),
+            "connections_max": connections_max,
+            "spill_files_max": spill_files_max,
+            "body_bytes_max": config.limits.body_bytes_max,
+            "spans": telemetry.is_some(),
+        });
+        let dispatch = DispatchConfig {
+            events: events.clone(),
+            ..config.dispatch
+        };
+        let dispatcher = Dispatcher::start(dispatch, Arc::clone(&metrics))?;
         dispatcher.add_tenant(&tenant);
         let app = App::new(AppParts {
             dispatcher,
             admission: Admission::new(admission),
             authenticator: Arc::new(demo.authenticator),
             metrics: Arc::clone(&metrics),
+            events: events.clone(),
             telemetry,
             limits: config.limits,
             verify,
@@ -255,6 +274,15 @@ impl Gateway {
             public_stop.clone(),
             config.drain,
         ));
+        let started = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "listen": public.to_string(),
+            "admin_listen": admin.to_string(),
+            "tls": tls.is_some(),
+        });
+        events.record(event(kind::CONFIG_LOADED, GATEWAY, "", settings));
+        events.record(event(kind::GATEWAY_STARTED, GATEWAY, "", started));
         Ok(Self {
             public,
             admin,
@@ -350,6 +378,9 @@ impl Gateway {
     /// knows that it is not ready.
     pub fn stop_once(self, known: impl Future<Output = ()>) {
         self.app.admission.leave();
+        let in_flight = json!({ "in_flight": self.app.admission.in_flight() });
+        let draining = event(kind::GATEWAY_DRAINING, GATEWAY, "", in_flight);
+        self.app.events.record(draining);
         self.runtime.block_on(known);
         self.app.admission.drain();
         self.public_stop.cancel();
@@ -373,6 +404,8 @@ impl Gateway {
             );
             app.dispatcher.stop(ENGINES_STOP).await;
         });
+        app.events
+            .record(event(kind::GATEWAY_STOPPED, GATEWAY, "", json!({})));
         if let Some(telemetry) = &app.telemetry {
             telemetry.stop();
         }

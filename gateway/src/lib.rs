@@ -17,6 +17,7 @@
 //! | `cards`, `card_supervisor`, `card_process`, `card_worker` | cards: their processes, their supervision, their queue pairs |
 //! | `card_operation` | what an operator asks of a card's function |
 //! | `metrics` | what is published |
+//! | `events` | what happened, kept and logged |
 //! | `telemetry` | spans on their way to a collector |
 
 #![cfg_attr(
@@ -45,6 +46,7 @@ pub mod descriptors;
 pub mod dispatch;
 pub mod engines;
 pub mod error;
+pub mod events;
 pub mod gateway;
 pub mod http;
 pub mod job;

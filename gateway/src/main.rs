@@ -14,6 +14,7 @@ mod completions;
 mod device;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod doctor;
+mod event_log;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod machine;
 mod man_pages;

@@ -139,6 +139,7 @@ pub struct Metrics {
     tls_reloads: Family<Outcome, Counter>,
     tls_not_after: Family<Listener, Count>,
     spans: Family<Outcome, Counter>,
+    events: Family<Outcome, Counter>,
     level_engine: Family<LevelEngine, Count>,
 }
 
@@ -261,6 +262,11 @@ impl Metrics {
                 "Connections and streams that were ended for others' sake",
             ),
             spans: register(&mut registry, "spans", "Spans for a collector"),
+            events: register(
+                &mut registry,
+                "events",
+                "Records of the event and audit log",
+            ),
             level_engine: register(
                 &mut registry,
                 "level_engine",
@@ -431,6 +437,14 @@ impl Metrics {
     pub fn spans(&self, outcome: &'static str, count: usize) {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         self.spans.get_or_create(&Outcome { outcome }).inc_by(count);
+    }
+
+    /// `count` records of the event log were `kept`, or `dropped` (too many waited, or the store did not take them).
+    pub fn events(&self, outcome: &'static str, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.events
+            .get_or_create(&Outcome { outcome })
+            .inc_by(count);
     }
 
     /// TLS files have changed, and were taken (`ok`) or not (`kept-old`).

@@ -6,9 +6,12 @@
 
 use std::time::Instant;
 
+use serde_json::json;
+
 use super::inspection::inspect;
 use super::{Card, RESET_LIMIT};
 use crate::card_operation::{Operation, ResetDone};
+use crate::events::{OPERATOR, event, kind as happened};
 
 impl Card {
     /// Carries an operation out. `Err`: its function is lost, and only a new start of the card helps.
@@ -83,6 +86,11 @@ impl Card {
             name
         };
         self.jobs.note_drained(self.number, number, on);
+        let kind = match on {
+            true => happened::CARD_DRAINED,
+            false => happened::CARD_UNDRAINED,
+        };
+        self.log.record(event(kind, OPERATOR, &name, json!({})));
         if on {
             // Its worker goes on with what it holds, and finds nothing more.
             self.jobs.set_in_service(self.number, number, None);
@@ -133,10 +141,14 @@ impl Card {
         let passed = self
             .bring_up_function(number)
             .map_err(|error| format!("bring-up after the reset failed: {error:#}"))?;
-        Ok(ResetDone {
+        let done = ResetDone {
             took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             fenced_bytes,
             self_test_jobs: passed.jobs,
-        })
+        };
+        let name = format!("fpga{}.{number}", self.number);
+        self.log
+            .record(event(happened::CARD_RESET, OPERATOR, &name, json!(done)));
+        Ok(done)
     }
 }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `/admin/v1` | the gateway itself |
 //! | `/admin/v1/devices` | `super::admin_devices` |
+//! | `/admin/v1/events` | `super::admin_events` |
 
 use std::io;
 use std::path::Path;
@@ -21,13 +22,13 @@ use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::admin_devices;
 use super::app::{App, stack};
 use super::invocation::Observer;
 use super::limits::HttpLimits;
 use super::listener::{self, Endpoints};
 use super::unix_socket::{UnixListen, UnixSocket};
 use super::unserved;
+use super::{admin_devices, admin_events};
 use crate::error::{Problem, ProblemKind};
 
 /// Its name in the data directory.
@@ -128,6 +129,7 @@ fn router(app: App, about: About) -> Router {
     let routes = Router::new()
         .route("/admin/v1", get(async move || Json(about.clone())))
         .merge(admin_devices::routes())
+        .merge(admin_events::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
@@ -140,7 +142,7 @@ fn router(app: App, about: About) -> Router {
 
 async fn not_found(request: Request) -> Problem {
     let detail = format!(
-        "{} names nothing here; there are /admin/v1 and /admin/v1/devices",
+        "{} names nothing here; there are /admin/v1, /admin/v1/devices and /admin/v1/events",
         unserved::path(&request)
     );
     Problem::new(ProblemKind::NotFound, detail)

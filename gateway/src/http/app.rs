@@ -44,6 +44,7 @@ use crate::admission::{Admission, AdmissionPermit};
 use crate::auth::Authenticator;
 use crate::dispatch::Dispatcher;
 use crate::error::{Problem, ProblemKind};
+use crate::events::Events;
 use crate::job::Verification;
 use crate::metrics::{Metrics, RequestEnd};
 use crate::telemetry::Telemetry;
@@ -66,6 +67,8 @@ pub struct AppParts {
     pub authenticator: Arc<dyn Authenticator>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Keeps what happens.
+    pub events: Events,
     /// Sends spans to a collector, where there is one.
     pub telemetry: Option<Arc<Telemetry>>,
     /// Limits.

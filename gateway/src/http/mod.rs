@@ -33,6 +33,7 @@
 
 pub mod admin;
 mod admin_devices;
+mod admin_events;
 pub mod admin_socket;
 pub mod answer;
 pub mod app;

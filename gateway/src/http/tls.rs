@@ -15,12 +15,14 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
+use serde_json::json;
 use thiserror::Error;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::certificate::{Validity, ValidityError};
+use crate::events::{Events, GATEWAY, event, kind};
 use crate::metrics::Metrics;
 
 /// Protocols that are offered, the preferred first (RFC 7301).
@@ -100,6 +102,7 @@ pub struct Tls {
     /// The files as they were before they were last read. Held while they are read, so that readings come one by one.
     seen: Mutex<[Option<Fingerprint>; 3]>,
     metrics: Arc<Metrics>,
+    events: Events,
 }
 
 /// What handshakes are made with.
@@ -125,7 +128,7 @@ impl Tls {
     ///
     /// # Errors
     /// [`TlsError`]
-    pub fn open(files: TlsFiles, metrics: Arc<Metrics>) -> Result<Self, TlsError> {
+    pub fn open(files: TlsFiles, metrics: Arc<Metrics>, events: Events) -> Result<Self, TlsError> {
         let seen = files.fingerprints();
         let serving = files.read()?;
         Ok(Self {
@@ -133,6 +136,7 @@ impl Tls {
             current: RwLock::new(serving),
             seen: Mutex::new(seen),
             metrics,
+            events,
         })
     }
 
@@ -198,6 +202,13 @@ impl Tls {
         let read = self.files.read();
         self.metrics
             .tls_reload(if read.is_ok() { "ok" } else { "kept-old" });
+        let certificate = self.files.certificate.display().to_string();
+        let (kind, detail) = match &read {
+            Ok(_) => (kind::TLS_RELOADED, json!({})),
+            Err(error) => (kind::TLS_KEPT, json!({ "why": error.to_string() })),
+        };
+        self.events
+            .record(event(kind, GATEWAY, &certificate, detail));
         *self.current.write() = read?;
         self.report();
         info!(certificate = %self.files.certificate.display(), "TLS certificate and key read again");

@@ -21,6 +21,7 @@ use faam_gateway::auth::{DEMO_KEY_FILE, KeyError, is_key};
 use faam_gateway::cards::CardSource;
 use faam_gateway::config::{ENGINES_STOP, GatewayConfig};
 use faam_gateway::descriptors::{DESCRIPTORS_RESERVED, connections_max};
+use faam_gateway::events::Events;
 use faam_gateway::http::tls::{Tls, TlsFiles};
 use faam_gateway::http::unix_socket::UnixListen;
 use faam_gateway::telemetry::traces_url;
@@ -517,7 +518,7 @@ fn collector(endpoint: &str) -> Finding {
 
 fn tls(files: TlsFiles) -> Finding {
     let certificate = files.certificate.display().to_string();
-    match Tls::open(files, Arc::default()) {
+    match Tls::open(files, Arc::default(), Events::default()) {
         Ok(tls) => match tls.validity() {
             None => Finding::warning(
                 format!("tls: when {certificate} is valid cannot be told"),

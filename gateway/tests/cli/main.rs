@@ -10,6 +10,7 @@ mod bench;
 mod certificates;
 mod device;
 mod doctor;
+mod events;
 mod faam;
 mod files;
 mod front;
