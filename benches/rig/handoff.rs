@@ -74,7 +74,7 @@ pub(crate) fn measure(
         .build()?;
     let dispatcher = started?;
     let tenant = Tenant::demo(TenantLimits::default());
-    dispatcher.add_tenant(&tenant);
+    dispatcher.set_tenant(&tenant);
     let caller = Caller {
         dispatcher: dispatcher.clone(),
         admission: Admission::new(AdmissionLimits::default()),

@@ -30,6 +30,7 @@ use crate::job::{
     Stage, Verification, beyond_card_text,
 };
 use crate::job_queue::{CpuWork, Done, JobQueue};
+use crate::meter::Spent;
 use crate::pending_job::{PendingJob, RunningJob};
 use crate::small_job::HERE_OUTPUT_BYTES_MAX;
 
@@ -123,6 +124,8 @@ impl PoolThread {
             job.phases.device += took.saturating_sub(verify);
             job.phases.verify += verify;
         }
+        let spent = took.unwrap_or(Duration::ZERO);
+        job.meter(spent, spent);
         self.done = Some(Done {
             receipt,
             took: took.filter(|_| result.is_ok()),
@@ -193,6 +196,12 @@ pub(crate) fn run_here(
         return None;
     }
     jobs.settle(receipt, result.is_ok().then_some(took), Some(took));
+    spec.permit.meter().add(Spent {
+        cpu: took,
+        reference: took,
+        fallbacks: u64::from(drained.is_some()),
+        ..Spent::default()
+    });
     Some(result.map(|made| {
         let phases = Phases {
             device: took.saturating_sub(made.verify),
@@ -408,6 +417,10 @@ impl Worker {
     fn verify(&mut self, jobs: &JobQueue, unverified: Unverified) {
         let Unverified { mut running, claim } = unverified;
         let begun = Instant::now();
+        let device = match &claim {
+            Claim::Done(result) => result.device,
+            Claim::Refused(_) => Duration::ZERO,
+        };
         let caught = self.caught(|worker| match claim {
             Claim::Done(result) => {
                 running.job.phases.device += result.device;
@@ -421,14 +434,24 @@ impl Worker {
             Claim::Refused(refusal) => worker.judge_refusal(&running.job, &refusal),
         });
         let verdict = caught.unwrap_or_else(Verdict::Answer);
-        running.job.phases.verify += begun.elapsed();
+        let cpu = begun.elapsed();
+        running.job.phases.verify += cpu;
+        // What a card and this thread spent is counted for a block that is sent back as well; its reference time is charged
+        // once, when it ends.
+        running.job.spec.permit.meter().add(Spent {
+            device,
+            cpu,
+            ..Spent::default()
+        });
         match verdict {
             Verdict::Right(made) => {
-                jobs.settle(running.receipt, Some(made.1), None);
+                let charged = jobs.settle(running.receipt, Some(made.1), None);
+                running.job.meter(charged, Duration::ZERO);
                 finish(running.job, running.engine, Ok(made.0));
             }
             Verdict::Answer(error) => {
-                jobs.settle(running.receipt, None, None);
+                let charged = jobs.settle(running.receipt, None, None);
+                running.job.meter(charged, Duration::ZERO);
                 finish(running.job, running.engine, Err(error));
             }
             Verdict::Replay(reason) => jobs.replay(running, reason),

@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::Sender;
+use faam_sched::Capacity;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use crate::card_operation::FunctionNumber;
 use crate::cards::{CardEvent, CardSource, CardStatus, Cards};
@@ -24,7 +25,8 @@ use crate::job::{BackendPolicy, BlockOutcome, JobError, JobSpec, Phases, Verific
 use crate::job_queue::JobQueue;
 use crate::metrics::Metrics;
 use crate::pending_job::PendingJob;
-use crate::tenants::Tenant;
+use crate::queue_room::{Closed, QueueRoom, RoomPermit};
+use crate::tenants::{Tenant, TenantId};
 
 /// What is tuned.
 #[derive(Clone, Debug)]
@@ -128,9 +130,21 @@ impl Dispatcher {
         })
     }
 
-    /// Give a tenant its bounded queue. Calling it again for the same tenant changes nothing.
-    pub fn add_tenant(&self, tenant: &Tenant) {
-        self.jobs.add_tenant(&tenant.id);
+    /// Gives a tenant its bounded queue, weight and rates; for one that has them, changes them. What it has queued stays.
+    pub fn set_tenant(&self, tenant: &Tenant) {
+        self.jobs.set_tenant(tenant);
+    }
+
+    /// Takes a tenant's queue away: what waits there is answered ([`JobError::TenantRemoved`]), what runs ends.
+    pub fn remove_tenant(&self, tenant: &TenantId) {
+        self.jobs.remove_tenant(tenant);
+    }
+
+    /// What the engines give, microseconds of the reference engine (one CPU worker) a second: those in service, and all of
+    /// them. By what was measured; an engine that was never used counts as one reference engine.
+    #[must_use]
+    pub fn capacity(&self) -> Capacity {
+        self.jobs.capacity()
     }
 
     /// Queue a job, waiting for room in its tenant's queue: see [`DispatchConfig::queue_wait`].
@@ -140,8 +154,7 @@ impl Dispatcher {
     pub async fn submit(&self, spec: JobSpec) -> Result<Ticket, JobError> {
         let placement = self.jobs.placement(&spec)?;
         let Some(place) = self.jobs.tenant(&spec.tenant) else {
-            let message = format!("tenant {} has no queue", spec.tenant);
-            return Err(JobError::Internal(message));
+            return Err(JobError::TenantRemoved);
         };
         let submitted = Instant::now();
         let room = self.room(&spec, place.room, submitted).await?;
@@ -164,10 +177,10 @@ impl Dispatcher {
     async fn room(
         &self,
         spec: &JobSpec,
-        room: Arc<Semaphore>,
+        room: Arc<QueueRoom>,
         submitted: Instant,
-    ) -> Result<OwnedSemaphorePermit, JobError> {
-        let mut acquire = pin!(room.acquire_owned());
+    ) -> Result<RoomPermit, JobError> {
+        let mut acquire = pin!(room.acquire());
         let last = spec.deadline.unwrap_or(submitted + self.queue_wait);
         let requires_card = spec.policy == BackendPolicy::RequireHardware;
         let mut look_again = match spec.deadline {
@@ -177,7 +190,7 @@ impl Dispatcher {
         loop {
             let acquired = tokio::time::timeout_at(look_again.into(), &mut acquire).await;
             if let Ok(acquired) = acquired {
-                return acquired.map_err(|_| JobError::Stopping);
+                return acquired.map_err(|Closed| JobError::TenantRemoved);
             }
             let waited = submitted.elapsed();
             if spec.deadline.is_some() {
@@ -381,7 +394,7 @@ mod tests {
         };
         let dispatcher = Dispatcher::start(config, Arc::new(Metrics::new())).expect("starts");
         let tenant = Tenant::demo(TenantLimits::default());
-        dispatcher.add_tenant(&tenant);
+        dispatcher.set_tenant(&tenant);
         let admission = Admission::new(AdmissionLimits::default());
         let submit = async |policy, deadline| {
             let spec = JobSpec {

@@ -471,6 +471,8 @@ impl Problem {
                 progress.spent.add(&phases);
                 Self::deadline(&progress.spent)
             }
+            // Its keys are gone as well.
+            JobError::TenantRemoved => AuthError::Invalid.into(),
             JobError::Stopping => Refusal::Draining.into(),
             JobError::Internal(what) => Self::internal(&what),
         }

@@ -209,7 +209,7 @@ impl Gateway {
             ..config.dispatch
         };
         let dispatcher = Dispatcher::start(dispatch, Arc::clone(&metrics))?;
-        dispatcher.add_tenant(&tenant);
+        dispatcher.set_tenant(&tenant);
         let app = App::new(AppParts {
             dispatcher,
             admission: Admission::new(admission),

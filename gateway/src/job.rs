@@ -310,6 +310,9 @@ pub enum JobError {
     /// The caller's deadline passed.
     #[error("the deadline passed")]
     Deadline(Phases),
+    /// Its tenant was removed while it waited.
+    #[error("its tenant was removed while it waited; ask with a key of a tenant that there is")]
+    TenantRemoved,
     /// The gateway is stopping.
     #[error("the gateway is stopping")]
     Stopping,

@@ -20,11 +20,10 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::Sender;
 use faam_codec::Format;
 use faam_sched::{
-    Config as SchedulerConfig, JobShape, KernelClass, Nanos, Placement, Receipt, Scheduler, Taken,
-    TargetIndex, TargetSet, TenantIndex, WEIGHT_DEFAULT,
+    Capacity, Config as SchedulerConfig, JobShape, KernelClass, Nanos, Placement, Receipt,
+    Scheduler, Taken, TargetIndex, TargetSet, TenantConfig, TenantIndex,
 };
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use tokio::sync::Semaphore;
 
 use crate::busy::Busy;
 use crate::card_claim::{Claim, Unverified};
@@ -36,8 +35,9 @@ use crate::job::{
 };
 use crate::metrics::Metrics;
 use crate::pending_job::{PendingJob, RunningJob};
+use crate::queue_room::QueueRoom;
 use crate::small_job::{HERE_MICROS_MAX, may_run_here};
-use crate::tenants::TenantId;
+use crate::tenants::{Tenant, TenantId};
 
 /// Times that a job goes back to the queue because its engine failed, before it is given to the CPU alone.
 const REPLAYS_MAX: u8 = 3;
@@ -90,6 +90,9 @@ pub(crate) struct JobQueue {
 struct Core {
     scheduler: Scheduler<PendingJob>,
     tenants: HashMap<TenantId, TenantPlace>,
+    /// Scrub domains given out so far, of tenants that were removed as well: none is given out twice, for what a card remembers
+    /// of one must never be another's.
+    contexts: u32,
     /// Bounded by [`UNVERIFIED_MAX`] and what cards had in flight when it was reached.
     unverified: VecDeque<Unverified>,
     functions: Vec<FunctionPlace>,
@@ -104,7 +107,7 @@ pub(crate) struct TenantPlace {
     /// Its scrub domain on a card.
     pub(crate) context: u32,
     /// As many permits as the queue has places.
-    pub(crate) room: Arc<Semaphore>,
+    pub(crate) room: Arc<QueueRoom>,
 }
 
 struct FunctionPlace {
@@ -125,13 +128,14 @@ impl Core {
     }
 
     /// See [`JobQueue::settle`].
-    fn settle(&mut self, done: Done) {
+    fn settle(&mut self, done: Done) -> Duration {
         let nanos = |d: Duration| Nanos(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX));
         let reference = done.reference.map(nanos);
-        match done.took {
+        let Nanos(charged) = match done.took {
             Some(took) => self.scheduler.finish(done.receipt, nanos(took), reference),
             None => self.scheduler.abandon(done.receipt),
-        }
+        };
+        Duration::from_nanos(charged)
     }
 
     /// A function has a job no longer in its hands.
@@ -189,6 +193,7 @@ impl JobQueue {
             core: Mutex::new(Core {
                 scheduler,
                 tenants: HashMap::new(),
+                contexts: 0,
                 unverified: VecDeque::new(),
                 functions,
                 card_events: Vec::new(),
@@ -213,21 +218,60 @@ impl JobQueue {
         self.core.lock().card_events = card_events;
     }
 
-    pub(crate) fn add_tenant(&self, tenant: &TenantId) {
+    /// Gives a tenant its queue, or changes what it was promised.
+    pub(crate) fn set_tenant(&self, tenant: &Tenant) {
+        let limits = &tenant.limits;
+        let places = limits.queued_blocks_max.unwrap_or(self.queue_blocks_max);
+        let places = places.clamp(1, self.queue_blocks_max.max(1));
+        let config = TenantConfig {
+            weight: limits.weight,
+            cir_us_per_s: limits.cir_us_per_s,
+            pir_us_per_s: limits.pir_us_per_s,
+            pir_burst: Nanos(limits.pir_burst_us.saturating_mul(1_000)),
+            // The permits are the bound; jobs that come back for a replay hold none and have room on top.
+            queued_max: places.saturating_mul(2),
+        };
         let mut core = self.core.lock();
-        if core.tenants.contains_key(tenant) {
+        if let Some(place) = core.tenants.get(&tenant.id) {
+            let index = place.index;
+            place.room.resize(places);
+            core.scheduler.set_tenant(index, config);
             return;
         }
-        let index = core
-            .scheduler
-            // The permits are the bound; jobs that come back for a replay hold none and have room on top.
-            .add_tenant(WEIGHT_DEFAULT, self.queue_blocks_max.saturating_mul(2));
-        let place = TenantPlace {
-            index,
-            context: u32::try_from(core.tenants.len() + 1).unwrap_or(u32::MAX),
-            room: Arc::new(Semaphore::new(self.queue_blocks_max)),
+        let Some(context) = core.contexts.checked_add(1) else {
+            tracing::error!(
+                tenant = tenant.id.as_str(),
+                "as many tenants were made as there are scrub domains; restart the gateway to serve this one"
+            );
+            return;
         };
-        core.tenants.insert(tenant.clone(), place);
+        core.contexts = context;
+        let place = TenantPlace {
+            index: core.scheduler.add_tenant(config),
+            context,
+            room: QueueRoom::new(places),
+        };
+        core.tenants.insert(tenant.id.clone(), place);
+    }
+
+    /// Takes a tenant's queue away. What it had queued is answered; what runs ends and is charged to its requests.
+    pub(crate) fn remove_tenant(&self, tenant: &TenantId) {
+        let queued = {
+            let mut core = self.core.lock();
+            let Some(place) = core.tenants.remove(tenant) else {
+                return;
+            };
+            place.room.close();
+            core.scheduler.remove_tenant(place.index)
+        };
+        for job in queued {
+            job.answer(Err(JobError::TenantRemoved));
+        }
+    }
+
+    /// What the engines give.
+    pub(crate) fn capacity(&self) -> Capacity {
+        self.core.lock().scheduler.capacity()
     }
 
     pub(crate) fn tenant(&self, tenant: &TenantId) -> Option<TenantPlace> {
@@ -562,6 +606,7 @@ impl JobQueue {
                 .is_some_and(|deadline| deadline <= Instant::now())
             {
                 core.scheduler.abandon(receipt);
+                job.meter(Duration::ZERO, Duration::ZERO);
                 let phases = job.phases;
                 job.answer(Err(JobError::Deadline(phases)));
                 continue;
@@ -628,6 +673,7 @@ impl JobQueue {
         if job.replays > REPLAYS_MAX && required || self.stopping.load(Ordering::Acquire) {
             core.scheduler.abandon(receipt);
             drop(core);
+            job.meter(Duration::ZERO, Duration::ZERO);
             let stopping = self.stopping.load(Ordering::Acquire);
             let waited = job.phases.queue;
             job.answer(Err(if stopping {
@@ -653,18 +699,19 @@ impl JobQueue {
         self.announce(core, placement);
     }
 
-    /// A job was answered or given up: take it off its engine's books. `took` teaches the predictor.
+    /// A job was answered or given up: take it off its engine's books. `took` teaches the predictor. What it was charged,
+    /// time on the reference engine.
     pub(crate) fn settle(
         &self,
         receipt: Receipt,
         took: Option<Duration>,
         reference: Option<Duration>,
-    ) {
+    ) -> Duration {
         self.core.lock().settle(Done {
             receipt,
             took,
             reference,
-        });
+        })
     }
 
     /// A result of this function did not pass verification: its supervisor takes it out of service.

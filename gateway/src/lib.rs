@@ -12,7 +12,8 @@
 //! | `admission` | who may begin: requests in flight, memory of bodies |
 //! | `error` | every problem's name and status |
 //! | `job`, `dispatch`, `job_queue` | a block on its way through an engine; the one boundary between async and threads |
-//! | `pending_job`, `card_claim`, `small_job` | a job with the way back to its caller; what a card says it made of one; which run where they come from |
+//! | `pending_job`, `queue_room` | a job with the way back to its caller; places in a tenant's queue |
+//! | `card_claim`, `small_job` | what a card says it made of a job; which jobs run where they come from |
 //! | `cpu`, `engines` | the CPU engines' workers; which engine serves a level |
 //! | `cards`, `card_supervisor`, `card_process`, `card_worker` | cards: their processes, their supervision, their queue pairs |
 //! | `card_operation` | what an operator asks of a card's function |
@@ -54,6 +55,7 @@ mod job_queue;
 pub mod meter;
 pub mod metrics;
 mod pending_job;
+mod queue_room;
 mod small_job;
 pub mod telemetry;
 pub mod tenants;

@@ -5,9 +5,11 @@
 use std::time::Duration;
 
 use faam_sched::Receipt;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use crate::job::{BlockOutcome, EngineId, FallbackReason, JobError, JobSpec, Phases};
+use crate::meter::Spent;
+use crate::queue_room::RoomPermit;
 
 /// A job in the queue or on an engine.
 pub(crate) struct PendingJob {
@@ -15,7 +17,7 @@ pub(crate) struct PendingJob {
     /// The tenant's scrub domain on a card.
     pub(crate) context: u32,
     reply: oneshot::Sender<Result<BlockOutcome, JobError>>,
-    pub(crate) room: Option<OwnedSemaphorePermit>,
+    pub(crate) room: Option<RoomPermit>,
     pub(crate) replays: u8,
     pub(crate) fallback: Option<FallbackReason>,
     pub(crate) phases: Phases,
@@ -27,7 +29,7 @@ impl PendingJob {
         spec: JobSpec,
         context: u32,
         reply: oneshot::Sender<Result<BlockOutcome, JobError>>,
-        room: OwnedSemaphorePermit,
+        room: RoomPermit,
         waited: Duration,
     ) -> Self {
         Self {
@@ -47,6 +49,18 @@ impl PendingJob {
     /// Whether its caller has hung up.
     pub(crate) fn is_unwanted(&self) -> bool {
         self.reply.is_closed()
+    }
+
+    /// Adds what the block took to its request's meter, once it is done with: before its answer, so that whoever is answered
+    /// sees it, and also where nobody is.
+    pub(crate) fn meter(&self, reference: Duration, cpu: Duration) {
+        self.spec.permit.meter().add(Spent {
+            queue: self.phases.queue,
+            cpu,
+            reference,
+            fallbacks: u64::from(self.fallback.is_some()),
+            device: Duration::ZERO,
+        });
     }
 
     /// Answer the caller, if there still is one.

@@ -16,13 +16,13 @@
 mod predictor;
 mod scheduler;
 mod target;
+mod tenant;
 mod token_bucket;
 
 pub use predictor::{KernelClass, Predictor};
-pub use scheduler::{
-    Config, JobShape, QueueFull, Receipt, Scheduler, Taken, TenantIndex, WEIGHT_DEFAULT,
-};
+pub use scheduler::{Config, JobShape, QueueFull, Receipt, Scheduler, Taken};
 pub use target::{Placement, TARGETS_MAX, TargetIndex, TargetSet};
+pub use tenant::{Capacity, TenantConfig, TenantIndex, WEIGHT_DEFAULT};
 pub use token_bucket::{Availability, TokenBucket, TokenRate};
 
 /// A moment or a span, nanoseconds, on whatever clock the caller keeps.

@@ -16,15 +16,10 @@ use std::collections::{BTreeSet, VecDeque};
 use crate::Nanos;
 use crate::predictor::{KernelClass, Predictor};
 use crate::target::{Placement, TARGETS_MAX, TargetIndex, TargetSet};
+use crate::tenant::{Capacity, TenantConfig, TenantIndex, WEIGHT_DEFAULT};
 
-/// Weight of a tenant for whom nothing else is said.
-pub const WEIGHT_DEFAULT: u32 = 100;
 /// Heads that one call of `next` looks at before it gives up, whether they could run here or not.
 const HEADS_SCANNED_MAX: usize = 1024;
-
-/// One tenant's place. Handed out by the scheduler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TenantIndex(u32);
 
 /// What is tuned.
 #[derive(Clone, Copy, Debug)]
@@ -121,8 +116,9 @@ struct Lane<J> {
 
 #[derive(Debug)]
 struct Tenant<J> {
-    weight: u32,
-    queued_max: usize,
+    /// Which of the place's successive tenants; odd while there is one.
+    generation: u32,
+    config: TenantConfig,
     queued: usize,
     start: u128,
     finish: u128,
@@ -133,6 +129,9 @@ struct Tenant<J> {
 struct Target {
     servers: u64,
     outstanding_ns: u64,
+    /// Reference time of what ended here, and the time that it took, both fading.
+    reference_ns: f64,
+    busy_ns: f64,
     reference: bool,
 }
 
@@ -141,6 +140,8 @@ struct Target {
 pub struct Scheduler<J> {
     config: Config,
     tenants: Vec<Tenant<J>>,
+    /// Places of tenants that were removed.
+    free: Vec<u32>,
     backlogged: BTreeSet<(u128, TenantIndex)>,
     targets: Vec<Target>,
     in_service: TargetSet,
@@ -156,6 +157,7 @@ impl<J> Scheduler<J> {
         Self {
             config,
             tenants: Vec::new(),
+            free: Vec::new(),
             backlogged: BTreeSet::new(),
             targets: Vec::new(),
             in_service: TargetSet::EMPTY,
@@ -165,18 +167,57 @@ impl<J> Scheduler<J> {
         }
     }
 
-    /// A new tenant, with a queue of at most `queued_max` jobs and a weight of at least 1.
-    pub fn add_tenant(&mut self, weight: u32, queued_max: usize) -> TenantIndex {
-        let index = TenantIndex(u32::try_from(self.tenants.len()).unwrap_or(u32::MAX));
-        self.tenants.push(Tenant {
-            weight: weight.max(1),
-            queued_max,
-            queued: 0,
-            start: 0,
-            finish: 0,
-            lanes: Vec::new(),
-        });
-        index
+    /// A new tenant. The place of one that was removed is used again.
+    pub fn add_tenant(&mut self, config: TenantConfig) -> TenantIndex {
+        if let Some(place) = self.free.pop()
+            && let Some(t) = self.tenants.get_mut(place as usize)
+        {
+            let generation = t.generation.wrapping_add(1);
+            *t = Tenant::new(generation, config, self.virtual_time);
+            return TenantIndex { place, generation };
+        }
+        let place = u32::try_from(self.tenants.len()).unwrap_or(u32::MAX);
+        self.tenants.push(Tenant::new(1, config, self.virtual_time));
+        TenantIndex {
+            place,
+            generation: 1,
+        }
+    }
+
+    /// Changes what a tenant was promised. What it has queued stays, also beyond a lower bound.
+    pub fn set_tenant(&mut self, tenant: TenantIndex, config: TenantConfig) {
+        if let Some(t) = live_mut(&mut self.tenants, tenant) {
+            t.config = config;
+        }
+    }
+
+    /// Removes a tenant and gives its queued jobs back. Receipts of its jobs stay good.
+    pub fn remove_tenant(&mut self, tenant: TenantIndex) -> Vec<J> {
+        let Some(t) = live_mut(&mut self.tenants, tenant) else {
+            return Vec::new();
+        };
+        t.generation = t.generation.wrapping_add(1);
+        t.queued = 0;
+        let lanes = std::mem::take(&mut t.lanes);
+        let start = t.start;
+        self.backlogged.remove(&(start, tenant));
+        self.free.push(tenant.place);
+        let jobs = lanes.into_iter().flat_map(|lane| lane.jobs);
+        jobs.map(|queued| queued.job).collect()
+    }
+
+    /// What the targets give, by what was measured; one that was never used counts as reference engines.
+    #[must_use]
+    pub fn capacity(&self) -> Capacity {
+        let mut capacity = Capacity::default();
+        for (target, n) in self.targets.iter().zip(0u8..) {
+            let us = target.capacity_us_per_s();
+            capacity.full_us_per_s = capacity.full_us_per_s.saturating_add(us);
+            if self.in_service.contains(TargetIndex(n)) {
+                capacity.healthy_us_per_s = capacity.healthy_us_per_s.saturating_add(us);
+            }
+        }
+        capacity
     }
 
     /// A new target, out of service, that runs `servers` jobs side by side; `None` once there are [`TARGETS_MAX`].
@@ -190,6 +231,8 @@ impl<J> Scheduler<J> {
         self.targets.push(Target {
             servers: u64::from(servers.max(1)),
             outstanding_ns: 0,
+            reference_ns: 0.0,
+            busy_ns: 0.0,
             reference,
         });
         Some(TargetIndex(index))
@@ -264,10 +307,10 @@ impl<J> Scheduler<J> {
     ) -> Result<(), QueueFull<J>> {
         let virtual_time = self.virtual_time;
         let sequence = self.sequence;
-        let Some(t) = self.tenants.get_mut(tenant.0 as usize) else {
+        let Some(t) = live_mut(&mut self.tenants, tenant) else {
             return Err(QueueFull { job, queued: 0 });
         };
-        if t.queued >= t.queued_max {
+        if t.queued >= t.config.queued_max {
             return Err(QueueFull {
                 job,
                 queued: t.queued,
@@ -297,7 +340,7 @@ impl<J> Scheduler<J> {
         let virtual_time = self.virtual_time;
         let sequence = self.sequence;
         self.sequence += 1;
-        let Some(t) = self.tenants.get_mut(receipt.tenant.0 as usize) else {
+        let Some(t) = live_mut(&mut self.tenants, receipt.tenant) else {
             return;
         };
         if t.queued == 0 {
@@ -352,16 +395,16 @@ impl<J> Scheduler<J> {
             .predictor
             .predict(self.reference(target), kernel, bytes);
         let virtual_time = self.virtual_time;
-        let t = self.tenants.get_mut(tenant.0 as usize)?;
+        let t = live_mut(&mut self.tenants, tenant)?;
         if t.queued == 0 {
             t.start = t.finish.max(virtual_time);
-            t.finish = t.start + scaled(charged, t.weight);
+            t.finish = t.start + scaled(charged, t.config.weight);
             self.virtual_time = virtual_time.max(t.start);
         } else {
             // What is queued waits for another target; its tag moves on by what is taken here.
             self.backlogged.remove(&(t.start, tenant));
-            t.start += scaled(charged, t.weight);
-            t.finish += scaled(charged, t.weight);
+            t.start += scaled(charged, t.config.weight);
+            t.finish += scaled(charged, t.config.weight);
             self.backlogged.insert((t.start, tenant));
         }
         if let Some(t) = self.targets.get_mut(target.number()) {
@@ -399,19 +442,26 @@ impl<J> Scheduler<J> {
     }
 
     /// A job ended: `took` is what the target spent on it, `reference` the measured cost in
-    /// reference time, if it was measured; the charge is corrected to it.
-    pub fn finish(&mut self, receipt: Receipt, took: Nanos, reference: Option<Nanos>) {
+    /// reference time, if it was measured; the charge is corrected to it. What was charged in the end.
+    pub fn finish(&mut self, receipt: Receipt, took: Nanos, reference: Option<Nanos>) -> Nanos {
         self.release(&receipt);
         self.predictor
             .learn(receipt.target, receipt.kernel, receipt.bytes, took);
+        let reference_time = reference.unwrap_or(receipt.charged);
+        if let Some(target) = self.targets.get_mut(receipt.target.number()) {
+            target.learn_speed(took, reference_time);
+        }
         if let Some(measured) = reference {
             self.correct(receipt.tenant, receipt.charged, measured);
         }
+        reference_time
     }
 
     /// A job ended without teaching anything about speed: it was cancelled, or its input was bad.
-    pub fn abandon(&mut self, receipt: Receipt) {
+    /// What it was charged stays.
+    pub fn abandon(&mut self, receipt: Receipt) -> Nanos {
         self.release(&receipt);
+        receipt.charged
     }
 
     /// Remove the queued jobs that `gone` picks, and give them back.
@@ -433,17 +483,18 @@ impl<J> Scheduler<J> {
             }
             tenant.lanes.retain(|lane| !lane.jobs.is_empty());
             if tenant.queued == 0 {
-                self.backlogged.remove(&(
-                    tenant.start,
-                    TenantIndex(u32::try_from(n).unwrap_or(u32::MAX)),
-                ));
+                let place = u32::try_from(n).unwrap_or(u32::MAX);
+                let generation = tenant.generation;
+                let index = TenantIndex { place, generation };
+                self.backlogged.remove(&(tenant.start, index));
             }
         }
         out
     }
 
     fn tenant(&self, index: TenantIndex) -> Option<&Tenant<J>> {
-        self.tenants.get(index.0 as usize)
+        let tenant = self.tenants.get(index.place as usize)?;
+        (tenant.generation == index.generation).then_some(tenant)
     }
 
     /// The tenant and lane to take from, and whether only the deferral limit allows it.
@@ -517,7 +568,7 @@ impl<J> Scheduler<J> {
         deferred: bool,
     ) -> Option<Taken<J>> {
         let reference = self.reference(target);
-        let tenant = self.tenants.get_mut(index.0 as usize)?;
+        let tenant = live_mut(&mut self.tenants, index)?;
         let line = tenant.lanes.get_mut(lane)?;
         let placement = line.placement;
         let queued = line.jobs.pop_front()?;
@@ -532,7 +583,7 @@ impl<J> Scheduler<J> {
         });
         self.virtual_time = self.virtual_time.max(tenant.start);
         tenant.finish = match queued.charged {
-            None => tenant.start + scaled(charged, tenant.weight),
+            None => tenant.start + scaled(charged, tenant.config.weight),
             Some(_) => tenant.start,
         };
         if tenant.queued > 0 {
@@ -567,12 +618,12 @@ impl<J> Scheduler<J> {
     }
 
     fn correct(&mut self, index: TenantIndex, charged: Nanos, measured: Nanos) {
-        let Some(tenant) = self.tenants.get_mut(index.0 as usize) else {
+        let Some(tenant) = live_mut(&mut self.tenants, index) else {
             return;
         };
         let (was, is) = (
-            scaled(charged, tenant.weight),
-            scaled(measured, tenant.weight),
+            scaled(charged, tenant.config.weight),
+            scaled(measured, tenant.config.weight),
         );
         let backlogged = tenant.queued > 0 && self.backlogged.remove(&(tenant.start, index));
         tenant.finish = (tenant.finish + is).saturating_sub(was);
@@ -585,6 +636,17 @@ impl<J> Scheduler<J> {
 }
 
 impl<J> Tenant<J> {
+    fn new(generation: u32, config: TenantConfig, virtual_time: u128) -> Self {
+        Self {
+            generation,
+            config,
+            queued: 0,
+            start: virtual_time,
+            finish: virtual_time,
+            lanes: Vec::new(),
+        }
+    }
+
     fn lane(&mut self, placement: Placement) -> &mut Lane<J> {
         let at = match self
             .lanes
@@ -601,6 +663,43 @@ impl<J> Tenant<J> {
             }
         };
         &mut self.lanes[at]
+    }
+}
+
+/// Weight of a new measurement of a target's speed.
+const SPEED_GAIN: f64 = 0.02;
+/// How far a believable target is from the reference engine, either way.
+const SPEED_FACTOR_MAX: f64 = 4096.0;
+/// What one reference engine gives, microseconds a second.
+const ENGINE_US_PER_S: f64 = 1_000_000.0;
+
+impl Target {
+    fn learn_speed(&mut self, took: Nanos, reference: Nanos) {
+        let float = |n: Nanos| u32::try_from(n.0).map_or(f64::from(u32::MAX), f64::from);
+        let (took, reference) = (float(took), float(reference));
+        if took <= 0.0 {
+            return;
+        }
+        if self.busy_ns == 0.0 {
+            (self.busy_ns, self.reference_ns) = (took, reference);
+        } else {
+            self.busy_ns += SPEED_GAIN * (took - self.busy_ns);
+            self.reference_ns += SPEED_GAIN * (reference - self.reference_ns);
+        }
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "bounded and positive by the clamp; `as` saturates"
+    )]
+    fn capacity_us_per_s(&self) -> u64 {
+        let speed = if self.busy_ns == 0.0 {
+            1.0
+        } else {
+            (self.reference_ns / self.busy_ns).clamp(1.0 / SPEED_FACTOR_MAX, SPEED_FACTOR_MAX)
+        };
+        (speed * ENGINE_US_PER_S) as u64 * self.servers
     }
 }
 
@@ -630,7 +729,13 @@ impl Receipt {
     }
 }
 
+/// The tenant of this index, if it is still there.
+fn live_mut<J>(tenants: &mut [Tenant<J>], index: TenantIndex) -> Option<&mut Tenant<J>> {
+    let tenant = tenants.get_mut(index.place as usize)?;
+    (tenant.generation == index.generation).then_some(tenant)
+}
+
 /// Cost over weight, in tag units: nanoseconds at the default weight.
 fn scaled(cost: Nanos, weight: u32) -> u128 {
-    u128::from(cost.0) * u128::from(WEIGHT_DEFAULT) / u128::from(weight)
+    u128::from(cost.0) * u128::from(WEIGHT_DEFAULT) / u128::from(weight.max(1))
 }

@@ -7,11 +7,19 @@ use std::collections::VecDeque;
 
 use faam_sched::{
     Config, JobShape, KernelClass, Nanos, Placement, Receipt, Scheduler, TargetIndex, TargetSet,
-    TenantIndex, WEIGHT_DEFAULT,
+    TenantConfig, TenantIndex, WEIGHT_DEFAULT,
 };
 use proptest::prelude::*;
 
 const KERNEL: KernelClass = KernelClass(0);
+
+fn promised(weight: u32, queued_max: usize) -> TenantConfig {
+    TenantConfig {
+        weight,
+        queued_max,
+        ..TenantConfig::default()
+    }
+}
 
 struct Rig {
     scheduler: Scheduler<u32>,
@@ -52,7 +60,7 @@ impl Rig {
 
     /// Has a tenant of its own run a job on the CPU that takes as long as this.
     fn measure(&mut self, bytes: usize, took: u64) {
-        let tenant = self.scheduler.add_tenant(WEIGHT_DEFAULT, 1);
+        let tenant = self.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 1));
         let cpu_only = Placement::any_of(TargetSet::of(self.cpu));
         self.push(tenant, 0, bytes, cpu_only, 0);
         let taken = self.scheduler.next(self.cpu, Nanos(0)).unwrap();
@@ -63,7 +71,7 @@ impl Rig {
 #[test]
 fn a_full_queue_gives_the_job_back() {
     let mut rig = Rig::new();
-    let tenant = rig.scheduler.add_tenant(WEIGHT_DEFAULT, 2);
+    let tenant = rig.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 2));
     let any = rig.any();
     rig.push(tenant, 1, 10, any, 0);
     rig.push(tenant, 2, 10, any, 0);
@@ -79,7 +87,7 @@ fn a_full_queue_gives_the_job_back() {
 #[test]
 fn a_job_that_waits_for_a_card_does_not_hold_up_one_that_does_not() {
     let mut rig = Rig::new();
-    let tenant = rig.scheduler.add_tenant(WEIGHT_DEFAULT, 8);
+    let tenant = rig.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 8));
     rig.scheduler.set_in_service(rig.card, false);
     let (any, card_only) = (rig.any(), Placement::any_of(TargetSet::of(rig.card)));
     rig.push(tenant, 1, 10, card_only, 0);
@@ -100,7 +108,7 @@ fn a_job_that_waits_for_a_card_does_not_hold_up_one_that_does_not() {
 #[test]
 fn a_preference_holds_while_its_target_is_in_service() {
     let mut rig = Rig::new();
-    let tenant = rig.scheduler.add_tenant(WEIGHT_DEFAULT, 8);
+    let tenant = rig.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 8));
     let prefer = Placement {
         preferred: TargetSet::of(rig.card),
         ..rig.any()
@@ -114,7 +122,7 @@ fn a_preference_holds_while_its_target_is_in_service() {
 #[test]
 fn a_job_is_left_to_the_sooner_target_until_the_deferral_limit() {
     let mut rig = Rig::new();
-    let tenant = rig.scheduler.add_tenant(WEIGHT_DEFAULT, 64);
+    let tenant = rig.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 64));
     let any = rig.any();
     // Teach: the card is ten times faster.
     for (target, took) in [(rig.cpu, 10_000_000), (rig.card, 1_000_000)] {
@@ -150,8 +158,9 @@ fn a_job_is_left_to_the_sooner_target_until_the_deferral_limit() {
     rig.scheduler.abandon(taken.receipt);
     rig.push(tenant, 99, 1_000_000, any, 0);
     assert_eq!(rig.scheduler.next(rig.cpu, Nanos(0)).unwrap().job, 99);
-    held.into_iter()
-        .for_each(|receipt| rig.scheduler.abandon(receipt));
+    for receipt in held {
+        rig.scheduler.abandon(receipt);
+    }
     assert_eq!(
         rig.scheduler.outstanding(rig.card),
         Nanos(0),
@@ -162,8 +171,8 @@ fn a_job_is_left_to_the_sooner_target_until_the_deferral_limit() {
 #[test]
 fn a_replayed_job_goes_first_and_is_not_charged_again() {
     let mut rig = Rig::new();
-    let a = rig.scheduler.add_tenant(WEIGHT_DEFAULT, 8);
-    let b = rig.scheduler.add_tenant(WEIGHT_DEFAULT, 8);
+    let a = rig.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 8));
+    let b = rig.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 8));
     let any = rig.any();
     for job in [1, 2, 3] {
         rig.push(a, job, 1000, any, 0);
@@ -190,7 +199,7 @@ fn a_replayed_job_goes_first_and_is_not_charged_again() {
 #[test]
 fn removed_jobs_are_given_back_once() {
     let mut rig = Rig::new();
-    let tenant = rig.scheduler.add_tenant(WEIGHT_DEFAULT, 8);
+    let tenant = rig.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 8));
     let any = rig.any();
     (0..6).for_each(|job| rig.push(tenant, job, 1, any, 0));
     assert_eq!(rig.scheduler.remove(|job| job % 2 == 0), [0, 2, 4]);
@@ -200,6 +209,34 @@ fn removed_jobs_are_given_back_once() {
             .collect();
     assert_eq!(rest, [1, 3, 5]);
     assert_eq!(rig.scheduler.queued_in_all(), 0);
+}
+
+#[test]
+fn the_place_of_a_removed_tenant_is_used_again_and_its_receipts_reach_nobody() {
+    let mut rig = Rig::new();
+    let any = rig.any();
+    let gone = rig.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 8));
+    (0..3).for_each(|job| rig.push(gone, job, 1000, any, 0));
+    let running = rig.scheduler.next(rig.cpu, Nanos(u64::MAX)).unwrap();
+    assert_eq!(rig.scheduler.remove_tenant(gone), [1, 2]);
+    assert_eq!(rig.scheduler.queued_in_all(), 0);
+    assert!(rig.scheduler.remove_tenant(gone).is_empty());
+    let next = rig.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 8));
+    assert_ne!(next, gone);
+    let full = rig.scheduler.push(gone, 9, KERNEL, 1000, any, Nanos(0));
+    assert!(full.is_err(), "the old index is nobody's");
+    // A charge of the one before, however large, is not the next one's.
+    let other = rig.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 8));
+    let hour = Nanos(3_600_000_000_000);
+    rig.scheduler.finish(running.receipt, Nanos(1), Some(hour));
+    rig.push(other, 20, 1000, any, 1);
+    rig.push(next, 10, 1000, any, 2);
+    let mut order: Vec<u32> = (0..2)
+        .map(|_| rig.scheduler.next(rig.cpu, Nanos(u64::MAX)).unwrap().job)
+        .collect();
+    order.sort_unstable();
+    assert_eq!(order, [10, 20]);
+    assert_eq!(rig.scheduler.queued(next), 0);
 }
 
 proptest! {
@@ -212,7 +249,7 @@ proptest! {
         depth in 1usize..6,
     ) {
         let mut rig = Rig::new();
-        let tenants = [rig.scheduler.add_tenant(weights.0, 4096), rig.scheduler.add_tenant(weights.1, 4096)];
+        let tenants = [rig.scheduler.add_tenant(promised(weights.0, 4096)), rig.scheduler.add_tenant(promised(weights.1, 4096))];
         let only_cpu = Placement::any_of(TargetSet::of(rig.cpu));
         let cost = |bytes: usize| 10_000.0 + 10.0 * bytes as f64;
         for round in 0..10u32 {
@@ -236,14 +273,16 @@ proptest! {
             let bound = (depth as f64 + 1.0) * (largest / f64::from(weights.0) + largest / f64::from(weights.1));
             prop_assert!((served[0] - served[1]).abs() <= bound, "{served:?} differ by more than {bound}");
         }
-        held.into_iter().for_each(|receipt| rig.scheduler.abandon(receipt));
+        for receipt in held {
+            rig.scheduler.abandon(receipt);
+        }
     }
 
     /// Work conserving and complete: whatever is pushed is taken once, in order within its tenant and placement.
     #[test]
     fn every_job_is_taken_once_and_in_order(jobs in proptest::collection::vec((0usize..4, 1usize..100_000, 0u8..3), 1..200)) {
         let mut rig = Rig::new();
-        let tenants: Vec<_> = (0..4).map(|n| rig.scheduler.add_tenant(50 + n * 100, 1000)).collect();
+        let tenants: Vec<_> = (0..4).map(|n| rig.scheduler.add_tenant(promised(50 + n * 100, 1000))).collect();
         let places = [rig.any(), Placement::any_of(TargetSet::of(rig.cpu)), Placement { preferred: TargetSet::of(rig.card), ..rig.any() }];
         for (n, (tenant, bytes, place)) in jobs.iter().enumerate() {
             rig.push(tenants[*tenant], n as u32, *bytes, places[usize::from(*place)], n as u64);
@@ -278,8 +317,8 @@ fn order_after(before: u32, at_once: bool) -> Vec<u32> {
     let mut rig = Rig::new();
     rig.measure(1000, 20_000);
     let (a, b) = (
-        rig.scheduler.add_tenant(WEIGHT_DEFAULT, 64),
-        rig.scheduler.add_tenant(WEIGHT_DEFAULT, 64),
+        rig.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 64)),
+        rig.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 64)),
     );
     let cpu_only = Placement::any_of(TargetSet::of(rig.cpu));
     let shape = JobShape {
@@ -330,7 +369,7 @@ fn a_job_run_at_once_is_charged_like_one_that_was_queued() {
 #[test]
 fn nothing_runs_at_once_past_a_job_that_waits_or_where_it_would_take_too_long() {
     let mut rig = Rig::new();
-    let tenant = rig.scheduler.add_tenant(WEIGHT_DEFAULT, 8);
+    let tenant = rig.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 8));
     let (cpu_only, card_only) = (
         Placement::any_of(TargetSet::of(rig.cpu)),
         Placement::any_of(TargetSet::of(rig.card)),

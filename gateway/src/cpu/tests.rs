@@ -50,7 +50,7 @@ impl Rig {
         };
         let jobs = Arc::new(JobQueue::new(&config, Arc::new(Metrics::new())).unwrap());
         let tenant = Tenant::demo(TenantLimits::default());
-        jobs.add_tenant(&tenant.id);
+        jobs.set_tenant(&tenant);
         jobs.set_in_service(0, 0, Some(Box::new(|| {})));
         Self {
             pool: CpuPool::start(&jobs, workers).unwrap(),
@@ -96,13 +96,18 @@ impl Rig {
     fn pending(&self, spec: JobSpec) -> (PendingJob, Answer) {
         let place = self.jobs.tenant(&self.tenant.id).unwrap();
         let (reply, answer) = oneshot::channel();
-        let room = Arc::clone(&place.room).try_acquire_owned().unwrap();
+        let room = Arc::clone(&place.room).try_acquire().unwrap();
         let job = PendingJob::new(spec, place.context, reply, room, Duration::ZERO);
         (job, answer)
     }
 
     /// Plays the card: takes the next job and claims to have compressed it, as it should.
     fn claim(&self) {
+        self.claim_with(|output| output);
+    }
+
+    /// The same, with what becomes of the output on its way.
+    fn claim_with(&self, spoil: impl FnOnce(Vec<u8>) -> Vec<u8>) {
         let target = self.jobs.target_of(0, 0).unwrap();
         let engine = EngineId::Card {
             card: 0,
@@ -116,7 +121,7 @@ impl Rig {
             .compress_block(&input, Level::DEFAULT, Position::Last, &mut output)
             .unwrap();
         let result = CardResult {
-            output,
+            output: spoil(output),
             consumed: input.len(),
             device: Duration::from_micros(10),
             transfer: Duration::ZERO,
@@ -163,6 +168,49 @@ async fn a_panic_over_what_a_card_made_settles_the_cards_charge() {
         rig.claim();
         assert_eq!(soon(next).await.unwrap().unwrap().consumed, 12);
     }
+    rig.end();
+}
+
+#[tokio::test]
+async fn a_block_is_metered_also_when_it_is_sent_back_or_nobody_waits_for_it() {
+    let rig = Rig::start(1);
+    let device = Duration::from_micros(10);
+    // On a card.
+    let spec = rig.spec(b"a block", BackendPolicy::RequireHardware);
+    let permit = Arc::clone(&spec.permit);
+    let answer = rig.push_spec(spec);
+    rig.claim();
+    soon(answer).await.unwrap().unwrap();
+    let spent = permit.meter().spent();
+    assert_eq!((spent.device, spent.fallbacks), (device, 0));
+    assert!(spent.cpu > Duration::ZERO && spent.reference > Duration::ZERO);
+    drop(permit);
+    // A result that fails verification: the CPU makes it again, and its reference time is charged once.
+    let spec = rig.spec(b"a block that goes back", BackendPolicy::PreferHardware);
+    let permit = Arc::clone(&spec.permit);
+    let answer = rig.push_spec(spec);
+    rig.claim_with(|_| vec![0xff; 8]);
+    let outcome = soon(answer).await.unwrap().unwrap();
+    assert_eq!(outcome.fallback, Some(FallbackReason::VerifyFailed));
+    let spent = permit.meter().spent();
+    assert_eq!((spent.device, spent.fallbacks), (device, 1));
+    assert!(spent.reference > Duration::ZERO && spent.reference < spent.cpu);
+    drop(permit);
+    // The caller hangs up while a card works for it. The only worker has verified that once it has verified the next.
+    let spec = rig.spec(b"nobody waits", BackendPolicy::RequireHardware);
+    let permit = Arc::clone(&spec.permit);
+    let answer = rig.push_spec(spec);
+    rig.claim_with(|output| {
+        drop(answer);
+        output
+    });
+    let next = rig.push(b"the next job", BackendPolicy::RequireHardware);
+    rig.claim();
+    soon(next).await.unwrap().unwrap();
+    let spent = permit.meter().spent();
+    assert_eq!(spent.device, device);
+    assert!(spent.cpu > Duration::ZERO && spent.reference > Duration::ZERO);
+    drop(permit);
     rig.end();
 }
 

@@ -33,7 +33,7 @@ impl Rig {
         };
         let queue = JobQueue::new(&config, Arc::new(Metrics::new())).unwrap();
         let tenant = Tenant::demo(TenantLimits::default());
-        queue.add_tenant(&tenant.id);
+        queue.set_tenant(&tenant);
         queue.set_in_service(0, 0, Some(Box::new(|| {})));
         Self {
             queue,
@@ -58,7 +58,7 @@ impl Rig {
         let placement = self.queue.placement(&spec).unwrap();
         let place = self.queue.tenant(&self.tenant.id).unwrap();
         let (reply, answer) = oneshot::channel();
-        let room = Arc::clone(&place.room).try_acquire_owned().unwrap();
+        let room = Arc::clone(&place.room).try_acquire().unwrap();
         let job = PendingJob::new(spec, place.context, reply, room, Duration::ZERO);
         self.queue.push(place.index, job, placement).unwrap();
         answer
@@ -148,6 +148,26 @@ fn a_failed_job_goes_elsewhere_and_says_why() {
 }
 
 #[test]
+fn a_removed_tenants_jobs_are_answered_and_its_context_is_never_anothers() {
+    let rig = Rig::new();
+    let mut running = rig.push(BackendPolicy::RequireHardware);
+    let held = rig.take(0).unwrap();
+    let mut queued = rig.push(BackendPolicy::RequireHardware);
+    rig.queue.remove_tenant(&rig.tenant.id);
+    assert!(matches!(
+        queued.try_recv().unwrap(),
+        Err(JobError::TenantRemoved)
+    ));
+    assert!(rig.queue.tenant(&rig.tenant.id).is_none());
+    assert!(running.try_recv().is_err(), "what runs ends");
+    rig.queue.set_tenant(&rig.tenant);
+    let place = rig.queue.tenant(&rig.tenant.id).unwrap();
+    assert_ne!(place.context, held.job.context);
+    rig.claim(held);
+    assert!(matches!(rig.queue.next_for_cpu(), CpuWork::Verify(_)));
+}
+
+#[test]
 fn a_job_that_nobody_waits_for_gives_its_memory_back_at_once() {
     let rig = Rig::new();
     rig.queue.set_in_service(0, 0, None);
@@ -177,7 +197,7 @@ fn measure(rig: &Rig, kernel: Kernel, input: &[u8], took: Duration) {
     let placement = rig.queue.placement(&spec).unwrap();
     let place = rig.queue.tenant(&rig.tenant.id).unwrap();
     let (reply, _answer) = oneshot::channel();
-    let room = Arc::clone(&place.room).try_acquire_owned().unwrap();
+    let room = Arc::clone(&place.room).try_acquire().unwrap();
     let job = PendingJob::new(spec, place.context, reply, room, Duration::ZERO);
     rig.queue.push(place.index, job, placement).unwrap();
     let CpuWork::Run(running) = rig.queue.next_for_cpu() else {
