@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use faam_store::{Store, StoreError};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 use thiserror::Error;
@@ -39,6 +40,8 @@ use crate::tenants::Tenant;
 
 /// File whose lock says that a gateway uses the data directory.
 const LOCK_FILE: &str = "gateway.lock";
+/// The store's file in the data directory.
+pub const STORE_FILE: &str = "faam.db";
 /// Connections of the admin listener.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// How long admin connections may take to end.
@@ -80,6 +83,9 @@ pub enum GatewayError {
     /// The demo tenant's key.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The store.
+    #[error("cannot open the store in the data directory")]
+    Store(#[from] StoreError),
     /// A port.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -189,6 +195,7 @@ impl Gateway {
             .enable_all()
             .build()
             .map_err(GatewayError::Runtime)?;
+        let store = runtime.block_on(Store::open(&config.data_dir.join(STORE_FILE)))?;
 
         let operator_socket = admin_socket::bind(&config.data_dir);
         let about = About::new(config.dispatch.arena_bytes);
@@ -221,6 +228,7 @@ impl Gateway {
             verify,
             invocations: Invocations::default(),
             spill_dir: config.data_dir.into(),
+            store,
         });
 
         let admin_stop = CancellationToken::new();
@@ -403,6 +411,12 @@ impl Gateway {
                 "drained"
             );
             app.dispatcher.stop(ENGINES_STOP).await;
+            if let Err(error) = app.store.close().await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the store has not closed in time; nothing that was acknowledged is lost"
+                );
+            }
         });
         app.events
             .record(event(kind::GATEWAY_STOPPED, GATEWAY, "", json!({})));
@@ -418,8 +432,12 @@ impl Gateway {
     }
 }
 
-/// Makes the data directory, and locks it for this process.
-fn lock_data_dir(path: &Path) -> Result<File, GatewayError> {
+/// Makes the data directory, and locks it for this process, for as long as the file is open: a gateway serves from it, or a command
+/// works in it where none does.
+///
+/// # Errors
+/// [`GatewayError::DataDirTaken`], [`GatewayError::DataDir`]
+pub fn lock_data_dir(path: &Path) -> Result<File, GatewayError> {
     let error = |source| GatewayError::DataDir {
         path: path.to_owned(),
         source,

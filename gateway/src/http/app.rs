@@ -23,6 +23,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, Uri, Version};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
+use faam_store::Store;
 use pin_project_lite::pin_project;
 use tower::ServiceBuilder;
 use utoipa::openapi::OpenApi;
@@ -79,6 +80,8 @@ pub struct AppParts {
     pub invocations: Invocations,
     /// Where answers are spilled that nobody reads yet.
     pub spill_dir: Arc<FsPath>,
+    /// What outlives the process.
+    pub store: Store,
 }
 
 impl App {
