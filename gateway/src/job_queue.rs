@@ -381,10 +381,12 @@ impl JobQueue {
             let device = format!("fpga{}.{}", place.card, place.function);
             self.metrics.device_busy(&device, busy.min(1.0));
         }
-        for (tenant, place) in &core.tenants {
+        let depths = core.tenants.iter().map(|(tenant, place)| {
             let depth = core.scheduler.queued(place.index);
-            self.metrics.queue_depth(tenant.as_str(), depth);
-        }
+            (tenant.as_str(), depth)
+        });
+        self.metrics
+            .queue_depths(depths.filter(|(_, depth)| *depth > 0));
         let oldest = core
             .scheduler
             .oldest_queued_at()

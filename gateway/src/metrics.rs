@@ -1,13 +1,23 @@
 //! What the gateway publishes about itself, in OpenMetrics.
 //!
-//! Owns the names and labels. Invariant: every label set is bounded: tenants and devices
-//! beyond the first [`LABELS_MAX`] share the label [`OTHER`]; all other labels are words
-//! of ours. It does not know where a figure comes from.
+//! Owns the names and labels. Invariant: every label set is bounded: of tenants the busiest
+//! ([`TENANT_LABELS_MAX`]) have one of their own, of devices the first [`LABELS_MAX`]; the rest
+//! shares the label [`OTHER`]; all other labels are words of ours. It does not know where a
+//! figure comes from.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `phase_histogram` | times of a phase, with a trace for each bucket |
+//! | `tenant_series` | what is published of each tenant, and of which |
+
+mod phase_histogram;
+mod tenant_series;
 
 use std::collections::HashSet;
+use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -15,44 +25,33 @@ use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::admission::Admission;
 use crate::engines::ServedLevel;
+use crate::meter::Spent;
+
+use self::phase_histogram::PhaseHistogram;
+pub use self::phase_histogram::TraceName;
+pub use self::tenant_series::TENANT_LABELS_MAX;
+use self::tenant_series::{End, TenantSeries};
 
 /// Media type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// Distinct tenants, and distinct devices, with a label of their own.
+/// Distinct devices with a label of their own.
 pub const LABELS_MAX: usize = 64;
 /// The label of all others.
 pub const OTHER: &str = "other";
-/// Phases of a request.
-pub const PHASES: [&str; 6] = ["admit", "receive", "queue", "transfer", "device", "verify"];
-/// Upper bounds of the phase histogram, in seconds: 50 us to 26 s, doubling.
-const PHASE_BUCKETS: u16 = 20;
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct RequestLabels {
-    tenant: Arc<str>,
-    kernel: &'static str,
-    backend: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Phase {
-    phase: &'static str,
-}
+/// Phases of a request, and the whole of it.
+pub const PHASES: [&str; 8] = [
+    "admit", "receive", "queue", "transfer", "device", "verify", "send", "total",
+];
+/// What their histogram is called.
+const REQUEST_SECONDS: &str = "faam_request_seconds";
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Direction {
     direction: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct TenantLabel {
-    tenant: Arc<str>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -106,17 +105,15 @@ struct LevelEngine {
 
 type Ratio = Gauge<f64, AtomicU64>;
 type Count = Gauge<i64, AtomicI64>;
-type PhaseHistogram = fn() -> Histogram;
 
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    tenants: LabelSet,
+    tenants: Arc<TenantSeries>,
     devices: LabelSet,
-    requests: Family<RequestLabels, Counter>,
-    /// A phase's, found without a table.
-    request_seconds: [(&'static str, Histogram); PHASES.len()],
+    /// In the order of [`PHASES`].
+    request_seconds: [PhaseHistogram; PHASES.len()],
     bytes_in: Counter,
     bytes_out: Counter,
     refused: Family<Reason, Counter>,
@@ -124,7 +121,6 @@ pub struct Metrics {
     in_flight: Count,
     body_memory: Count,
     spill: Count,
-    queue_depth: Family<TenantLabel, Count>,
     queue_oldest: Ratio,
     backlog: Family<Pool, Ratio>,
     device_busy: Family<Device, Ratio>,
@@ -134,6 +130,8 @@ pub struct Metrics {
     verify_failures: Family<Engine, Counter>,
     engine_refusals: Family<EngineName, Counter>,
     fallback: Family<Reason, Counter>,
+    cir_scale: Ratio,
+    store_writes: Family<Outcome, Counter>,
     connections: Family<Listener, Count>,
     connections_ended: Family<Reason, Counter>,
     tls_reloads: Family<Outcome, Counter>,
@@ -171,12 +169,14 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("faam");
-        let request_seconds: Family<Phase, Histogram, PhaseHistogram> =
-            Family::new_with_constructor(phase_histogram);
+        let tenants = Arc::new(TenantSeries::default());
+        registry.register_collector(Box::new(Arc::clone(&tenants)));
+        let cir_scale = Ratio::default();
+        cir_scale.set(1.0);
         registry.register(
-            "request_seconds",
-            "Time of a request by phase; parallel blocks add up",
-            request_seconds.clone(),
+            "cir_scale",
+            "Share of the guaranteed rates that is held now: less than 1 where cards are lost",
+            cir_scale.clone(),
         );
         let bytes: Family<Direction, Counter> = register(
             &mut registry,
@@ -185,11 +185,9 @@ impl Metrics {
         );
         let of = |direction| bytes.get_or_create_owned(&Direction { direction });
         Self {
-            tenants: LabelSet::default(),
+            tenants,
             devices: LabelSet::default(),
-            requests: register(&mut registry, "requests", "Requests that have ended"),
-            request_seconds: PHASES
-                .map(|phase| (phase, request_seconds.get_or_create_owned(&Phase { phase }))),
+            request_seconds: Default::default(),
             bytes_in: of("in"),
             bytes_out: of("out"),
             refused: register(&mut registry, "refused", "Requests that were refused"),
@@ -213,7 +211,6 @@ impl Metrics {
                 "spill_bytes",
                 "Bytes of answers on disk, for callers who do not read yet",
             ),
-            queue_depth: register(&mut registry, "queue_depth", "Blocks waiting for an engine"),
             queue_oldest: register(
                 &mut registry,
                 "queue_oldest_seconds",
@@ -255,6 +252,8 @@ impl Metrics {
                 "fallback",
                 "Blocks that ran elsewhere than their policy prefers",
             ),
+            cir_scale,
+            store_writes: register(&mut registry, "store_writes", "Transactions of the store"),
             connections: register(&mut registry, "connections", "Open connections"),
             connections_ended: register(
                 &mut registry,
@@ -289,9 +288,20 @@ impl Metrics {
     /// The exposition, in OpenMetrics text.
     #[must_use]
     pub fn render(&self) -> String {
+        self.tenants.review(Instant::now());
         let mut out = String::new();
         // Writing to a String cannot fail.
-        let _ = text::encode(&mut out, &self.registry);
+        let _ = text::encode_registry(&mut out, &self.registry);
+        let _ = writeln!(
+            out,
+            "# HELP {REQUEST_SECONDS} Time of a request by phase; parallel blocks add up.\n\
+             # TYPE {REQUEST_SECONDS} histogram"
+        );
+        for (phase, histogram) in PHASES.iter().zip(&self.request_seconds) {
+            let label = format!("phase=\"{phase}\"");
+            histogram.encode(REQUEST_SECONDS, &label, &mut out);
+        }
+        let _ = text::encode_eof(&mut out);
         out
     }
 
@@ -303,22 +313,25 @@ impl Metrics {
             backend,
             outcome,
         } = end;
-        let tenant = self.tenants.bounded(tenant);
-        self.requests
-            .get_or_create(&RequestLabels {
-                tenant,
-                kernel,
-                backend,
-                outcome,
-            })
-            .inc();
+        let end = End {
+            kernel,
+            backend,
+            outcome,
+        };
+        self.tenants.request_end(tenant, &end);
     }
 
-    /// A request spent `time` in `phase`, one of [`PHASES`].
-    pub fn request_phase(&self, phase: &'static str, time: Duration) {
-        if let Some((_, histogram)) = self.request_seconds.iter().find(|(of, _)| *of == phase) {
-            histogram.observe(time.as_secs_f64());
+    /// A request spent so long in each of [`PHASES`], and stood in `trace`, if it was recorded.
+    pub fn request_phases(&self, times: [Duration; PHASES.len()], trace: Option<TraceName>) {
+        let trace = trace.map(|trace| (trace, SystemTime::now()));
+        for (histogram, time) in self.request_seconds.iter().zip(times) {
+            histogram.observe(time, trace);
         }
+    }
+
+    /// What a request of `tenant` has cost.
+    pub fn used(&self, tenant: &str, spent: Spent) {
+        self.tenants.used(tenant, spent);
     }
 
     /// Bodies of a request that was served.
@@ -397,12 +410,19 @@ impl Metrics {
             .set(ratio);
     }
 
-    /// Blocks of `tenant` waiting for an engine.
-    pub fn queue_depth(&self, tenant: &str, blocks: usize) {
-        let tenant = self.tenants.bounded(tenant);
-        self.queue_depth
-            .get_or_create(&TenantLabel { tenant })
-            .set(saturating_i64(blocks));
+    /// Blocks that wait for an engine, of each tenant that has some; of a tenant that is not named none do.
+    pub fn queue_depths<'t>(&self, depths: impl Iterator<Item = (&'t str, usize)>) {
+        self.tenants.queue_depths(depths);
+    }
+
+    /// Share of the guaranteed rates that is held now, 0 to 1.
+    pub fn cir_scale(&self, scale: f64) {
+        self.cir_scale.set(scale);
+    }
+
+    /// A transaction of the store was `ok` or `failed`.
+    pub fn store_write(&self, outcome: &'static str) {
+        self.store_writes.get_or_create(&Outcome { outcome }).inc();
     }
 
     /// Age of the oldest waiting block.
@@ -504,14 +524,6 @@ where
     metric
 }
 
-fn phase_histogram() -> Histogram {
-    Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(
-        50e-6,
-        2.0,
-        PHASE_BUCKETS,
-    ))
-}
-
 fn saturating_i64(value: usize) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -530,7 +542,18 @@ mod tests {
             backend: "cpu",
             outcome,
         });
-        metrics.request_phase("queue", Duration::from_millis(1));
+        metrics.request_phases([Duration::from_millis(1); PHASES.len()], None);
+        let second = Duration::from_secs(1);
+        metrics.used(
+            "demo",
+            Spent {
+                device: second,
+                ..Spent::default()
+            },
+        );
+        metrics.cir_scale(0.5);
+        metrics.store_write("ok");
+        metrics.events("dropped", 1);
         metrics.bytes(3, 2);
         metrics.refused("saturated");
         metrics.stream_broken("stalled");
@@ -539,7 +562,7 @@ mod tests {
         metrics.engine_refusal("isa-l");
         metrics.fallback("no-card");
         metrics.device_busy("fpga0.0", 0.5);
-        metrics.queue_depth("demo", 4);
+        metrics.queue_depths([("demo", 4)].into_iter());
         metrics.queue_oldest(0.25);
         metrics.backlog("cpu", 0.125);
         metrics.readmission("fpga0", 1.5);
@@ -553,6 +576,11 @@ mod tests {
         for line in [
             r#"faam_requests_total{tenant="demo",kernel="compress",backend="cpu",outcome="ok"} 1"#,
             r#"faam_request_seconds_count{phase="queue"} 1"#,
+            r#"faam_request_seconds_count{phase="total"} 1"#,
+            r#"faam_usage_seconds_total{tenant="demo",resource="device"} 1.0"#,
+            "faam_cir_scale 0.5",
+            r#"faam_store_writes_total{outcome="ok"} 1"#,
+            r#"faam_events_total{outcome="dropped"} 1"#,
             r#"faam_bytes_total{direction="in"} 3"#,
             r#"faam_refused_total{reason="saturated"} 1"#,
             "faam_inflight 0",
@@ -612,12 +640,12 @@ mod tests {
     fn labels_are_bounded() {
         let metrics = Metrics::new();
         for number in 0..3 * LABELS_MAX {
-            metrics.queue_depth(&format!("tenant-{number}"), 1);
+            metrics.device_busy(&format!("fpga{number}"), 0.5);
         }
         let series = metrics
             .render()
             .lines()
-            .filter(|line| line.starts_with("faam_queue_depth{"))
+            .filter(|line| line.starts_with("faam_device_busy_ratio{"))
             .count();
         assert_eq!(series, LABELS_MAX + 1);
     }

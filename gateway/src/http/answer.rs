@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::options::FAAM_BACKEND;
 use crate::job::{BlockOutcome, EngineId, FallbackReason, Phases};
+use crate::metrics::PHASES;
 
 /// Why blocks ran elsewhere than their policy prefers.
 pub const FAAM_BACKEND_REASON: HeaderName = HeaderName::from_static("faam-backend-reason");
@@ -117,6 +118,8 @@ pub struct Spent {
     pub receive: Duration,
     /// The blocks'.
     pub phases: Phases,
+    /// From when the answer was whole to its last byte's having been taken.
+    pub send: Duration,
 }
 
 impl Spent {
@@ -144,6 +147,16 @@ impl Spent {
             ("transfer", transfer),
             ("device", device),
             ("verify", verify),
+        ]
+    }
+
+    /// What the metrics count, in the order of [`PHASES`].
+    #[must_use]
+    pub fn observed(&self, total: Duration) -> [Duration; PHASES.len()] {
+        let [admit, receive, queue, transfer, device, verify] =
+            self.by_phase().map(|(_, time)| time);
+        [
+            admit, receive, queue, transfer, device, verify, self.send, total,
         ]
     }
 
@@ -199,6 +212,8 @@ pub struct Progress {
     pub bytes_in: u64,
     /// Bytes of the answer.
     pub bytes_out: u64,
+    /// When the answer was whole.
+    pub answered: Option<Instant>,
 }
 
 impl Progress {

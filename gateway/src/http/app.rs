@@ -14,6 +14,7 @@ use std::path::Path as FsPath;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -47,7 +48,7 @@ use crate::dispatch::Dispatcher;
 use crate::error::{Problem, ProblemKind};
 use crate::events::Events;
 use crate::job::Verification;
-use crate::metrics::{Metrics, RequestEnd};
+use crate::metrics::{Metrics, RequestEnd, TraceName};
 use crate::telemetry::Telemetry;
 use crate::tenants::Tenant;
 
@@ -273,11 +274,17 @@ impl App {
     }
 
     /// Counts a request of `kernel`, also when its caller hangs up.
-    pub(super) fn count(&self, tenant: &Arc<Tenant>, kernel: &'static str) -> RequestCount {
+    pub(super) fn count(
+        &self,
+        invocation: Invocation,
+        tenant: &Arc<Tenant>,
+        kernel: &'static str,
+    ) -> RequestCount {
         RequestCount {
             metrics: Arc::clone(&self.metrics),
             tenant: Arc::clone(tenant),
             kernel,
+            invocation,
             ended: false,
         }
     }
@@ -288,27 +295,31 @@ pub(super) struct RequestCount {
     metrics: Arc<Metrics>,
     tenant: Arc<Tenant>,
     kernel: &'static str,
+    invocation: Invocation,
     ended: bool,
 }
 
 impl RequestCount {
     /// It has ended: `ok`, the name of a problem, or `cancelled` and the like.
-    pub(super) fn end(&mut self, progress: &Progress, outcome: &'static str) {
+    pub(super) fn end(&mut self, progress: &Progress, outcome: &'static str, now: Instant) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
         if outcome == "ok" {
             self.metrics.bytes(progress.bytes_in, progress.bytes_out);
         }
-        for (phase, time) in progress.spent.by_phase() {
-            self.metrics.request_phase(phase, time);
-        }
+        let trace = self.invocation.trace.filter(|trace| trace.is_sampled());
+        let total = now.saturating_duration_since(self.invocation.began);
+        self.metrics.request_phases(
+            progress.spent.observed(total),
+            trace.map(|trace| TraceName(trace.trace)),
+        );
         self.count(progress.engines.label(), outcome);
     }
 
     /// It was refused before anything was done.
     pub(super) fn refused(&mut self, problem: &Problem) {
-        self.end(&Progress::default(), problem.kind().name());
+        self.end(&Progress::default(), problem.kind().name(), Instant::now());
     }
 
     fn count(&self, backend: &'static str, outcome: &'static str) {

@@ -197,6 +197,7 @@ impl Delivery {
         let mut facts = {
             let mut progress = record.progress.lock();
             progress.bytes_out = length;
+            progress.answered = Some(Instant::now());
             progress.facts(record.app.verify.done(), record.invocation.began)
         };
         facts.extend(outflow.repr_digest().map(|digest| (REPR_DIGEST, digest)));
@@ -240,7 +241,11 @@ impl Delivery {
             result = work => result,
             () = watch.gone() => Err(Stop::Outflow(OutflowError::Gone)),
         };
-        record.progress.lock().bytes_out = watch.put();
+        {
+            let mut progress = record.progress.lock();
+            progress.bytes_out = watch.put();
+            progress.answered = Some(Instant::now());
+        }
         if let Err(stop) = result {
             outflow.break_off(BodyError::Broken);
             return record.broke_off(stop.outcome(), stop.detail());

@@ -30,6 +30,8 @@ pub(super) struct Invocation {
     pub(super) id: Uuid,
     /// When its headers were complete.
     pub(super) began: Instant,
+    /// Where it stands in a trace, if in any.
+    pub(super) trace: Option<SpanName>,
 }
 
 /// Where what is observed goes.
@@ -67,15 +69,16 @@ impl Observer {
     where
         F: Future<Output = Response<Body>>,
     {
-        let invocation = Invocation {
-            id: Uuid::now_v7(),
-            began: Instant::now(),
-        };
         let parent = SpanName::of(request.headers());
         let name = match (parent, &self.telemetry) {
             (Some(parent), _) => Some(parent.child()),
             (None, Some(_)) => Some(SpanName::root()),
             (None, None) => None,
+        };
+        let invocation = Invocation {
+            id: Uuid::now_v7(),
+            began: Instant::now(),
+            trace: name,
         };
         let mut recorded = self
             .telemetry

@@ -5,7 +5,7 @@
 //! went away is `cancelled`, also where nobody says so. It knows no bodies.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::http::HeaderValue;
 use parking_lot::Mutex;
@@ -47,7 +47,7 @@ impl RequestRecord {
         kernel: &'static str,
         admit: impl FnOnce(&App, &Tenant) -> Result<T, Problem>,
     ) -> Result<(Self, T), Problem> {
-        let mut count = app.count(&tenant, kernel);
+        let mut count = app.count(invocation, &tenant, kernel);
         let admitted = admit(&app, &tenant).inspect_err(|problem| count.refused(problem))?;
         let progress = SharedProgress::default();
         progress.lock().spent.admit = invocation.began.elapsed();
@@ -125,7 +125,11 @@ impl RequestRecord {
                 problem => self.keep("failed", Some(problem), detail),
             }
         }
-        self.count.end(&self.progress.lock(), outcome);
+        let mut progress = self.progress.lock();
+        let now = Instant::now();
+        let send = |at| now.saturating_duration_since(at);
+        progress.spent.send = progress.answered.map_or(Duration::ZERO, send);
+        self.count.end(&progress, outcome, now);
     }
 
     fn keep(&self, state: &'static str, problem: Option<&'static str>, detail: Option<String>) {

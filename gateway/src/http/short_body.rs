@@ -5,6 +5,7 @@
 //! `super::delivery`; a body that comes in one piece is not copied. It knows no engines.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -149,6 +150,7 @@ impl ShortBody {
         {
             let mut progress = record.progress.lock();
             progress.bytes_out = length as u64;
+            progress.answered = Some(Instant::now());
             let began = record.invocation.began;
             progress.tell(record.app.verify.done(), began, &mut headers);
         }

@@ -346,3 +346,28 @@ fn without_a_collector_the_callers_trace_is_continued_and_no_other_begun() {
         );
     }
 }
+
+#[test]
+fn a_phases_bucket_names_the_trace_of_a_request() {
+    let server = Server::start();
+    let traceparent = format!("00-{TRACE}-{CALLER}-01");
+    server.post("/v1/compress", &[("traceparent", &traceparent)], b"hello");
+    // One that its caller does not record is nowhere to be looked up.
+    let unrecorded = TRACE.replace("0af7", "1111");
+    let traceparent = format!("00-{unrecorded}-{CALLER}-00");
+    server.post("/v1/compress", &[("traceparent", &traceparent)], b"hello");
+    server.wait_for_in_flight(0);
+    let text = server.admin("/metrics").text();
+    let exemplar = format!(" # {{trace_id=\"{TRACE}\"}} ");
+    for phase in faam_gateway::metrics::PHASES {
+        let label = format!("phase=\"{phase}\"");
+        let mut buckets = text.lines().filter(|line| {
+            line.starts_with("faam_request_seconds_bucket{") && line.contains(&label)
+        });
+        assert!(
+            buckets.any(|line| line.contains(&exemplar)),
+            "{phase}: {text}"
+        );
+    }
+    assert!(!text.contains(&unrecorded), "{text}");
+}
