@@ -21,12 +21,15 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Admission, AdmissionLimits};
-use crate::auth::{DemoKey, KeyError};
 use crate::config::{ENGINES_STOP, GatewayConfig};
+use crate::credentials::kept_key::{KeptKey, KeyError};
+use crate::credentials::keyring::Keyring;
+use crate::credentials::secret_file::SecretError;
 use crate::descriptors;
+use crate::directory::TenantDirectory;
 use crate::dispatch::{self, DispatchConfig, Dispatcher};
 use crate::engines;
-use crate::events::{Events, GATEWAY, event, kind};
+use crate::events::{Events, GATEWAY, event, kind, now};
 use crate::http::admin_socket::About;
 use crate::http::app::{App, AppParts, Surface};
 use crate::http::invocations::Invocations;
@@ -36,7 +39,8 @@ use crate::http::unix_socket::{UnixBindError, UnixSocket};
 use crate::http::{admin, admin_socket, limits::HttpLimits};
 use crate::metrics::Metrics;
 use crate::telemetry::{Telemetry, TelemetryError};
-use crate::tenants::Tenant;
+use crate::tenants::{DEMO_TENANT, Tenant};
+use faam_store::TenantRecord;
 
 /// File whose lock says that a gateway uses the data directory.
 const LOCK_FILE: &str = "gateway.lock";
@@ -86,6 +90,9 @@ pub enum GatewayError {
     /// The store.
     #[error("cannot open the store in the data directory")]
     Store(#[from] StoreError),
+    /// Peppers and root keys.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// A port.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -180,11 +187,23 @@ impl Gateway {
         let (public, admin) = (address(&public_listener)?, address(&admin_listener)?);
 
         let tenant = Arc::new(Tenant::demo(config.tenant_limits));
-        let demo = DemoKey::open(
-            &config.data_dir,
-            config.bootstrap_key.as_deref(),
-            Arc::clone(&tenant),
-        )?;
+        let keyring = Keyring::open(&config.data_dir, Keyring::credentials_dir().as_deref())?;
+        let demo = KeptKey::demo(&config.data_dir, config.bootstrap_key.as_deref())?;
+        let record = TenantRecord {
+            name: DEMO_TENANT.to_owned(),
+            namespaces: Vec::new(),
+            limits: json!({}),
+            revision: 1,
+            created: now(),
+            changed: now(),
+        };
+        let directory = TenantDirectory::new(
+            keyring,
+            config.tenant_limits,
+            Some(&demo.key),
+            &[record],
+            &[],
+        );
 
         let runtime = Builder::new_multi_thread()
             .thread_name("faam-http")
@@ -220,7 +239,7 @@ impl Gateway {
         let app = App::new(AppParts {
             dispatcher,
             admission: Admission::new(admission),
-            authenticator: Arc::new(demo.authenticator),
+            authenticator: Arc::new(directory),
             metrics: Arc::clone(&metrics),
             events: events.clone(),
             telemetry,
