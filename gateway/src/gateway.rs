@@ -50,6 +50,8 @@ pub const STORE_FILE: &str = "faam.db";
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// How long admin connections may take to end.
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
+/// How long writing the last events may take.
+const EVENTS_FLUSH_MAX: Duration = Duration::from_secs(2);
 /// How long the runtimes may take to end after all else has.
 const RUNTIME_STOP: Duration = Duration::from_secs(2);
 
@@ -215,6 +217,8 @@ impl Gateway {
             .build()
             .map_err(GatewayError::Runtime)?;
         let store = runtime.block_on(Store::open(&config.data_dir.join(STORE_FILE)))?;
+
+        runtime.spawn(events.write_to(store.clone()));
 
         let operator_socket = admin_socket::bind(&config.data_dir);
         let about = About::new(config.dispatch.arena_bytes);
@@ -430,6 +434,11 @@ impl Gateway {
                 "drained"
             );
             app.dispatcher.stop(ENGINES_STOP).await;
+            app.events
+                .record(event(kind::GATEWAY_STOPPED, GATEWAY, "", json!({})));
+            if !app.events.flush(EVENTS_FLUSH_MAX).await {
+                tracing::warn!("not every event was written before the end");
+            }
             if let Err(error) = app.store.close().await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -437,8 +446,6 @@ impl Gateway {
                 );
             }
         });
-        app.events
-            .record(event(kind::GATEWAY_STOPPED, GATEWAY, "", json!({})));
         if let Some(telemetry) = &app.telemetry {
             telemetry.stop();
         }
