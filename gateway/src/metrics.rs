@@ -16,10 +16,9 @@ mod tenant_series;
 use std::collections::HashSet;
 use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::{Duration, Instant, SystemTime};
 
-use faam_store::WriterCounts;
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text;
@@ -254,11 +253,7 @@ impl Metrics {
                 "Blocks that ran elsewhere than their policy prefers",
             ),
             cir_scale,
-            store_writes: register(
-                &mut registry,
-                "store_writes",
-                "Changes that the store was asked for",
-            ),
+            store_writes: register(&mut registry, "store_writes", "Transactions of the store"),
             connections: register(&mut registry, "connections", "Open connections"),
             connections_ended: register(
                 &mut registry,
@@ -425,12 +420,9 @@ impl Metrics {
         self.cir_scale.set(scale);
     }
 
-    /// What the store has done so far.
-    pub fn store(&self, counts: WriterCounts) {
-        for (outcome, count) in [("ok", counts.applied), ("failed", counts.failed)] {
-            let counter = self.store_writes.get_or_create(&Outcome { outcome });
-            counter.inner().store(count, Ordering::Relaxed);
-        }
+    /// A transaction of the store was `ok` or `failed`.
+    pub fn store_write(&self, outcome: &'static str) {
+        self.store_writes.get_or_create(&Outcome { outcome }).inc();
     }
 
     /// Age of the oldest waiting block.
@@ -467,7 +459,7 @@ impl Metrics {
         self.spans.get_or_create(&Outcome { outcome }).inc_by(count);
     }
 
-    /// `count` records of the event log were `written`, or `dropped` (too many waited, or the store had closed).
+    /// `count` records of the event log were `kept`, or `dropped` (too many waited, or the store did not take them).
     pub fn events(&self, outcome: &'static str, count: usize) {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         self.events
@@ -560,10 +552,7 @@ mod tests {
             },
         );
         metrics.cir_scale(0.5);
-        metrics.store(WriterCounts {
-            applied: 1,
-            ..WriterCounts::default()
-        });
+        metrics.store_write("ok");
         metrics.events("dropped", 1);
         metrics.bytes(3, 2);
         metrics.refused("saturated");

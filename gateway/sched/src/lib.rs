@@ -15,6 +15,7 @@
 
 mod predictor;
 mod scheduler;
+pub mod simulation;
 mod target;
 mod tenant;
 mod token_bucket;

@@ -368,7 +368,7 @@ impl<J> Scheduler<J> {
     }
 
     /// Charges a job that its caller runs at once, on `target`, without a place in the queue: as if it were pushed and
-    /// taken now. `None`, with nothing charged, where it would pass a job that waits for this target, would sooner end
+    /// taken now. `None`, with nothing charged, where it would pass a job that goes before it on this target, would sooner end
     /// elsewhere, or where no job of its kind and of its size or more has been measured here, or those took longer than
     /// `measured_max`: whoever waits on the caller's thread must not be the first to learn how long such a job takes.
     pub fn take_now(
@@ -386,8 +386,8 @@ impl<J> Scheduler<J> {
         let measured = self.predictor.measured(target, kernel, bytes);
         if !effective.contains(target)
             || measured.is_none_or(|measured| measured > measured_max)
-            || self.somebody_waits_for(target)
-            || !self.best_here(target, job, effective)
+            || self.somebody_goes_before(tenant, target)
+            || self.ends_sooner_elsewhere(target, predicted, job, effective)
         {
             return None;
         }
@@ -422,13 +422,36 @@ impl<J> Scheduler<J> {
         })
     }
 
-    /// Whether a job stands in a queue that `target` may take.
-    fn somebody_waits_for(&self, target: TargetIndex) -> bool {
+    /// Whether a job stands in a queue that `target` may take, and would take before one of this tenant's that came now. Whoever
+    /// has had less than those who wait need not wait behind them: that would add a whole job of theirs to each small one of
+    /// its own, however seldom it comes.
+    fn somebody_goes_before(&self, tenant: TenantIndex, target: TargetIndex) -> bool {
+        let Some(own) = self.tenant(tenant) else {
+            return true;
+        };
+        let start = match own.queued {
+            0 => own.finish.max(self.virtual_time),
+            _ => own.start,
+        };
         let heads = self.backlogged.iter().take(HEADS_SCANNED_MAX);
         heads
+            .take_while(|(tag, index)| *tag <= start || *index == tenant)
             .filter_map(|(_, index)| self.tenant(*index))
             .flat_map(|tenant| &tenant.lanes)
             .any(|lane| lane.placement.effective(self.in_service).contains(target))
+    }
+
+    /// Whether a job that begins at once on `target`, beside what that holds, would end later than on another.
+    fn ends_sooner_elsewhere(
+        &self,
+        target: TargetIndex,
+        predicted: Nanos,
+        job: JobShape,
+        effective: TargetSet,
+    ) -> bool {
+        let mut others = effective.iter().filter(|other| *other != target);
+        let slack = self.config.slack.0;
+        others.any(|other| predicted.0 > self.ends_after(other, job).saturating_add(slack))
     }
 
     /// The target whose time is charged, wherever a job runs; `target` itself where there is none.

@@ -407,3 +407,39 @@ fn nothing_runs_at_once_past_a_job_that_waits_or_where_it_would_take_too_long() 
     assert_eq!(rig.scheduler.next(rig.card, Nanos(0)).unwrap().job, 1);
     assert_eq!(rig.scheduler.next(rig.cpu, Nanos(0)).unwrap().job, 2);
 }
+
+#[test]
+fn who_has_had_less_than_those_who_wait_runs_at_once() {
+    let mut rig = Rig::new();
+    rig.measure(1000, 20_000);
+    rig.measure(100_000, 700_000);
+    let (flood, light) = (
+        rig.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 64)),
+        rig.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 64)),
+    );
+    let (cpu, cpu_only) = (rig.cpu, Placement::any_of(TargetSet::of(rig.cpu)));
+    let shape = JobShape {
+        kernel: KERNEL,
+        bytes: 1000,
+    };
+    for job in 0..8 {
+        rig.push(flood, job, 100_000, cpu_only, 0);
+    }
+    let _held = rig.scheduler.next(cpu, Nanos(0)).unwrap().receipt;
+    let now = |rig: &mut Rig, tenant| {
+        let limit = Nanos(1_500_000);
+        let scheduler = &mut rig.scheduler;
+        scheduler.take_now(tenant, shape, cpu_only, cpu, limit, Nanos(0))
+    };
+    assert!(now(&mut rig, flood).is_none(), "its own jobs wait");
+    // It has had nothing, and the flood a whole job: as many of its own as make up for that go before the next of those.
+    let mut receipts: Vec<Receipt> = std::iter::from_fn(|| now(&mut rig, light)).collect();
+    assert!((20..80).contains(&receipts.len()), "{}", receipts.len());
+    let next = rig.scheduler.next(cpu, Nanos(0)).unwrap();
+    assert_eq!(next.receipt.tenant(), flood);
+    receipts.push(next.receipt);
+    assert!(now(&mut rig, light).is_some(), "its turn again");
+    for receipt in receipts {
+        rig.scheduler.abandon(receipt);
+    }
+}

@@ -5,8 +5,7 @@
 
 use std::path::PathBuf;
 
-use faam_gateway::credentials::api_key::KEY_BYTES_MAX;
-use faam_gateway::credentials::kept_key::DEMO_KEY_FILE;
+use faam_gateway::auth::{DEMO_KEY_FILE, KEY_BYTES_MAX};
 use thiserror::Error;
 
 use super::endpoint::Endpoint;

@@ -6,13 +6,12 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::routing::get;
 use axum::{Json, Router};
-use faam_store::EventQuery;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::app::App;
 use crate::error::Problem;
-use crate::events::{EVENTS_LISTED_MAX, EventRecord, Millis};
+use crate::events::{EVENTS_LISTED_MAX, EventFilter, EventRecord, Millis};
 
 #[derive(Serialize)]
 struct Listed {
@@ -49,15 +48,13 @@ async fn list(
             "limit is beyond {EVENTS_LISTED_MAX}; ask for fewer, and for the rest with since"
         )));
     }
-    let query = EventQuery {
+    let filter = EventFilter {
         since,
         kind: asked.kind,
         tenant: asked.tenant,
-        limit: asked.limit.unwrap_or(EVENTS_LISTED_MAX),
-        ..EventQuery::default()
+        limit: asked.limit,
     };
-    let events = app.events.list(&query).await;
-    let events = events.map_err(|error| Problem::internal(&error.to_string()))?;
+    let events = app.events.list(&filter);
     Ok(Json(Listed { events }))
 }
 

@@ -6,7 +6,6 @@
     reason = "a helper that panics fails its test, with its reason"
 )]
 
-mod backup;
 mod bench;
 mod certificates;
 mod device;

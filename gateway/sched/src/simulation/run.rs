@@ -1,0 +1,877 @@
+//! A run: from event to event, with the scheduler that serves real callers.
+//!
+//! Owns the simulated moment, the requests and their outcomes. Invariants: those of [`super::invariants`], checked at each
+//! event that could break them. What targets do stands in `serving`; it does not know what is done with the figures.
+
+use std::collections::VecDeque;
+
+use crate::{
+    Config, KernelClass, Nanos, Placement, Scheduler, TargetIndex, TargetSet, TenantIndex,
+};
+
+use super::admission::{Admission, TenantUse};
+use super::arrivals::{Arrivals, Source};
+use super::engines::{Block, Core, Function, Running};
+use super::events::EventQueue;
+use super::invariants::{Invariant, Promise, Service, Violation};
+use super::random::{Random, mix};
+use super::report::{ClassFigures, FunctionFigures, Outcome, Report, SLOTS, Slot, TenantFigures};
+use super::requests::{Request, RequestId, Requests};
+use super::scenario::{BLOCK_BYTES, Backend, Fault, FaultKind, Scenario, TenantClass, Unfit};
+
+/// Blocks of one request in flight at once while few requests are, as the gateway has it.
+const REQUEST_BLOCKS_IN_FLIGHT_MAX: u64 = 16;
+/// Blocks of all requests together, shared evenly, as the gateway has it.
+const ALL_BLOCKS_IN_FLIGHT: u64 = 96;
+/// How long a request that requires a card waits for one to come into service, as the gateway has it.
+const CARD_WAIT: Nanos = Nanos(10_000_000_000);
+/// Until a stopped card is found to be hung, as the gateway has it.
+const HANG_LIMIT: Nanos = Nanos(1_500_000_000);
+/// When a refused caller of a closed loop comes again.
+const RETRY_AFTER: Nanos = Nanos(1_000_000_000);
+/// How long after the last request's beginning all must have ended.
+const DRAIN_MAX: Nanos = Nanos(24 * 3600 * 1_000_000_000);
+/// Stream of random numbers that is no tenant's.
+const ENGINE_STREAM: u64 = u64::MAX;
+
+/// Why there are no figures.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// The scenario cannot be run.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// It was run, and something did not hold that must.
+    #[error(transparent)]
+    Broken(#[from] Violation),
+}
+
+/// Runs a scenario.
+///
+/// # Errors
+/// [`RunError`]
+pub fn run(scenario: &Scenario) -> Result<Report, RunError> {
+    run_with(scenario, |_| {})
+}
+
+/// The same; `progress` is told the simulated moment once a window.
+///
+/// # Errors
+/// [`RunError`]
+pub fn run_with(scenario: &Scenario, progress: impl FnMut(Nanos)) -> Result<Report, RunError> {
+    scenario.check()?;
+    Ok(Run::new(scenario).go(progress)?)
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Event {
+    Arrive {
+        tenant: u32,
+        bytes: u64,
+    },
+    HttpDone {
+        core: usize,
+    },
+    CoreDone {
+        core: usize,
+        turn: u32,
+    },
+    CardDone {
+        function: usize,
+        life: u32,
+        place: usize,
+    },
+    /// Targets that saw nothing to do look again.
+    LookAgain,
+    GiveUp {
+        request: RequestId,
+        outcome: Outcome,
+    },
+    NoRoom {
+        request: RequestId,
+        since: Nanos,
+    },
+    CardWaited {
+        request: RequestId,
+    },
+    Fault {
+        number: usize,
+    },
+    HangSeen {
+        function: usize,
+        life: u32,
+    },
+    FaultEnd {
+        number: usize,
+    },
+    Window {
+        from: Nanos,
+    },
+}
+
+/// Whoever may have something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    Http,
+    Cores,
+    Function(usize),
+}
+
+pub(super) struct Tenant {
+    pub(super) class: usize,
+    pub(super) index: TenantIndex,
+    source: Source,
+    used: TenantUse,
+    pub(super) service: Service,
+    /// Blocks in its queue that hold a place of it.
+    pub(super) queued: usize,
+    pub(super) queued_max: usize,
+    /// Blocks in its queue that came back from an engine: they need no place.
+    pub(super) came_back: usize,
+    /// Blocks that wait for a place.
+    pub(super) waiting: VecDeque<Block>,
+    /// Whether it is among those that are looked at when the window ends.
+    pub(super) is_touched: bool,
+}
+
+/// What is the same for all tenants of a class.
+pub(super) struct Class<'a> {
+    pub(super) of: &'a TenantClass,
+    pub(super) placement: Placement,
+    pub(super) promise: Promise,
+    /// Whether every target may serve it.
+    pub(super) everywhere: bool,
+    /// Its blocks in queues.
+    pub(super) queued: usize,
+    /// Since when all its targets have had room although it has blocks queued.
+    pub(super) passed_over_since: Option<Nanos>,
+    pub(super) figures: ClassFigures,
+}
+
+pub(super) struct Run<'a> {
+    pub(super) scenario: &'a Scenario,
+    pub(super) now: Nanos,
+    pub(super) events: EventQueue<Event>,
+    pub(super) scheduler: Scheduler<Block>,
+    pub(super) cpu: TargetIndex,
+    pub(super) all_cards: TargetSet,
+    pub(super) classes: Vec<Class<'a>>,
+    pub(super) tenants: Vec<Tenant>,
+    pub(super) requests: Requests,
+    admission: Admission,
+    pub(super) cores: Vec<Core>,
+    pub(super) functions: Vec<Function>,
+    /// Blocks that the HTTP side has to do with.
+    pub(super) http: VecDeque<Block>,
+    /// The core whose HTTP side is asked next, where none idles.
+    pub(super) http_turn: usize,
+    pub(super) unverified: VecDeque<Running>,
+    pub(super) asks: VecDeque<Ask>,
+    pub(super) looks_again: bool,
+    pub(super) random: Random,
+    pub(super) queued: usize,
+    touched: Vec<u32>,
+    event: u64,
+    pub(super) report: Report,
+}
+
+impl<'a> Run<'a> {
+    fn new(scenario: &'a Scenario) -> Self {
+        let mut scheduler = Scheduler::new(Config::default());
+        let machine = &scenario.machine;
+        // The scenario was checked: there are fewer functions than the scheduler has targets.
+        let none = || unreachable!("a checked scenario has fewer targets than there may be");
+        let cpu = scheduler
+            .add_target(machine.cores, true)
+            .unwrap_or_else(none);
+        scheduler.set_in_service(cpu, true);
+        let mut functions = Vec::new();
+        let mut all_cards = TargetSet::EMPTY;
+        for (number, card) in machine.cards.iter().enumerate() {
+            for _ in 0..card.functions {
+                let target = scheduler
+                    .add_target(card.engines, false)
+                    .unwrap_or_else(none);
+                scheduler.set_in_service(target, true);
+                all_cards = all_cards.union(TargetSet::of(target));
+                functions.push(Function::new(number, target, card));
+            }
+        }
+        let mut tenants = Vec::new();
+        let mut classes = Vec::new();
+        for (number, class) in scenario.classes.iter().enumerate() {
+            let queued_max = class.queued_blocks_max.unwrap_or(machine.queue_blocks_max);
+            for _ in 0..class.count {
+                tenants.push(Tenant {
+                    class: number,
+                    index: scheduler.add_tenant(tenant_config(class, queued_max)),
+                    source: Source::new(scenario.seed, tenants.len() as u64),
+                    used: TenantUse::new(class),
+                    service: Service::default(),
+                    queued: 0,
+                    queued_max,
+                    came_back: 0,
+                    waiting: VecDeque::new(),
+                    is_touched: false,
+                });
+            }
+            let by_card = scenario
+                .kernels
+                .get(class.kernel)
+                .is_some_and(|kernel| kernel.card.is_some());
+            let placement = placement_of(class.backend, by_card, cpu, all_cards);
+            classes.push(Class {
+                of: class,
+                placement,
+                promise: Promise {
+                    cir_us_per_s: class.cir_us_per_s,
+                    pir_us_per_s: class.pir_us_per_s,
+                    pir_burst_us: class.pir_burst_us,
+                },
+                everywhere: placement == Placement::any_of(TargetSet::of(cpu).union(all_cards)),
+                queued: 0,
+                passed_over_since: None,
+                figures: ClassFigures {
+                    name: class.name.clone(),
+                    tenants: class.count.into(),
+                    ..ClassFigures::default()
+                },
+            });
+        }
+        Self {
+            scenario,
+            now: Nanos(0),
+            events: EventQueue::new(),
+            scheduler,
+            cpu,
+            all_cards,
+            classes,
+            tenants,
+            requests: Requests::default(),
+            admission: Admission::new(machine),
+            cores: (0..machine.cores).map(|_| Core::default()).collect(),
+            functions,
+            http: VecDeque::new(),
+            http_turn: 0,
+            unverified: VecDeque::new(),
+            asks: VecDeque::new(),
+            looks_again: false,
+            random: Random::stream(scenario.seed, ENGINE_STREAM),
+            queued: 0,
+            touched: Vec::new(),
+            event: 0,
+            report: Report {
+                seed: scenario.seed,
+                machines: 1,
+                duration: scenario.duration,
+                counted: scenario.duration.since(scenario.warm_up),
+                cores: machine.cores.into(),
+                cir_factor_per_mille_min: 1000,
+                slots: vec![Slot::default(); SLOTS],
+                ..Report::default()
+            },
+        }
+    }
+
+    fn go(mut self, mut progress: impl FnMut(Nanos)) -> Result<Report, Violation> {
+        self.begin();
+        let end = Nanos(self.scenario.duration.0.saturating_add(DRAIN_MAX.0));
+        while let Some((at, event)) = self.events.take() {
+            if at > end {
+                let what = format!("{} requests have not ended", self.requests.len());
+                return Err(self.broken(Invariant::OneOutcome, what));
+            }
+            self.now = at;
+            self.handle(event)?;
+            self.serve()?;
+            self.event += 1;
+            if matches!(event, Event::Window { .. }) {
+                progress(at);
+            }
+        }
+        self.check_end()?;
+        Ok(self.into_report())
+    }
+
+    fn begin(&mut self) {
+        for number in 0..self.tenants.len() {
+            let callers = match self.class_of(number).map(|class| &class.of.arrivals) {
+                Some(Arrivals::Closed { callers, .. }) => *callers,
+                _ => 1,
+            };
+            for _ in 0..callers {
+                self.arrive_next(number, Nanos(0));
+            }
+        }
+        for (number, fault) in self.scenario.faults.iter().enumerate() {
+            self.events.put(fault.at, Event::Fault { number });
+            if let Some(until) = fault.until {
+                self.events.put(until, Event::FaultEnd { number });
+            }
+        }
+        let from = Nanos(0);
+        self.events
+            .put(self.scenario.window, Event::Window { from });
+    }
+
+    fn handle(&mut self, event: Event) -> Result<(), Violation> {
+        match event {
+            Event::Arrive { tenant, bytes } => self.arrive(tenant, bytes),
+            Event::HttpDone { core } => self.http_done(core),
+            Event::CoreDone { core, turn } => self.core_done(core, turn),
+            Event::CardDone {
+                function,
+                life,
+                place,
+            } => self.card_done(function, life, place),
+            Event::LookAgain => {
+                self.looks_again = false;
+                self.ask_all();
+                Ok(())
+            }
+            Event::GiveUp { request, outcome } => self.give_up(request, outcome),
+            Event::NoRoom { request, since } => {
+                let waits = self.requests.get(request).and_then(|r| r.waits_since);
+                if waits == Some(since) {
+                    self.give_up(request, Outcome::NoRoom)?;
+                }
+                Ok(())
+            }
+            Event::CardWaited { request } => {
+                if self.requests.get(request).is_none() {
+                    return Ok(());
+                }
+                let in_service = self.scheduler.in_service().intersection(self.all_cards);
+                if in_service.is_empty() {
+                    return self.give_up(request, Outcome::NoCard);
+                }
+                let at = Nanos(self.now.0.saturating_add(CARD_WAIT.0));
+                self.events.put(at, Event::CardWaited { request });
+                Ok(())
+            }
+            Event::Fault { number } => self.fault(number),
+            Event::HangSeen { function, life } => {
+                let hangs = self
+                    .functions
+                    .get(function)
+                    .is_some_and(|f| f.hung && f.life == life);
+                if hangs { self.lose(function) } else { Ok(()) }
+            }
+            Event::FaultEnd { number } => {
+                self.fault_end(number);
+                Ok(())
+            }
+            Event::Window { from } => self.window(from),
+        }
+    }
+
+    /// The request that a tenant begins after one at `now`, as long as any begin.
+    fn arrive_next(&mut self, number: usize, now: Nanos) {
+        let Some(tenant) = self.tenants.get_mut(number) else {
+            return;
+        };
+        let Some(class) = self.classes.get(tenant.class) else {
+            return;
+        };
+        let next = tenant.source.next(&class.of.arrivals, &class.of.sizes, now);
+        if let Some(next) = next.filter(|next| next.at < self.scenario.duration)
+            && let Ok(tenant) = u32::try_from(number)
+        {
+            let bytes = next.bytes;
+            self.events.put(next.at, Event::Arrive { tenant, bytes });
+        }
+    }
+
+    fn arrive(&mut self, number: u32, bytes: u64) -> Result<(), Violation> {
+        let place = number as usize;
+        let (now, counted) = (self.now, self.is_counted(self.now));
+        let slot = self.slot();
+        let Some(tenant) = self.tenants.get_mut(place) else {
+            return Ok(());
+        };
+        let Some(class) = self.classes.get_mut(tenant.class) else {
+            return Ok(());
+        };
+        let closed = matches!(class.of.arrivals, Arrivals::Closed { .. });
+        class.figures.offered += u64::from(counted);
+        let admitted = self.admission.admit(&mut tenant.used, class.of, bytes, now);
+        if let Err(refusal) = admitted
+            && let Some(count) = class.figures.refused.get_mut(refusal.index())
+        {
+            *count += u64::from(counted);
+        }
+        let (hang_up, deadline) = (class.of.hang_up, class.of.deadline);
+        let requires_card = class.of.backend == Backend::RequireCard;
+        if let Some(what) = tenant.used.over_rates(class.of, now) {
+            return Err(self.broken(Invariant::TokensBalance, what));
+        }
+        self.report.checks += 1;
+        if let Some(slot) = self.report.slots.get_mut(slot) {
+            slot.offered += 1;
+            slot.refused += u64::from(admitted.is_err());
+        }
+        self.note(1, number.into(), bytes ^ u64::from(admitted.is_ok()));
+        if !closed {
+            self.arrive_next(place, now);
+        }
+        let Ok(memory) = admitted else {
+            if closed {
+                self.arrive_next(place, Nanos(now.0.saturating_add(RETRY_AFTER.0)));
+            }
+            return Ok(());
+        };
+        self.report.in_flight_peak = self.report.in_flight_peak.max(self.admission.in_flight);
+        let request = self.requests.begin(Request {
+            tenant: number,
+            bytes,
+            arrived: now,
+            memory,
+            blocks: bytes.div_ceil(BLOCK_BYTES).max(1),
+            begun: 0,
+            under_way: 0,
+            queued: 0,
+            ended: false,
+            waits_since: None,
+        });
+        let Some(request) = request else {
+            let what = "more requests are in flight than have names".to_owned();
+            return Err(self.broken(Invariant::Consistent, what));
+        };
+        let ends = [(hang_up, Outcome::HungUp), (deadline, Outcome::Deadline)];
+        for (span, outcome) in ends {
+            if let Some(span) = span {
+                let at = Nanos(now.0.saturating_add(span.0));
+                self.events.put(at, Event::GiveUp { request, outcome });
+            }
+        }
+        if requires_card && deadline.is_none() {
+            let at = Nanos(now.0.saturating_add(CARD_WAIT.0));
+            self.events.put(at, Event::CardWaited { request });
+        }
+        self.begin_blocks(request);
+        Ok(())
+    }
+
+    /// Has the HTTP side begin as many of a request's blocks as may be in flight.
+    fn begin_blocks(&mut self, id: RequestId) {
+        let shared = ALL_BLOCKS_IN_FLIGHT / (self.admission.in_flight as u64).max(1);
+        let in_flight_max = shared.clamp(1, REQUEST_BLOCKS_IN_FLIGHT_MAX);
+        while let Some(request) = self.requests.get(id)
+            && request.under_way < in_flight_max
+            && request.begun < request.blocks
+        {
+            let before = request.begun * BLOCK_BYTES;
+            request.begun += 1;
+            request.under_way += 1;
+            self.http.push_back(Block {
+                request: id,
+                tenant: request.tenant,
+                bytes: request.bytes.saturating_sub(before).min(BLOCK_BYTES),
+                replays: 0,
+            });
+            self.ask(Ask::Http);
+        }
+    }
+
+    /// A block has its place in its tenant's queue, or waits for one.
+    pub(super) fn enqueue(&mut self, block: Block) -> Result<(), Violation> {
+        let (now, queue_wait) = (self.now, self.scenario.machine.queue_wait);
+        let Some(tenant) = self.tenants.get_mut(block.tenant as usize) else {
+            return Ok(());
+        };
+        if tenant.queued < tenant.queued_max && tenant.waiting.is_empty() {
+            return self.push(block);
+        }
+        tenant.waiting.push_back(block);
+        let has_deadline = self
+            .classes
+            .get(tenant.class)
+            .is_some_and(|class| class.of.deadline.is_some());
+        if let Some(request) = self.requests.get(block.request)
+            && !has_deadline
+            && request.waits_since.is_none()
+        {
+            request.waits_since = Some(now);
+            let (request, since) = (block.request, now);
+            let at = Nanos(now.0.saturating_add(queue_wait.0));
+            self.events.put(at, Event::NoRoom { request, since });
+        }
+        Ok(())
+    }
+
+    pub(super) fn push(&mut self, block: Block) -> Result<(), Violation> {
+        let now = self.now;
+        let (Some(tenant), Some(request)) = (
+            self.tenants.get_mut(block.tenant as usize),
+            self.requests.get(block.request),
+        ) else {
+            return Ok(());
+        };
+        let Some(class) = self.classes.get_mut(tenant.class) else {
+            return Ok(());
+        };
+        tenant.queued += 1;
+        class.queued += 1;
+        self.queued += 1;
+        self.report.queued_peak = self.report.queued_peak.max(self.queued);
+        request.queued += 1;
+        request.waits_since = None;
+        tenant.service.backlogged_since.get_or_insert(now);
+        if !std::mem::replace(&mut tenant.is_touched, true) {
+            self.touched.push(block.tenant);
+        }
+        let (index, placement) = (tenant.index, class.placement);
+        let kernel = kernel_class(class.of.kernel);
+        let bytes = usize::try_from(block.bytes).unwrap_or(usize::MAX);
+        let pushed = self
+            .scheduler
+            .push(index, block, kernel, bytes, placement, now);
+        let expected = tenant.queued + tenant.came_back;
+        let held = self.scheduler.queued(index);
+        if let Err(full) = pushed {
+            let what = format!("{full}, although its bound is {}", tenant.queued_max);
+            return Err(self.broken(Invariant::QueueBound, what));
+        }
+        if tenant.queued > tenant.queued_max || held != expected {
+            let what = format!(
+                "{held} blocks queued of tenant {}: expected {expected}, at most {} and {} that came back",
+                block.tenant, tenant.queued_max, tenant.came_back
+            );
+            return Err(self.broken(Invariant::QueueBound, what));
+        }
+        self.report.checks += 1;
+        self.announce(placement);
+        Ok(())
+    }
+
+    /// A block has ended.
+    pub(super) fn block_done(&mut self, block: Block) -> Result<(), Violation> {
+        let Some(request) = self.requests.get(block.request) else {
+            let what = "a block ended after its request".to_owned();
+            return Err(self.broken(Invariant::OneOutcome, what));
+        };
+        let Some(under_way) = request.under_way.checked_sub(1) else {
+            let what = "a request's blocks ended more often than they began".to_owned();
+            return Err(self.broken(Invariant::OneOutcome, what));
+        };
+        request.under_way = under_way;
+        if request.ended {
+            return self.release_if_done(block.request);
+        }
+        if request.begun < request.blocks {
+            self.begin_blocks(block.request);
+            return Ok(());
+        }
+        if under_way > 0 {
+            return Ok(());
+        }
+        request.ended = true;
+        self.outcome(block.request, Outcome::Delivered);
+        self.release_if_done(block.request)
+    }
+
+    /// A caller waits no more.
+    pub(super) fn give_up(&mut self, id: RequestId, outcome: Outcome) -> Result<(), Violation> {
+        let Some(request) = self.requests.get(id) else {
+            return Ok(());
+        };
+        if std::mem::replace(&mut request.ended, true) {
+            return Ok(());
+        }
+        let (tenant, queued) = (request.tenant, request.queued);
+        self.outcome(id, outcome);
+        if let Some(tenant) = self.tenants.get_mut(tenant as usize) {
+            let before = tenant.waiting.len();
+            tenant.waiting.retain(|block| block.request != id);
+            let dropped = (before - tenant.waiting.len()) as u64;
+            if let Some(request) = self.requests.get(id) {
+                request.under_way = request.under_way.saturating_sub(dropped);
+            }
+        }
+        if queued > 0 {
+            for block in self.scheduler.remove(|block| block.request == id) {
+                self.unqueued(block);
+                if let Some(request) = self.requests.get(id) {
+                    request.under_way = request.under_way.saturating_sub(1);
+                }
+            }
+            self.refill(tenant)?;
+        }
+        self.release_if_done(id)
+    }
+
+    fn outcome(&mut self, id: RequestId, outcome: Outcome) {
+        let now = self.now;
+        let Some(request) = self.requests.get(id).copied() else {
+            return;
+        };
+        let slot = self.slot();
+        let counted = self.is_counted(request.arrived);
+        let latency = now.since(request.arrived);
+        let number = request.tenant as usize;
+        let class = self.tenants.get(number).map_or(0, |tenant| tenant.class);
+        let Some(class) = self.classes.get_mut(class) else {
+            return;
+        };
+        if let Some(count) = class.figures.outcomes.get_mut(outcome as usize) {
+            *count += u64::from(counted);
+        }
+        if outcome == Outcome::Delivered && counted {
+            class.figures.bytes = class.figures.bytes.saturating_add(request.bytes);
+            class.figures.latency.record(latency);
+            if let Some(slot) = self.report.slots.get_mut(slot) {
+                slot.latency.record(latency);
+            }
+        }
+        let closed = matches!(class.of.arrivals, Arrivals::Closed { .. });
+        self.note(2, outcome as u64, latency.0);
+        if closed {
+            self.arrive_next(number, now);
+        }
+    }
+
+    /// Gives back what a request holds whose outcome is known and whose last block has ended.
+    pub(super) fn release_if_done(&mut self, id: RequestId) -> Result<(), Violation> {
+        let is_done = self
+            .requests
+            .get(id)
+            .is_some_and(|request| request.ended && request.under_way == 0);
+        if !is_done {
+            return Ok(());
+        }
+        let Some(request) = self.requests.end(id) else {
+            return Ok(());
+        };
+        let Some(tenant) = self.tenants.get_mut(request.tenant as usize) else {
+            return Ok(());
+        };
+        self.report.checks += 1;
+        if !self.admission.release(&mut tenant.used, request.memory) {
+            let what = format!("tenant {} gives back what it does not hold", request.tenant);
+            return Err(self.broken(Invariant::PermitsBalance, what));
+        }
+        Ok(())
+    }
+
+    fn fault(&mut self, number: usize) -> Result<(), Violation> {
+        let Some(fault) = self.scenario.faults.get(number).copied() else {
+            return Ok(());
+        };
+        self.note(3, number as u64, 0);
+        for function in 0..self.functions.len() {
+            let Some(there) = self.functions.get_mut(function) else {
+                continue;
+            };
+            if there.card != fault.card {
+                continue;
+            }
+            match fault.kind {
+                FaultKind::Slow(factor) => there.slowness = factor,
+                FaultKind::Gone => self.lose(function)?,
+                FaultKind::Hung => {
+                    there.hung = true;
+                    let life = there.life;
+                    let at = Nanos(self.now.0.saturating_add(HANG_LIMIT.0));
+                    self.events.put(at, Event::HangSeen { function, life });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fault_end(&mut self, number: usize) {
+        let Some(Fault { card, .. }) = self.scenario.faults.get(number).copied() else {
+            return;
+        };
+        self.note(4, number as u64, 0);
+        for function in &mut self.functions {
+            if function.card == card {
+                function.slowness = 1.0;
+                // A hang that nobody saw ends as if the card had only paused: its jobs were lost with it.
+                function.hung = false;
+                if !function.in_service {
+                    function.in_service = true;
+                    self.scheduler.set_in_service(function.target, true);
+                }
+            }
+        }
+        self.ask_all();
+    }
+
+    fn window(&mut self, from: Nanos) -> Result<(), Violation> {
+        let now = self.now;
+        let (mut short, mut excess) = (None, None);
+        for number in std::mem::take(&mut self.touched) {
+            let Some(tenant) = self.tenants.get_mut(number as usize) else {
+                continue;
+            };
+            let Some(class) = self.classes.get(tenant.class) else {
+                continue;
+            };
+            let looked = tenant.service.look(class.promise, from, now);
+            if looked.is_short && class.everywhere {
+                short = Some((number, looked));
+            }
+            if looked.has_excess {
+                excess = Some((number, looked));
+            }
+            tenant.is_touched = tenant.service.backlogged_since.is_some();
+            if tenant.is_touched {
+                self.touched.push(number);
+            }
+        }
+        self.report.checks += 1;
+        if let (Some((short, least)), Some((other, most))) = (short, excess) {
+            let what = format!(
+                "tenant {short} asked without a pause and had {} us of {} us, while tenant {other} had {} us of {} us",
+                least.had.0 / 1000,
+                least.guaranteed.0 / 1000,
+                most.had.0 / 1000,
+                most.guaranteed.0 / 1000
+            );
+            return Err(self.broken(Invariant::CirHeld, what));
+        }
+        let next = Nanos(now.0.saturating_add(self.scenario.window.0));
+        if next <= self.scenario.duration {
+            self.events.put(next, Event::Window { from: now });
+        }
+        Ok(())
+    }
+
+    fn check_end(&mut self) -> Result<(), Violation> {
+        let left = self.requests.len();
+        if left > 0 {
+            let what = format!("{left} requests never ended");
+            return Err(self.broken(Invariant::OneOutcome, what));
+        }
+        let held = (self.admission.in_flight, self.admission.memory_bytes);
+        let of_tenants: usize = self
+            .tenants
+            .iter()
+            .map(|tenant| tenant.used.in_flight)
+            .sum();
+        if held != (0, 0) || of_tenants != 0 {
+            let what = format!("{held:?} and {of_tenants} are still held at the end");
+            return Err(self.broken(Invariant::PermitsBalance, what));
+        }
+        let queued = self.scheduler.queued_in_all();
+        if queued != 0 || self.queued != 0 {
+            let what = format!(
+                "{queued} blocks are queued at the end, by the books {}",
+                self.queued
+            );
+            return Err(self.broken(Invariant::Consistent, what));
+        }
+        let targets = self.all_cards.union(TargetSet::of(self.cpu));
+        let outstanding: u64 = targets
+            .iter()
+            .map(|t| self.scheduler.outstanding(t).0)
+            .sum();
+        if outstanding != 0 {
+            let what = format!("targets are charged {outstanding} ns at the end");
+            return Err(self.broken(Invariant::Consistent, what));
+        }
+        self.report.checks += 4;
+        Ok(())
+    }
+
+    fn into_report(mut self) -> Report {
+        self.report.events = self.event;
+        self.report.memory_bytes_peak = self.admission.memory_bytes_peak;
+        let tenants = self.tenants.iter().map(|tenant| TenantFigures {
+            class: tenant.class,
+            weight: self
+                .classes
+                .get(tenant.class)
+                .map_or(1, |class| class.of.weight),
+            served: tenant.service.served,
+            windows: tenant.service.windows,
+            backlogged: tenant.service.backlogged,
+            served_backlogged: tenant.service.served_backlogged,
+            cir_per_mille_min: tenant.service.cir_per_mille_min,
+            pir_per_mille_max: tenant.service.pir_per_mille_max,
+        });
+        self.report.tenants = tenants.collect();
+        for tenant in &self.report.tenants {
+            if let Some(class) = self.classes.get_mut(tenant.class) {
+                class.figures.served.0 = class.figures.served.0.saturating_add(tenant.served.0);
+            }
+        }
+        self.report.classes = self
+            .classes
+            .into_iter()
+            .map(|class| class.figures)
+            .collect();
+        let machine = &self.scenario.machine;
+        let functions = self.functions.iter().map(|function| FunctionFigures {
+            card: function.card,
+            engines: machine
+                .cards
+                .get(function.card)
+                .map_or(0, |card| card.engines.into()),
+            busy: function.busy,
+            jobs: function.jobs,
+        });
+        self.report.functions = functions.collect();
+        self.report
+    }
+
+    fn class_of(&self, tenant: usize) -> Option<&Class<'a>> {
+        self.classes.get(self.tenants.get(tenant)?.class)
+    }
+
+    pub(super) fn is_counted(&self, arrived: Nanos) -> bool {
+        arrived >= self.scenario.warm_up
+    }
+
+    /// Which part of the run's time it is.
+    pub(super) fn slot(&self) -> usize {
+        let place = u128::from(self.now.0) * SLOTS as u128 / u128::from(self.scenario.duration.0);
+        usize::try_from(place).map_or(SLOTS - 1, |place| place.min(SLOTS - 1))
+    }
+
+    /// Goes into what is the same for the same seed.
+    pub(super) fn note(&mut self, kind: u64, one: u64, other: u64) {
+        let hash = mix(self.report.trace_hash ^ self.now.0) ^ kind;
+        self.report.trace_hash = mix(mix(hash ^ one.rotate_left(17)) ^ other);
+    }
+
+    pub(super) fn broken(&self, invariant: Invariant, what: String) -> Violation {
+        Violation {
+            seed: self.scenario.seed,
+            event: self.event,
+            at: self.now,
+            invariant,
+            what,
+        }
+    }
+}
+
+pub(super) fn kernel_class(number: usize) -> KernelClass {
+    KernelClass(u16::try_from(number).unwrap_or(u16::MAX))
+}
+
+fn tenant_config(class: &TenantClass, queued_max: usize) -> crate::TenantConfig {
+    crate::TenantConfig {
+        weight: class.weight,
+        cir_us_per_s: class.cir_us_per_s,
+        pir_us_per_s: class.pir_us_per_s,
+        pir_burst: Nanos(class.pir_burst_us.saturating_mul(1000)),
+        // Blocks that come back from an engine have room on top, as in the gateway.
+        queued_max: queued_max.saturating_mul(2),
+    }
+}
+
+/// Where a class's blocks may run, as the gateway decides it.
+fn placement_of(backend: Backend, by_card: bool, cpu: TargetIndex, cards: TargetSet) -> Placement {
+    let cpu = TargetSet::of(cpu);
+    match backend {
+        Backend::RequireCard => Placement::any_of(cards),
+        Backend::Cpu => Placement::any_of(cpu),
+        _ if !by_card => Placement::any_of(cpu),
+        Backend::Auto => Placement::any_of(cpu.union(cards)),
+        Backend::PreferCard => Placement {
+            allowed: cpu.union(cards),
+            preferred: cards,
+        },
+    }
+}
