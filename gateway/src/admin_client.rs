@@ -12,10 +12,10 @@ use clap::Args;
 use faam_gateway::http::admin_socket::ADMIN_SOCKET_FILE;
 use form_urlencoded::byte_serialize;
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::http::header::HOST;
-use hyper::http::{Method, Request};
+use hyper::http::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use thiserror::Error;
@@ -80,6 +80,9 @@ pub(crate) enum AdminError {
     /// It says no.
     #[error("{0}")]
     Refused(String),
+    /// What it sent cannot be written here.
+    #[error("cannot write what the gateway sends")]
+    Write(#[source] io::Error),
 }
 
 impl AdminClient {
@@ -96,6 +99,35 @@ impl AdminClient {
     /// [`AdminError`]
     pub(crate) fn get(&self, path: &str) -> Result<Value, AdminError> {
         self.ask(Method::GET, path, Duration::ZERO)
+    }
+
+    /// `GET path`, whose body goes to `into` piece by piece; how many bytes it had. `wait` is how long the gateway may work on it.
+    ///
+    /// # Errors
+    /// [`AdminError`]; also a body that is shorter than announced.
+    pub(crate) fn download(
+        &self,
+        path: &str,
+        wait: Duration,
+        into: &mut impl io::Write,
+    ) -> Result<u64, AdminError> {
+        self.within(wait + ANSWER_LIMIT, async {
+            let mut response = self.respond(Method::GET, path).await?;
+            if !response.status().is_success() {
+                // It is a refusal, and says so.
+                self.value(response).await?;
+                return Ok(0);
+            }
+            let mut bytes = 0_u64;
+            while let Some(frame) = response.body_mut().frame().await {
+                let frame = frame.map_err(|error| self.broken(error))?;
+                if let Ok(data) = frame.into_data() {
+                    into.write_all(&data).map_err(AdminError::Write)?;
+                    bytes = bytes.saturating_add(data.len() as u64);
+                }
+            }
+            Ok(bytes)
+        })
     }
 
     /// `POST path`; `wait` is how long the gateway was asked to wait.
@@ -123,14 +155,23 @@ impl AdminClient {
     }
 
     fn ask(&self, method: Method, path: &str, wait: Duration) -> Result<Value, AdminError> {
-        let limit = wait + ANSWER_LIMIT;
+        self.within(wait + ANSWER_LIMIT, async {
+            let response = self.respond(method, path).await?;
+            self.value(response).await
+        })
+    }
+
+    fn within<T>(
+        &self,
+        limit: Duration,
+        asking: impl Future<Output = Result<T, AdminError>>,
+    ) -> Result<T, AdminError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| self.broken(error))?;
         runtime.block_on(async {
-            let answer = timeout(limit, self.answer(method, path)).await;
-            answer.unwrap_or_else(|_| {
+            timeout(limit, asking).await.unwrap_or_else(|_| {
                 Err(AdminError::NoAnswer {
                     socket: self.socket.clone(),
                     limit_ms: limit.as_millis(),
@@ -139,7 +180,7 @@ impl AdminClient {
         })
     }
 
-    async fn answer(&self, method: Method, path: &str) -> Result<Value, AdminError> {
+    async fn respond(&self, method: Method, path: &str) -> Result<Response<Incoming>, AdminError> {
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(|error| self.no_connection(error))?;
@@ -156,10 +197,14 @@ impl AdminClient {
         request
             .headers_mut()
             .insert(HOST, hyper::http::HeaderValue::from_static("faam"));
-        let response = sender
+        sender
             .send_request(request)
             .await
-            .map_err(|error| self.broken(error))?;
+            .map_err(|error| self.broken(error))
+    }
+
+    /// An answer's JSON, or what it refuses with.
+    async fn value(&self, response: Response<Incoming>) -> Result<Value, AdminError> {
         let succeeded = response.status().is_success();
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
             .collect()

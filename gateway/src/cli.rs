@@ -11,6 +11,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt, registry};
 
+use crate::backup::{Backup, Restore};
 use crate::client::bench::Bench;
 use crate::client::convert::{Compress, Decompress};
 use crate::completions::Completions;
@@ -52,6 +53,8 @@ enum Command {
     Bench(Bench),
     Device(Device),
     Events(EventLog),
+    Backup(Backup),
+    Restore(Restore),
     // Elsewhere there is no driver.
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     Doctor(Doctor),
@@ -130,6 +133,8 @@ impl Cli {
             Command::Bench(bench) => bench.run(),
             Command::Device(device) => device.run(),
             Command::Events(events) => events.run(),
+            Command::Backup(backup) => backup.run(),
+            Command::Restore(restore) => restore.run(),
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
             Command::Doctor(doctor) => doctor.run(),
             Command::Completions(completions) => {

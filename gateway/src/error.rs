@@ -18,8 +18,9 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::admission::Refusal;
-use crate::auth::AuthError;
+use crate::auth::{AuthError, ScopeMissing};
 use crate::card_operation::OperationError;
+use crate::credentials::sigv4::SigV4Error;
 use crate::http::answer::{Progress, Spent};
 use crate::job::JobError;
 
@@ -59,6 +60,8 @@ pub enum ProblemKind {
     Version,
     /// No credential, or not one of ours.
     NoCredential,
+    /// A credential that is not for this.
+    NotAllowed,
     /// The tenant's bound on requests in flight.
     TooManyInFlight,
     /// No memory for another body.
@@ -77,7 +80,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::InvalidOption,
         Self::NotFound,
         Self::Method,
@@ -90,6 +93,7 @@ impl ProblemKind {
         Self::Headers,
         Self::Version,
         Self::NoCredential,
+        Self::NotAllowed,
         Self::TooManyInFlight,
         Self::Saturated,
         Self::Draining,
@@ -115,6 +119,7 @@ impl ProblemKind {
             Self::Headers => "headers",
             Self::Version => "version",
             Self::NoCredential => "no-credential",
+            Self::NotAllowed => "not-allowed",
             Self::TooManyInFlight => "too-many-in-flight",
             Self::Saturated => "saturated",
             Self::Draining => "draining",
@@ -139,6 +144,7 @@ impl ProblemKind {
             Self::Headers => "The request headers are too large",
             Self::Version => "The HTTP version cannot carry the answer",
             Self::NoCredential => "A valid key is needed",
+            Self::NotAllowed => "The credential is not for this",
             Self::TooManyInFlight => "Too many requests are in flight",
             Self::Saturated => "The gateway is full",
             Self::Draining => "The gateway is about to stop",
@@ -180,6 +186,9 @@ impl ProblemKind {
             Self::NoCredential => {
                 "Send `Authorization: Bearer faam_...` with a key of this gateway."
             }
+            Self::NotAllowed => {
+                "Use a credential whose scopes cover the call, or have the operator make one."
+            }
             Self::TooManyInFlight => "Wait for some requests to end, or for Retry-After.",
             Self::Saturated => "Send the request again after Retry-After.",
             Self::Draining => "Send the request again after Retry-After, on a new connection.",
@@ -206,6 +215,7 @@ impl ProblemKind {
             Self::Headers => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::NoCredential => StatusCode::UNAUTHORIZED,
+            Self::NotAllowed => StatusCode::FORBIDDEN,
             Self::TooManyInFlight => StatusCode::TOO_MANY_REQUESTS,
             Self::Saturated | Self::Draining | Self::NoEngine => StatusCode::SERVICE_UNAVAILABLE,
             Self::Deadline => StatusCode::GATEWAY_TIMEOUT,
@@ -440,12 +450,21 @@ impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
         let kind = match error {
             AuthError::Several => ProblemKind::InvalidOption,
-            AuthError::Missing | AuthError::Invalid => ProblemKind::NoCredential,
+            AuthError::SigV4(error) if error != SigV4Error::Skew => ProblemKind::InvalidOption,
+            AuthError::Missing | AuthError::Invalid(_) | AuthError::SigV4(_) => {
+                ProblemKind::NoCredential
+            }
         };
         let mut problem = Self::new(kind, error.to_string());
         let challenge = HeaderValue::from_static(error.challenge());
         problem.0.carried.insert(WWW_AUTHENTICATE, challenge);
         problem
+    }
+}
+
+impl From<ScopeMissing> for Problem {
+    fn from(error: ScopeMissing) -> Self {
+        Self::new(ProblemKind::NotAllowed, error.to_string())
     }
 }
 
@@ -472,7 +491,7 @@ impl Problem {
                 Self::deadline(&progress.spent)
             }
             // Its keys are gone as well.
-            JobError::TenantRemoved => AuthError::Invalid.into(),
+            JobError::TenantRemoved => AuthError::Invalid("Bearer").into(),
             JobError::Stopping => Refusal::Draining.into(),
             JobError::Internal(what) => Self::internal(&what),
         }
@@ -515,7 +534,7 @@ impl Problem {
 }
 
 /// An error with its sources, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

@@ -52,7 +52,7 @@ pub(crate) struct EventLog {
     #[arg(long, value_name = "NAME")]
     tenant: Option<String>,
     /// So many of the newest
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=400))]
     limit: u16,
     /// Go on, and show what happens from now on
     #[arg(long)]

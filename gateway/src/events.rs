@@ -2,27 +2,34 @@
 //!
 //! Owns the way from whoever saw something to where it is kept. Invariants: whoever records never waits, and is never
 //! refused: beyond [`EVENTS_WAITING_MAX`] the newest is dropped and counted; a record's words and its detail have
-//! bounds, so that a log of [`EVENTS_KEPT_MAX`] has one. It does not know what a kind means, nor who may read it.
+//! bounds, and so has the number that the store keeps ([`EVENTS_KEPT`]). It does not know what a kind means, nor who may
+//! read it.
 //! No secret and no body may stand in a record: whoever makes one sees to that, by naming what it puts in.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+pub use faam_store::sqlite::EVENTS_KEPT;
+use faam_store::{EventQuery, Store, StoreError};
 pub use faam_store::{EventRecord, Millis};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
 use crate::metrics::Metrics;
 
 /// Records that wait to be kept.
 pub const EVENTS_WAITING_MAX: usize = 1024;
-/// Records that are kept: the oldest go first.
-pub const EVENTS_KEPT_MAX: usize = 100_000;
-/// Records that are kept where there is no store.
-pub const EVENTS_IN_MEMORY_MAX: usize = 4096;
-/// Records of one answer.
-pub const EVENTS_LISTED_MAX: usize = 1000;
+/// Records that are written at once.
+pub const EVENTS_WRITTEN_AT_ONCE_MAX: usize = 256;
+/// How long the writer pauses before it tries again what the store did not take.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How long a reader waits for what was recorded before it asked.
+const READ_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Records of one answer, so that it fits what a command reads.
+pub const EVENTS_LISTED_MAX: usize = 400;
 /// Characters of a kind, an actor, a tenant, a subject.
 pub const EVENT_WORD_CHARS_MAX: usize = 256;
 /// Bytes of a detail, as JSON.
@@ -99,37 +106,6 @@ pub fn now() -> Millis {
     Millis(i64::try_from(millis).unwrap_or(i64::MAX))
 }
 
-/// Which records are asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EventFilter {
-    /// From this moment on.
-    pub since: Option<Millis>,
-    /// Of this kind, or of the kinds below it: `card` is also `card.lost`.
-    pub kind: Option<String>,
-    /// About this tenant.
-    pub tenant: Option<String>,
-    /// So many, the newest of them; at most [`EVENTS_LISTED_MAX`].
-    pub limit: Option<usize>,
-}
-
-impl EventFilter {
-    fn takes(&self, record: &EventRecord) -> bool {
-        let is_since = self.since.is_none_or(|since| record.at >= since);
-        let is_kind = self.kind.as_deref().is_none_or(|kind| {
-            let rest = record.kind.strip_prefix(kind);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        });
-        let is_about = self.tenant.is_none() || self.tenant == record.tenant;
-        is_since && is_kind && is_about
-    }
-
-    fn limit(&self) -> usize {
-        self.limit
-            .unwrap_or(EVENTS_LISTED_MAX)
-            .min(EVENTS_LISTED_MAX)
-    }
-}
-
 /// See the module's head. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Events(Arc<Parts>);
@@ -137,28 +113,41 @@ pub struct Events(Arc<Parts>);
 #[derive(Debug)]
 struct Parts {
     metrics: Arc<Metrics>,
-    /// In the order of their recording.
-    kept: Mutex<VecDeque<EventRecord>>,
+    waiting: Mutex<Waiting>,
+    /// How many were recorded, and not dropped.
+    recorded: watch::Sender<u64>,
+    /// How many of these the store has, or was given in vain.
+    written: watch::Sender<u64>,
+    store: OnceLock<Store>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    records: VecDeque<EventRecord>,
+    recorded: u64,
 }
 
 impl Default for Events {
-    /// Counted by nobody.
+    /// Counted and kept by nobody: they wait.
     fn default() -> Self {
         Self::new(Arc::default())
     }
 }
 
 impl Events {
-    /// Nothing recorded.
+    /// Nothing recorded. Records wait until [`Events::write_to`] takes them.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self(Arc::new(Parts {
             metrics,
-            kept: Mutex::default(),
+            waiting: Mutex::default(),
+            recorded: watch::Sender::new(0),
+            written: watch::Sender::new(0),
+            store: OnceLock::new(),
         }))
     }
 
-    /// Keeps a record, and logs it. Never waits.
+    /// Has a record kept, and logs it. Never waits.
     pub fn record(&self, record: EventRecord) {
         let record = bounded(record);
         tracing::info!(
@@ -169,24 +158,79 @@ impl Events {
             detail = %record.detail,
             "event"
         );
-        let mut kept = self.0.kept.lock();
-        if kept.len() >= EVENTS_IN_MEMORY_MAX {
-            kept.pop_front();
+        let mut waiting = self.0.waiting.lock();
+        if waiting.records.len() >= EVENTS_WAITING_MAX {
+            drop(waiting);
+            self.0.metrics.events("dropped", 1);
+            return;
         }
-        kept.push_back(record);
-        drop(kept);
-        self.0.metrics.events("kept", 1);
+        waiting.records.push_back(record);
+        waiting.recorded += 1;
+        self.0.recorded.send_replace(waiting.recorded);
     }
 
-    /// What was recorded, oldest first: the newest of what `filter` takes.
-    #[must_use]
-    pub fn list(&self, filter: &EventFilter) -> Vec<EventRecord> {
-        let kept = self.0.kept.lock();
-        let newest = kept.iter().rev().filter(|record| filter.takes(record));
-        let mut listed: Vec<_> = newest.take(filter.limit()).cloned().collect();
-        drop(kept);
-        listed.reverse();
-        listed
+    /// Writes what is recorded to `store`, as it comes, until the store is closed. To be called once.
+    ///
+    /// What the store refuses because of its bounds or its disk is offered again and again, in its order; what comes
+    /// meanwhile waits, and what finds no place to wait is dropped and counted.
+    pub fn write_to(&self, store: Store) -> impl Future<Output = ()> + use<> {
+        let events = self.clone();
+        let _ = events.0.store.set(store.clone());
+        async move {
+            let mut recorded = events.0.recorded.subscribe();
+            loop {
+                let batch = events.batch();
+                if !batch.is_empty() {
+                    let count = batch.len();
+                    while let Err(error) = store.append_events(batch.clone()).await {
+                        if matches!(error, StoreError::Closed) {
+                            events.0.metrics.events("dropped", count);
+                            return;
+                        }
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            count,
+                            "events are not written yet: the store does not take them"
+                        );
+                        sleep(RETRY_PAUSE).await;
+                    }
+                    events.0.metrics.events("written", count);
+                    let written = u64::try_from(count).unwrap_or(u64::MAX);
+                    events.0.written.send_modify(|so_far| *so_far += written);
+                    continue;
+                }
+                if recorded.changed().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn batch(&self) -> Vec<EventRecord> {
+        let mut waiting = self.0.waiting.lock();
+        let count = waiting.records.len().min(EVENTS_WRITTEN_AT_ONCE_MAX);
+        waiting.records.drain(..count).collect()
+    }
+
+    /// Waits until all that was recorded before is written, or for `limit`; whether it is.
+    pub async fn flush(&self, limit: Duration) -> bool {
+        let recorded = self.0.waiting.lock().recorded;
+        let mut written = self.0.written.subscribe();
+        let all = written.wait_for(|written| *written >= recorded);
+        timeout(limit, all).await.is_ok()
+    }
+
+    /// What was recorded, oldest first: the newest of what `query` asks for.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn list(&self, query: &EventQuery) -> Result<Vec<EventRecord>, StoreError> {
+        let Some(store) = self.0.store.get() else {
+            return Ok(Vec::new());
+        };
+        // Where it cannot be written what is stored is told all the same.
+        let _ = self.flush(READ_WAIT_MAX).await;
+        store.events(query).await
     }
 }
 
@@ -209,71 +253,45 @@ fn bounded(mut record: EventRecord) -> EventRecord {
 mod tests {
     use super::*;
 
-    fn at(millis: i64, kind: &str, tenant: Option<&str>) -> EventRecord {
-        EventRecord {
-            at: Millis(millis),
-            tenant: tenant.map(str::to_owned),
-            ..event(kind, GATEWAY, "subject", json!({}))
-        }
-    }
+    /// A failure, not a measure.
+    const SOON: Duration = Duration::from_secs(20);
 
-    fn kinds(events: &Events, filter: &EventFilter) -> Vec<String> {
-        let listed = events.list(filter);
-        listed.into_iter().map(|record| record.kind).collect()
-    }
-
-    #[test]
-    fn what_is_asked_for_comes_oldest_first() {
+    #[tokio::test]
+    async fn what_is_recorded_before_and_while_a_store_is_there_is_in_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("faam.db");
+        let store = Store::open(&path).await.expect("opens");
         let events = Events::default();
-        events.record(at(1, "card.up", None));
-        events.record(at(2, "key.made", Some("one")));
-        events.record(at(3, "card.lost", None));
-        events.record(at(4, "cards", Some("two")));
-        let all = EventFilter::default();
-        assert_eq!(
-            kinds(&events, &all),
-            ["card.up", "key.made", "card.lost", "cards"]
-        );
-        let filter = |since, kind: Option<&str>, tenant: Option<&str>, limit| EventFilter {
-            since: Some(Millis(since)),
-            kind: kind.map(str::to_owned),
-            tenant: tenant.map(str::to_owned),
-            limit,
+        let number = |number: u32| event("number", GATEWAY, &number.to_string(), json!({}));
+        (0..300).for_each(|n| events.record(number(n)));
+        let writing = tokio::spawn(events.write_to(store.clone()));
+        (300..600).for_each(|n| events.record(number(n)));
+        let query = EventQuery {
+            kind: Some("number".to_owned()),
+            limit: 1000,
+            ..EventQuery::default()
         };
-        assert_eq!(
-            kinds(&events, &filter(2, None, None, None)),
-            ["key.made", "card.lost", "cards"]
-        );
-        assert_eq!(
-            kinds(&events, &filter(0, Some("card"), None, None)),
-            ["card.up", "card.lost"]
-        );
-        assert_eq!(
-            kinds(&events, &filter(0, Some("card.up"), None, None)),
-            ["card.up"]
-        );
-        assert_eq!(
-            kinds(&events, &filter(0, None, Some("one"), None)),
-            ["key.made"]
-        );
-        assert_eq!(
-            kinds(&events, &filter(0, None, None, Some(2))),
-            ["card.lost", "cards"]
-        );
+        let listed = events.list(&query).await.expect("read");
+        let subjects: Vec<u32> = listed
+            .iter()
+            .map(|record| record.subject.parse().expect("a number"))
+            .collect();
+        assert_eq!(subjects, (0..600).collect::<Vec<_>>());
+        store.close().await.expect("closes");
+        events.record(number(600));
+        // Whoever writes ends with its store.
+        timeout(SOON, writing)
+            .await
+            .expect("ends")
+            .expect("no panic");
+        assert!(!events.flush(Duration::ZERO).await);
     }
 
     #[test]
     fn a_record_has_bounds() {
-        let events = Events::default();
         let long = "\u{e4}".repeat(2 * EVENT_WORD_CHARS_MAX);
-        events.record(tenant_event(
-            &long,
-            &long,
-            &long,
-            &long,
-            json!({ "x": "y".repeat(EVENT_DETAIL_BYTES_MAX) }),
-        ));
-        let record = events.list(&EventFilter::default()).remove(0);
+        let detail = json!({ "x": "y".repeat(EVENT_DETAIL_BYTES_MAX) });
+        let record = bounded(tenant_event(&long, &long, &long, &long, detail));
         let tenant = record.tenant.expect("a tenant");
         for word in [record.kind, record.actor, record.subject, tenant] {
             assert_eq!(word.chars().count(), EVENT_WORD_CHARS_MAX);
@@ -286,13 +304,14 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_of_too_many_go_first() {
-        let events = Events::default();
-        for number in 0..i64::try_from(EVENTS_IN_MEMORY_MAX + 10).expect("small") {
-            events.record(at(number, "x", None));
+    fn nobody_waits_and_what_is_too_much_is_counted() {
+        let metrics = Arc::new(Metrics::new());
+        let events = Events::new(Arc::clone(&metrics));
+        for _ in 0..EVENTS_WAITING_MAX + 10 {
+            events.record(event("x", GATEWAY, "", json!({})));
         }
-        let kept = events.0.kept.lock();
-        assert_eq!(kept.len(), EVENTS_IN_MEMORY_MAX);
-        assert_eq!(kept.front().map(|record| record.at), Some(Millis(10)));
+        assert_eq!(events.0.waiting.lock().records.len(), EVENTS_WAITING_MAX);
+        let dropped = r#"faam_events_total{outcome="dropped"} 10"#;
+        assert!(metrics.render().contains(dropped), "{}", metrics.render());
     }
 }

@@ -21,12 +21,15 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Admission, AdmissionLimits};
-use crate::auth::{DemoKey, KeyError};
 use crate::config::{ENGINES_STOP, GatewayConfig};
+use crate::credentials::kept_key::{KeptKey, KeyError};
+use crate::credentials::keyring::Keyring;
+use crate::credentials::secret_file::SecretError;
 use crate::descriptors;
+use crate::directory::TenantDirectory;
 use crate::dispatch::{self, DispatchConfig, Dispatcher};
 use crate::engines;
-use crate::events::{Events, GATEWAY, event, kind};
+use crate::events::{Events, GATEWAY, event, kind, now};
 use crate::http::admin_socket::About;
 use crate::http::app::{App, AppParts, Surface};
 use crate::http::invocations::Invocations;
@@ -36,7 +39,8 @@ use crate::http::unix_socket::{UnixBindError, UnixSocket};
 use crate::http::{admin, admin_socket, limits::HttpLimits};
 use crate::metrics::Metrics;
 use crate::telemetry::{Telemetry, TelemetryError};
-use crate::tenants::Tenant;
+use crate::tenants::{DEMO_TENANT, Tenant};
+use faam_store::TenantRecord;
 
 /// File whose lock says that a gateway uses the data directory.
 const LOCK_FILE: &str = "gateway.lock";
@@ -46,6 +50,8 @@ pub const STORE_FILE: &str = "faam.db";
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// How long admin connections may take to end.
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
+/// How long writing the last events may take.
+const EVENTS_FLUSH_MAX: Duration = Duration::from_secs(2);
 /// How long the runtimes may take to end after all else has.
 const RUNTIME_STOP: Duration = Duration::from_secs(2);
 
@@ -86,6 +92,9 @@ pub enum GatewayError {
     /// The store.
     #[error("cannot open the store in the data directory")]
     Store(#[from] StoreError),
+    /// Peppers and root keys.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// A port.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -180,11 +189,23 @@ impl Gateway {
         let (public, admin) = (address(&public_listener)?, address(&admin_listener)?);
 
         let tenant = Arc::new(Tenant::demo(config.tenant_limits));
-        let demo = DemoKey::open(
-            &config.data_dir,
-            config.bootstrap_key.as_deref(),
-            Arc::clone(&tenant),
-        )?;
+        let keyring = Keyring::open(&config.data_dir, Keyring::credentials_dir().as_deref())?;
+        let demo = KeptKey::demo(&config.data_dir, config.bootstrap_key.as_deref())?;
+        let record = TenantRecord {
+            name: DEMO_TENANT.to_owned(),
+            namespaces: Vec::new(),
+            limits: json!({}),
+            revision: 1,
+            created: now(),
+            changed: now(),
+        };
+        let directory = TenantDirectory::new(
+            keyring,
+            config.tenant_limits,
+            Some(&demo.key),
+            &[record],
+            &[],
+        );
 
         let runtime = Builder::new_multi_thread()
             .thread_name("faam-http")
@@ -196,6 +217,8 @@ impl Gateway {
             .build()
             .map_err(GatewayError::Runtime)?;
         let store = runtime.block_on(Store::open(&config.data_dir.join(STORE_FILE)))?;
+
+        runtime.spawn(events.write_to(store.clone()));
 
         let operator_socket = admin_socket::bind(&config.data_dir);
         let about = About::new(config.dispatch.arena_bytes);
@@ -220,7 +243,7 @@ impl Gateway {
         let app = App::new(AppParts {
             dispatcher,
             admission: Admission::new(admission),
-            authenticator: Arc::new(demo.authenticator),
+            authenticator: Arc::new(directory),
             metrics: Arc::clone(&metrics),
             events: events.clone(),
             telemetry,
@@ -411,6 +434,11 @@ impl Gateway {
                 "drained"
             );
             app.dispatcher.stop(ENGINES_STOP).await;
+            app.events
+                .record(event(kind::GATEWAY_STOPPED, GATEWAY, "", json!({})));
+            if !app.events.flush(EVENTS_FLUSH_MAX).await {
+                tracing::warn!("not every event was written before the end");
+            }
             if let Err(error) = app.store.close().await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -418,8 +446,6 @@ impl Gateway {
                 );
             }
         });
-        app.events
-            .record(event(kind::GATEWAY_STOPPED, GATEWAY, "", json!({})));
         if let Some(telemetry) = &app.telemetry {
             telemetry.stop();
         }

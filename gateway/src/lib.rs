@@ -9,6 +9,8 @@
 //! | `http` | the HTTP surface |
 //! | `descriptors` | file descriptors, and the reserve that callers never take |
 //! | `auth`, `tenants` | from a credential to a tenant, and its limits |
+//! | `credentials` | kinds of credential: how each is made, presented and recognised |
+//! | `directory` | the tenants and credentials that there are, and changes of them |
 //! | `admission` | who may begin: requests in flight, memory of bodies |
 //! | `error` | every problem's name and status |
 //! | `job`, `dispatch`, `job_queue` | a block on its way through an engine; the one boundary between async and threads |
@@ -43,7 +45,9 @@ mod card_worker;
 pub mod cards;
 pub mod config;
 mod cpu;
+pub mod credentials;
 pub mod descriptors;
+pub mod directory;
 pub mod dispatch;
 pub mod engines;
 pub mod error;

@@ -7,6 +7,7 @@ use clap::Parser;
 use signal_hook::consts::SIGPIPE;
 
 mod admin_client;
+mod backup;
 mod cli;
 mod client;
 mod columns;
@@ -18,6 +19,7 @@ mod event_log;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod machine;
 mod man_pages;
+mod offline_store;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod pci;
 mod probe;

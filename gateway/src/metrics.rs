@@ -16,9 +16,10 @@ mod tenant_series;
 use std::collections::HashSet;
 use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use faam_store::WriterCounts;
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text;
@@ -253,7 +254,11 @@ impl Metrics {
                 "Blocks that ran elsewhere than their policy prefers",
             ),
             cir_scale,
-            store_writes: register(&mut registry, "store_writes", "Transactions of the store"),
+            store_writes: register(
+                &mut registry,
+                "store_writes",
+                "Changes that the store was asked for",
+            ),
             connections: register(&mut registry, "connections", "Open connections"),
             connections_ended: register(
                 &mut registry,
@@ -420,9 +425,12 @@ impl Metrics {
         self.cir_scale.set(scale);
     }
 
-    /// A transaction of the store was `ok` or `failed`.
-    pub fn store_write(&self, outcome: &'static str) {
-        self.store_writes.get_or_create(&Outcome { outcome }).inc();
+    /// What the store has done so far.
+    pub fn store(&self, counts: WriterCounts) {
+        for (outcome, count) in [("ok", counts.applied), ("failed", counts.failed)] {
+            let counter = self.store_writes.get_or_create(&Outcome { outcome });
+            counter.inner().store(count, Ordering::Relaxed);
+        }
     }
 
     /// Age of the oldest waiting block.
@@ -459,7 +467,7 @@ impl Metrics {
         self.spans.get_or_create(&Outcome { outcome }).inc_by(count);
     }
 
-    /// `count` records of the event log were `kept`, or `dropped` (too many waited, or the store did not take them).
+    /// `count` records of the event log were `written`, or `dropped` (too many waited, or the store had closed).
     pub fn events(&self, outcome: &'static str, count: usize) {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         self.events
@@ -552,7 +560,10 @@ mod tests {
             },
         );
         metrics.cir_scale(0.5);
-        metrics.store_write("ok");
+        metrics.store(WriterCounts {
+            applied: 1,
+            ..WriterCounts::default()
+        });
         metrics.events("dropped", 1);
         metrics.bytes(3, 2);
         metrics.refused("saturated");

@@ -5,7 +5,8 @@
 
 use std::path::PathBuf;
 
-use faam_gateway::auth::{DEMO_KEY_FILE, KEY_BYTES_MAX};
+use faam_gateway::credentials::api_key::KEY_BYTES_MAX;
+use faam_gateway::credentials::kept_key::DEMO_KEY_FILE;
 use thiserror::Error;
 
 use super::endpoint::Endpoint;

@@ -61,6 +61,7 @@ async fn readyz(State(app): State<App>) -> Response<Body> {
 async fn render(State(app): State<App>) -> Response<Body> {
     app.metrics.admission(&app.admission);
     app.dispatcher.refresh_gauges();
+    app.metrics.store(app.store.counts());
     let mut response = Response::new(Body::from(app.metrics.render()));
     response.headers_mut().insert(
         CONTENT_TYPE,

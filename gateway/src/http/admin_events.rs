@@ -6,12 +6,13 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::routing::get;
 use axum::{Json, Router};
+use faam_store::EventQuery;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::app::App;
 use crate::error::Problem;
-use crate::events::{EVENTS_LISTED_MAX, EventFilter, EventRecord, Millis};
+use crate::events::{EVENTS_LISTED_MAX, EventRecord, Millis};
 
 #[derive(Serialize)]
 struct Listed {
@@ -48,13 +49,15 @@ async fn list(
             "limit is beyond {EVENTS_LISTED_MAX}; ask for fewer, and for the rest with since"
         )));
     }
-    let filter = EventFilter {
+    let query = EventQuery {
         since,
         kind: asked.kind,
         tenant: asked.tenant,
-        limit: asked.limit,
+        limit: asked.limit.unwrap_or(EVENTS_LISTED_MAX),
+        ..EventQuery::default()
     };
-    let events = app.events.list(&filter);
+    let events = app.events.list(&query).await;
+    let events = events.map_err(|error| Problem::internal(&error.to_string()))?;
     Ok(Json(Listed { events }))
 }
 

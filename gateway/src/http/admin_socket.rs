@@ -7,6 +7,7 @@
 //! | room | owns |
 //! |---|---|
 //! | `/admin/v1` | the gateway itself |
+//! | `/admin/v1/backup` | `super::admin_backup` |
 //! | `/admin/v1/devices` | `super::admin_devices` |
 //! | `/admin/v1/events` | `super::admin_events` |
 
@@ -28,7 +29,7 @@ use super::limits::HttpLimits;
 use super::listener::{self, Endpoints};
 use super::unix_socket::{UnixListen, UnixSocket};
 use super::unserved;
-use super::{admin_devices, admin_events};
+use super::{admin_backup, admin_devices, admin_events};
 use crate::error::{Problem, ProblemKind};
 
 /// Its name in the data directory.
@@ -128,6 +129,7 @@ pub fn serve(
 fn router(app: App, about: About) -> Router {
     let routes = Router::new()
         .route("/admin/v1", get(async move || Json(about.clone())))
+        .merge(admin_backup::routes())
         .merge(admin_devices::routes())
         .merge(admin_events::routes())
         .fallback(not_found)
@@ -142,7 +144,7 @@ fn router(app: App, about: About) -> Router {
 
 async fn not_found(request: Request) -> Problem {
     let detail = format!(
-        "{} names nothing here; there are /admin/v1, /admin/v1/devices and /admin/v1/events",
+        "{} names nothing here; there are /admin/v1, /admin/v1/backup, /admin/v1/devices and /admin/v1/events",
         unserved::path(&request)
     );
     Problem::new(ProblemKind::NotFound, detail)

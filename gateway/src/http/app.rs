@@ -43,10 +43,11 @@ use super::options::ServiceOptions;
 use super::unserved::{method_not_allowed, not_found};
 use super::{catalogue, compress, decompress, docs, host, openapi};
 use crate::admission::{Admission, AdmissionPermit};
-use crate::auth::Authenticator;
+use crate::auth::{Authenticated, Authenticator};
+use crate::credentials::Presented;
 use crate::dispatch::Dispatcher;
 use crate::error::{Problem, ProblemKind};
-use crate::events::Events;
+use crate::events::{Events, now};
 use crate::job::Verification;
 use crate::metrics::{Metrics, RequestEnd, TraceName};
 use crate::telemetry::Telemetry;
@@ -243,9 +244,15 @@ impl App {
         answer.into_response()
     }
 
-    /// The tenant whose credential a request carries.
-    pub(super) fn tenant_of(&self, headers: &HeaderMap) -> Result<Arc<Tenant>, Problem> {
-        Ok(self.authenticator.authenticate(headers)?)
+    /// Who sends a request, by the credential that it carries.
+    pub(super) fn caller(&self, request: &Request) -> Result<Authenticated, Problem> {
+        let presented = Presented {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            now: now(),
+        };
+        Ok(self.authenticator.authenticate(&presented)?)
     }
 
     /// Lets a request begin: its announced length first, then room for it: twice its length, once in and once out,
@@ -341,9 +348,11 @@ impl Drop for RequestCount {
 }
 
 async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response<Body> {
-    match app.tenant_of(request.headers()) {
-        Ok(tenant) => {
-            request.extensions_mut().insert(tenant);
+    match app.caller(&request) {
+        Ok(Authenticated { principal, .. }) => {
+            let extensions = request.extensions_mut();
+            extensions.insert(Arc::clone(&principal.tenant));
+            extensions.insert(principal);
             next.run(request).await
         }
         Err(problem) => problem.into_response(),

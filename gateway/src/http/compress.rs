@@ -30,6 +30,7 @@ use super::outflow::{Outflow, WINDOW_BYTES};
 use super::request_record::{RequestRecord, SharedProgress};
 use super::short_body::ShortBody;
 use crate::admission::AdmissionPermit;
+use crate::credentials::scopes::Scope;
 use crate::dispatch::Ticket;
 use crate::error::Problem;
 use crate::job::{BLOCK_BYTES, BlockOutcome, JobSpec, Kernel, Part, Stage};
@@ -51,8 +52,6 @@ const WORKING_BYTES_MAX: usize =
     REQUEST_BLOCKS_IN_FLIGHT_MIN * BLOCK_WORKING_BYTES + BLOCK_BYTES + WINDOW_BYTES;
 /// Where it is.
 pub(super) const PATH: &str = "/v1/compress";
-/// The kernel's name in metrics.
-const KERNEL: &str = "compress";
 
 /// Compress a body
 ///
@@ -69,12 +68,15 @@ pub(super) async fn compress(
     Extension(invocation): Extension<Invocation>,
     request: Request,
 ) -> Result<Response<Body>, Problem> {
-    let tenant = app.tenant_of(request.headers())?;
-    let request = checked(request)?;
-    let (record, (options, permit)) =
-        RequestRecord::begin(app, invocation, tenant, KERNEL, |app, tenant| {
-            begin(app, invocation, tenant, &request)
-        })?;
+    let caller = app.caller(&request)?;
+    let request = checked(request, caller.body_sha256)?;
+    let (record, (options, permit)) = RequestRecord::begin(
+        app,
+        invocation,
+        caller.principal,
+        Scope::Compress,
+        |app, tenant| begin(app, invocation, tenant, &request),
+    )?;
     let headers = answer_headers(&options, request.headers());
     if ShortBody::suits(&options, request.version()) {
         let short = ShortBody {

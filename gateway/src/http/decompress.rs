@@ -24,6 +24,7 @@ use super::options::DecompressOptions;
 use super::outflow::{Outflow, WINDOW_BYTES};
 use super::request_record::{RequestRecord, SharedProgress};
 use crate::admission::AdmissionPermit;
+use crate::credentials::scopes::Scope;
 use crate::error::{Problem, ProblemKind};
 use crate::job::{
     BLOCK_BYTES, BackendPolicy, JobError, JobSpec, Kernel, Part, Stage, beyond_card_text,
@@ -34,8 +35,6 @@ mod members;
 
 /// Where it is.
 pub(super) const PATH: &str = "/v1/decompress";
-/// The kernel's name in metrics.
-const KERNEL: &str = "decompress";
 /// A body up to this size is decoded whole, where its members' output is short as well: all that a card takes.
 const WHOLE_BODY_BYTES_MAX: usize = faam_hwif::JOB_BYTES_MAX as usize;
 /// Input that is gathered for one part of a stream.
@@ -63,12 +62,15 @@ pub(super) async fn decompress(
     Extension(invocation): Extension<Invocation>,
     request: Request,
 ) -> Result<Response<Body>, Problem> {
-    let tenant = app.tenant_of(request.headers())?;
-    let request = checked(request)?;
-    let (record, (options, permit)) =
-        RequestRecord::begin(app, invocation, tenant, KERNEL, |app, tenant| {
-            begin(app, invocation, tenant, &request)
-        })?;
+    let caller = app.caller(&request)?;
+    let request = checked(request, caller.body_sha256)?;
+    let (record, (options, permit)) = RequestRecord::begin(
+        app,
+        invocation,
+        caller.principal,
+        Scope::Decompress,
+        |app, tenant| begin(app, invocation, tenant, &request),
+    )?;
     let (app, tenant) = (record.app.clone(), Arc::clone(&record.tenant));
     let progress = Arc::clone(&record.progress);
     let delivery = Delivery {

@@ -137,9 +137,10 @@ impl ReprDigest {
 
 /// A body that is not what its `Content-Digest` says.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the body's {algorithm} is not the one of its Content-Digest; send it again")]
+#[error("the body's {algorithm} is not the one of its {header}; send it again")]
 pub(super) struct DigestMismatch {
     algorithm: &'static str,
+    header: &'static str,
 }
 
 impl DigestMismatch {
@@ -156,15 +157,22 @@ impl DigestMismatch {
     }
 }
 
-/// The request with a body that is checked against the digests that its header has of it, as it is read.
+/// The request with a body that is checked against the digests that its header has of it, and against the SHA-256 that it
+/// was signed with, as it is read.
 ///
 /// # Errors
 /// Digests that cannot be read.
-pub(super) fn checked(request: Request) -> Result<Request, Problem> {
-    if !request.headers().contains_key(CONTENT_DIGEST) {
+pub(super) fn checked(request: Request, signed: Option<[u8; 32]>) -> Result<Request, Problem> {
+    if signed.is_none() && !request.headers().contains_key(CONTENT_DIGEST) {
         return Ok(request);
     }
-    let expected = expected(request.headers())?;
+    let mut expected = expected(request.headers())?;
+    expected.extend(signed.map(|digest| Expected {
+        algorithm: Algorithm::Sha256,
+        header: "x-amz-content-sha256 (of nothing, where that is left out)",
+        digest: digest.to_vec(),
+        hasher: Algorithm::Sha256.hasher(),
+    }));
     Ok(request.map(|inner| {
         Body::new(DigestedBody {
             inner,
@@ -208,6 +216,7 @@ fn expected(headers: &HeaderMap) -> Result<Vec<Expected>, Problem> {
         };
         all.push(Expected {
             algorithm,
+            header: "Content-Digest",
             digest: digest.clone(),
             hasher: algorithm.hasher(),
         });
@@ -237,6 +246,8 @@ fn dictionary(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Dictionar
 #[derive(Debug)]
 struct Expected {
     algorithm: Algorithm,
+    /// What said so.
+    header: &'static str,
     digest: Vec<u8>,
     hasher: Hasher,
 }
@@ -270,8 +281,10 @@ impl HttpBody for DigestedBody {
                     .drain(..)
                     .find(|expected| expected.hasher.clone().finish() != expected.digest);
                 Poll::Ready(differs.map(|expected| {
-                    let algorithm = expected.algorithm.name();
-                    Err(axum::Error::new(DigestMismatch { algorithm }))
+                    Err(axum::Error::new(DigestMismatch {
+                        algorithm: expected.algorithm.name(),
+                        header: expected.header,
+                    }))
                 }))
             }
             Some(frame) => {

@@ -32,6 +32,7 @@
 //! | `limits` | every limit, by name |
 
 pub mod admin;
+mod admin_backup;
 mod admin_devices;
 mod admin_events;
 pub mod admin_socket;

@@ -331,6 +331,7 @@ fn kernel_problems(others: &[ProblemKind]) -> Vec<ProblemKind> {
         ProblemKind::TooSlow,
         ProblemKind::TooLarge,
         ProblemKind::NoCredential,
+        ProblemKind::NotAllowed,
         ProblemKind::TooManyInFlight,
         ProblemKind::Saturated,
         ProblemKind::Draining,

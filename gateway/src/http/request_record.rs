@@ -17,6 +17,8 @@ use super::delivery::Stop;
 use super::invocation::Invocation;
 use super::invocations::InvocationFacts;
 use super::outflow::OutflowError;
+use crate::auth::Principal;
+use crate::credentials::scopes::Scope;
 use crate::error::{Problem, ProblemKind};
 use crate::tenants::Tenant;
 
@@ -28,6 +30,8 @@ pub(super) struct RequestRecord {
     pub(super) app: App,
     pub(super) invocation: Invocation,
     pub(super) tenant: Arc<Tenant>,
+    /// By which credential, and on behalf of which namespace.
+    pub(super) principal: Arc<Principal>,
     /// `compress` or `decompress`.
     kernel: &'static str,
     pub(super) progress: SharedProgress,
@@ -39,23 +43,28 @@ pub(super) struct RequestRecord {
 }
 
 impl RequestRecord {
-    /// Of a request that `admit` lets begin; it is counted where it does not as well.
+    /// Of a request whose credential is for the kernel, and that `admit` lets begin; it is counted where it does not as
+    /// well.
     pub(super) fn begin<T>(
         app: App,
         invocation: Invocation,
-        tenant: Arc<Tenant>,
-        kernel: &'static str,
+        principal: Arc<Principal>,
+        kernel: Scope,
         admit: impl FnOnce(&App, &Tenant) -> Result<T, Problem>,
     ) -> Result<(Self, T), Problem> {
-        let mut count = app.count(invocation, &tenant, kernel);
-        let admitted = admit(&app, &tenant).inspect_err(|problem| count.refused(problem))?;
+        let tenant = Arc::clone(&principal.tenant);
+        let mut count = app.count(invocation, &tenant, kernel.name());
+        let allowed = principal.allow(kernel).map_err(Problem::from);
+        let admitted = allowed.and_then(|()| admit(&app, &tenant));
+        let admitted = admitted.inspect_err(|problem| count.refused(problem))?;
         let progress = SharedProgress::default();
         progress.lock().spent.admit = invocation.began.elapsed();
         let record = Self {
             app,
             invocation,
             tenant,
-            kernel,
+            principal,
+            kernel: kernel.name(),
             progress,
             count,
             repr_digest: None,
@@ -72,7 +81,7 @@ impl RequestRecord {
 
     /// The connection has taken all of its answer.
     pub(super) fn ok(self) {
-        tracing::debug!("sent");
+        tracing::debug!(credential = %self.principal.credential, "sent");
         self.end("ok", None);
     }
 

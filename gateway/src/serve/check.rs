@@ -17,9 +17,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use faam_driver::PciAddress;
-use faam_gateway::auth::{DEMO_KEY_FILE, KeyError, is_key};
 use faam_gateway::cards::CardSource;
 use faam_gateway::config::{ENGINES_STOP, GatewayConfig};
+use faam_gateway::credentials::api_key::is_key;
+use faam_gateway::credentials::kept_key::{DEMO_KEY_FILE, KeyError};
 use faam_gateway::descriptors::{DESCRIPTORS_RESERVED, connections_max};
 use faam_gateway::events::Events;
 use faam_gateway::http::tls::{Tls, TlsFiles};
@@ -256,7 +257,10 @@ fn listener(address: SocketAddr, key: &str) -> Finding {
 
 fn chosen_key(config: &GatewayConfig) -> Option<Finding> {
     let key = config.bootstrap_key.as_deref()?;
-    let error = KeyError::Bootstrap.to_string();
+    let error = KeyError::Chosen {
+        variable: "FAAM_BOOTSTRAP_KEY",
+    };
+    let error = error.to_string();
     (!is_key(key)).then(|| Finding::failed(error, "choose another, or leave bootstrap_key out"))
 }
 

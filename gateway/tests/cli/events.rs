@@ -126,9 +126,26 @@ fn what_cannot_be_asked_is_said() {
     for (words, said) in [
         (&["--since", "yesterday"][..], "expected a time ago"),
         (&["--poll", "1s"], "--follow"),
-        (&["--limit", "0"], "1..=1000"),
+        (&["--limit", "0"], "1..=400"),
     ] {
         let ended = run(command(&place, &[&["events"], words].concat()), b"");
         ended.check(1, &[said]);
     }
+}
+
+#[test]
+fn what_happened_before_a_restart_is_still_on_record() {
+    let Place { gateway, data, .. } = Place::new();
+    gateway.stop();
+    let place = Place::with_data(data, |_| {});
+    let gateway = events(&place, &["--kind", "gateway"]);
+    assert_eq!(
+        told(&gateway),
+        [
+            "gateway.started gateway ",
+            "gateway.draining gateway ",
+            "gateway.stopped gateway ",
+            "gateway.started gateway ",
+        ]
+    );
 }

@@ -17,6 +17,8 @@ const TARGETS: [(&str, &str); 4] = [
 const UNKNOWN: &str = "Bearer realm=\"faam\"";
 /// The same for who sent a wrong one.
 const INVALID: &str = "Bearer realm=\"faam\", error=\"invalid_token\"";
+/// And for who sent one of OpenWhisk's kind.
+const BASIC: &str = "Basic realm=\"faam\", charset=\"UTF-8\"";
 
 #[test]
 fn a_wrong_credential_is_told_apart_from_none() {
@@ -26,7 +28,8 @@ fn a_wrong_credential_is_told_apart_from_none() {
     let foreign = "Bearer faam_\u{e9}\u{e9}".to_owned();
     for (authorization, challenge) in [
         (None, UNKNOWN),
-        (Some("Basic ZGVtbzpkZW1v"), UNKNOWN),
+        (Some("Digest username=demo"), UNKNOWN),
+        (Some("Basic ZGVtbzpkZW1v"), BASIC),
         (Some("Bearer"), UNKNOWN),
         (Some(KEY), UNKNOWN),
         (Some("Bearer faam_wrong"), INVALID),

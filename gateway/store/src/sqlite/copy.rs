@@ -27,24 +27,72 @@ pub struct Restored {
     pub replaced: Option<PathBuf>,
 }
 
+/// A backup that arrives from elsewhere, piece by piece. Dropped before it is kept, nothing of it stays.
+#[derive(Debug)]
+pub struct Arriving {
+    copy: NamedTempFile,
+    to: PathBuf,
+}
+
+impl Arriving {
+    /// At `to`, once it is whole; nothing may be there.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`], [`StoreError::Io`]
+    pub fn new(to: &Path) -> Result<Self, StoreError> {
+        let directory = directory(to);
+        if to.symlink_metadata().is_ok() {
+            return Err(StoreError::Exists {
+                path: to.to_owned(),
+            });
+        }
+        // Empty, 0600, and gone again unless it is kept.
+        let copy = NamedTempFile::new_in(directory)
+            .map_err(|error| StoreError::io("write into", directory, error))?;
+        Ok(Self {
+            copy,
+            to: to.to_owned(),
+        })
+    }
+
+    /// What is written into until then.
+    pub fn file(&mut self) -> &mut File {
+        self.copy.as_file_mut()
+    }
+
+    /// Checks every page, flushes it, and gives it its name. Answers with its schema.
+    ///
+    /// # Errors
+    /// [`StoreError`]; there is no file then.
+    pub async fn keep(self) -> Result<i64, StoreError> {
+        let Self { copy, to } = self;
+        let schema = examine(copy.path(), &to).await?;
+        copy.as_file()
+            .sync_all()
+            .map_err(|error| StoreError::io("flush", &to, error))?;
+        copy.persist_noclobber(&to).map_err(|error| {
+            if error.error.kind() == io::ErrorKind::AlreadyExists {
+                StoreError::Exists { path: to.clone() }
+            } else {
+                StoreError::io("write", &to, error.error)
+            }
+        })?;
+        sync_directory(&to)?;
+        Ok(schema)
+    }
+}
+
 /// Copies what `from` opens (the database `of`) to `to`.
 pub(super) async fn backup(
     from: SqliteConnectOptions,
     of: &Path,
     to: &Path,
 ) -> Result<(), StoreError> {
-    let directory = directory(to);
-    if to.exists() {
-        return Err(StoreError::Exists {
-            path: to.to_owned(),
-        });
-    }
-    // Empty, 0600, and gone again unless it is kept.
-    let copy = NamedTempFile::new_in(directory)
-        .map_err(|error| StoreError::io("write into", directory, error))?;
-    let name = copy.path().to_str().ok_or_else(|| {
+    let arriving = Arriving::new(to)?;
+    let path = arriving.copy.path();
+    let name = path.to_str().ok_or_else(|| {
         let error = io::Error::new(io::ErrorKind::InvalidFilename, "it is not UTF-8");
-        StoreError::io("write", copy.path(), error)
+        StoreError::io("write", path, error)
     })?;
     let mut source = from
         .connect()
@@ -58,8 +106,7 @@ pub(super) async fn backup(
     // It only read.
     let _ = source.close().await;
     copied?;
-    examine(copy.path(), to).await?;
-    keep(copy, to)
+    arriving.keep().await.map(|_| ())
 }
 
 /// Puts the backup `from` in the place of `to`.
@@ -189,23 +236,6 @@ async fn checks(connection: &mut SqliteConnection, name: &Path) -> Result<i64, S
         });
     }
     schema::accept(connection, MIGRATIONS, name).await
-}
-
-/// Flushes `copy` and gives it its name.
-fn keep(copy: NamedTempFile, to: &Path) -> Result<(), StoreError> {
-    copy.as_file()
-        .sync_all()
-        .map_err(|error| StoreError::io("flush", to, error))?;
-    copy.persist_noclobber(to).map_err(|error| {
-        if error.error.kind() == io::ErrorKind::AlreadyExists {
-            StoreError::Exists {
-                path: to.to_owned(),
-            }
-        } else {
-            StoreError::io("write", to, error.error)
-        }
-    })?;
-    sync_directory(to)
 }
 
 /// A name is on disk once its directory is.

@@ -27,7 +27,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 use tokio::sync::Mutex;
 
-pub use copy::{Restored, restore};
+pub use copy::{Arriving, Restored, restore};
 pub use schema::{MIGRATIONS, Migration};
 pub use writing::{EVENTS_KEPT, USAGE_BATCHES_KEPT};
 

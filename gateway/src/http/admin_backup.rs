@@ -1,0 +1,68 @@
+//! A copy of the store for an operator: `GET /admin/v1/backup`.
+//!
+//! Invariants: what is sent is a copy of one moment, checked before its first byte leaves; it has no name while it is sent, so
+//! that nothing of it stays, however the caller ends; one is made at a time. Where the caller puts it is the caller's.
+
+use std::fs::File;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderValue, Response};
+use axum::routing::get;
+use faam_store::StoreError;
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+use tokio_util::io::ReaderStream;
+
+use super::app::App;
+use crate::error::{Problem, ProblemKind, chain};
+
+/// Bytes read at once.
+const PIECE_BYTES: usize = 64 << 10;
+/// The copy's media type (IANA).
+const MEDIA_TYPE: &str = "application/vnd.sqlite3";
+
+/// Disk for one copy is enough.
+static MAKING: Mutex<()> = Mutex::const_new(());
+
+pub(super) fn routes() -> Router<App> {
+    Router::new().route("/admin/v1/backup", get(backup))
+}
+
+async fn backup(State(app): State<App>) -> Result<Response<Body>, Problem> {
+    let Ok(_making) = MAKING.try_lock() else {
+        return Err(Problem::new(
+            ProblemKind::Saturated,
+            "a backup is being made already; ask again once it is done",
+        ));
+    };
+    // Beside the store: there its gateway may write, whatever else it may not.
+    let directory = TempDir::new_in(&app.spill_dir).map_err(|error| broken(&error))?;
+    let path = directory.path().join("backup.db");
+    app.store.backup(&path).await.map_err(problem)?;
+    let file = File::open(&path).map_err(|error| broken(&error))?;
+    let length = file.metadata().map_err(|error| broken(&error))?.len();
+    directory.close().map_err(|error| broken(&error))?;
+    let pieces = ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE_BYTES);
+    let mut response = Response::new(Body::from_stream(pieces));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    Ok(response)
+}
+
+fn problem(error: StoreError) -> Problem {
+    match error {
+        StoreError::Full => Problem::new(
+            ProblemKind::Saturated,
+            "there is no room for a copy in the data directory, where it is made before it is sent; make room there",
+        ),
+        other => broken(&other),
+    }
+}
+
+fn broken(error: &dyn std::error::Error) -> Problem {
+    Problem::internal(&format!("no backup: {}", chain(error)))
+}
