@@ -19,6 +19,7 @@ use crate::device::Device;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 use crate::doctor::Doctor;
 use crate::event_log::EventLog;
+use crate::explain::Explain;
 use crate::man_pages::ManPages;
 use crate::probe::Probe;
 use crate::serve::{self, Serve};
@@ -55,6 +56,7 @@ enum Command {
     Events(EventLog),
     Backup(Backup),
     Restore(Restore),
+    Explain(Explain),
     // Elsewhere there is no driver.
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     Doctor(Doctor),
@@ -135,6 +137,7 @@ impl Cli {
             Command::Events(events) => events.run(),
             Command::Backup(backup) => backup.run(),
             Command::Restore(restore) => restore.run(),
+            Command::Explain(explain) => explain.run(),
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
             Command::Doctor(doctor) => doctor.run(),
             Command::Completions(completions) => {

@@ -204,6 +204,7 @@ pub(crate) fn run_here(
     });
     Some(result.map(|made| {
         let phases = Phases {
+            since: Instant::now().checked_sub(took),
             device: took.saturating_sub(made.verify),
             verify: made.verify,
             ..Phases::default()

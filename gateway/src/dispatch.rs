@@ -23,6 +23,7 @@ use crate::cpu::{self, CpuPool};
 use crate::events::Events;
 use crate::job::{BackendPolicy, BlockOutcome, JobError, JobSpec, Phases, Verification};
 use crate::job_queue::JobQueue;
+use crate::limit_met::LimitMet;
 use crate::metrics::Metrics;
 use crate::pending_job::PendingJob;
 use crate::queue_room::{Closed, QueueRoom, RoomPermit};
@@ -157,7 +158,13 @@ impl Dispatcher {
             return Err(JobError::TenantRemoved);
         };
         let submitted = Instant::now();
-        let room = self.room(&spec, place.room, submitted).await?;
+        let room = match Arc::clone(&place.room).try_acquire() {
+            Some(room) => room,
+            None => {
+                spec.permit.meter().met(LimitMet::QueueRoom);
+                self.room(&spec, place.room, submitted).await?
+            }
+        };
         let (reply, answer) = oneshot::channel();
         let (deadline, policy) = (spec.deadline, spec.policy);
         let job = PendingJob::new(spec, place.context, reply, room, submitted.elapsed());

@@ -246,6 +246,8 @@ impl FallbackReason {
 /// Where a job's time went.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Phases {
+    /// When it was submitted: its phases follow from there, one after the other.
+    pub since: Option<Instant>,
     /// From submission to an engine's taking it, all attempts together.
     pub queue: Duration,
     /// Copies into and out of DMA memory.

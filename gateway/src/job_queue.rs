@@ -33,6 +33,7 @@ use crate::job::{
     BackendPolicy, CARD_LEVEL_MAX, EngineId, FallbackReason, JobError, JobSpec, Kernel,
     Verification, beyond_card_text,
 };
+use crate::limit_met::LimitMet;
 use crate::metrics::Metrics;
 use crate::pending_job::{PendingJob, RunningJob};
 use crate::queue_room::QueueRoom;
@@ -668,6 +669,10 @@ impl JobQueue {
             mut job, receipt, ..
         } = running;
         self.metrics.fallback(reason.as_str());
+        job.spec.permit.meter().met(match reason {
+            FallbackReason::VerifyFailed => LimitMet::VerifyFailed,
+            _ => LimitMet::Replay,
+        });
         job.replays = job.replays.saturating_add(1);
         job.fallback = Some(reason);
         let required = job.spec.policy == BackendPolicy::RequireHardware;

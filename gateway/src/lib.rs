@@ -19,6 +19,7 @@
 //! | `cpu`, `engines` | the CPU engines' workers; which engine serves a level |
 //! | `cards`, `card_supervisor`, `card_process`, `card_worker` | cards: their processes, their supervision, their queue pairs |
 //! | `card_operation` | what an operator asks of a card's function |
+//! | `limit_met` | what holds a request up without ending it |
 //! | `metrics` | what is published |
 //! | `events` | what happened, kept and logged |
 //! | `telemetry` | spans on their way to a collector |
@@ -56,6 +57,7 @@ pub mod gateway;
 pub mod http;
 pub mod job;
 mod job_queue;
+pub mod limit_met;
 pub mod meter;
 pub mod metrics;
 mod pending_job;

@@ -16,6 +16,7 @@ mod device;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod doctor;
 mod event_log;
+mod explain;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod machine;
 mod man_pages;

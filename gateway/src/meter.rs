@@ -1,11 +1,13 @@
 //! What a request has cost so far.
 //!
 //! Owns the sums. A request's permit holds its [`Meter`], and so does every job of it, so
-//! that work is counted also when its caller has gone. Invariant: sums only grow. It does
-//! not know what is charged for, nor to whom.
+//! that work is counted also when its caller has gone; and what it met on its way. Invariant:
+//! sums only grow. It does not know what is charged for, nor to whom.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
+
+use crate::limit_met::{LimitMet, LimitsMet};
 
 /// Sums of one request. Cheap to add to from any thread.
 #[derive(Debug, Default)]
@@ -15,6 +17,7 @@ pub struct Meter {
     cpu_ns: AtomicU64,
     reference_ns: AtomicU64,
     fallbacks: AtomicU64,
+    limits: AtomicU32,
 }
 
 /// What a block took, or what a request has taken so far.
@@ -47,6 +50,17 @@ impl Meter {
         if spent.fallbacks > 0 {
             self.fallbacks.fetch_add(spent.fallbacks, Ordering::Relaxed);
         }
+    }
+
+    /// The request met `limit`.
+    pub fn met(&self, limit: LimitMet) {
+        self.limits.fetch_or(limit.bit(), Ordering::Relaxed);
+    }
+
+    /// All that it met so far.
+    #[must_use]
+    pub fn limits(&self) -> LimitsMet {
+        LimitsMet(self.limits.load(Ordering::Relaxed))
     }
 
     /// What was added so far.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: it is answered by value, so at most once. It does not know who takes it, nor when.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use faam_sched::Receipt;
 use tokio::sync::oneshot;
@@ -40,6 +40,7 @@ impl PendingJob {
             replays: 0,
             fallback: None,
             phases: Phases {
+                since: Instant::now().checked_sub(waited),
                 queue: waited,
                 ..Phases::default()
             },

@@ -47,8 +47,7 @@ impl QueueRoom {
         acquired.map(|permit| self.held(permit)).map_err(|_| Closed)
     }
 
-    /// A place, if one is free.
-    #[cfg(test)]
+    /// A place, if one is free and nobody waits for it.
     pub(crate) fn try_acquire(self: Arc<Self>) -> Option<RoomPermit> {
         let acquired = Arc::clone(&self.permits).try_acquire_owned();
         acquired.map(|permit| self.held(permit)).ok()

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::app::{App, stack};
 use super::invocation::Observer;
+use super::invocations::Invocations;
 use super::unserved::{self, method_not_allowed};
 use crate::error::{self, Problem, ProblemKind};
 use crate::metrics;
@@ -33,6 +34,8 @@ pub fn router(app: App) -> Router {
     let observer = Observer {
         metrics: Arc::clone(&app.metrics),
         telemetry: None,
+        // Callers' requests alone are explained.
+        invocations: Invocations::default(),
     };
     stack(routes, observer, app.limits).with_state(app)
 }

@@ -10,6 +10,7 @@
 //! | `/admin/v1/backup` | `super::admin_backup` |
 //! | `/admin/v1/devices` | `super::admin_devices` |
 //! | `/admin/v1/events` | `super::admin_events` |
+//! | `/admin/v1/invocations` | `super::admin_invocations` |
 
 use std::io;
 use std::path::Path;
@@ -25,11 +26,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::app::{App, stack};
 use super::invocation::Observer;
+use super::invocations::Invocations;
 use super::limits::HttpLimits;
 use super::listener::{self, Endpoints};
 use super::unix_socket::{UnixListen, UnixSocket};
 use super::unserved;
-use super::{admin_backup, admin_devices, admin_events};
+use super::{admin_backup, admin_devices, admin_events, admin_invocations};
 use crate::error::{Problem, ProblemKind};
 
 /// Its name in the data directory.
@@ -132,19 +134,22 @@ fn router(app: App, about: About) -> Router {
         .merge(admin_backup::routes())
         .merge(admin_devices::routes())
         .merge(admin_events::routes())
+        .merge(admin_invocations::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let observer = Observer {
         metrics: Arc::clone(&app.metrics),
         telemetry: None,
+        // Callers' requests alone are explained.
+        invocations: Invocations::default(),
     };
     stack(routes, observer, app.limits).with_state(app)
 }
 
 async fn not_found(request: Request) -> Problem {
     let detail = format!(
-        "{} names nothing here; there are /admin/v1, /admin/v1/backup, /admin/v1/devices and /admin/v1/events",
+        "{} names nothing here; there are /admin/v1, and below it backup, devices, events and invocations/ID",
         unserved::path(&request)
     );
     Problem::new(ProblemKind::NotFound, detail)

@@ -4,7 +4,7 @@
 //! It knows neither kernels nor admission.
 
 use std::fmt::Write;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRAILER};
@@ -12,8 +12,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Response};
 use bytes::{Bytes, BytesMut};
 
 use super::options::FAAM_BACKEND;
-use crate::job::{BlockOutcome, EngineId, FallbackReason, Phases};
-use crate::metrics::PHASES;
+pub use super::spent::Spent;
+use crate::job::{BlockOutcome, EngineId, FallbackReason};
 
 /// Why blocks ran elsewhere than their policy prefers.
 pub const FAAM_BACKEND_REASON: HeaderName = HeaderName::from_static("faam-backend-reason");
@@ -27,10 +27,6 @@ pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// What comes as trailers of a streamed answer (RFC 9110, 6.6.2).
 const TRAILERS: &str = "faam-backend, faam-backend-reason, faam-verify, repr-digest, server-timing";
 
-/// Room for `Server-Timing` of a request that takes less than a minute.
-const SERVER_TIMING_BYTES: usize = 160;
-/// Decimal digits of the largest number of microseconds.
-const MICROS_DIGITS_MAX: usize = 20;
 /// Room for the headers of an answer, so that their table never grows.
 const HEADERS_EXPECTED: usize = 12;
 
@@ -81,6 +77,12 @@ impl EngineUse {
         text
     }
 
+    /// Whether no block has been served.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.engines.is_empty()
+    }
+
     /// `Faam-Backend-Reason`, if there was a fallback.
     #[must_use]
     pub fn reasons(&self) -> Option<String> {
@@ -109,100 +111,8 @@ impl EngineUse {
     }
 }
 
-/// Where a request's time went. Blocks that ran in parallel add up.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Spent {
-    /// From the end of the headers to admission.
-    pub admit: Duration,
-    /// Waiting for the caller's body.
-    pub receive: Duration,
-    /// The blocks'.
-    pub phases: Phases,
-    /// From when the answer was whole to its last byte's having been taken.
-    pub send: Duration,
-}
-
-impl Spent {
-    /// Adds a block's.
-    pub fn add(&mut self, phases: &Phases) {
-        self.phases.queue += phases.queue;
-        self.phases.transfer += phases.transfer;
-        self.phases.device += phases.device;
-        self.phases.verify += phases.verify;
-    }
-
-    /// Each phase and its time.
-    #[must_use]
-    pub fn by_phase(&self) -> [(&'static str, Duration); 6] {
-        let Phases {
-            queue,
-            transfer,
-            device,
-            verify,
-        } = self.phases;
-        [
-            ("admit", self.admit),
-            ("receive", self.receive),
-            ("queue", queue),
-            ("transfer", transfer),
-            ("device", device),
-            ("verify", verify),
-        ]
-    }
-
-    /// What the metrics count, in the order of [`PHASES`].
-    #[must_use]
-    pub fn observed(&self, total: Duration) -> [Duration; PHASES.len()] {
-        let [admit, receive, queue, transfer, device, verify] =
-            self.by_phase().map(|(_, time)| time);
-        [
-            admit, receive, queue, transfer, device, verify, self.send, total,
-        ]
-    }
-
-    /// `Server-Timing`.
-    #[must_use]
-    pub fn header(&self, total: Duration) -> String {
-        // Made of ASCII alone.
-        String::from_utf8(self.header_bytes(total)).unwrap_or_default()
-    }
-
-    fn header_bytes(&self, total: Duration) -> Vec<u8> {
-        let mut text = Vec::with_capacity(SERVER_TIMING_BYTES);
-        for (phase, time) in self.by_phase() {
-            push_phase(&mut text, phase, time);
-            text.extend_from_slice(b", ");
-        }
-        push_phase(&mut text, "total", total);
-        text
-    }
-}
-
-/// A metric of Server-Timing, in milliseconds with three decimals. Digit by digit: this is printed seven times a request,
-/// and formatting costs several times as much.
-fn push_phase(text: &mut Vec<u8>, phase: &str, time: Duration) {
-    text.extend_from_slice(phase.as_bytes());
-    text.extend_from_slice(b";dur=");
-    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    let mut digits = [b'0'; MICROS_DIGITS_MAX];
-    let mut rest = micros;
-    let mut from = digits.len();
-    while rest > 0 || digits.len() - from < 4 {
-        let Some(digit) = from.checked_sub(1).and_then(|at| digits.get_mut(at)) else {
-            break;
-        };
-        *digit = b"0123456789"[usize::try_from(rest % 10).unwrap_or_default()];
-        rest /= 10;
-        from -= 1;
-    }
-    let whole = digits.len() - 3;
-    text.extend_from_slice(&digits[from..whole]);
-    text.push(b'.');
-    text.extend_from_slice(&digits[whole..]);
-}
-
 /// What has become of a request so far. Outlives the work, so that a deadline can say where time went.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Progress {
     /// Engines.
     pub engines: EngineUse,
@@ -346,22 +256,6 @@ mod tests {
             simulated: false,
         };
         assert_eq!(engine_use(&[(hardware, None)]).header(), "fpga3.0");
-    }
-
-    #[test]
-    fn times_are_milliseconds_with_three_decimals() {
-        for (time, text) in [
-            (Duration::ZERO, "x;dur=0.000"),
-            (Duration::from_nanos(999), "x;dur=0.000"),
-            (Duration::from_micros(7), "x;dur=0.007"),
-            (Duration::from_micros(1_000), "x;dur=1.000"),
-            (Duration::from_micros(12_345_678), "x;dur=12345.678"),
-            (Duration::MAX, "x;dur=18446744073709551.615"),
-        ] {
-            let mut got = Vec::new();
-            push_phase(&mut got, "x", time);
-            assert_eq!(String::from_utf8(got).as_deref(), Ok(text));
-        }
     }
 
     #[test]

@@ -14,7 +14,6 @@ use std::path::Path as FsPath;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -31,7 +30,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answer::{Progress, Streamed};
+use super::answer::Streamed;
 use super::body::WatchedBody;
 use super::intake::too_large;
 use super::invocation::{Invocation, Observer, observe};
@@ -49,7 +48,7 @@ use crate::dispatch::Dispatcher;
 use crate::error::{Problem, ProblemKind};
 use crate::events::{Events, now};
 use crate::job::Verification;
-use crate::metrics::{Metrics, RequestEnd, TraceName};
+use crate::metrics::Metrics;
 use crate::telemetry::Telemetry;
 use crate::tenants::Tenant;
 
@@ -144,6 +143,7 @@ impl Surface {
         let observer = Observer {
             metrics: Arc::clone(&app.metrics),
             telemetry: app.telemetry.clone(),
+            invocations: app.invocations.clone(),
         };
         let router = stack(routes, observer.clone(), app.limits).with_state(app.clone());
         Self(Arc::new(SurfaceParts {
@@ -278,72 +278,6 @@ impl App {
             .admission
             .admit(tenant, bytes.saturating_add(REQUEST_OVERHEAD_BYTES))?;
         Ok(Arc::new(permit))
-    }
-
-    /// Counts a request of `kernel`, also when its caller hangs up.
-    pub(super) fn count(
-        &self,
-        invocation: Invocation,
-        tenant: &Arc<Tenant>,
-        kernel: &'static str,
-    ) -> RequestCount {
-        RequestCount {
-            metrics: Arc::clone(&self.metrics),
-            tenant: Arc::clone(tenant),
-            kernel,
-            invocation,
-            ended: false,
-        }
-    }
-}
-
-/// A request that will be counted once.
-pub(super) struct RequestCount {
-    metrics: Arc<Metrics>,
-    tenant: Arc<Tenant>,
-    kernel: &'static str,
-    invocation: Invocation,
-    ended: bool,
-}
-
-impl RequestCount {
-    /// It has ended: `ok`, the name of a problem, or `cancelled` and the like.
-    pub(super) fn end(&mut self, progress: &Progress, outcome: &'static str, now: Instant) {
-        if std::mem::replace(&mut self.ended, true) {
-            return;
-        }
-        if outcome == "ok" {
-            self.metrics.bytes(progress.bytes_in, progress.bytes_out);
-        }
-        let trace = self.invocation.trace.filter(|trace| trace.is_sampled());
-        let total = now.saturating_duration_since(self.invocation.began);
-        self.metrics.request_phases(
-            progress.spent.observed(total),
-            trace.map(|trace| TraceName(trace.trace)),
-        );
-        self.count(progress.engines.label(), outcome);
-    }
-
-    /// It was refused before anything was done.
-    pub(super) fn refused(&mut self, problem: &Problem) {
-        self.end(&Progress::default(), problem.kind().name(), Instant::now());
-    }
-
-    fn count(&self, backend: &'static str, outcome: &'static str) {
-        self.metrics.request_end(RequestEnd {
-            tenant: self.tenant.id.as_str(),
-            kernel: self.kernel,
-            backend,
-            outcome,
-        });
-    }
-}
-
-impl Drop for RequestCount {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.count("none", "cancelled");
-        }
     }
 }
 
@@ -509,6 +443,7 @@ mod tests {
         let observer = Observer {
             metrics: Arc::clone(&metrics),
             telemetry: None,
+            invocations: Invocations::default(),
         };
         let service = stack(routes, observer, HttpLimits::default());
         let request = Request::get("/").header(HOST, "faam.test");

@@ -34,6 +34,7 @@ use crate::credentials::scopes::Scope;
 use crate::dispatch::Ticket;
 use crate::error::Problem;
 use crate::job::{BLOCK_BYTES, BlockOutcome, JobSpec, Kernel, Part, Stage};
+use crate::limit_met::LimitMet;
 use crate::tenants::Tenant;
 
 /// Blocks of one request that are queued or on engines at once, while few requests are: enough for every engine of a
@@ -70,13 +71,14 @@ pub(super) async fn compress(
 ) -> Result<Response<Body>, Problem> {
     let caller = app.caller(&request)?;
     let request = checked(request, caller.body_sha256)?;
-    let (record, (options, permit)) = RequestRecord::begin(
+    let (mut record, (options, permit)) = RequestRecord::begin(
         app,
         invocation,
         caller.principal,
         Scope::Compress,
         |app, tenant| begin(app, invocation, tenant, &request),
     )?;
+    record.permit = Some(Arc::clone(&permit));
     let headers = answer_headers(&options, request.headers());
     if ShortBody::suits(&options, request.version()) {
         let short = ShortBody {
@@ -203,6 +205,7 @@ impl Blocks {
             };
             let mut progress = self.progress.lock();
             progress.spent.receive = intake.waited();
+            progress.spent.received = intake.last_waited();
             progress.bytes_in = intake.received();
             return Ok(received?);
         }
@@ -225,6 +228,7 @@ impl Blocks {
                 self.charged += 1;
                 break;
             }
+            self.permit.meter().met(LimitMet::BodyMemory);
             self.retire().await?;
         }
         let length = input.len();

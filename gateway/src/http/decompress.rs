@@ -64,13 +64,14 @@ pub(super) async fn decompress(
 ) -> Result<Response<Body>, Problem> {
     let caller = app.caller(&request)?;
     let request = checked(request, caller.body_sha256)?;
-    let (record, (options, permit)) = RequestRecord::begin(
+    let (mut record, (options, permit)) = RequestRecord::begin(
         app,
         invocation,
         caller.principal,
         Scope::Decompress,
         |app, tenant| begin(app, invocation, tenant, &request),
     )?;
+    record.permit = Some(Arc::clone(&permit));
     let (app, tenant) = (record.app.clone(), Arc::clone(&record.tenant));
     let progress = Arc::clone(&record.progress);
     let delivery = Delivery {
@@ -157,6 +158,7 @@ impl Decompression {
             let received = self.intake.next().await;
             let mut progress = self.progress.lock();
             progress.spent.receive = self.intake.waited();
+            progress.spent.received = self.intake.last_waited();
             progress.bytes_in = self.intake.received();
             drop(progress);
             match received? {

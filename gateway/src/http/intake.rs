@@ -42,6 +42,7 @@ pub struct Intake {
 struct WaitClock {
     waited: Duration,
     silent: Duration,
+    last: Option<Instant>,
 }
 
 /// A wait that counts until it is dropped, so also where the waiting is given up.
@@ -55,6 +56,7 @@ impl Drop for Wait<'_> {
         let time = self.began.elapsed();
         self.clock.waited += time;
         self.clock.silent += time;
+        self.clock.last = Some(self.began + time);
     }
 }
 
@@ -122,6 +124,12 @@ impl Intake {
     #[must_use]
     pub const fn waited(&self) -> Duration {
         self.clock.waited
+    }
+
+    /// When it was last waited for.
+    #[must_use]
+    pub const fn last_waited(&self) -> Option<Instant> {
+        self.clock.last
     }
 
     /// How long the next bytes may take: the idle limit, or what the least rate leaves.

@@ -13,10 +13,16 @@ use axum::middleware::Next;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
+use super::answer::EngineUse;
+use super::ended::Ended;
+use super::invocations::Invocations;
 use super::request_span::RequestSpan;
+use super::spent::Spent;
 use super::trace_context::{SpanName, TRACEPARENT};
 use super::traced::ServerSpan;
 use crate::error::{self, Problem, ProblemKind};
+use crate::limit_met::LimitsMet;
+use crate::meter;
 use crate::metrics::Metrics;
 use crate::telemetry::Telemetry;
 
@@ -40,6 +46,8 @@ pub(super) struct Observer {
     pub(super) metrics: Arc<Metrics>,
     /// To a collector, where there is one.
     pub(super) telemetry: Option<Arc<Telemetry>>,
+    /// Where refusals are remembered that nobody else knows of.
+    pub(super) invocations: Invocations,
 }
 
 /// [`Observer::observe`] as a layer of a router.
@@ -123,10 +131,34 @@ impl Observer {
         }
         let (name, detail) = (problem.kind().name(), problem.detail());
         self.metrics.refused(name);
+        self.invocations
+            .refused(|| refused(invocation, problem), invocation.id);
         if problem.kind() == ProblemKind::Internal {
             warn!(status, ms, problem = name, detail, "failed");
         } else {
             info!(status, ms, problem = name, detail, "refused");
         }
+    }
+}
+
+/// What is remembered of a request that was refused before it was a tenant's.
+fn refused(invocation: Invocation, problem: &Problem) -> Ended {
+    Ended {
+        id: invocation.id,
+        tenant: None,
+        kernel: "none",
+        outcome: Some(problem.outcome()),
+        detail: Some(Ended::detail(problem.detail())),
+        verify: "off",
+        bytes_in: 0,
+        bytes_out: 0,
+        engines: EngineUse::default(),
+        spent: Spent::default(),
+        began: invocation.began,
+        answered: None,
+        total: invocation.began.elapsed(),
+        cost: meter::Spent::default(),
+        limits: LimitsMet::default(),
+        trace: invocation.trace.map(|trace| trace.trace),
     }
 }

@@ -1,9 +1,9 @@
-//! What became of invocations whose answers were streamed: `GET /v1/invocations/{id}`.
+//! What became of invocations: `GET /v1/invocations/{id}`.
 //!
-//! An answer that was sent whole said everything in its headers. One that was streamed
-//! could not, and not every client shows trailers: its final facts are kept here for
-//! [`INVOCATION_KEPT`], for the tenant that made it and for nobody else. Bounded by
-//! [`INVOCATIONS_KEPT_MAX`]: beyond it the oldest are forgotten first.
+//! An answer that was sent whole said everything in its headers. One that was streamed could not, and not every client
+//! shows trailers: its final facts are kept here for [`INVOCATION_KEPT`], for the tenant that made it and for nobody else,
+//! bounded by [`INVOCATIONS_KEPT_MAX`]: beyond it the oldest are forgotten first. Of all others, refusals too, the last
+//! ones are known as well (`super::ended`).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::app::App;
+use super::ended::{Ended, EndedRings};
 use super::openapi::{NotFoundProblems, TenantProblems};
 use super::path_name::PathName;
 use crate::error::{Problem, ProblemKind};
@@ -38,7 +39,7 @@ pub struct InvocationFacts {
     /// `running`, `done`, or `failed`.
     #[schema(value_type = String)]
     pub state: &'static str,
-    /// Why it failed: the name of a problem, `cancelled` (the caller hung up) or `stalled` (it did not read).
+    /// Why it failed, or was refused: the name of a problem, `cancelled` (the caller hung up) or `stalled` (it did not read).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub problem: Option<&'static str>,
@@ -61,7 +62,105 @@ pub struct InvocationFacts {
     pub server_timing: String,
     /// `Repr-Digest` of a whole answer, where it was wanted.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub repr_digest: Option<String>,
+    /// Its phases, in the order in which they begin: from when to when, and all of their time together.
+    pub phases: Vec<PhaseFacts>,
+    /// Milliseconds from its headers' end to its answer's, or so far.
+    pub total_ms: f64,
+    /// What it has cost.
+    pub cost: CostFacts,
+    /// What held it up without ending it, by name.
+    pub limits: Vec<LimitFacts>,
+}
+
+/// A phase of an invocation.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct PhaseFacts {
+    /// Its name, as in `Server-Timing`.
+    #[schema(value_type = String)]
+    pub phase: &'static str,
+    /// When it began, milliseconds after the invocation did.
+    pub from_ms: f64,
+    /// When it had ended.
+    pub to_ms: f64,
+    /// All of its time: more than lies between where blocks ran side by side, less where it came with pauses.
+    pub sum_ms: f64,
+}
+
+/// What an invocation has cost, so far as its work has ended.
+#[derive(Clone, Copy, Debug, Serialize, utoipa::ToSchema)]
+pub struct CostFacts {
+    /// Time on cards, microseconds.
+    pub device_us: u64,
+    /// Time in queues, of all blocks.
+    pub queue_us: u64,
+    /// Time of CPU engines and of verification.
+    pub cpu_us: u64,
+    /// What is charged: time on the reference engine.
+    pub reference_us: u64,
+    /// Blocks that ran elsewhere than was wished.
+    pub fallbacks: u64,
+}
+
+/// Something that held an invocation up.
+#[derive(Clone, Copy, Debug, Serialize, utoipa::ToSchema)]
+pub struct LimitFacts {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub name: &'static str,
+    /// What it did.
+    #[schema(value_type = String)]
+    pub says: &'static str,
+}
+
+impl InvocationFacts {
+    /// Of one that ended, or goes on.
+    pub(super) fn of(ended: &Ended) -> Self {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let phases = ended.spent.timeline(ended.began, ended.answered);
+        let limits = ended.limits.iter().map(|limit| LimitFacts {
+            name: limit.name(),
+            says: limit.says(),
+        });
+        Self {
+            id: ended.id,
+            kernel: ended.kernel,
+            state: match ended.outcome {
+                None => "running",
+                Some("ok") => "done",
+                Some(_) => "failed",
+            },
+            problem: ended.outcome.filter(|outcome| *outcome != "ok"),
+            detail: ended.detail.as_deref().map(str::to_owned),
+            bytes_in: ended.bytes_in,
+            bytes_out: ended.bytes_out,
+            backend: ended.engines.header(),
+            backend_reason: ended.engines.reasons(),
+            verify: ended.verify,
+            server_timing: ended.spent.header(ended.total),
+            repr_digest: None,
+            phases: phases
+                .iter()
+                .map(|phase| PhaseFacts {
+                    phase: phase.phase,
+                    from_ms: ms(phase.from),
+                    to_ms: ms(phase.to),
+                    sum_ms: ms(phase.sum),
+                })
+                .collect(),
+            total_ms: ms(ended.total),
+            cost: CostFacts {
+                device_us: micros(ended.cost.device),
+                queue_us: micros(ended.cost.queue),
+                cpu_us: micros(ended.cost.cpu),
+                reference_us: micros(ended.cost.reference),
+                fallbacks: ended.cost.fallbacks,
+            },
+            limits: limits.collect(),
+        }
+    }
 }
 
 fn as_text<S: serde::Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
@@ -70,7 +169,25 @@ fn as_text<S: serde::Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::E
 
 /// See the module's head. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Invocations(Arc<Mutex<Kept>>);
+pub struct Invocations(Arc<Parts>);
+
+#[derive(Debug, Default)]
+struct Parts {
+    streamed: Mutex<Kept>,
+    ended: EndedRings,
+}
+
+/// An invocation as its operator sees it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explained {
+    /// Whose it was; `null` where that was not known.
+    pub tenant: Option<String>,
+    /// The trace that it stands in.
+    pub trace: Option<String>,
+    /// All else.
+    #[serde(flatten)]
+    pub facts: InvocationFacts,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -89,7 +206,7 @@ struct Entry {
 impl Invocations {
     /// Keeps what is known now, in place of what was known before.
     pub fn keep(&self, tenant: &TenantId, facts: InvocationFacts, now: Instant) {
-        let mut kept = self.0.lock();
+        let mut kept = self.0.streamed.lock();
         kept.forget(now);
         kept.order.push_back((now, facts.id));
         let entry = Entry {
@@ -100,13 +217,54 @@ impl Invocations {
         kept.facts.insert(entry.facts.id, entry);
     }
 
+    /// Keeps what became of one whose answer was whole, or that was refused.
+    pub(super) fn ended(&self, ended: Ended) {
+        self.0.ended.keep(ended);
+    }
+
+    /// The same of a request that was refused before anybody knew whose it was, unless it is known already.
+    pub(super) fn refused(&self, refused: impl FnOnce() -> Ended, id: Uuid) {
+        if self.0.ended.get(id).is_none() {
+            self.0.ended.keep(refused());
+        }
+    }
+
     /// What is known of `id`, to the tenant that made it.
     #[must_use]
     pub fn get(&self, tenant: &TenantId, id: Uuid, now: Instant) -> Option<InvocationFacts> {
-        let mut kept = self.0.lock();
+        let mut kept = self.0.streamed.lock();
         kept.forget(now);
-        let entry = kept.facts.get(&id)?;
-        (entry.owner == *tenant).then(|| entry.facts.clone())
+        if let Some(entry) = kept.facts.get(&id) {
+            return (entry.owner == *tenant).then(|| entry.facts.clone());
+        }
+        drop(kept);
+        let ended = self.0.ended.get(id)?;
+        (ended.tenant.as_ref() == Some(tenant)).then(|| InvocationFacts::of(&ended))
+    }
+
+    /// What is known of `id`, to an operator.
+    #[must_use]
+    pub fn explain(&self, id: Uuid, now: Instant) -> Option<Explained> {
+        let mut kept = self.0.streamed.lock();
+        kept.forget(now);
+        let streamed = kept.facts.get(&id);
+        let streamed = streamed.map(|entry| (entry.owner.clone(), entry.facts.clone()));
+        drop(kept);
+        let ended = self.0.ended.get(id);
+        let trace = ended.as_ref().and_then(|ended| ended.trace);
+        let (tenant, facts) = match (streamed, ended) {
+            (Some((owner, facts)), _) => (Some(owner), facts),
+            (None, ended) => {
+                let ended = ended?;
+                let facts = InvocationFacts::of(&ended);
+                (ended.tenant, facts)
+            }
+        };
+        Some(Explained {
+            tenant: tenant.map(|tenant| tenant.to_string()),
+            trace: trace.map(|trace| format!("{trace:032x}")),
+            facts,
+        })
     }
 }
 
@@ -127,10 +285,10 @@ impl Kept {
     }
 }
 
-/// What became of a streamed answer
+/// What became of an invocation
 ///
-/// Final facts are kept for ten minutes, for the tenant that made the request. An answer that came whole said everything
-/// in its headers, and is not here.
+/// For the tenant that made it. The facts of a streamed answer are kept for ten minutes; of answers that came whole, which
+/// said everything in their headers, and of refusals, the last few thousand of the whole gateway are known.
 #[utoipa::path(
     get, path = "/v1/invocations/{id}", tag = "kernels", security(("key" = [])),
     params(("id" = String, Path, description = "As in `Faam-Invocation-Id`")),
@@ -152,8 +310,8 @@ pub(super) async fn invocation(
         Problem::new(
             ProblemKind::NotFound,
             format!(
-                "no facts of such an invocation of yours: those of streamed answers are kept for {} minutes; an answer \
-                 that came whole said everything in its headers",
+                "no facts of such an invocation of yours: those of streamed answers are kept for {} minutes; of all others \
+                 the last few thousand are; see its headers, or its problem's detail",
                 INVOCATION_KEPT.as_secs() / 60
             ),
         )
@@ -162,23 +320,44 @@ pub(super) async fn invocation(
 
 #[cfg(test)]
 mod tests {
+    use super::super::ended::tests::ended;
     use super::*;
 
     fn facts(state: &'static str, id: Uuid) -> InvocationFacts {
-        InvocationFacts {
-            id,
-            kernel: "compress",
-            state,
-            problem: None,
-            detail: None,
-            bytes_in: 1,
-            bytes_out: 2,
-            backend: "cpu".to_owned(),
-            backend_reason: None,
-            verify: "ok",
-            server_timing: String::new(),
-            repr_digest: None,
-        }
+        let outcome = (state != "running").then_some("ok");
+        InvocationFacts::of(&ended(id, "ours", outcome))
+    }
+
+    #[test]
+    fn whole_answers_and_refusals_are_their_tenants_and_their_operators() {
+        let invocations = Invocations::default();
+        let now = Instant::now();
+        let (ours, theirs) = (TenantId::new("ours"), TenantId::new("theirs"));
+        let (whole, nobodys) = (Uuid::now_v7(), Uuid::now_v7());
+        invocations.ended(ended(whole, "ours", Some("ok")));
+        let refused = || Ended {
+            tenant: None,
+            ..ended(nobodys, "", Some("no-credential"))
+        };
+        invocations.refused(refused, nobodys);
+        let state = |tenant, id| invocations.get(tenant, id, now).map(|facts| facts.state);
+        assert_eq!(state(&ours, whole), Some("done"));
+        assert_eq!(state(&theirs, whole), None);
+        assert_eq!(state(&ours, nobodys), None);
+        let explained = invocations.explain(whole, now).expect("known");
+        assert_eq!(explained.tenant.as_deref(), Some("ours"));
+        let explained = invocations.explain(nobodys, now).expect("known");
+        assert_eq!(
+            (explained.tenant, explained.facts.problem),
+            (None, Some("no-credential"))
+        );
+        // What its own tenant was told of it already is not told anew.
+        let again = || Ended {
+            tenant: None,
+            ..ended(whole, "", Some("internal"))
+        };
+        invocations.refused(again, whole);
+        assert_eq!(state(&ours, whole), Some("done"));
     }
 
     #[test]
@@ -208,7 +387,7 @@ mod tests {
             invocations.keep(&tenant, facts("done", Uuid::now_v7()), now);
         }
         assert!(invocations.get(&tenant, first, now).is_none());
-        let kept = invocations.0.lock();
+        let kept = invocations.0.streamed.lock();
         assert!(kept.order.len() <= 2 * INVOCATIONS_KEPT_MAX);
         assert_eq!(kept.facts.len(), kept.order.len());
     }

@@ -30,6 +30,7 @@ use super::body::BodyError;
 use super::digest::{Algorithm, ReprDigest};
 use super::spill::{self, Spill};
 use crate::admission::AdmissionPermit;
+use crate::limit_met::LimitMet;
 
 mod reader;
 mod refill;
@@ -251,7 +252,10 @@ impl Outflow {
                         return Ok(());
                     }
                     None if shared.options.whole => Next::Begin(permit, stalled_at),
-                    None if body_arrived => Next::Wait(stalled_at),
+                    None if body_arrived => {
+                        permit.meter().met(LimitMet::CallerSlow);
+                        Next::Wait(stalled_at)
+                    }
                     None => {
                         let spill_at = waiting_since + shared.options.spill_after;
                         if spill_at <= Instant::now() {
@@ -269,17 +273,21 @@ impl Outflow {
             };
             match next {
                 Next::Begin(permit, stalled_at) => {
+                    permit.meter().met(LimitMet::Spill);
                     let place = match permit.try_spill_file() {
                         Some(place) => place,
                         None if shared.options.whole => return Err(OutflowError::NoFile),
                         // Another's spill may end first, or this caller read.
-                        None => tokio::select! {
-                            place = permit.spill_file() => place,
-                            () = self.wait(changed, stalled_at) => {
-                                self.check_stalled()?;
-                                continue;
+                        None => {
+                            permit.meter().met(LimitMet::SpillPlace);
+                            tokio::select! {
+                                place = permit.spill_file() => place,
+                                () = self.wait(changed, stalled_at) => {
+                                    self.check_stalled()?;
+                                    continue;
+                                }
                             }
-                        },
+                        }
                     };
                     let dir = Arc::clone(&shared.options.spill_dir);
                     match Spill::create(dir, permit, place).await {

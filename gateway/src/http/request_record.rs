@@ -11,12 +11,14 @@ use axum::http::HeaderValue;
 use parking_lot::Mutex;
 
 use super::answer::Progress;
-use super::app::{App, RequestCount};
+use super::app::App;
 use super::chunked_body::Sent;
 use super::delivery::Stop;
 use super::invocation::Invocation;
 use super::invocations::InvocationFacts;
 use super::outflow::OutflowError;
+use super::request_count::{End, RequestCount};
+use crate::admission::AdmissionPermit;
 use crate::auth::Principal;
 use crate::credentials::scopes::Scope;
 use crate::error::{Problem, ProblemKind};
@@ -32,10 +34,10 @@ pub(super) struct RequestRecord {
     pub(super) tenant: Arc<Tenant>,
     /// By which credential, and on behalf of which namespace.
     pub(super) principal: Arc<Principal>,
-    /// `compress` or `decompress`.
-    kernel: &'static str,
     pub(super) progress: SharedProgress,
     count: RequestCount,
+    /// Holds its meter; given back with the record at the latest.
+    pub(super) permit: Option<Arc<AdmissionPermit>>,
     /// `Repr-Digest` of a streamed answer, once it is made whole and where it is wanted.
     pub(super) repr_digest: Option<HeaderValue>,
     /// Whether facts are kept.
@@ -53,7 +55,7 @@ impl RequestRecord {
         admit: impl FnOnce(&App, &Tenant) -> Result<T, Problem>,
     ) -> Result<(Self, T), Problem> {
         let tenant = Arc::clone(&principal.tenant);
-        let mut count = app.count(invocation, &tenant, kernel.name());
+        let mut count = RequestCount::new(&app, invocation, &tenant, kernel.name());
         let allowed = principal.allow(kernel).map_err(Problem::from);
         let admitted = allowed.and_then(|()| admit(&app, &tenant));
         let admitted = admitted.inspect_err(|problem| count.refused(problem))?;
@@ -64,9 +66,9 @@ impl RequestRecord {
             invocation,
             tenant,
             principal,
-            kernel: kernel.name(),
             progress,
             count,
+            permit: None,
             repr_digest: None,
             streamed: false,
         };
@@ -76,7 +78,15 @@ impl RequestRecord {
     /// Its answer begins before it is whole: facts are kept from here on.
     pub(super) fn streams(&mut self) {
         self.streamed = true;
-        self.keep("running", None, None);
+        let progress = self.progress.lock().clone();
+        let end = End {
+            outcome: "ok",
+            detail: None,
+            at: Instant::now(),
+            permit: self.permit.as_deref(),
+        };
+        let running = self.count.known(progress, &end, false);
+        self.keep(InvocationFacts::of(&running), end.at);
     }
 
     /// The connection has taken all of its answer.
@@ -115,7 +125,7 @@ impl RequestRecord {
             ),
             Stop::Outflow(error) => Problem::internal(&error.to_string()),
         };
-        self.end(problem.outcome(), None);
+        self.end(problem.outcome(), Some(problem.detail().to_owned()));
         problem
     }
 
@@ -128,46 +138,35 @@ impl RequestRecord {
 
     /// It ended so: `ok`, the name of a problem, or `cancelled` and the like.
     pub(super) fn end(mut self, outcome: &'static str, detail: Option<String>) {
+        let at = Instant::now();
+        let ended = {
+            let mut progress = self.progress.lock();
+            let send = |from| at.saturating_duration_since(from);
+            progress.spent.send = progress.answered.map_or(Duration::ZERO, send);
+            let end = End {
+                outcome,
+                detail: detail.as_deref(),
+                at,
+                permit: self.permit.as_deref(),
+            };
+            self.count.end(&mut progress, &end)
+        };
+        let Some(ended) = ended else {
+            return;
+        };
         if self.streamed {
-            match outcome {
-                "ok" => self.keep("done", None, None),
-                problem => self.keep("failed", Some(problem), detail),
-            }
+            let digest = self.repr_digest.as_ref().filter(|_| outcome == "ok");
+            let digest = digest.and_then(|digest| digest.to_str().ok());
+            let facts = InvocationFacts {
+                repr_digest: digest.map(str::to_owned),
+                ..InvocationFacts::of(&ended)
+            };
+            self.keep(facts, at);
         }
-        let mut progress = self.progress.lock();
-        let now = Instant::now();
-        let send = |at| now.saturating_duration_since(at);
-        progress.spent.send = progress.answered.map_or(Duration::ZERO, send);
-        self.count.end(&progress, outcome, now);
+        self.app.invocations.ended(ended);
     }
 
-    fn keep(&self, state: &'static str, problem: Option<&'static str>, detail: Option<String>) {
-        let progress = self.progress.lock();
-        let verify = match state {
-            "done" => self.app.verify.done(),
-            _ => self.app.verify.planned(),
-        };
-        let facts = InvocationFacts {
-            id: self.invocation.id,
-            kernel: self.kernel,
-            state,
-            problem,
-            detail,
-            bytes_in: progress.bytes_in,
-            bytes_out: progress.bytes_out,
-            backend: progress.engines.header(),
-            backend_reason: progress.engines.reasons(),
-            verify,
-            server_timing: progress.spent.header(self.invocation.began.elapsed()),
-            repr_digest: self
-                .repr_digest
-                .as_ref()
-                .filter(|_| state == "done")
-                .and_then(|digest| digest.to_str().ok().map(str::to_owned)),
-        };
-        drop(progress);
-        self.app
-            .invocations
-            .keep(&self.tenant.id, facts, Instant::now());
+    fn keep(&self, facts: InvocationFacts, now: Instant) {
+        self.app.invocations.keep(&self.tenant.id, facts, now);
     }
 }

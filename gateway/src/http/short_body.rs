@@ -135,6 +135,7 @@ impl ShortBody {
         let received = intake.next().await;
         let mut progress = self.record.progress.lock();
         progress.spent.receive = intake.waited();
+        progress.spent.received = intake.last_waited();
         progress.bytes_in = intake.received();
         Ok(received?)
     }

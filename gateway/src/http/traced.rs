@@ -27,7 +27,7 @@ use crate::telemetry::Telemetry;
 /// What the status of a request says whose caller hung up.
 const CANCELLED: &str = "cancelled";
 /// What the spans are of.
-const SCOPE: &str = "faam-gateway";
+pub(super) const SCOPE: &str = "faam-gateway";
 
 /// A span that has begun.
 pub(super) struct ServerSpan {

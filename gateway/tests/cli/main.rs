@@ -12,6 +12,7 @@ mod certificates;
 mod device;
 mod doctor;
 mod events;
+mod explain;
 mod faam;
 mod files;
 mod front;

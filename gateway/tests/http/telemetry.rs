@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use prost::Message;
 
 use crate::samples::text;
@@ -46,7 +47,7 @@ impl Collector {
         Self { address, messages }
     }
 
-    /// Waits for a span with this trace id.
+    /// Waits for a server's span with this trace id.
     #[track_caller]
     fn span_of(&self, trace: &str) -> (Span, ExportTraceServiceRequest) {
         let until = Instant::now() + SOON;
@@ -62,7 +63,7 @@ impl Collector {
                 .flat_map(|spans| &spans.scope_spans);
             let found = spans
                 .flat_map(|spans| &spans.spans)
-                .find(|span| hex(&span.trace_id) == trace);
+                .find(|span| hex(&span.trace_id) == trace && span.kind() == SpanKind::Server);
             if let Some(span) = found.cloned() {
                 return (span, message);
             }
@@ -306,8 +307,10 @@ fn what_the_caller_does_not_record_is_not_sent() {
     let spans = message
         .resource_spans
         .iter()
-        .flat_map(|spans| &spans.scope_spans);
-    assert_eq!(spans.map(|spans| spans.spans.len()).sum::<usize>(), 1);
+        .flat_map(|spans| &spans.scope_spans)
+        .flat_map(|spans| &spans.spans);
+    let traces: Vec<_> = spans.map(|span| hex(&span.trace_id)).collect();
+    assert!(traces.iter().all(|trace| trace == TRACE), "{traces:?}");
 }
 
 #[test]
@@ -370,4 +373,63 @@ fn a_phases_bucket_names_the_trace_of_a_request() {
         );
     }
     assert!(!text.contains(&unrecorded), "{text}");
+}
+
+#[test]
+fn each_phase_is_a_span_below_its_requests() {
+    let collector = Collector::start();
+    let server = start(&collector);
+    let traceparent = format!("00-{TRACE}-{CALLER}-01");
+    let headers = [("traceparent", traceparent.as_str())];
+    // Several blocks side by side: with queueing.
+    let answer = server.post("/v1/compress?level=6", &headers, &text(3_000_000));
+    assert_eq!(answer.status, 200);
+    let id = answer
+        .header("faam-invocation-id")
+        .expect("an id")
+        .to_owned();
+    let parent = answer.header("traceparent").expect("ours").to_owned();
+    let parent = parent.split('-').nth(2).expect("its span");
+    server.wait_for_in_flight(0);
+    server.gateway.stop();
+    let mut spans = Vec::new();
+    while let Ok(message) = collector.messages.try_recv() {
+        let scopes = message
+            .resource_spans
+            .iter()
+            .flat_map(|spans| &spans.scope_spans);
+        spans.extend(scopes.flat_map(|scope| scope.spans.clone()));
+    }
+    let server_span = spans
+        .iter()
+        .find(|span| span.kind() == SpanKind::Server)
+        .expect("the request's");
+    let phases: Vec<_> = spans
+        .iter()
+        .filter(|span| span.kind() == SpanKind::Internal)
+        .collect();
+    let mut names: Vec<_> = phases.iter().map(|span| span.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        ["admit", "device", "queue", "receive", "send", "verify"]
+    );
+    // Milliseconds are rounded in the clock of a trace, and each of two clocks is read once.
+    let slack = Duration::from_millis(50).as_nanos();
+    for span in phases {
+        assert_eq!(hex(&span.trace_id), TRACE);
+        assert_eq!(hex(&span.parent_span_id), parent);
+        assert_eq!(
+            attribute(span, "faam.invocation_id").as_deref(),
+            Some(id.as_str())
+        );
+        let (from, to) = (
+            u128::from(span.start_time_unix_nano),
+            u128::from(span.end_time_unix_nano),
+        );
+        assert!(from <= to, "{span:?}");
+        let within = u128::from(server_span.start_time_unix_nano).saturating_sub(slack)
+            ..=u128::from(server_span.end_time_unix_nano) + slack;
+        assert!(within.contains(&from) && within.contains(&to), "{span:?}");
+    }
 }
