@@ -1,26 +1,49 @@
 //! Admission: who may begin, decided before a body is first polled.
 //!
-//! Owns the bounds: requests in flight a tenant, bytes of bodies in memory for the whole
-//! process, bytes spilled to disk a request, a tenant and the process, and the files that
-//! they are in a tenant and the process. Invariant: an
-//! [`AdmissionPermit`] is shared by the response body and every job in flight, and
-//! everything that it holds goes back exactly once, when the last of them has ended. It
-//! does not know who the caller is or what the bytes mean.
+//! Owns the bounds: of the process, bytes of bodies in memory, bytes of answers on disk and the files that they are in; of
+//! each tenant, the same, requests in flight, and what `ledger` keeps: rates and quotas of a day. Invariants: an
+//! [`AdmissionPermit`] is shared by the response body and every job in flight, and everything that it holds goes back
+//! exactly once, when the last of them has ended; a request that is refused takes nothing; one that is admitted has paid,
+//! whatever becomes of it. A tenant's limits are those of the tenant that a request comes with, so that a change acts at
+//! its next request. It does not know who the caller is or what the bytes mean.
 //!
 //! A request takes at its beginning all the memory without which it could come to a stop;
 //! what it takes later only lets it go faster, and is refused rather than waited for. So no
 //! two requests can wait for each other's memory.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use faam_sched::Nanos;
 use parking_lot::Mutex;
-use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::budget::Budget;
+use self::clock::Clock;
+use self::ledger::{Paid, Payment};
+use self::tenant_use::{TenantTable, TenantUse, places};
 use crate::meter::Meter;
 use crate::tenants::{Tenant, TenantId};
+
+mod allowed;
+mod budget;
+pub mod clock;
+mod ledger;
+mod refusal;
+mod service_limits;
+mod tenant_use;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
+pub use self::allowed::{CalledKernel, NotAllowed};
+pub use self::ledger::{BODY_PACED_MAX, DayUse};
+pub use self::refusal::{Quota, Rate, Refusal};
+pub(crate) use self::service_limits::is_limited;
+pub use self::service_limits::{ServiceLimit, Unit};
 
 /// Bytes of bodies, in and out, that the process holds at once.
 pub const BODY_MEMORY_BYTES_MAX: usize = 512 << 20;
@@ -73,95 +96,87 @@ pub struct Admission {
 
 #[derive(Debug)]
 struct Inner {
+    limits: AdmissionLimits,
+    clock: Clock,
     memory: Budget,
     spill: Budget,
-    spill_tenant_bytes_max: usize,
-    spill_request_bytes_max: usize,
     spill_files: Arc<Semaphore>,
-    spill_tenant_files_max: usize,
     in_flight: AtomicUsize,
     leaving: AtomicBool,
     draining: AtomicBool,
-    /// Bounded by the number of tenants.
-    tenants: Mutex<HashMap<TenantId, Arc<TenantUse>>>,
+    /// When the drain ends.
+    drained: Mutex<Nanos>,
+    tenants: TenantTable,
 }
 
-/// What one tenant's requests hold.
-#[derive(Debug)]
-struct TenantUse {
-    in_flight: AtomicUsize,
-    spill: Budget,
-    spill_files: Arc<Semaphore>,
+/// What a request asks for at its beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ask {
+    /// Bytes of memory.
+    pub memory_bytes: usize,
+    /// Bytes of its body, where they are announced.
+    pub body_bytes: Option<u64>,
 }
 
-/// Why a request may not begin, or not go on.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Refusal {
-    /// The tenant's own bound on requests in flight.
-    #[error("{in_flight} requests of this tenant are in flight; {max} are allowed")]
-    TooManyInFlight {
-        /// How many there are.
-        in_flight: usize,
-        /// How many there may be.
-        max: usize,
-    },
-    /// The process's bound on bytes of bodies.
-    #[error("{asked} bytes were asked for; {free} of {max} bytes for bodies are free")]
-    Saturated {
-        /// Bytes that the request needs now.
-        asked: usize,
-        /// Bytes that are free.
-        free: usize,
-        /// Bytes in all.
-        max: usize,
-    },
-    /// The process is about to end.
-    #[error("the gateway is draining")]
-    Draining,
+impl From<usize> for Ask {
+    /// So much memory, for a body of nothing.
+    fn from(memory_bytes: usize) -> Self {
+        Self {
+            memory_bytes,
+            body_bytes: Some(0),
+        }
+    }
+}
+
+/// What a tenant's requests hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Requests in flight.
+    pub in_flight: usize,
+    /// Bytes of bodies in memory.
+    pub memory_bytes: usize,
+    /// Bytes of answers on disk.
+    pub spill_bytes: usize,
 }
 
 impl Admission {
     /// With the bounds of the process.
     #[must_use]
     pub fn new(limits: AdmissionLimits) -> Self {
+        Self::with_clock(limits, Clock::system())
+    }
+
+    /// The same by another clock.
+    #[must_use]
+    pub fn with_clock(limits: AdmissionLimits, clock: Clock) -> Self {
         Self {
             inner: Arc::new(Inner {
-                memory: Budget::new(limits.body_memory_bytes_max),
-                spill: Budget::new(limits.spill_bytes_max),
-                spill_tenant_bytes_max: limits.spill_tenant_bytes_max,
-                spill_request_bytes_max: limits.spill_request_bytes_max,
+                limits,
+                clock,
+                memory: Budget::default(),
+                spill: Budget::default(),
                 spill_files: places(limits.spill_files_max),
-                spill_tenant_files_max: limits.spill_tenant_files_max,
                 in_flight: AtomicUsize::new(0),
                 leaving: AtomicBool::new(false),
                 draining: AtomicBool::new(false),
-                tenants: Mutex::new(HashMap::new()),
+                drained: Mutex::default(),
+                tenants: TenantTable::new(limits.spill_tenant_files_max),
             }),
         }
     }
 
-    /// Lets a request of `tenant` begin with `bytes` of memory.
+    /// Lets a request of `tenant` begin with what it asks for.
     ///
     /// # Errors
-    /// [`Refusal`]; nothing is held then.
-    pub fn admit(&self, tenant: &Tenant, bytes: usize) -> Result<AdmissionPermit, Refusal> {
+    /// [`Refusal`]; nothing is held then, and nothing paid.
+    pub fn admit(&self, tenant: &Tenant, ask: impl Into<Ask>) -> Result<AdmissionPermit, Refusal> {
+        let ask = ask.into();
         if self.is_draining() {
-            return Err(Refusal::Draining);
+            return Err(Refusal::Draining {
+                left: self.drain_left(),
+            });
         }
-        let tenant_use = {
-            let mut tenants = self.inner.tenants.lock();
-            // Only a tenant's first request pays for its name's copy.
-            match tenants.get(&tenant.id) {
-                Some(known) => Arc::clone(known),
-                None => Arc::clone(tenants.entry(tenant.id.clone()).or_insert_with(|| {
-                    Arc::new(TenantUse {
-                        in_flight: AtomicUsize::new(0),
-                        spill: Budget::new(self.inner.spill_tenant_bytes_max),
-                        spill_files: places(self.inner.spill_tenant_files_max),
-                    })
-                })),
-            }
-        };
+        let tenant_use = self.inner.tenants.of(&tenant.id);
         let max = tenant.limits.in_flight_max;
         let raised =
             tenant_use
@@ -173,15 +188,40 @@ impl Admission {
             return Err(Refusal::TooManyInFlight { in_flight, max });
         }
         self.inner.in_flight.fetch_add(1, Ordering::AcqRel);
-        let permit = AdmissionPermit {
+        let limits = &self.inner.limits;
+        let mut permit = AdmissionPermit {
             inner: Arc::clone(&self.inner),
             tenant_use,
             bytes: AtomicUsize::new(0),
-            spill: Budget::new(self.inner.spill_request_bytes_max),
+            memory_max: tenant.limits.memory_bytes_max.unwrap_or(usize::MAX),
+            spill: Budget::default(),
+            spill_tenant_max: tenant
+                .limits
+                .spill_bytes_max
+                .map_or(limits.spill_tenant_bytes_max, |max| {
+                    max.min(limits.spill_tenant_bytes_max)
+                }),
             meter: Meter::default(),
+            prepaid: AtomicU64::new(0),
+            reserved: AtomicU64::new(0),
+            paid: Paid::default(),
+            is_paced: tenant.limits.bytes_per_s.is_some(),
         };
         // On a refusal the permit's drop gives back what was counted.
-        permit.grow(bytes)?;
+        permit.grow(ask.memory_bytes)?;
+        let now = self.inner.clock.now();
+        let day = self.inner.clock.day(now);
+        // Last, and all or nothing: what is paid is not given back.
+        let paid = permit.tenant_use.ledger.lock().admit(
+            &tenant.limits,
+            ask.body_bytes,
+            now,
+            day,
+            || self.inner.clock.day_left(),
+        )?;
+        *permit.prepaid.get_mut() = paid.bytes;
+        *permit.reserved.get_mut() = paid.reserved;
+        permit.paid = paid;
         Ok(permit)
     }
 
@@ -196,8 +236,11 @@ impl Admission {
         self.inner.leaving.load(Ordering::Acquire) || self.is_draining()
     }
 
-    /// From now on every request is refused.
-    pub fn drain(&self) {
+    /// From now on every request is refused; what is in flight ends within `limit`.
+    pub fn drain(&self, limit: Duration) {
+        let end = self.inner.clock.now().0;
+        let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        *self.inner.drained.lock() = Nanos(end.saturating_add(limit));
         self.inner.draining.store(true, Ordering::Release);
     }
 
@@ -205,6 +248,49 @@ impl Admission {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.inner.draining.load(Ordering::Acquire)
+    }
+
+    /// What is left of the drain's limit.
+    #[must_use]
+    pub fn drain_left(&self) -> Duration {
+        let end = *self.inner.drained.lock();
+        Duration::from_nanos(end.since(self.inner.clock.now()).0)
+    }
+
+    /// Forgets what is known of all tenants but these: for whoever takes tenants away. What their requests still hold
+    /// stays counted for the process.
+    pub fn retain_tenants(&self, known: impl Fn(&TenantId) -> bool) {
+        self.inner.tenants.retain(known);
+    }
+
+    /// Tenants of which something is known.
+    #[must_use]
+    pub fn tenants(&self) -> usize {
+        self.inner.tenants.len()
+    }
+
+    /// Adds what a tenant used of a day before this process counted, so that a restart gives no second day.
+    pub fn add_day_use(&self, tenant: &TenantId, used: DayUse) {
+        let day = self.inner.clock.day(self.inner.clock.now());
+        self.inner.tenants.of(tenant).ledger.lock().add(used, day);
+    }
+
+    /// What a tenant used of the present UTC day.
+    #[must_use]
+    pub fn day_use(&self, tenant: &TenantId) -> DayUse {
+        let day = self.inner.clock.day(self.inner.clock.now());
+        self.inner.tenants.of(tenant).ledger.lock().day(day)
+    }
+
+    /// What a tenant's requests hold.
+    #[must_use]
+    pub fn holding(&self, tenant: &TenantId) -> Holding {
+        let held = self.inner.tenants.of(tenant);
+        Holding {
+            in_flight: held.in_flight.load(Ordering::Acquire),
+            memory_bytes: held.memory.used(),
+            spill_bytes: held.spill.used(),
+        }
     }
 
     /// Permits that have not come back.
@@ -232,9 +318,20 @@ pub struct AdmissionPermit {
     inner: Arc<Inner>,
     tenant_use: Arc<TenantUse>,
     bytes: AtomicUsize,
+    /// The tenant's bound on memory.
+    memory_max: usize,
     /// Its use counts what this request spilled, its bound is the request's.
     spill: Budget,
+    /// The tenant's bound on disk.
+    spill_tenant_max: usize,
     meter: Meter,
+    /// Bytes of the body that are paid for and have not arrived.
+    prepaid: AtomicU64,
+    /// Bytes of the body that the day counts and that have not arrived.
+    reserved: AtomicU64,
+    paid: Paid,
+    /// Whether bytes that are not paid for have to be.
+    is_paced: bool,
 }
 
 impl AdmissionPermit {
@@ -247,9 +344,28 @@ impl AdmissionPermit {
     /// Takes `bytes` more.
     ///
     /// # Errors
-    /// [`Refusal::Saturated`]; what was held before is still held.
+    /// [`Refusal`]; what was held before is still held.
     pub fn grow(&self, bytes: usize) -> Result<(), Refusal> {
-        self.inner.memory.take(bytes)?;
+        let tenant = &self.tenant_use.memory;
+        if let Err(used) = tenant.take(bytes, self.memory_max) {
+            let (asked, max) = (bytes, self.memory_max);
+            return Err(
+                if self.bytes().checked_add(bytes).is_none_or(|sum| sum > max) {
+                    Refusal::BeyondMemory { asked, max }
+                } else {
+                    Refusal::TenantMemory { asked, used, max }
+                },
+            );
+        }
+        let max = self.inner.limits.body_memory_bytes_max;
+        if let Err(used) = self.inner.memory.take(bytes, max) {
+            tenant.give_back(bytes);
+            return Err(Refusal::Saturated {
+                asked: bytes,
+                free: max.saturating_sub(used),
+                max,
+            });
+        }
         self.bytes.fetch_add(bytes, Ordering::AcqRel);
         Ok(())
     }
@@ -264,7 +380,12 @@ impl AdmissionPermit {
                 Some(held - given)
             });
         debug_assert!(update.is_ok(), "the closure always answers");
-        self.inner.memory.give_back(given);
+        self.give_back_memory(given);
+    }
+
+    fn give_back_memory(&self, bytes: usize) {
+        self.inner.memory.give_back(bytes);
+        self.tenant_use.memory.give_back(bytes);
     }
 
     /// Gives back all but `bytes`.
@@ -278,13 +399,53 @@ impl AdmissionPermit {
         self.bytes.load(Ordering::Acquire)
     }
 
+    /// So many bytes of the body have arrived: how many of them are still to be paid for, by [`AdmissionPermit::pay`],
+    /// before they go on.
+    #[must_use]
+    pub fn arrived(&self, bytes: u64) -> u64 {
+        let take = |from: &AtomicU64| {
+            let mut taken = 0;
+            let update = from.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
+                taken = bytes.min(left);
+                Some(left - taken)
+            });
+            debug_assert!(update.is_ok(), "the closure always answers");
+            bytes - taken
+        };
+        let unannounced = take(&self.reserved);
+        if unannounced > 0 {
+            let day = self.inner.clock.day(self.inner.clock.now());
+            self.tenant_use.ledger.lock().arrived(unannounced, day);
+        }
+        if self.is_paced {
+            take(&self.prepaid)
+        } else {
+            0
+        }
+    }
+
+    /// Pays for `bytes` of the body at the tenant's rate: how many are left to be paid, and after which time to try.
+    #[must_use]
+    pub fn pay(&self, bytes: u64) -> Option<(u64, Duration)> {
+        let now = self.inner.clock.now();
+        match self.tenant_use.ledger.lock().pay(bytes, now) {
+            Payment::Done => None,
+            Payment::Rest(rest, wait) => Some((rest, wait)),
+        }
+    }
+
     /// Takes `bytes` of disk, where the request, its tenant and the process each have room for them.
     #[must_use]
     pub fn take_spill(&self, bytes: usize) -> bool {
-        let budgets = [&self.spill, &self.tenant_use.spill, &self.inner.spill];
-        for (taken, budget) in budgets.into_iter().enumerate() {
-            if budget.take(bytes).is_err() {
-                for earlier in budgets.into_iter().take(taken) {
+        let limits = &self.inner.limits;
+        let budgets = [
+            (&self.spill, limits.spill_request_bytes_max),
+            (&self.tenant_use.spill, self.spill_tenant_max),
+            (&self.inner.spill, limits.spill_bytes_max),
+        ];
+        for (taken, (budget, max)) in budgets.into_iter().enumerate() {
+            if budget.take(bytes, max).is_err() {
+                for (earlier, _) in budgets.into_iter().take(taken) {
                     earlier.give_back(bytes);
                 }
                 return false;
@@ -333,208 +494,18 @@ pub struct SpillFilePermit {
     tenant: OwnedSemaphorePermit,
 }
 
-fn places(max: usize) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)))
-}
-
 impl Drop for AdmissionPermit {
     fn drop(&mut self) {
-        self.inner.memory.give_back(*self.bytes.get_mut());
+        let held = *self.bytes.get_mut();
+        self.give_back_memory(held);
         self.give_back_spill(self.spill.used());
+        let (unused, reference) = (*self.reserved.get_mut(), self.meter.spent().reference);
+        if unused > 0 || !reference.is_zero() {
+            let day = self.inner.clock.day(self.inner.clock.now());
+            let mut ledger = self.tenant_use.ledger.lock();
+            ledger.end(unused, self.paid.day, reference, day);
+        }
         self.tenant_use.in_flight.fetch_sub(1, Ordering::AcqRel);
         self.inner.in_flight.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-#[derive(Debug)]
-struct Budget {
-    max: usize,
-    used: AtomicUsize,
-}
-
-impl Budget {
-    const fn new(max: usize) -> Self {
-        Self {
-            max,
-            used: AtomicUsize::new(0),
-        }
-    }
-
-    fn used(&self) -> usize {
-        self.used.load(Ordering::Acquire)
-    }
-
-    fn take(&self, bytes: usize) -> Result<(), Refusal> {
-        self.used
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-                used.checked_add(bytes).filter(|&sum| sum <= self.max)
-            })
-            .map(|_| ())
-            .map_err(|used| Refusal::Saturated {
-                asked: bytes,
-                free: self.max.saturating_sub(used),
-                max: self.max,
-            })
-    }
-
-    /// Gives back at most what is used, and says how much that was.
-    fn give_back(&self, bytes: usize) -> usize {
-        let mut given = 0;
-        let update = self
-            .used
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-                given = bytes.min(used);
-                Some(used - given)
-            });
-        debug_assert!(update.is_ok(), "the closure always answers");
-        given
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tenants::TenantLimits;
-
-    fn tenant(in_flight_max: usize) -> Tenant {
-        Tenant::demo(TenantLimits {
-            in_flight_max,
-            ..TenantLimits::default()
-        })
-    }
-
-    fn with_memory(body_memory_bytes_max: usize) -> Admission {
-        Admission::new(AdmissionLimits {
-            body_memory_bytes_max,
-            ..AdmissionLimits::default()
-        })
-    }
-
-    #[test]
-    fn disk_is_bounded_for_a_request_a_tenant_and_the_process() {
-        let admission = Admission::new(AdmissionLimits {
-            spill_bytes_max: 250,
-            spill_tenant_bytes_max: 200,
-            spill_request_bytes_max: 100,
-            ..AdmissionLimits::default()
-        });
-        let other = Tenant {
-            id: TenantId::new("other"),
-            ..tenant(9)
-        };
-        let admit = |tenant: &Tenant| admission.admit(tenant, 0).expect("room");
-        let (first, second, third) = (admit(&tenant(9)), admit(&tenant(9)), admit(&tenant(9)));
-        assert!(first.take_spill(100) && !first.take_spill(1), "request");
-        assert!(second.take_spill(90) && !third.take_spill(11), "tenant");
-        let foreign = admit(&other);
-        assert!(foreign.take_spill(60) && !foreign.take_spill(1), "process");
-        assert_eq!(admission.spill_bytes(), 250);
-        first.give_back_spill(1000);
-        assert_eq!(admission.spill_bytes(), 150);
-        assert!(third.take_spill(11), "room again");
-        drop((first, second, third, foreign));
-        assert_eq!(admission.spill_bytes(), 0);
-    }
-
-    #[tokio::test]
-    async fn one_tenant_cannot_have_all_files() {
-        let admission = Admission::new(AdmissionLimits {
-            spill_files_max: 3,
-            spill_tenant_files_max: 2,
-            ..AdmissionLimits::default()
-        });
-        let other = Tenant {
-            id: TenantId::new("other"),
-            ..tenant(9)
-        };
-        let greedy = [(); 3].map(|()| admission.admit(&tenant(9), 0).expect("room"));
-        let foreign = [(); 2].map(|()| admission.admit(&other, 0).expect("room"));
-        let mut places: Vec<_> = greedy
-            .iter()
-            .filter_map(AdmissionPermit::try_spill_file)
-            .collect();
-        assert_eq!(places.len(), 2, "its share");
-        // Whoever waits for one of its own tenant's holds nothing meanwhile.
-        let mut waits = Box::pin(greedy[2].spill_file());
-        assert!(poll(waits.as_mut()).await.is_none());
-        let place = foreign[0].try_spill_file().expect("the other's");
-        assert!(
-            foreign[1].try_spill_file().is_none(),
-            "the process has three"
-        );
-        drop(places.pop());
-        let waited = poll(waits.as_mut()).await.expect("one is free");
-        drop((waited, places, place));
-        assert_eq!(
-            foreign
-                .iter()
-                .filter_map(AdmissionPermit::try_spill_file)
-                .count(),
-            2,
-            "all are back"
-        );
-    }
-
-    /// One poll, and the result if it is there.
-    async fn poll<T>(mut future: std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T> {
-        std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
-            std::task::Poll::Ready(value) => std::task::Poll::Ready(Some(value)),
-            std::task::Poll::Pending => std::task::Poll::Ready(None),
-        })
-        .await
-    }
-
-    #[test]
-    fn a_permit_returns_when_its_last_holder_ends() {
-        let admission = with_memory(1000);
-        let permit = Arc::new(admission.admit(&tenant(1), 600).expect("room"));
-        let job = Arc::clone(&permit);
-        drop(permit);
-        assert_eq!((admission.in_flight(), admission.memory_bytes()), (1, 600));
-        assert_eq!(
-            admission
-                .admit(&tenant(1), 1)
-                .expect_err("one is in flight"),
-            Refusal::TooManyInFlight {
-                in_flight: 1,
-                max: 1
-            }
-        );
-        drop(job);
-        assert_eq!((admission.in_flight(), admission.memory_bytes()), (0, 0));
-    }
-
-    #[test]
-    fn a_refusal_for_memory_holds_nothing() {
-        let admission = with_memory(1000);
-        let first = admission.admit(&tenant(9), 900).expect("room");
-        assert_eq!(
-            admission.admit(&tenant(9), 101).expect_err("100 are free"),
-            Refusal::Saturated {
-                asked: 101,
-                free: 100,
-                max: 1000
-            }
-        );
-        assert_eq!((admission.in_flight(), admission.memory_bytes()), (1, 900));
-        assert!(first.grow(usize::MAX).is_err());
-        first.grow(100).expect("100 are free");
-        first.shrink(5000);
-        assert_eq!((first.bytes(), admission.memory_bytes()), (0, 0));
-        drop(first);
-        assert_eq!((admission.in_flight(), admission.memory_bytes()), (0, 0));
-    }
-
-    #[test]
-    fn draining_refuses_everyone() {
-        let admission = with_memory(1000);
-        admission.leave();
-        assert!(admission.is_leaving() && !admission.is_draining());
-        assert!(admission.admit(&tenant(1), 0).is_ok(), "still served");
-        admission.drain();
-        assert_eq!(
-            admission.admit(&tenant(1), 0).expect_err("draining"),
-            Refusal::Draining
-        );
     }
 }

@@ -237,6 +237,18 @@ impl Dispatcher {
         })
     }
 
+    /// How long a job that requires a card waits for one to come into service.
+    #[must_use]
+    pub fn hw_wait(&self) -> Duration {
+        self.jobs.hw_wait()
+    }
+
+    /// After how long engines are predicted to be done with what they hold.
+    #[must_use]
+    pub fn backlog(&self) -> Duration {
+        self.jobs.backlog()
+    }
+
     /// What each card is doing now.
     #[must_use]
     pub fn cards(&self) -> Vec<CardStatus> {

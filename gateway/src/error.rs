@@ -5,6 +5,7 @@
 //! what came and what to do. It does not know which invocation it answers: the
 //! outermost layer adds that when it renders.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::Json;
@@ -17,7 +18,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::admission::Refusal;
+use crate::admission::{NotAllowed, Refusal};
 use crate::auth::{AuthError, ScopeMissing};
 use crate::card_operation::OperationError;
 use crate::credentials::sigv4::SigV4Error;
@@ -26,12 +27,9 @@ use crate::job::JobError;
 
 /// Media type of a problem (RFC 9457, 3).
 pub const PROBLEM_JSON: &str = "application/problem+json";
-/// When a caller may come back after a refusal for lack of room.
-const RETRY_AFTER_SATURATED: Duration = Duration::from_secs(1);
-/// When a caller may come back while no engine serves.
-const RETRY_AFTER_NO_ENGINE: Duration = Duration::from_secs(2);
-/// When a caller may come back after a drain: another process has to start.
-const RETRY_AFTER_DRAINING: Duration = Duration::from_secs(5);
+/// Least and most of Retry-After, which counts whole seconds (RFC 9110, 10.2.3): nobody is sent away for longer than a day,
+/// the longest window of a limit.
+const RETRY_AFTER_S: RangeInclusive<u64> = 1..=86_400;
 
 /// The kinds of problems: each a `type` URI, a title and a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,9 +58,13 @@ pub enum ProblemKind {
     Version,
     /// No credential, or not one of ours.
     NoCredential,
-    /// A credential that is not for this.
+    /// A credential, or its tenant, that is not for this.
     NotAllowed,
-    /// The tenant's bound on requests in flight.
+    /// The tenant's rate of requests or bytes.
+    OverRate,
+    /// The tenant's quota of a day.
+    OverQuota,
+    /// The tenant's bound on requests in flight, or on what they hold.
     TooManyInFlight,
     /// No memory for another body.
     Saturated,
@@ -80,7 +82,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::InvalidOption,
         Self::NotFound,
         Self::Method,
@@ -94,6 +96,8 @@ impl ProblemKind {
         Self::Version,
         Self::NoCredential,
         Self::NotAllowed,
+        Self::OverRate,
+        Self::OverQuota,
         Self::TooManyInFlight,
         Self::Saturated,
         Self::Draining,
@@ -120,6 +124,8 @@ impl ProblemKind {
             Self::Version => "version",
             Self::NoCredential => "no-credential",
             Self::NotAllowed => "not-allowed",
+            Self::OverRate => "over-rate",
+            Self::OverQuota => "over-quota",
             Self::TooManyInFlight => "too-many-in-flight",
             Self::Saturated => "saturated",
             Self::Draining => "draining",
@@ -144,7 +150,9 @@ impl ProblemKind {
             Self::Headers => "The request headers are too large",
             Self::Version => "The HTTP version cannot carry the answer",
             Self::NoCredential => "A valid key is needed",
-            Self::NotAllowed => "The credential is not for this",
+            Self::NotAllowed => "This is not allowed",
+            Self::OverRate => "Requests or bytes come too fast",
+            Self::OverQuota => "The day's quota is used up",
             Self::TooManyInFlight => "Too many requests are in flight",
             Self::Saturated => "The gateway is full",
             Self::Draining => "The gateway is about to stop",
@@ -187,8 +195,12 @@ impl ProblemKind {
                 "Send `Authorization: Bearer faam_...` with a key of this gateway."
             }
             Self::NotAllowed => {
-                "Use a credential whose scopes cover the call, or have the operator make one."
+                "Use a credential whose scopes cover the call, ask for what the detail allows, or have the operator allow it."
             }
+            Self::OverRate => {
+                "Come back after Retry-After, and send no faster than RateLimit-Policy says."
+            }
+            Self::OverQuota => "Come back after Retry-After, or have the operator raise the quota.",
             Self::TooManyInFlight => "Wait for some requests to end, or for Retry-After.",
             Self::Saturated => "Send the request again after Retry-After.",
             Self::Draining => "Send the request again after Retry-After, on a new connection.",
@@ -216,7 +228,9 @@ impl ProblemKind {
             Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::NoCredential => StatusCode::UNAUTHORIZED,
             Self::NotAllowed => StatusCode::FORBIDDEN,
-            Self::TooManyInFlight => StatusCode::TOO_MANY_REQUESTS,
+            Self::OverRate | Self::OverQuota | Self::TooManyInFlight => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::Saturated | Self::Draining | Self::NoEngine => StatusCode::SERVICE_UNAVAILABLE,
             Self::Deadline => StatusCode::GATEWAY_TIMEOUT,
             Self::DeviceState => StatusCode::CONFLICT,
@@ -224,13 +238,12 @@ impl ProblemKind {
         }
     }
 
-    const fn retry_after(self) -> Option<Duration> {
-        match self {
-            Self::TooManyInFlight | Self::Saturated => Some(RETRY_AFTER_SATURATED),
-            Self::NoEngine => Some(RETRY_AFTER_NO_ENGINE),
-            Self::Draining => Some(RETRY_AFTER_DRAINING),
-            _ => None,
-        }
+    /// Whether its answer says when to come back.
+    const fn is_for_now(self) -> bool {
+        matches!(
+            self.status(),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        )
     }
 
     /// Its documentation, for `GET /problems/{name}`; `None` for a name of nothing.
@@ -261,6 +274,8 @@ struct Parts {
     members: Map<String, Value>,
     /// Headers of its own.
     carried: HeaderMap,
+    /// When it is worth another try.
+    come_back: Option<Duration>,
     unheard: bool,
 }
 
@@ -277,6 +292,7 @@ impl Problem {
             detail,
             members: Map::new(),
             carried: HeaderMap::new(),
+            come_back: None,
             unheard: false,
         }))
     }
@@ -303,6 +319,26 @@ impl Problem {
             self.0.members.insert(name.to_owned(), value);
         }
         self
+    }
+
+    /// With headers of its own.
+    #[must_use]
+    pub fn with_headers(mut self, headers: HeaderMap) -> Self {
+        self.0.carried.extend(headers);
+        self
+    }
+
+    /// Worth another try after `wait`, as `Retry-After` says then; what is said already stays.
+    #[must_use]
+    pub fn come_back_after(mut self, wait: Duration) -> Self {
+        self.0.come_back.get_or_insert(wait);
+        self
+    }
+
+    /// Whether somebody who knows has still to say when to come back.
+    #[must_use]
+    pub fn lacks_come_back(&self) -> bool {
+        self.kind().is_for_now() && self.0.come_back.is_none()
     }
 
     /// Its kind.
@@ -371,6 +407,17 @@ impl Problem {
         }
     }
 
+    /// `Retry-After`, in whole seconds: never earlier than it is worth it.
+    fn retry_after_s(&self) -> Option<u64> {
+        let wait = self.0.come_back.unwrap_or_default();
+        let seconds = wait
+            .as_secs()
+            .saturating_add(u64::from(wait.subsec_nanos() > 0));
+        self.kind()
+            .is_for_now()
+            .then(|| seconds.clamp(*RETRY_AFTER_S.start(), *RETRY_AFTER_S.end()))
+    }
+
     /// The body of a problem with its id.
     fn render(&self, invocation: Uuid) -> Response<Body> {
         let mut body = Map::new();
@@ -380,11 +427,14 @@ impl Problem {
         body.insert("detail".into(), self.0.detail.clone().into());
         body.insert("instance".into(), invocation.urn().to_string().into());
         body.extend(self.0.members.clone());
+        if let Some(seconds) = self.retry_after_s() {
+            body.insert("retry_after_s".into(), seconds.into());
+        }
         let mut response = (self.0.kind.status(), Json(Value::Object(body))).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if let Some(retry_after) = self.0.kind.retry_after() {
-            headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs()));
+        if let Some(seconds) = self.retry_after_s() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         headers.extend(self.0.carried.clone());
         response
@@ -424,19 +474,54 @@ pub fn not_ready(state: Value) -> Response<Body> {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let (kind, mend) = match refusal {
-            Refusal::TooManyInFlight { .. } => {
+            Refusal::TooManyInFlight { .. } | Refusal::TenantMemory { .. } => {
                 (ProblemKind::TooManyInFlight, "wait for some of them to end")
             }
+            Refusal::BeyondMemory { .. } => (
+                ProblemKind::NotAllowed,
+                "choose a lower level or another format, or have the operator raise memory_bytes_max",
+            ),
+            Refusal::OverRate { .. } => (
+                ProblemKind::OverRate,
+                "send the request again after Retry-After, and fewer of them in a second",
+            ),
+            Refusal::TooLong { .. } => (
+                ProblemKind::OverRate,
+                "split the data, or have the operator raise bytes_per_s",
+            ),
+            Refusal::OverQuota { .. } => (
+                ProblemKind::OverQuota,
+                "send the request again when the next day (UTC) has begun, or have the operator raise the quota",
+            ),
             Refusal::Saturated { .. } => (
                 ProblemKind::Saturated,
                 "send the request again after Retry-After",
             ),
-            Refusal::Draining => (
+            Refusal::Draining { .. } => (
                 ProblemKind::Draining,
                 "send the request again on a new connection",
             ),
         };
-        Self::new(kind, format!("{refusal}; {mend}"))
+        let mut problem = Self::new(kind, format!("{refusal}; {mend}"));
+        if let Some((limit, value)) = refusal.limit() {
+            problem = problem.with("limit", limit).with("limit_value", value);
+        }
+        if let Some(came) = refusal.came() {
+            problem = problem.with("came", came);
+        }
+        match refusal.wait() {
+            Some(wait) => problem.come_back_after(wait),
+            None => problem,
+        }
+    }
+}
+
+impl From<NotAllowed> for Problem {
+    fn from(refusal: NotAllowed) -> Self {
+        Self::new(
+            ProblemKind::NotAllowed,
+            format!("{refusal}; the operator's `faam tenant set` allows more"),
+        )
     }
 }
 
@@ -492,7 +577,10 @@ impl Problem {
             }
             // Its keys are gone as well.
             JobError::TenantRemoved => AuthError::Invalid("Bearer").into(),
-            JobError::Stopping => Refusal::Draining.into(),
+            JobError::Stopping => Refusal::Draining {
+                left: Duration::ZERO,
+            }
+            .into(),
             JobError::Internal(what) => Self::internal(&what),
         }
     }
@@ -559,13 +647,43 @@ mod tests {
     }
 
     #[test]
-    fn refusals_for_lack_of_room_say_when_to_come_back() {
+    fn refusals_for_now_say_when_to_come_back_in_whole_seconds_never_too_early() {
+        let said = |problem: &Problem| {
+            let response = problem.render(Uuid::nil());
+            let value = response.headers().get(RETRY_AFTER)?;
+            value.to_str().ok()?.parse::<u64>().ok()
+        };
         for kind in ProblemKind::ALL {
-            let status = kind.status();
-            let ours = status == StatusCode::SERVICE_UNAVAILABLE
-                || status == StatusCode::TOO_MANY_REQUESTS;
-            assert_eq!(kind.retry_after().is_some(), ours, "{}", kind.name());
+            let after = |wait| said(&Problem::new(kind, "").come_back_after(wait));
+            if !kind.is_for_now() {
+                assert_eq!(after(Duration::from_secs(9)), None, "{}", kind.name());
+                continue;
+            }
+            assert!(Problem::new(kind, "").lacks_come_back());
+            assert_eq!(after(Duration::from_millis(2001)), Some(3));
+            assert_eq!(after(Duration::from_secs(2)), Some(2));
+            assert_eq!(after(Duration::ZERO), Some(1));
+            assert_eq!(after(Duration::MAX), Some(86_400));
         }
+    }
+
+    #[test]
+    fn a_refusal_names_its_limit_its_value_and_what_came() {
+        let problem = Problem::from(Refusal::OverRate {
+            rate: crate::admission::Rate::Bytes,
+            asked: 9,
+            free: 2,
+            per_s: 5,
+            wait: Duration::from_millis(1400),
+        });
+        assert_eq!(problem.kind(), ProblemKind::OverRate);
+        let members = &problem.0.members;
+        assert_eq!(members["limit"], "bytes_per_s");
+        assert_eq!(
+            (&members["limit_value"], &members["came"]),
+            (&5.into(), &9.into())
+        );
+        assert_eq!(problem.retry_after_s(), Some(2));
     }
 
     #[test]

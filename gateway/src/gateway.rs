@@ -413,7 +413,7 @@ impl Gateway {
         let draining = event(kind::GATEWAY_DRAINING, GATEWAY, "", in_flight);
         self.app.events.record(draining);
         self.runtime.block_on(known);
-        self.app.admission.drain();
+        self.app.admission.drain(self.drain);
         self.public_stop.cancel();
         let Self {
             app,

@@ -218,16 +218,19 @@ pub enum FallbackReason {
     VerifyFailed,
     /// The job is beyond what the card can do (level, size of a member).
     BeyondCard,
+    /// Its tenant may not use cards.
+    NotAllowed,
 }
 
 impl FallbackReason {
     /// Every reason: the label set of the metric.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::NoCard,
         Self::Drained,
         Self::CardFault,
         Self::VerifyFailed,
         Self::BeyondCard,
+        Self::NotAllowed,
     ];
 
     /// As headers and metrics spell it.
@@ -239,6 +242,7 @@ impl FallbackReason {
             Self::CardFault => "card-fault",
             Self::VerifyFailed => "verify-failed",
             Self::BeyondCard => "beyond-card",
+            Self::NotAllowed => "not-allowed",
         }
     }
 }

@@ -402,6 +402,16 @@ impl JobQueue {
         self.metrics.backlog("card", backlog(self.all_cards));
     }
 
+    /// Predicted time until the first engine in service is done with what it holds.
+    pub(crate) fn backlog(&self) -> Duration {
+        let core = self.core.lock();
+        let targets = core.scheduler.in_service();
+        let held = targets
+            .iter()
+            .map(|target| core.scheduler.outstanding(target).0);
+        Duration::from_nanos(held.min().unwrap_or(0))
+    }
+
     fn now(&self) -> Nanos {
         Nanos(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }

@@ -19,11 +19,13 @@ pub enum LimitMet {
     CallerSlow,
     /// There was no memory for one block more.
     BodyMemory,
+    /// Its body came faster than its tenant's rate.
+    ByteRate,
 }
 
 impl LimitMet {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::QueueRoom,
         Self::Replay,
         Self::VerifyFailed,
@@ -31,6 +33,7 @@ impl LimitMet {
         Self::SpillPlace,
         Self::CallerSlow,
         Self::BodyMemory,
+        Self::ByteRate,
     ];
 
     /// Its name.
@@ -44,6 +47,7 @@ impl LimitMet {
             Self::SpillPlace => "spill-place",
             Self::CallerSlow => "caller-slow",
             Self::BodyMemory => "body-memory",
+            Self::ByteRate => "byte-rate",
         }
     }
 
@@ -71,6 +75,9 @@ impl LimitMet {
             Self::BodyMemory => {
                 "there was no memory for one block more of it at once, so that fewer ran side by side (memory_bytes_max)"
             }
+            Self::ByteRate => {
+                "its body came faster than its tenant's rate, and was slowed down to it (the tenant's bytes_per_s)"
+            }
         }
     }
 
@@ -83,6 +90,7 @@ impl LimitMet {
             Self::SpillPlace => 4,
             Self::CallerSlow => 5,
             Self::BodyMemory => 6,
+            Self::ByteRate => 7,
         }
     }
 }

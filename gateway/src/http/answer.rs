@@ -41,13 +41,20 @@ pub struct EngineUse {
 }
 
 impl EngineUse {
+    /// Why not another engine, where that is known before any block has run.
+    pub fn because(&mut self, reason: FallbackReason) {
+        if !self.reasons.contains(&reason) {
+            self.reasons.push(reason);
+        }
+    }
+
     fn count(&mut self, engine: EngineId, fallback: Option<FallbackReason>) {
         match self.engines.iter_mut().find(|(known, _)| *known == engine) {
             Some((_, blocks)) => *blocks += 1,
             None => self.engines.push((engine, 1)),
         }
-        if let Some(reason) = fallback.filter(|reason| !self.reasons.contains(reason)) {
-            self.reasons.push(reason);
+        if let Some(reason) = fallback {
+            self.because(reason);
         }
     }
 

@@ -8,7 +8,6 @@
 //! layers of all other routes are made.
 
 use std::any::Any;
-use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path as FsPath;
 use std::pin::Pin;
@@ -32,16 +31,14 @@ use utoipa_axum::routes;
 
 use super::answer::Streamed;
 use super::body::WatchedBody;
-use super::intake::too_large;
 use super::invocation::{Invocation, Observer, observe};
 use super::invocations::{self, Invocations};
 use super::limits::HttpLimits;
 use super::listener::{Answers, Scheme};
 use super::openapi::AnyProblems;
-use super::options::ServiceOptions;
 use super::unserved::{method_not_allowed, not_found};
 use super::{catalogue, compress, decompress, docs, host, openapi};
-use crate::admission::{Admission, AdmissionPermit};
+use crate::admission::Admission;
 use crate::auth::{Authenticated, Authenticator};
 use crate::credentials::Presented;
 use crate::dispatch::Dispatcher;
@@ -50,10 +47,6 @@ use crate::events::{Events, now};
 use crate::job::Verification;
 use crate::metrics::Metrics;
 use crate::telemetry::Telemetry;
-use crate::tenants::Tenant;
-
-/// Memory of a request beyond its body: buffers of its connection, header and trailer, growth of stored blocks.
-const REQUEST_OVERHEAD_BYTES: usize = 64 << 10;
 
 /// What handlers share. Cheap to clone: every layer of every request holds it.
 #[derive(Clone)]
@@ -253,31 +246,6 @@ impl App {
             now: now(),
         };
         Ok(self.authenticator.authenticate(&presented)?)
-    }
-
-    /// Lets a request begin: its announced length first, then room for it: twice its length, once in and once out,
-    /// but never more than the end of `working_bytes`, which is enough for a body of any length, nor less than its
-    /// beginning, which any takes.
-    pub(super) fn admit(
-        &self,
-        tenant: &Tenant,
-        service: &ServiceOptions,
-        working_bytes: RangeInclusive<usize>,
-    ) -> Result<Arc<AdmissionPermit>, Problem> {
-        let bytes = match service.content_length {
-            Some(length) if length > self.limits.body_bytes_max => {
-                return Err(too_large(self.limits.body_bytes_max, Some(length)));
-            }
-            Some(length) => usize::try_from(length)
-                .unwrap_or(usize::MAX)
-                .saturating_mul(2)
-                .clamp(*working_bytes.start(), *working_bytes.end()),
-            None => *working_bytes.end(),
-        };
-        let permit = self
-            .admission
-            .admit(tenant, bytes.saturating_add(REQUEST_OVERHEAD_BYTES))?;
-        Ok(Arc::new(permit))
     }
 }
 

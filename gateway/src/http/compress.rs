@@ -22,6 +22,7 @@ use super::answer::{self, FAAM_LEVEL};
 use super::app::App;
 use super::delivery::{Caller, Delivery, Stop};
 use super::digest::checked;
+use super::entry::Entry;
 use super::intake::Intake;
 use super::invocation::Invocation;
 use super::openapi::{Binary, CompressParams, CompressResponses};
@@ -29,7 +30,7 @@ use super::options::CompressOptions;
 use super::outflow::{Outflow, WINDOW_BYTES};
 use super::request_record::{RequestRecord, SharedProgress};
 use super::short_body::ShortBody;
-use crate::admission::AdmissionPermit;
+use crate::admission::{AdmissionPermit, CalledKernel};
 use crate::credentials::scopes::Scope;
 use crate::dispatch::Ticket;
 use crate::error::Problem;
@@ -79,7 +80,8 @@ pub(super) async fn compress(
         |app, tenant| begin(app, invocation, tenant, &request),
     )?;
     record.permit = Some(Arc::clone(&permit));
-    let headers = answer_headers(&options, request.headers());
+    let mut headers = answer_headers(&options, request.headers());
+    record.admitted(&options.service, &mut headers);
     if ShortBody::suits(&options, request.version()) {
         let short = ShortBody {
             record,
@@ -98,7 +100,11 @@ pub(super) async fn compress(
         headers,
         caller: Caller::of(&request),
     };
-    let intake = Intake::new(request.into_body(), app.limits);
+    let intake = Intake::new(
+        request.into_body(),
+        app.intake_limits(&tenant),
+        Arc::clone(&permit),
+    );
     // Apart from the short way's, whose place in its connection stays small.
     let delivered = Box::pin(delivery.run(move |outflow| {
         let blocks = Blocks {
@@ -125,9 +131,15 @@ fn begin(
     tenant: &Tenant,
     request: &Request,
 ) -> Result<(CompressOptions, Arc<AdmissionPermit>), Problem> {
-    let options = CompressOptions::parse(request.uri(), request.headers(), invocation.began)?;
-    let permit = app.admit(tenant, &options.service, 0..=WORKING_BYTES_MAX)?;
-    permit.grow(compressor_bytes(options.format, options.level))?;
+    let mut options = CompressOptions::parse(request.uri(), request.headers(), invocation.began)?;
+    let entry = Entry {
+        kernel: CalledKernel::Compress,
+        beyond_cards: options.beyond_cards(),
+        working_bytes: 0..=WORKING_BYTES_MAX,
+        fixed_bytes: compressor_bytes(options.format, options.level),
+        service: &mut options.service,
+    };
+    let permit = app.admit(tenant, entry)?;
     Ok((options, permit))
 }
 
@@ -206,6 +218,7 @@ impl Blocks {
             let mut progress = self.progress.lock();
             progress.spent.receive = intake.waited();
             progress.spent.received = intake.last_waited();
+            progress.spent.paced = intake.paced();
             progress.bytes_in = intake.received();
             return Ok(received?);
         }

@@ -17,13 +17,14 @@ use self::members::Rest;
 use super::app::App;
 use super::delivery::{Caller, Delivery, Stop};
 use super::digest::checked;
+use super::entry::Entry;
 use super::intake::Intake;
 use super::invocation::Invocation;
 use super::openapi::{Binary, DecompressParams, DecompressResponses};
 use super::options::DecompressOptions;
 use super::outflow::{Outflow, WINDOW_BYTES};
 use super::request_record::{RequestRecord, SharedProgress};
-use crate::admission::AdmissionPermit;
+use crate::admission::{AdmissionPermit, CalledKernel};
 use crate::credentials::scopes::Scope;
 use crate::error::{Problem, ProblemKind};
 use crate::job::{
@@ -72,16 +73,22 @@ pub(super) async fn decompress(
         |app, tenant| begin(app, invocation, tenant, &request),
     )?;
     record.permit = Some(Arc::clone(&permit));
+    let mut headers = HeaderMap::new();
+    record.admitted(&options.service, &mut headers);
     let (app, tenant) = (record.app.clone(), Arc::clone(&record.tenant));
     let progress = Arc::clone(&record.progress);
     let delivery = Delivery {
         record,
         permit: Arc::clone(&permit),
         deadline: options.service.deadline,
-        headers: HeaderMap::new(),
+        headers,
         caller: Caller::of(&request),
     };
-    let intake = Intake::new(request.into_body(), app.limits);
+    let intake = Intake::new(
+        request.into_body(),
+        app.intake_limits(&tenant),
+        Arc::clone(&permit),
+    );
     let delivered = Box::pin(delivery.run(move |outflow| {
         let decompression = Decompression {
             app,
@@ -105,12 +112,16 @@ fn begin(
     tenant: &Tenant,
     request: &Request,
 ) -> Result<(DecompressOptions, Arc<AdmissionPermit>), Problem> {
-    let options = DecompressOptions::parse(request.uri(), request.headers(), invocation.began)?;
-    let permit = app.admit(
-        tenant,
-        &options.service,
-        WORKING_BYTES_MIN..=WORKING_BYTES_MAX,
-    )?;
+    let mut options = DecompressOptions::parse(request.uri(), request.headers(), invocation.began)?;
+    let entry = Entry {
+        kernel: CalledKernel::Decompress,
+        service: &mut options.service,
+        // What a body holds is not known yet.
+        beyond_cards: None,
+        working_bytes: WORKING_BYTES_MIN..=WORKING_BYTES_MAX,
+        fixed_bytes: 0,
+    };
+    let permit = app.admit(tenant, entry)?;
     Ok((options, permit))
 }
 
@@ -159,6 +170,7 @@ impl Decompression {
             let mut progress = self.progress.lock();
             progress.spent.receive = self.intake.waited();
             progress.spent.received = self.intake.last_waited();
+            progress.spent.paced = self.intake.paced();
             progress.bytes_in = self.intake.received();
             drop(progress);
             match received? {

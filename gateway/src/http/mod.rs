@@ -11,6 +11,7 @@
 //! | `app` | routes and the stack of layers |
 //! | `unserved` | targets and methods that nothing here serves |
 //! | `host` | which host a request is for, by the rules of its HTTP version |
+//! | `entry`, `rate_limit` | what is decided before a body is polled; what is left of a tenant's limits, as headers |
 //! | `invocation` | the name of a request, its span, its log line, its problem rendered |
 //! | `request_span` | the span of a request in the log, made when something is said |
 //! | `trace_context`, `traced` | a request's place in its caller's trace, and its span for a collector |
@@ -50,6 +51,7 @@ mod delivery;
 mod digest;
 mod docs;
 pub mod ended;
+mod entry;
 mod host;
 mod http2_stream;
 pub mod intake;
@@ -63,6 +65,7 @@ pub mod outflow;
 mod pace;
 mod path_name;
 mod phase_spans;
+mod rate_limit;
 mod request_count;
 mod request_record;
 pub mod request_span;

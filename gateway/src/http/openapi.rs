@@ -30,6 +30,13 @@ const KEY: &str = "key";
 /// An invocation's name in examples.
 const EXAMPLE_ID: &str = "0199c5a4-7d3e-7c1a-9b1f-3f2a6f0f9c11";
 
+/// As draft-ietf-httpapi-ratelimit-headers-11 has them.
+const RATELIMIT_POLICY_ABOUT: &str = "Of a tenant with a rate or a quota, and with a refusal by one: its limits, as \
+    `\"requests_per_s\";q=5;w=1, \"bytes_per_s\";q=1000000;qu=\"content-bytes\";w=1` \
+    (draft-ietf-httpapi-ratelimit-headers-11).";
+const RATELIMIT_ABOUT: &str = "The same limits: what is left (`r`), and for how many seconds no more than that (`t`), as \
+    `\"requests_per_s\";r=4;t=1`.";
+
 const DESCRIPTION: &str = "\
 Compression and decompression as a service, on accelerator cards where there are some and on CPU engines everywhere.
 
@@ -114,6 +121,14 @@ struct ProblemDetails {
     served: Option<Vec<String>>,
     /// Of `deadline`: milliseconds by phase until then.
     spent_ms: Option<BTreeMap<String, f64>>,
+    /// Of a refusal by a limit: the limit's name.
+    limit: Option<String>,
+    /// Of a refusal by a limit: the limit's value.
+    limit_value: Option<u64>,
+    /// Of a refusal by a limit: what came, in the same unit.
+    came: Option<u64>,
+    /// Of a refusal that may be another answer later: as in `Retry-After`.
+    retry_after_s: Option<u64>,
 }
 
 /// Bytes as they are.
@@ -332,6 +347,8 @@ fn kernel_problems(others: &[ProblemKind]) -> Vec<ProblemKind> {
         ProblemKind::TooLarge,
         ProblemKind::NoCredential,
         ProblemKind::NotAllowed,
+        ProblemKind::OverRate,
+        ProblemKind::OverQuota,
         ProblemKind::TooManyInFlight,
         ProblemKind::Saturated,
         ProblemKind::Draining,
@@ -405,6 +422,8 @@ fn kernel_answer(description: &str, media_types: &[&str]) -> ResponseBuilder {
             "With `Want-Repr-Digest`: the answer's digest.",
         ),
         ("Trailer", "The trailers of a streamed answer."),
+        ("RateLimit-Policy", RATELIMIT_POLICY_ABOUT),
+        ("RateLimit", RATELIMIT_ABOUT),
         (
             "traceparent",
             "The gateway's span, where the request named its own.",
@@ -507,13 +526,26 @@ fn problem_response(status: &str, kinds: &[Value]) -> Response {
     let response = match status {
         "429" | "503" => response.header(
             "Retry-After",
-            header("Seconds until it is worth another try.", Type::Integer),
+            header(
+                "Seconds until it is worth another try: from the bucket, the end of the UTC day, the drain or the predicted \
+                 backlog.",
+                Type::Integer,
+            ),
         ),
         "401" => response.header("WWW-Authenticate", header(
                 "`Bearer realm=\"faam\"`; with `error=\"invalid_token\"` where a key came and is not valid.",
                 Type::String,
             ),
         ),
+        _ => response,
+    };
+    let response = match status {
+        "429" => response
+            .header(
+                "RateLimit-Policy",
+                header(RATELIMIT_POLICY_ABOUT, Type::String),
+            )
+            .header("RateLimit", header(RATELIMIT_ABOUT, Type::String)),
         _ => response,
     };
     response.build()

@@ -12,8 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use faam_codec::{Format, Level};
 
 use crate::error::{Problem, ProblemKind};
-use crate::job::BackendPolicy;
-use crate::job::CARD_LEVEL_MAX;
+use crate::job::{BackendPolicy, CARD_LEVEL_MAX, FallbackReason};
 
 /// Which engines a request may run on.
 pub const FAAM_BACKEND: HeaderName = HeaderName::from_static("faam-backend");
@@ -61,6 +60,8 @@ pub struct ServiceOptions {
     pub deadline: Option<Instant>,
     /// Length of the body, where it is announced.
     pub content_length: Option<u64>,
+    /// Why the engines that it prefers do not serve it, where that is known before.
+    pub fallback: Option<FallbackReason>,
 }
 
 impl CompressOptions {
@@ -124,6 +125,20 @@ impl CompressOptions {
             as_content_encoding,
             service,
         })
+    }
+}
+
+impl CompressOptions {
+    /// What of this no card does, if anything.
+    #[must_use]
+    pub const fn beyond_cards(&self) -> Option<&'static str> {
+        if !self.format.is_deflate() {
+            Some("this format")
+        } else if self.level.get() > CARD_LEVEL_MAX {
+            Some("this level")
+        } else {
+            None
+        }
     }
 }
 
@@ -210,6 +225,7 @@ impl ServiceOptions {
             policy,
             deadline,
             content_length,
+            fallback: None,
         })
     }
 }

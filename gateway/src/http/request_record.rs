@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::http::HeaderValue;
+use axum::http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
 
 use super::answer::Progress;
@@ -16,7 +16,9 @@ use super::chunked_body::Sent;
 use super::delivery::Stop;
 use super::invocation::Invocation;
 use super::invocations::InvocationFacts;
+use super::options::ServiceOptions;
 use super::outflow::OutflowError;
+use super::rate_limit;
 use super::request_count::{End, RequestCount};
 use crate::admission::AdmissionPermit;
 use crate::auth::Principal;
@@ -58,7 +60,9 @@ impl RequestRecord {
         let mut count = RequestCount::new(&app, invocation, &tenant, kernel.name());
         let allowed = principal.allow(kernel).map_err(Problem::from);
         let admitted = allowed.and_then(|()| admit(&app, &tenant));
-        let admitted = admitted.inspect_err(|problem| count.refused(problem))?;
+        let admitted = admitted
+            .inspect_err(|problem| count.refused(problem))
+            .map_err(|problem| app.advised(&tenant, problem))?;
         let progress = SharedProgress::default();
         progress.lock().spent.admit = invocation.began.elapsed();
         let record = Self {
@@ -73,6 +77,14 @@ impl RequestRecord {
             streamed: false,
         };
         Ok((record, admitted))
+    }
+
+    /// It has begun: what is left of its tenant's limits goes with its answer.
+    pub(super) fn admitted(&self, service: &ServiceOptions, headers: &mut HeaderMap) {
+        rate_limit::tell(&self.app.admission, &self.tenant, headers);
+        if let Some(reason) = service.fallback {
+            self.progress.lock().engines.because(reason);
+        }
     }
 
     /// Its answer begins before it is whole: facts are kept from here on.
@@ -125,6 +137,7 @@ impl RequestRecord {
             ),
             Stop::Outflow(error) => Problem::internal(&error.to_string()),
         };
+        let problem = self.app.advised(&self.tenant, problem);
         self.end(problem.outcome(), Some(problem.detail().to_owned()));
         problem
     }

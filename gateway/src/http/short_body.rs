@@ -48,7 +48,8 @@ impl ShortBody {
     /// Compresses the body of `request`.
     pub(super) async fn answer(self, request: Request) -> Result<Response<Body>, Problem> {
         let digest = Algorithm::wanted(request.headers()).map(ReprDigest::new);
-        let mut intake = Intake::new(request.into_body(), self.record.app.limits);
+        let limits = self.record.app.intake_limits(&self.record.tenant);
+        let mut intake = Intake::new(request.into_body(), limits, Arc::clone(&self.permit));
         let made = self.make(&mut intake);
         let made = match self.options.service.deadline {
             None => made.await,
@@ -136,6 +137,7 @@ impl ShortBody {
         let mut progress = self.record.progress.lock();
         progress.spent.receive = intake.waited();
         progress.spent.received = intake.last_waited();
+        progress.spent.paced = intake.paced();
         progress.bytes_in = intake.received();
         Ok(received?)
     }

@@ -40,6 +40,8 @@ pub struct PhaseTime {
 pub struct Spent {
     /// From the end of the headers to admission.
     pub admit: Duration,
+    /// Waiting for the tenant's rate while the body arrived.
+    pub paced: Duration,
     /// Waiting for the caller's body.
     pub receive: Duration,
     /// The blocks'.
@@ -130,7 +132,7 @@ impl Spent {
             ..
         } = self.phases;
         [
-            ("admit", self.admit),
+            ("admit", self.admit.saturating_add(self.paced)),
             ("receive", self.receive),
             ("queue", queue),
             ("transfer", transfer),

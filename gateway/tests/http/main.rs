@@ -23,5 +23,6 @@ mod server;
 mod slow_readers;
 mod streaming;
 mod telemetry;
+mod tenant_limits;
 mod tls;
 mod wire;

@@ -169,6 +169,15 @@ impl Wire {
         self.try_answer(false).expect("an answer")
     }
 
+    /// Whether an answer has begun to come, without waiting for it.
+    pub(crate) fn is_answered(&mut self) -> bool {
+        let stream = self.stream.get_ref();
+        stream.set_nonblocking(true).expect("set");
+        let peeked = stream.peek(&mut [0]);
+        stream.set_nonblocking(false).expect("set");
+        !self.stream.buffer().is_empty() || peeked.is_ok_and(|bytes| bytes > 0)
+    }
+
     /// The first byte that comes, of whatever protocol.
     pub(crate) fn first_byte(&mut self) -> Option<u8> {
         self.stream.fill_buf().ok()?.first().copied()

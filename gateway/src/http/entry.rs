@@ -1,0 +1,135 @@
+//! What is decided of a request before its body is polled: kernel, engines, announced length, room, rates and quotas.
+//!
+//! Invariants: what costs nothing is looked at first, and what is paid last, so that a refused request has paid nothing;
+//! each refusal of a tenant's own limits says what is left of them. It knows no bodies and no engines.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::app::App;
+use super::intake::too_large;
+use super::limits::HttpLimits;
+use super::options::ServiceOptions;
+use super::rate_limit;
+use crate::admission::{AdmissionPermit, Ask, CalledKernel, NotAllowed};
+use crate::error::{Problem, ProblemKind};
+use crate::job::{BackendPolicy, FallbackReason};
+use crate::tenants::Tenant;
+
+/// Memory of a request beyond its body: buffers of its connection, header and trailer, growth of stored blocks.
+const REQUEST_OVERHEAD_BYTES: usize = 64 << 10;
+
+/// One request at the door.
+pub(super) struct Entry<'a> {
+    pub(super) kernel: CalledKernel,
+    /// Its wish for engines is narrowed to what its tenant may have.
+    pub(super) service: &'a mut ServiceOptions,
+    /// What no card does for it, if anything.
+    pub(super) beyond_cards: Option<&'static str>,
+    /// Memory by the length of its body: twice its length, once in and once out, but never more than the end, which is
+    /// enough for a body of any length, nor less than the beginning, which any takes.
+    pub(super) working_bytes: RangeInclusive<usize>,
+    /// Memory of any length.
+    pub(super) fixed_bytes: usize,
+}
+
+impl App {
+    /// Lets a request begin.
+    pub(super) fn admit(
+        &self,
+        tenant: &Tenant,
+        entry: Entry<'_>,
+    ) -> Result<Arc<AdmissionPermit>, Problem> {
+        let Entry {
+            kernel,
+            service,
+            beyond_cards,
+            working_bytes,
+            fixed_bytes,
+        } = entry;
+        let limits = &tenant.limits;
+        kernel.check(limits.kernels)?;
+        let asked = service.policy;
+        service.policy = limits.backends.narrow(asked)?;
+        if service.policy != asked {
+            match (service.policy, beyond_cards) {
+                (BackendPolicy::RequireHardware, Some(what)) => {
+                    return Err(NotAllowed::BeyondCards(what).into());
+                }
+                // It would rather have had a card, and is told why there was none.
+                (BackendPolicy::Cpu, _) if asked == BackendPolicy::PreferHardware => {
+                    service.fallback = Some(FallbackReason::NotAllowed);
+                }
+                _ => {}
+            }
+        }
+        let body_bytes_max = self.body_bytes_max(tenant);
+        let working = match service.content_length {
+            Some(length) if length > body_bytes_max => {
+                return Err(too_large(body_bytes_max, Some(length)));
+            }
+            Some(length) => usize::try_from(length)
+                .unwrap_or(usize::MAX)
+                .saturating_mul(2)
+                .clamp(*working_bytes.start(), *working_bytes.end()),
+            None => *working_bytes.end(),
+        };
+        let ask = Ask {
+            memory_bytes: working
+                .saturating_add(fixed_bytes)
+                .saturating_add(REQUEST_OVERHEAD_BYTES),
+            body_bytes: service.content_length,
+        };
+        Ok(Arc::new(self.admission.admit(tenant, ask)?))
+    }
+
+    /// Bytes of the largest body that a tenant may send.
+    fn body_bytes_max(&self, tenant: &Tenant) -> u64 {
+        let own = tenant.limits.body_bytes_max.unwrap_or(u64::MAX);
+        own.min(self.limits.body_bytes_max)
+    }
+
+    /// Limits of a tenant's bodies on their way in.
+    pub(super) fn intake_limits(&self, tenant: &Tenant) -> HttpLimits {
+        HttpLimits {
+            body_bytes_max: self.body_bytes_max(tenant),
+            ..self.limits
+        }
+    }
+
+    /// A refusal of a tenant's request with all that helps it to come back: what is left of its limits, and when.
+    pub(super) fn advised(&self, tenant: &Tenant, problem: Problem) -> Problem {
+        let problem = match problem.kind() {
+            ProblemKind::OverRate | ProblemKind::OverQuota | ProblemKind::TooManyInFlight => {
+                problem.with_headers(rate_limit::of_refused(&self.admission, tenant))
+            }
+            _ => {
+                let mut headers = axum::http::HeaderMap::new();
+                rate_limit::tell(&self.admission, tenant, &mut headers);
+                if headers.is_empty() {
+                    problem
+                } else {
+                    problem.with_headers(headers)
+                }
+            }
+        };
+        if problem.lacks_come_back() {
+            let wait = self.come_back_after(problem.kind());
+            problem.come_back_after(wait)
+        } else {
+            problem
+        }
+    }
+
+    /// When it is worth another try where no limit says so by itself.
+    fn come_back_after(&self, kind: ProblemKind) -> Duration {
+        match kind {
+            // As long as a job waits for a card.
+            ProblemKind::NoEngine => self.dispatcher.hw_wait(),
+            ProblemKind::Draining => self.admission.drain_left(),
+            // Room comes as the work ends that holds it.
+            _ => self.dispatcher.backlog(),
+        }
+    }
+}
