@@ -25,6 +25,7 @@ use self::ledger::{Paid, Payment};
 use self::tenant_use::{TenantTable, TenantUse, places};
 use crate::meter::Meter;
 use crate::tenants::{Tenant, TenantId};
+use crate::usage::tab::Tab;
 
 mod allowed;
 mod budget;
@@ -201,7 +202,7 @@ impl Admission {
                 .map_or(limits.spill_tenant_bytes_max, |max| {
                     max.min(limits.spill_tenant_bytes_max)
                 }),
-            meter: Meter::default(),
+            tab: Tab::default(),
             prepaid: AtomicU64::new(0),
             reserved: AtomicU64::new(0),
             paid: Paid::default(),
@@ -324,7 +325,7 @@ pub struct AdmissionPermit {
     spill: Budget,
     /// The tenant's bound on disk.
     spill_tenant_max: usize,
-    meter: Meter,
+    tab: Tab,
     /// Bytes of the body that are paid for and have not arrived.
     prepaid: AtomicU64,
     /// Bytes of the body that the day counts and that have not arrived.
@@ -338,7 +339,13 @@ impl AdmissionPermit {
     /// What the request has cost so far.
     #[must_use]
     pub const fn meter(&self) -> &Meter {
-        &self.meter
+        self.tab.meter()
+    }
+
+    /// What it will be charged, and to whom.
+    #[must_use]
+    pub const fn tab(&self) -> &Tab {
+        &self.tab
     }
 
     /// Takes `bytes` more.
@@ -499,7 +506,7 @@ impl Drop for AdmissionPermit {
         let held = *self.bytes.get_mut();
         self.give_back_memory(held);
         self.give_back_spill(self.spill.used());
-        let (unused, reference) = (*self.reserved.get_mut(), self.meter.spent().reference);
+        let (unused, reference) = (*self.reserved.get_mut(), self.meter().spent().reference);
         if unused > 0 || !reference.is_zero() {
             let day = self.inner.clock.day(self.inner.clock.now());
             let mut ledger = self.tenant_use.ledger.lock();

@@ -13,6 +13,7 @@ use crate::http::limits::HttpLimits;
 use crate::http::tls::TlsFiles;
 use crate::http::unix_socket::UnixListen;
 use crate::tenants::TenantLimits;
+use crate::usage::price::PriceSheet;
 
 /// Port of the public listener.
 pub const LISTEN_PORT: u16 = 8080;
@@ -46,6 +47,8 @@ pub struct GatewayConfig {
     pub limits: HttpLimits,
     /// Limits of the demo tenant.
     pub tenant_limits: TenantLimits,
+    /// What usage costs.
+    pub prices: PriceSheet,
     /// Bounds of the process: bodies in memory, answers on disk.
     pub admission: AdmissionLimits,
     /// How long requests are still taken once the gateway was told to stop, while its probes say already that it is
@@ -68,6 +71,7 @@ impl Default for GatewayConfig {
             dispatch: DispatchConfig::default(),
             limits: HttpLimits::default(),
             tenant_limits: TenantLimits::default(),
+            prices: PriceSheet::default(),
             admission: AdmissionLimits::default(),
             drain_delay: Duration::ZERO,
             drain: DRAIN,

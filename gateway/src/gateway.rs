@@ -29,7 +29,6 @@ use crate::descriptors;
 use crate::directory::TenantDirectory;
 use crate::dispatch::{self, DispatchConfig, Dispatcher};
 use crate::engines;
-use crate::error::ProblemKind;
 use crate::events::{Events, GATEWAY, event, kind, now};
 use crate::http::admin_socket::About;
 use crate::http::app::{App, AppParts, Surface};
@@ -41,6 +40,7 @@ use crate::http::{admin, admin_socket, limits::HttpLimits};
 use crate::metrics::Metrics;
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::tenants::{DEMO_TENANT, Tenant};
+use crate::usage::Usage;
 use faam_store::TenantRecord;
 
 /// File whose lock says that a gateway uses the data directory.
@@ -220,6 +220,8 @@ impl Gateway {
         let store = runtime.block_on(Store::open(&config.data_dir.join(STORE_FILE)))?;
 
         runtime.spawn(events.write_to(store.clone()));
+        let usage = Usage::new(store.clone(), Arc::clone(&metrics));
+        runtime.spawn(usage.clone().run());
 
         let operator_socket = admin_socket::bind(&config.data_dir);
         let about = About::new(config.dispatch.arena_bytes);
@@ -240,10 +242,6 @@ impl Gateway {
             ..config.dispatch
         };
         let dispatcher = Dispatcher::start(dispatch, Arc::clone(&metrics))?;
-        metrics.begin(
-            ProblemKind::ALL.into_iter().map(ProblemKind::name),
-            &dispatcher.cards(),
-        );
         dispatcher.set_tenant(&tenant);
         let app = App::new(AppParts {
             dispatcher,
@@ -257,6 +255,8 @@ impl Gateway {
             invocations: Invocations::default(),
             spill_dir: config.data_dir.into(),
             store,
+            usage,
+            prices: config.prices,
         });
 
         let admin_stop = CancellationToken::new();
@@ -439,6 +439,7 @@ impl Gateway {
                 "drained"
             );
             app.dispatcher.stop(ENGINES_STOP).await;
+            app.usage.end().await;
             app.events
                 .record(event(kind::GATEWAY_STOPPED, GATEWAY, "", json!({})));
             if !app.events.flush(EVENTS_FLUSH_MAX).await {

@@ -65,3 +65,4 @@ mod queue_room;
 mod small_job;
 pub mod telemetry;
 pub mod tenants;
+pub mod usage;

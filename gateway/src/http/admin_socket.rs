@@ -11,6 +11,7 @@
 //! | `/admin/v1/devices` | `super::admin_devices` |
 //! | `/admin/v1/events` | `super::admin_events` |
 //! | `/admin/v1/invocations` | `super::admin_invocations` |
+//! | `/admin/v1/usage` | `super::admin_usage` |
 
 use std::io;
 use std::path::Path;
@@ -24,6 +25,7 @@ use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::admin_usage;
 use super::app::{App, stack};
 use super::invocation::Observer;
 use super::invocations::Invocations;
@@ -135,6 +137,7 @@ fn router(app: App, about: About) -> Router {
         .merge(admin_devices::routes())
         .merge(admin_events::routes())
         .merge(admin_invocations::routes())
+        .merge(admin_usage::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
@@ -149,7 +152,7 @@ fn router(app: App, about: About) -> Router {
 
 async fn not_found(request: Request) -> Problem {
     let detail = format!(
-        "{} names nothing here; there are /admin/v1, and below it backup, devices, events and invocations/ID",
+        "{} names nothing here; there are /admin/v1, and below it backup, devices, events, invocations/ID and usage",
         unserved::path(&request)
     );
     Problem::new(ProblemKind::NotFound, detail)

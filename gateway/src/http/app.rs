@@ -37,7 +37,7 @@ use super::limits::HttpLimits;
 use super::listener::{Answers, Scheme};
 use super::openapi::AnyProblems;
 use super::unserved::{method_not_allowed, not_found};
-use super::{catalogue, compress, decompress, docs, host, openapi};
+use super::{catalogue, compress, decompress, docs, host, openapi, usage};
 use crate::admission::Admission;
 use crate::auth::{Authenticated, Authenticator};
 use crate::credentials::Presented;
@@ -47,6 +47,8 @@ use crate::events::{Events, now};
 use crate::job::Verification;
 use crate::metrics::Metrics;
 use crate::telemetry::Telemetry;
+use crate::usage::Usage;
+use crate::usage::price::PriceSheet;
 
 /// What handlers share. Cheap to clone: every layer of every request holds it.
 #[derive(Clone)]
@@ -76,6 +78,10 @@ pub struct AppParts {
     pub spill_dir: Arc<FsPath>,
     /// What outlives the process.
     pub store: Store,
+    /// What tenants use.
+    pub usage: Usage,
+    /// What that costs.
+    pub prices: PriceSheet,
 }
 
 impl App {
@@ -203,6 +209,7 @@ fn tenants_only() -> OpenApiRouter<App> {
         .routes(routes!(catalogue::devices))
         .routes(routes!(catalogue::kernels))
         .routes(routes!(catalogue::tenant_self))
+        .routes(routes!(usage::usage))
 }
 
 /// What every request passes through, outermost first.

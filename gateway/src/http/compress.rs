@@ -72,14 +72,13 @@ pub(super) async fn compress(
 ) -> Result<Response<Body>, Problem> {
     let caller = app.caller(&request)?;
     let request = checked(request, caller.body_sha256)?;
-    let (mut record, (options, permit)) = RequestRecord::begin(
+    let (record, (options, permit)) = RequestRecord::begin(
         app,
         invocation,
         caller.principal,
         Scope::Compress,
         |app, tenant| begin(app, invocation, tenant, &request),
     )?;
-    record.permit = Some(Arc::clone(&permit));
     let mut headers = answer_headers(&options, request.headers());
     record.admitted(&options.service, &mut headers);
     if ShortBody::suits(&options, request.version()) {

@@ -65,14 +65,13 @@ pub(super) async fn decompress(
 ) -> Result<Response<Body>, Problem> {
     let caller = app.caller(&request)?;
     let request = checked(request, caller.body_sha256)?;
-    let (mut record, (options, permit)) = RequestRecord::begin(
+    let (record, (options, permit)) = RequestRecord::begin(
         app,
         invocation,
         caller.principal,
         Scope::Decompress,
         |app, tenant| begin(app, invocation, tenant, &request),
     )?;
-    record.permit = Some(Arc::clone(&permit));
     let mut headers = HeaderMap::new();
     record.admitted(&options.service, &mut headers);
     let (app, tenant) = (record.app.clone(), Arc::clone(&record.tenant));

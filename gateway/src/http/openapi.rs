@@ -389,6 +389,15 @@ impl IntoResponses for TenantProblems {
     }
 }
 
+/// Problems of what not every credential is for.
+pub(super) struct ForbiddenProblems;
+
+impl IntoResponses for ForbiddenProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[ProblemKind::NotAllowed])
+    }
+}
+
 /// Problems of a resource that may not be there.
 pub(super) struct NotFoundProblems;
 

@@ -25,6 +25,8 @@ use crate::auth::Principal;
 use crate::credentials::scopes::Scope;
 use crate::error::{Problem, ProblemKind};
 use crate::tenants::Tenant;
+use crate::usage::account::Ended;
+use crate::usage::tab::Closing;
 
 /// What has become of a request so far, for whoever works on it and whoever reports on it.
 pub(super) type SharedProgress = Arc<Mutex<Progress>>;
@@ -38,12 +40,21 @@ pub(super) struct RequestRecord {
     pub(super) principal: Arc<Principal>,
     pub(super) progress: SharedProgress,
     count: RequestCount,
-    /// Holds its meter; given back with the record at the latest.
-    pub(super) permit: Option<Arc<AdmissionPermit>>,
+    /// Holds its meter and its tab; given back with the record at the latest.
+    permit: Arc<AdmissionPermit>,
     /// `Repr-Digest` of a streamed answer, once it is made whole and where it is wanted.
     pub(super) repr_digest: Option<HeaderValue>,
     /// Whether facts are kept.
     streamed: bool,
+}
+
+impl Drop for RequestRecord {
+    /// Nobody said how it ended: its caller went away.
+    fn drop(&mut self) {
+        if !self.permit.tab().is_closed() {
+            self.close_tab(&self.progress.lock(), "cancelled");
+        }
+    }
 }
 
 impl RequestRecord {
@@ -54,15 +65,24 @@ impl RequestRecord {
         invocation: Invocation,
         principal: Arc<Principal>,
         kernel: Scope,
-        admit: impl FnOnce(&App, &Tenant) -> Result<T, Problem>,
-    ) -> Result<(Self, T), Problem> {
+        admit: impl FnOnce(&App, &Tenant) -> Result<(T, Arc<AdmissionPermit>), Problem>,
+    ) -> Result<(Self, (T, Arc<AdmissionPermit>)), Problem> {
         let tenant = Arc::clone(&principal.tenant);
         let mut count = RequestCount::new(&app, invocation, &tenant, kernel.name());
         let allowed = principal.allow(kernel).map_err(Problem::from);
         let admitted = allowed.and_then(|()| admit(&app, &tenant));
-        let admitted = admitted
-            .inspect_err(|problem| count.refused(problem))
-            .map_err(|problem| app.advised(&tenant, problem))?;
+        let account = app.usage.account(&tenant.id);
+        let admitted = admitted.inspect_err(|problem| {
+            count.refused(problem);
+            account.end(&Ended::refused(
+                &principal,
+                kernel.name(),
+                problem.outcome(),
+            ));
+        });
+        let (options, permit) = admitted.map_err(|problem| app.advised(&tenant, problem))?;
+        let tab = permit.tab();
+        tab.open(account, Arc::clone(&principal), kernel.name());
         let progress = SharedProgress::default();
         progress.lock().spent.admit = invocation.began.elapsed();
         let record = Self {
@@ -72,11 +92,11 @@ impl RequestRecord {
             principal,
             progress,
             count,
-            permit: None,
+            permit: Arc::clone(&permit),
             repr_digest: None,
             streamed: false,
         };
-        Ok((record, admitted))
+        Ok((record, (options, permit)))
     }
 
     /// It has begun: what is left of its tenant's limits goes with its answer.
@@ -95,7 +115,7 @@ impl RequestRecord {
             outcome: "ok",
             detail: None,
             at: Instant::now(),
-            permit: self.permit.as_deref(),
+            permit: Some(&self.permit),
         };
         let running = self.count.known(progress, &end, false);
         self.keep(InvocationFacts::of(&running), end.at);
@@ -156,11 +176,13 @@ impl RequestRecord {
             let mut progress = self.progress.lock();
             let send = |from| at.saturating_duration_since(from);
             progress.spent.send = progress.answered.map_or(Duration::ZERO, send);
+            // What its jobs still take is added all the same.
+            self.close_tab(&progress, outcome);
             let end = End {
                 outcome,
                 detail: detail.as_deref(),
                 at,
-                permit: self.permit.as_deref(),
+                permit: Some(&self.permit),
             };
             self.count.end(&mut progress, &end)
         };
@@ -177,6 +199,15 @@ impl RequestRecord {
             self.keep(facts, at);
         }
         self.app.invocations.ended(ended);
+    }
+
+    fn close_tab(&self, progress: &Progress, outcome: &'static str) {
+        self.permit.tab().close(Closing {
+            backend: progress.engines.label(),
+            outcome,
+            bytes_in: progress.bytes_in,
+            bytes_out: progress.bytes_out,
+        });
     }
 
     fn keep(&self, facts: InvocationFacts, now: Instant) {

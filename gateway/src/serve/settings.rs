@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use faam_gateway::config::GatewayConfig;
 use faam_gateway::job::{Verification, VerificationError};
+use faam_gateway::usage::price::{Amount, Currency};
 
 use self::Kind::{Bytes, Count, List, Millis, Secret, Text};
 use super::devices::{Devices, SimulatedCard};
@@ -211,6 +212,8 @@ fields_of_text! {
     usize: "a whole number",
     bool: "true or false",
     Mode: "permission bits in octal, 0000 to 0777",
+    Amount: "a price such as \"0.02\", with nine decimal places at most",
+    Currency: "a currency's three capital letters (ISO 4217), such as EUR",
     SocketAddr: "an address and a port, as in 127.0.0.1:8080",
 }
 
@@ -383,6 +386,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting!("tenant.in_flight_max", gateway.tenant_limits.in_flight_max, Count(1, 1 << 20), "Requests that one tenant may have in flight"),
     setting!("tenant.output_bytes_max", gateway.tenant_limits.output_bytes_max, Bytes(1, u64::MAX), "Bytes that one decompression may give"),
     setting!("tenant.ratio_max", gateway.tenant_limits.ratio_max, Count(1, u32::MAX as u64), "Output bytes an input byte that one decompression may give"),
+    setting!("price.currency", gateway.prices.currency, Text, "Currency of the prices (ISO 4217); XXX is none"),
+    setting!("price.per_request", gateway.prices.per_request, Text, "Price of a request: a text with a decimal number, as all prices; all are of what is billable alone"),
+    setting!("price.per_gib_in", gateway.prices.per_gib_in, Text, "Price of 2^30 bytes of bodies"),
+    setting!("price.per_gib_out", gateway.prices.per_gib_out, Text, "Price of 2^30 bytes of answers"),
+    setting!("price.per_device_s", gateway.prices.per_device_s, Text, "Price of a second on cards"),
+    setting!("price.per_cpu_s", gateway.prices.per_cpu_s, Text, "Price of a second of CPU engines and verification"),
+    setting!("price.per_reference_s", gateway.prices.per_reference_s, Text, "Price of a second of the reference engine, as the scheduler charges it, whichever engine served"),
 ];
 
 /// The setting with this key.
@@ -417,6 +427,7 @@ mod tests {
             ("gateway.tenant_limits", fields(&gateway.tenant_limits)),
             ("gateway.admission", fields(&gateway.admission)),
             ("gateway.dispatch", fields(&gateway.dispatch)),
+            ("gateway.prices", fields(&gateway.prices)),
         ];
         for (path, fields) in structures {
             assert!(fields.len() >= 3, "{path}: {fields:?}");

@@ -14,6 +14,8 @@ pub const EVENTS_MAX: usize = 10_000;
 pub struct UsageQuery {
     /// Whose; `None`: everybody's.
     pub tenant: Option<String>,
+    /// Of which namespace; `None`: of all.
+    pub namespace: Option<String>,
     /// From the hour that begins then or later.
     pub since: Option<Millis>,
     /// Before the hour that begins then or later.

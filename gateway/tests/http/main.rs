@@ -25,4 +25,5 @@ mod streaming;
 mod telemetry;
 mod tenant_limits;
 mod tls;
+mod usage;
 mod wire;

@@ -148,6 +148,7 @@ pub(super) async fn usage(
         .bind(query.since.map(|at| at.0))
         .bind(query.until.map(|at| at.0))
         .bind(limit.saturating_add(1))
+        .bind(&query.namespace)
         .fetch_all(readers)
         .await
         .map_err(|error| classify(error, path))?;
@@ -203,6 +204,7 @@ fn usage_sql(query: &UsageQuery) -> String {
     format!(
         "SELECT {period} AS period_ms{selected}, billable{sums} FROM usage \
          WHERE (?1 IS NULL OR tenant = ?1) AND (?2 IS NULL OR hour_ms >= ?2) AND (?3 IS NULL OR hour_ms < ?3) \
+         AND (?5 IS NULL OR namespace = ?5) \
          GROUP BY {by} ORDER BY {by} LIMIT ?4"
     )
 }

@@ -430,6 +430,16 @@ pub(crate) async fn usage_is_summed_as_it_is_asked_for<O: Opens>() {
         ..of_a.clone()
     };
     assert_eq!(requests(between).await, [row(23, "a", "ok", true, 4)]);
+    let nowhere = UsageQuery {
+        namespace: Some("elsewhere".to_owned()),
+        ..of_a.clone()
+    };
+    assert_eq!(requests(nowhere).await, []);
+    let unnamed = UsageQuery {
+        namespace: Some(String::new()),
+        ..of_a.clone()
+    };
+    assert_eq!(requests(unnamed).await.len(), 4);
     let by_day = UsageQuery {
         period: Period::Day,
         ..of_a.clone()
