@@ -19,7 +19,7 @@ pub(crate) struct Served {
     pub(crate) public: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) key: String,
-    _data: tempfile::TempDir,
+    pub(crate) data: tempfile::TempDir,
 }
 
 impl Served {
@@ -72,7 +72,7 @@ impl Served {
             public,
             admin,
             key: key.trim().to_owned(),
-            _data: data,
+            data,
         }
     }
 }
@@ -82,7 +82,11 @@ impl Drop for Served {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- the gateway wrote ---\n{}--- end ---", self.log.text());
+            let data = self.data.path().display();
+            eprintln!(
+                "--- the gateway of {data} wrote ---\n{}--- end ---",
+                self.log.text()
+            );
         }
     }
 }
