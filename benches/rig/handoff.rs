@@ -14,7 +14,7 @@ use bytes::Bytes;
 use faam_codec::{Format, Level, Position};
 use faam_gateway::admission::{Admission, AdmissionLimits};
 use faam_gateway::dispatch::{DispatchConfig, Dispatcher};
-use faam_gateway::job::{BackendPolicy, BlockOutcome, JobSpec, Kernel};
+use faam_gateway::job::{BackendPolicy, BlockOutcome, JobSpec, Kernel, Priority};
 use faam_gateway::metrics::Metrics;
 use faam_gateway::tenants::{Tenant, TenantLimits};
 use serde::{Deserialize, Serialize};
@@ -160,6 +160,7 @@ impl Caller {
             },
             input: block.clone(),
             policy: BackendPolicy::Cpu,
+            priority: Priority::default(),
             deadline: None,
             permit: Arc::new(self.admission.admit(&self.tenant, block.len())?),
         })

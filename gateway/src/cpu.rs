@@ -21,7 +21,7 @@ use faam_codec::{
     Position, RATIO_FREE_BYTES, SCRATCH_KEPT_BYTES_MAX, StreamCompressor, StreamDecompressor,
     Verifier, output_bytes_max, write_stored,
 };
-use faam_sched::Receipt;
+use faam_sched::{Nanos, Receipt};
 
 use self::held_answers::HeldAnswers;
 use crate::card_claim::{CardRefusal, CardResult, Claim, Unverified};
@@ -29,10 +29,11 @@ use crate::job::{
     BackendPolicy, BlockOutcome, EngineId, FallbackReason, JobError, JobSpec, Kernel, Part, Phases,
     Stage, Verification, beyond_card_text,
 };
-use crate::job_queue::{CpuWork, Done, JobQueue};
+use crate::job_queue::{CpuWork, Done, Ended, JobQueue};
 use crate::meter::Spent;
 use crate::pending_job::{PendingJob, RunningJob};
 use crate::small_job::HERE_OUTPUT_BYTES_MAX;
+use crate::thread_time::{Stopwatch, Took};
 
 /// The pool's threads.
 pub(crate) struct CpuPool {
@@ -114,23 +115,21 @@ impl PoolThread {
         } = running;
         let made = self
             .worker
-            .caught(|worker| worker.make(jobs, &mut job.spec));
+            .caught(|worker| worker.make(jobs, &mut job.spec, receipt.predicted()));
         let (result, took) = match made {
             Ok((result, took)) => (result, Some(took)),
             Err(panicked) => (Err(panicked), None),
         };
         if let Some(took) = took {
             let verify = result.as_ref().map_or(Duration::ZERO, |made| made.verify);
-            job.phases.device += took.saturating_sub(verify);
+            job.phases.device += took.wall.saturating_sub(verify);
             job.phases.verify += verify;
         }
-        let spent = took.unwrap_or(Duration::ZERO);
+        // A bug of ours is nobody's charge.
+        let spent = took.map_or(Duration::ZERO, |took| took.thread);
         job.meter(spent, spent);
-        self.done = Some(Done {
-            receipt,
-            took: took.filter(|_| result.is_ok()),
-            reference: took,
-        });
+        let ended = ended_here(took, result.is_ok());
+        self.done = Some(Done { receipt, ended });
         let (fallback, phases) = (job.fallback, job.phases);
         let answer = result.map(|made| made.outcome(EngineId::Cpu, fallback, phases));
         self.held.hold(job, answer);
@@ -178,34 +177,34 @@ pub(crate) fn run_here(
     let whole = hold_output(&mut spec.kernel);
     let step = HERE.with_borrow_mut(|worker| {
         let worker = worker.get_or_insert_with(Worker::new);
-        worker.caught(|worker| worker.make(jobs, spec))
+        worker.caught(|worker| worker.make(jobs, spec, receipt.predicted()))
     });
     let (result, took) = match step {
         Ok(made) => made,
         Err(panicked) => {
-            jobs.settle(receipt, None, None);
+            jobs.settle(receipt, Ended::Unbegun);
             return Some(Err(panicked));
         }
     };
     if let (Err(JobError::Input(DecompressError::TooLarge { .. })), Some(whole)) = (&result, whole)
     {
-        jobs.settle(receipt, None, None);
+        jobs.settle(receipt, Ended::Aside(Some(took.thread)));
         if let Kernel::Decompress { limits, .. } = &mut spec.kernel {
             *limits = whole;
         }
         return None;
     }
-    jobs.settle(receipt, result.is_ok().then_some(took), Some(took));
+    jobs.settle(receipt, ended_here(Some(took), result.is_ok()));
     spec.permit.meter().add(Spent {
-        cpu: took,
-        reference: took,
+        cpu: took.thread,
+        reference: took.thread,
         fallbacks: u64::from(drained.is_some()),
         ..Spent::default()
     });
     Some(result.map(|made| {
         let phases = Phases {
-            since: Instant::now().checked_sub(took),
-            device: took.saturating_sub(made.verify),
+            since: Instant::now().checked_sub(took.wall),
+            device: took.wall.saturating_sub(made.verify),
             verify: made.verify,
             ..Phases::default()
         };
@@ -214,6 +213,15 @@ pub(crate) fn run_here(
         }
         made.outcome(EngineId::Cpu, drained, phases)
     }))
+}
+
+/// What a job's time here says: only one that came to its end tells how long such jobs take, but each is paid for.
+fn ended_here(took: Option<Took>, is_ok: bool) -> Ended {
+    match took {
+        Some(took) if is_ok => Ended::OnCpu(took),
+        Some(took) => Ended::Aside(Some(took.thread)),
+        None => Ended::Unbegun,
+    }
 }
 
 /// Holds a decompression to [`HERE_OUTPUT_BYTES_MAX`]; the limits that it had, where they were wider.
@@ -255,8 +263,13 @@ impl Worker {
     }
 
     /// A job's result, verified, and the time that it took.
-    fn make(&mut self, jobs: &JobQueue, spec: &mut JobSpec) -> (Result<Made, JobError>, Duration) {
-        let started = Instant::now();
+    fn make(
+        &mut self,
+        jobs: &JobQueue,
+        spec: &mut JobSpec,
+        predicted: Nanos,
+    ) -> (Result<Made, JobError>, Took) {
+        let started = Stopwatch::start(predicted);
         #[cfg(test)]
         tests::panic_if_told(&spec.input);
         let result = match &mut spec.kernel {
@@ -293,7 +306,7 @@ impl Worker {
                 decompress_part(&spec.input, stage, last, room)
             }
         };
-        let took = started.elapsed();
+        let took = started.read();
         if self.scratch.capacity() > SCRATCH_KEPT_BYTES_MAX {
             self.scratch = Vec::new();
         }
@@ -417,7 +430,7 @@ impl Worker {
 
     fn verify(&mut self, jobs: &JobQueue, unverified: Unverified) {
         let Unverified { mut running, claim } = unverified;
-        let begun = Instant::now();
+        let begun = Stopwatch::start(running.receipt.charged());
         let device = match &claim {
             Claim::Done(result) => result.device,
             Claim::Refused(_) => Duration::ZERO,
@@ -435,8 +448,8 @@ impl Worker {
             Claim::Refused(refusal) => worker.judge_refusal(&running.job, &refusal),
         });
         let verdict = caught.unwrap_or_else(Verdict::Answer);
-        let cpu = begun.elapsed();
-        running.job.phases.verify += cpu;
+        let Took { wall, thread: cpu } = begun.read();
+        running.job.phases.verify += wall;
         // What a card and this thread spent is counted for a block that is sent back as well; its reference time is charged
         // once, when it ends.
         running.job.spec.permit.meter().add(Spent {
@@ -446,12 +459,21 @@ impl Worker {
         });
         match verdict {
             Verdict::Right(made) => {
-                let charged = jobs.settle(running.receipt, Some(made.1), None);
+                let ended = Ended::OnCard {
+                    device,
+                    verify: cpu,
+                };
+                let charged = jobs.settle(running.receipt, ended);
                 running.job.meter(charged, Duration::ZERO);
-                finish(running.job, running.engine, Ok(made.0));
+                finish(running.job, running.engine, Ok(made));
             }
             Verdict::Answer(error) => {
-                let charged = jobs.settle(running.receipt, None, None);
+                // A panic is a bug of ours, and nobody's charge; all else is the caller's data.
+                let ended = match error {
+                    JobError::Internal(_) => Ended::Unbegun,
+                    _ => Ended::Aside(None),
+                };
+                let charged = jobs.settle(running.receipt, ended);
                 running.job.meter(charged, Duration::ZERO);
                 finish(running.job, running.engine, Err(error));
             }
@@ -469,22 +491,18 @@ impl Worker {
         let input = &job.spec.input;
         #[cfg(test)]
         tests::panic_if_told(input);
-        let took = result.device;
         let consumed = result.consumed;
         match job.spec.kernel {
             Kernel::Compress {
                 format, position, ..
             } => match self.verifier.check_block(&result.output, position, input) {
-                Ok(()) => Verdict::Right((
-                    Made {
-                        checksum: BlockChecksum::of(format, input),
-                        output: Bytes::copy_from_slice(&result.output),
-                        consumed: input.len(),
-                        verify: Duration::ZERO,
-                        part: None,
-                    },
-                    took,
-                )),
+                Ok(()) => Verdict::Right(Made {
+                    checksum: BlockChecksum::of(format, input),
+                    output: Bytes::copy_from_slice(&result.output),
+                    consumed: input.len(),
+                    verify: Duration::ZERO,
+                    part: None,
+                }),
                 Err(error) => Verdict::Wrong(error.to_string()),
             },
             Kernel::CompressPart { .. } | Kernel::DecompressPart { .. } => {
@@ -502,16 +520,13 @@ impl Worker {
                     .verifier
                     .check_decompressed(input, format, &result.output, consumed)
                 {
-                    Ok(()) => Verdict::Right((
-                        Made {
-                            checksum: BlockChecksum::of(format, &result.output),
-                            output: Bytes::from(result.output),
-                            consumed,
-                            verify: Duration::ZERO,
-                            part: None,
-                        },
-                        took,
-                    )),
+                    Ok(()) => Verdict::Right(Made {
+                        checksum: BlockChecksum::of(format, &result.output),
+                        output: Bytes::from(result.output),
+                        consumed,
+                        verify: Duration::ZERO,
+                        part: None,
+                    }),
                     Err(error) => Verdict::Wrong(error.to_string()),
                 }
             }
@@ -526,15 +541,13 @@ impl Worker {
             // Nobody but the data's own checksum says where a member ends: that is not left out.
             _ => return self.judge(job, result),
         };
-        let took = result.device;
-        let made = Made {
+        Verdict::Right(Made {
             output: Bytes::copy_from_slice(&result.output),
             consumed,
             checksum,
             verify: Duration::ZERO,
             part: None,
-        };
-        Verdict::Right((made, took))
+        })
     }
 
     /// A card's output passes a limit of the caller's: the CPU, which stops at the limit, says so in its words.
@@ -598,7 +611,7 @@ fn decompress_part(
 }
 
 enum Verdict {
-    Right((Made, Duration)),
+    Right(Made),
     Answer(JobError),
     Replay(FallbackReason),
     Wrong(String),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::Sender;
-use faam_sched::Capacity;
+use faam_sched::{Capacity, JobId};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -148,6 +148,20 @@ impl Dispatcher {
         self.jobs.capacity()
     }
 
+    /// The part of every guaranteed rate that is held with the engines in service, 1 while all are.
+    #[must_use]
+    pub fn cir_scale(&self) -> f64 {
+        self.jobs.cir_scale()
+    }
+
+    /// How long such a job would take to end if it were queued now: by what its tenant has queued, its part of the capacity
+    /// and its peak rate. A forecast, not a promise; `None` where it could never run.
+    #[must_use]
+    pub fn forecast(&self, spec: &JobSpec) -> Option<Duration> {
+        let placement = self.jobs.placement(spec).ok()?;
+        self.jobs.forecast(spec, placement)
+    }
+
     /// Queue a job, waiting for room in its tenant's queue: see [`DispatchConfig::queue_wait`].
     ///
     /// # Errors
@@ -168,9 +182,9 @@ impl Dispatcher {
         let (reply, answer) = oneshot::channel();
         let (deadline, policy) = (spec.deadline, spec.policy);
         let job = PendingJob::new(spec, place.context, reply, room, submitted.elapsed());
-        self.jobs.push(place.index, job, placement)?;
+        let id = self.jobs.push(place.index, job, placement)?;
         Ok(Ticket {
-            answer: Answer::Awaited(answer),
+            answer: Answer::Awaited(answer, id),
             jobs: Arc::clone(&self.jobs),
             policy,
             deadline,
@@ -314,7 +328,7 @@ pub struct Ticket {
 }
 
 enum Answer {
-    Awaited(oneshot::Receiver<Result<BlockOutcome, JobError>>),
+    Awaited(oneshot::Receiver<Result<BlockOutcome, JobError>>, JobId),
     /// Taken at most once.
     Here(Option<Result<BlockOutcome, JobError>>),
 }
@@ -322,7 +336,7 @@ enum Answer {
 impl Ticket {
     /// Waits until [`Ticket::outcome`] has an answer at once. May be dropped while it waits, and called again.
     pub async fn ended(&mut self) {
-        let Answer::Awaited(awaited) = &mut self.answer else {
+        let Answer::Awaited(awaited, _) = &mut self.answer else {
             return;
         };
         let result = loop {
@@ -364,19 +378,19 @@ impl Ticket {
         self.ended().await;
         match &mut self.answer {
             Answer::Here(result) => result.take(),
-            Answer::Awaited(_) => None,
+            Answer::Awaited(..) => None,
         }
         .unwrap_or_else(|| Err(JobError::Internal("an outcome was asked for twice".into())))
     }
 
     /// Nobody waits for an answer that has not come.
     fn cancel(&mut self) {
-        if let Answer::Awaited(answer) = &mut self.answer
+        if let Answer::Awaited(answer, id) = &mut self.answer
             && !answer.is_terminated()
         {
             answer.close();
             // If an engine holds it, the engine will find nobody waiting; else it stands in the queue, with its memory.
-            self.jobs.forget_cancelled();
+            self.jobs.cancel(*id);
         }
     }
 }
@@ -394,7 +408,7 @@ mod tests {
 
     use super::*;
     use crate::admission::{Admission, AdmissionLimits};
-    use crate::job::Kernel;
+    use crate::job::{Kernel, Priority};
     use crate::tenants::TenantLimits;
 
     /// A failure, not a measure.
@@ -425,6 +439,7 @@ mod tests {
                 },
                 input: Bytes::from_static(b"input"),
                 policy,
+                priority: Priority::default(),
                 deadline,
                 permit: Arc::new(admission.admit(&tenant, 5).expect("room")),
             };

@@ -16,6 +16,8 @@ use faam_codec::{
     StreamDecompressor, StreamState,
 };
 
+pub use faam_sched::Priority;
+
 use crate::admission::AdmissionPermit;
 use crate::tenants::TenantId;
 
@@ -174,6 +176,8 @@ pub struct JobSpec {
     pub input: Bytes,
     /// Where it may run.
     pub policy: BackendPolicy,
+    /// How urgent it is among its tenant's others.
+    pub priority: Priority,
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,
     /// Held until the job has ended everywhere, also when the caller has gone.

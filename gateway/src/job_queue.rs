@@ -12,33 +12,36 @@
 //!
 //! It deliberately does not know HTTP, nor how a card is reached or recovered.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::Sender;
-use faam_codec::Format;
 use faam_sched::{
-    Capacity, Config as SchedulerConfig, JobShape, KernelClass, Nanos, Placement, Receipt,
-    Scheduler, Taken, TargetIndex, TargetSet, TenantConfig, TenantIndex,
+    Capacity, Config as SchedulerConfig, JobId, Measured, Nanos, Placement, Receipt, Scheduler,
+    Taken, TargetIndex, TargetSet, TenantIndex,
 };
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::busy::Busy;
 use crate::card_claim::{Claim, Unverified};
 use crate::cards::CardEvent;
 use crate::dispatch::{DispatchConfig, StartError};
-use crate::job::{
-    BackendPolicy, CARD_LEVEL_MAX, EngineId, FallbackReason, JobError, JobSpec, Kernel,
-    Verification, beyond_card_text,
-};
+use crate::job::{BackendPolicy, EngineId, FallbackReason, JobError, JobSpec, Verification};
 use crate::limit_met::LimitMet;
 use crate::metrics::Metrics;
 use crate::pending_job::{PendingJob, RunningJob};
-use crate::queue_room::QueueRoom;
 use crate::small_job::{HERE_MICROS_MAX, may_run_here};
 use crate::tenants::{Tenant, TenantId};
+use crate::thread_time::Took;
+
+mod gauges;
+mod places;
+mod request;
+
+use self::places::{FunctionPlaces, TenantPlaces, promised};
+pub(crate) use self::places::{TenantPlace, Wake};
+use self::request::request_of;
 
 /// Times that a job goes back to the queue because its engine failed, before it is given to the CPU alone.
 const REPLAYS_MAX: u8 = 3;
@@ -46,17 +49,25 @@ const REPLAYS_MAX: u8 = 3;
 const UNVERIFIED_MAX: usize = 64;
 /// How long an idle CPU worker sleeps before it looks again although nobody woke it.
 const CPU_IDLE_MAX: Duration = Duration::from_millis(500);
-/// The same while jobs are queued that were left to a card: placement may give them to the CPU after its deferral limit.
-const CPU_DEFER_POLL: Duration = Duration::from_millis(2);
-
-/// Makes a sleeping queue-pair worker look for jobs.
-pub(crate) type Wake = Box<dyn Fn() + Send + Sync>;
-
+/// Most that a card is believed to have spent on a block: a command's time-out, and the same again.
+const CARD_TIME_MAX: Duration = Duration::from_secs(3);
 /// A job that its engine has done, to be taken off its books: see [`JobQueue::settle`].
 pub(crate) struct Done {
     pub(crate) receipt: Receipt,
-    pub(crate) took: Option<Duration>,
-    pub(crate) reference: Option<Duration>,
+    pub(crate) ended: Ended,
+}
+
+/// How a job ended, for its tenant's charge and for what is learned of its engine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ended {
+    /// On a CPU worker, to its end.
+    OnCpu(Took),
+    /// On a card, which says that it took so long; verified in this thread's time.
+    OnCard { device: Duration, verify: Duration },
+    /// With an answer that tells nothing of the engine's speed; charged as measured, where it was, else as predicted.
+    Aside(Option<Duration>),
+    /// Before it was begun: charged nothing.
+    Unbegun,
 }
 
 /// What a CPU worker does next.
@@ -90,74 +101,50 @@ pub(crate) struct JobQueue {
 
 struct Core {
     scheduler: Scheduler<PendingJob>,
-    tenants: HashMap<TenantId, TenantPlace>,
-    /// Scrub domains given out so far, of tenants that were removed as well: none is given out twice, for what a card remembers
-    /// of one must never be another's.
-    contexts: u32,
+    tenants: TenantPlaces,
     /// Bounded by [`UNVERIFIED_MAX`] and what cards had in flight when it was reached.
     unverified: VecDeque<Unverified>,
-    functions: Vec<FunctionPlace>,
+    functions: FunctionPlaces,
     card_events: Vec<Sender<CardEvent>>,
     gauges_read: Instant,
-}
-
-/// A tenant's queue.
-#[derive(Clone)]
-pub(crate) struct TenantPlace {
-    pub(crate) index: TenantIndex,
-    /// Its scrub domain on a card.
-    pub(crate) context: u32,
-    /// As many permits as the queue has places.
-    pub(crate) room: Arc<QueueRoom>,
-}
-
-struct FunctionPlace {
-    card: u8,
-    function: u8,
-    target: TargetIndex,
-    wake: Option<Wake>,
-    /// An operator has it get no more jobs.
-    drained: bool,
-    busy: Busy,
+    /// When the CPU worker that sleeps shortest looks again by itself.
+    looks_again_at: Option<Nanos>,
 }
 
 impl Core {
-    fn place(&mut self, target: TargetIndex) -> Option<&mut FunctionPlace> {
-        self.functions
-            .iter_mut()
-            .find(|place| place.target == target)
-    }
-
     /// See [`JobQueue::settle`].
     fn settle(&mut self, done: Done) -> Duration {
-        let nanos = |d: Duration| Nanos(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX));
-        let reference = done.reference.map(nanos);
-        let Nanos(charged) = match done.took {
-            Some(took) => self.scheduler.finish(done.receipt, nanos(took), reference),
-            None => self.scheduler.abandon(done.receipt),
+        let Done { receipt, ended } = done;
+        let Nanos(charged) = match ended {
+            Ended::OnCpu(took) => {
+                let measured = Measured {
+                    took: nanos(took.wall),
+                    reference: Some(nanos(took.thread)),
+                    verified: Nanos(0),
+                };
+                self.scheduler.finish(receipt, measured)
+            }
+            Ended::OnCard { device, verify } => {
+                let measured = Measured {
+                    // A card's word: no command takes longer than its time-out.
+                    took: nanos(device.min(CARD_TIME_MAX)),
+                    reference: None,
+                    verified: nanos(verify),
+                };
+                self.scheduler.finish(receipt, measured)
+            }
+            Ended::Aside(reference) => self.scheduler.abandon(receipt, reference.map(nanos)),
+            Ended::Unbegun => {
+                self.scheduler.refund(receipt);
+                Nanos(0)
+            }
         };
         Duration::from_nanos(charged)
     }
+}
 
-    /// A function has a job no longer in its hands.
-    fn released(&mut self, running: &RunningJob) {
-        if let Some(place) = self.place(running.receipt.target()) {
-            place.busy.end(Instant::now());
-        }
-    }
-
-    /// Have the workers of these functions look for jobs.
-    fn wake(&self, targets: TargetSet) {
-        for place in &self.functions {
-            if let Some(wake) = place
-                .wake
-                .as_ref()
-                .filter(|_| targets.contains(place.target))
-            {
-                wake();
-            }
-        }
-    }
+fn nanos(time: Duration) -> Nanos {
+    Nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }
 
 impl JobQueue {
@@ -173,32 +160,25 @@ impl JobQueue {
             .add_target(cpu_servers, true)
             .ok_or_else(too_many)?;
         scheduler.set_in_service(cpu, true);
-        let mut functions = Vec::new();
+        let mut functions = FunctionPlaces::default();
         let mut all_cards = TargetSet::EMPTY;
         for (card, source) in config.cards.iter().enumerate() {
             let card = u8::try_from(card).map_err(|_| too_many())?;
             for function in 0..source.functions() {
                 let target = scheduler.add_target(1, false).ok_or_else(too_many)?;
                 all_cards = all_cards.union(TargetSet::of(target));
-                functions.push(FunctionPlace {
-                    card,
-                    function,
-                    target,
-                    wake: None,
-                    drained: false,
-                    busy: Busy::default(),
-                });
+                functions.add(card, function, target);
             }
         }
         Ok(Self {
             core: Mutex::new(Core {
                 scheduler,
-                tenants: HashMap::new(),
-                contexts: 0,
+                tenants: TenantPlaces::default(),
                 unverified: VecDeque::new(),
                 functions,
                 card_events: Vec::new(),
                 gauges_read: Instant::now(),
+                looks_again_at: None,
             }),
             work: Condvar::new(),
             cpu,
@@ -221,38 +201,31 @@ impl JobQueue {
 
     /// Gives a tenant its queue, or changes what it was promised.
     pub(crate) fn set_tenant(&self, tenant: &Tenant) {
-        let limits = &tenant.limits;
-        let places = limits.queued_blocks_max.unwrap_or(self.queue_blocks_max);
-        let places = places.clamp(1, self.queue_blocks_max.max(1));
-        let config = TenantConfig {
-            weight: limits.weight,
-            cir_us_per_s: limits.cir_us_per_s,
-            pir_us_per_s: limits.pir_us_per_s,
-            pir_burst: Nanos(limits.pir_burst_us.saturating_mul(1_000)),
-            // The permits are the bound; jobs that come back for a replay hold none and have room on top.
-            queued_max: places.saturating_mul(2),
-        };
+        let most = self.queue_blocks_max.max(1);
+        let room = tenant
+            .limits
+            .queued_blocks_max
+            .unwrap_or(most)
+            .clamp(1, most);
+        let config = promised(tenant, room);
         let mut core = self.core.lock();
-        if let Some(place) = core.tenants.get(&tenant.id) {
-            let index = place.index;
-            place.room.resize(places);
-            core.scheduler.set_tenant(index, config);
-            return;
-        }
-        let Some(context) = core.contexts.checked_add(1) else {
+        let Core {
+            tenants, scheduler, ..
+        } = &mut *core;
+        if let Some(place) = tenants.get(&tenant.id) {
+            place.room.resize(room);
+            scheduler.set_tenant(place.index, config);
+            // What its old peak rate kept may go on.
+            self.wake_all(&core);
+        } else if tenants
+            .add(tenant, room, || scheduler.add_tenant(config))
+            .is_none()
+        {
             tracing::error!(
                 tenant = tenant.id.as_str(),
                 "as many tenants were made as there are scrub domains; restart the gateway to serve this one"
             );
-            return;
-        };
-        core.contexts = context;
-        let place = TenantPlace {
-            index: core.scheduler.add_tenant(config),
-            context,
-            room: QueueRoom::new(places),
-        };
-        core.tenants.insert(tenant.id.clone(), place);
+        }
     }
 
     /// Takes a tenant's queue away. What it had queued is answered; what runs ends and is charged to its requests.
@@ -262,12 +235,31 @@ impl JobQueue {
             let Some(place) = core.tenants.remove(tenant) else {
                 return;
             };
-            place.room.close();
             core.scheduler.remove_tenant(place.index)
         };
         for job in queued {
             job.answer(Err(JobError::TenantRemoved));
         }
+    }
+
+    /// Has every worker look for jobs.
+    fn wake_all(&self, core: &Core) {
+        core.functions.wake(self.all_cards);
+        self.work.notify_all();
+    }
+
+    /// The part of every guaranteed rate that is held with the engines in service.
+    pub(crate) fn cir_scale(&self) -> f64 {
+        self.core.lock().scheduler.cir_scale()
+    }
+
+    /// How long a job would take to end that is queued now.
+    pub(crate) fn forecast(&self, spec: &JobSpec, placement: Placement) -> Option<Duration> {
+        let request = request_of(spec, placement);
+        let core = self.core.lock();
+        let tenant = core.tenants.get(&spec.tenant)?.index;
+        let Nanos(ns) = core.scheduler.forecast(tenant, &request, self.now());
+        Some(Duration::from_nanos(ns))
     }
 
     /// What the engines give.
@@ -290,23 +282,15 @@ impl JobQueue {
         if !may_run_here(spec) {
             return None;
         }
-        let job = JobShape {
-            kernel: class_of(&spec.kernel),
-            bytes: spec.input.len(),
-        };
+        let request = request_of(spec, placement);
         let mut core = self.core.lock();
         if self.stopping.load(Ordering::Acquire) {
             return None;
         }
         let tenant = core.tenants.get(&spec.tenant)?.index;
-        core.scheduler.take_now(
-            tenant,
-            job,
-            placement,
-            self.cpu,
-            Nanos(HERE_MICROS_MAX * 1_000),
-            self.now(),
-        )
+        let most = Nanos(HERE_MICROS_MAX * 1_000);
+        core.scheduler
+            .take_now(tenant, request, self.cpu, most, self.now())
     }
 
     /// How long a job that requires a card waits while none is in service.
@@ -314,38 +298,41 @@ impl JobQueue {
         self.hw_wait
     }
 
-    /// Queue a job that has room.
+    /// Queue a job that has room. By what comes back it is taken out again.
     pub(crate) fn push(
         &self,
         tenant: TenantIndex,
         job: PendingJob,
         placement: Placement,
-    ) -> Result<(), JobError> {
-        let (kernel, bytes) = (class_of(&job.spec.kernel), job.spec.input.len());
+    ) -> Result<JobId, JobError> {
+        let request = request_of(&job.spec, placement);
         let mut core = self.core.lock();
         if self.stopping.load(Ordering::Acquire) {
             return Err(JobError::Stopping);
         }
-        core.scheduler
-            .push(tenant, job, kernel, bytes, placement, self.now())
-            .map_err(|full| JobError::Internal(format!("{full}, although it had room")))?;
+        let pushed = core.scheduler.push(tenant, job, request, self.now());
+        let id = pushed.map_err(|full| match full.queued {
+            // Its place is gone since its room was found.
+            0 => JobError::TenantRemoved,
+            _ => JobError::Internal(format!("{full}, although it had room")),
+        })?;
         self.announce(core, placement);
-        Ok(())
+        Ok(id)
     }
 
     /// Wake who may take a job that was just queued, and nobody else: waking a sleeping worker costs more than a small job.
     fn announce(&self, core: MutexGuard<'_, Core>, placement: Placement) {
         let takers = placement.effective(core.scheduler.in_service());
-        core.wake(takers);
+        core.functions.wake(takers);
         drop(core);
         if takers.contains(self.cpu) {
             self.work.notify_one();
         }
     }
 
-    /// Take the jobs out of the queue that nobody waits for any more.
-    pub(crate) fn forget_cancelled(&self) {
-        let gone = self.core.lock().scheduler.remove(PendingJob::is_unwanted);
+    /// Take a job out of the queue that nobody waits for any more, with all that it holds; an engine keeps what it has.
+    pub(crate) fn cancel(&self, id: JobId) {
+        let gone = self.core.lock().scheduler.cancel(id);
         drop(gone);
     }
 
@@ -354,8 +341,8 @@ impl JobQueue {
         let refused = {
             let mut core = self.core.lock();
             self.stopping.store(true, Ordering::Release);
-            core.wake(self.all_cards);
-            core.scheduler.remove(|_| true)
+            core.functions.wake(self.all_cards);
+            core.scheduler.drain()
         };
         for job in refused {
             job.answer(Err(JobError::Stopping));
@@ -371,37 +358,6 @@ impl JobQueue {
         self.work.notify_all();
     }
 
-    pub(crate) fn refresh_gauges(&self) {
-        let seconds = |nanos: Nanos| Duration::from_nanos(nanos.0).as_secs_f64();
-        let mut core = self.core.lock();
-        let now = Instant::now();
-        let elapsed = now.saturating_duration_since(core.gauges_read);
-        core.gauges_read = now;
-        for place in &mut core.functions {
-            let busy = place.busy.read(now).as_secs_f64() / elapsed.as_secs_f64().max(f64::EPSILON);
-            let device = format!("fpga{}.{}", place.card, place.function);
-            self.metrics.device_busy(&device, busy.min(1.0));
-        }
-        let depths = core.tenants.iter().map(|(tenant, place)| {
-            let depth = core.scheduler.queued(place.index);
-            (tenant.as_str(), depth)
-        });
-        self.metrics
-            .queue_depths(depths.filter(|(_, depth)| *depth > 0));
-        let oldest = core
-            .scheduler
-            .oldest_queued_at()
-            .map_or(Nanos(0), |at| self.now().since(at));
-        self.metrics.queue_oldest(seconds(oldest));
-        let backlog = |targets: TargetSet| {
-            let each = targets.iter().map(|t| core.scheduler.outstanding(t).0);
-            seconds(Nanos(each.sum()))
-        };
-        self.metrics
-            .backlog("cpu", backlog(TargetSet::of(self.cpu)));
-        self.metrics.backlog("card", backlog(self.all_cards));
-    }
-
     /// Predicted time until the first engine in service is done with what it holds.
     pub(crate) fn backlog(&self) -> Duration {
         let core = self.core.lock();
@@ -413,7 +369,7 @@ impl JobQueue {
     }
 
     fn now(&self) -> Nanos {
-        Nanos(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        nanos(self.origin.elapsed())
     }
 
     /// Predicted time of all that engines hold.
@@ -445,12 +401,10 @@ impl JobQueue {
     /// Note that an operator has a function drained, or no longer.
     pub(crate) fn note_drained(&self, card: u8, function: u8, on: bool) {
         let mut core = self.core.lock();
-        let mut places = core.functions.iter_mut();
-        if let Some(place) = places.find(|place| (place.card, place.function) == (card, function)) {
+        if let Some(place) = core.functions.of_mut(card, function) {
             place.drained = on;
         }
-        let drained =
-            !core.functions.is_empty() && core.functions.iter().all(|place| place.drained);
+        let drained = core.functions.are_drained();
         self.cards_drained.store(drained, Ordering::Release);
     }
 
@@ -467,67 +421,28 @@ impl JobQueue {
     /// The scheduler's target for a function.
     pub(crate) fn target_of(&self, card: u8, function: u8) -> Option<TargetIndex> {
         let core = self.core.lock();
-        core.functions
-            .iter()
-            .find(|place| (place.card, place.function) == (card, function))
-            .map(|place| place.target)
+        Some(core.functions.of(card, function)?.target)
     }
 
     /// Jobs that a function holds.
     pub(crate) fn in_flight(&self, card: u8, function: u8) -> usize {
         let core = self.core.lock();
-        let mut functions = core.functions.iter();
-        functions
-            .find(|place| (place.card, place.function) == (card, function))
-            .map_or(0, |place| place.busy.jobs())
+        let place = core.functions.of(card, function);
+        place.map_or(0, |place| place.busy.jobs())
     }
 
     /// Put a function into service with what wakes its worker, or take it out.
     pub(crate) fn set_in_service(&self, card: u8, function: u8, wake: Option<Wake>) {
         let mut core = self.core.lock();
-        let Some(place) = core
-            .functions
-            .iter_mut()
-            .find(|place| (place.card, place.function) == (card, function))
-        else {
+        let Some(place) = core.functions.of_mut(card, function) else {
             return;
         };
         let target = place.target;
         let on = wake.is_some();
         place.wake = wake;
         core.scheduler.set_in_service(target, on);
-        core.wake(self.all_cards);
-        drop(core);
         // Jobs that preferred a card may now be the CPU's.
-        self.work.notify_all();
-    }
-
-    pub(crate) fn placement(&self, spec: &JobSpec) -> Result<Placement, JobError> {
-        let cpu = TargetSet::of(self.cpu);
-        let beyond = match &spec.kernel {
-            Kernel::Compress { level, .. } if level.get() > CARD_LEVEL_MAX => Some(format!(
-                "no card serves level {}; use level 1 to {CARD_LEVEL_MAX}, or let the CPU serve it (Faam-Backend: auto)",
-                level.get()
-            )),
-            Kernel::CompressPart { format, .. } => Some(format!(
-                "no card serves {format}; use gzip, zlib or deflate, or let the CPU serve it (Faam-Backend: auto)"
-            )),
-            Kernel::DecompressPart { .. } => Some(beyond_card_text()),
-            Kernel::Decompress { .. } if spec.input.len() > faam_hwif::JOB_BYTES_MAX as usize => {
-                Some(beyond_card_text())
-            }
-            _ => None,
-        };
-        Ok(match (spec.policy, beyond) {
-            (BackendPolicy::RequireHardware, Some(why)) => return Err(JobError::BeyondCard(why)),
-            (BackendPolicy::RequireHardware, None) => Placement::any_of(self.all_cards),
-            (BackendPolicy::Cpu, _) | (_, Some(_)) => Placement::any_of(cpu),
-            (BackendPolicy::Auto, None) => Placement::any_of(cpu.union(self.all_cards)),
-            (BackendPolicy::PreferHardware, None) => Placement {
-                allowed: cpu.union(self.all_cards),
-                preferred: self.all_cards,
-            },
-        })
+        self.wake_all(&core);
     }
 
     /// The next job for a function that has room.
@@ -544,11 +459,19 @@ impl JobQueue {
         if core.unverified.len() >= UNVERIFIED_MAX {
             return None;
         }
-        let running = self.take(&mut core, target, engine, life)?;
-        if let Some(place) = core.place(target) {
-            place.busy.begin(Instant::now());
+        let taken = self.take(&mut core, target, engine, life);
+        match &taken {
+            Some(_) => core.functions.begin(target),
+            // Whoever keeps the time looks at what this function is to be woken for.
+            None => {
+                let wakes_at = core.scheduler.wakes_at();
+                let sooner = |at| core.looks_again_at.is_none_or(|looks| at < looks);
+                if wakes_at.is_some_and(sooner) {
+                    self.work.notify_one();
+                }
+            }
         }
-        Some(running)
+        taken
     }
 
     /// What a CPU worker does next, if there is something. What it did before is settled in the same hold of the lock.
@@ -564,7 +487,7 @@ impl JobQueue {
         // First what is nearly done: its memory and its caller wait for nothing else.
         if let Some(unverified) = core.unverified.pop_front() {
             if core.unverified.len() == UNVERIFIED_MAX - 1 {
-                core.wake(self.all_cards);
+                core.functions.wake(self.all_cards);
             }
             return Some(CpuWork::Verify(unverified));
         }
@@ -572,7 +495,8 @@ impl JobQueue {
         Some(CpuWork::Run(running))
     }
 
-    /// The same; blocks until there is something.
+    /// The same; blocks until there is something. Whoever sleeps here keeps the time for all: it wakes the functions whose
+    /// jobs have waited long enough for a better engine, or for their tenant's peak rate.
     pub(crate) fn next_for_cpu(&self) -> CpuWork {
         let mut core = self.core.lock();
         loop {
@@ -582,12 +506,14 @@ impl JobQueue {
             if self.ended.load(Ordering::Acquire) {
                 return CpuWork::Stop;
             }
-            let limit = if core.scheduler.queued_in_all() > 0 {
-                CPU_DEFER_POLL
-            } else {
-                CPU_IDLE_MAX
-            };
-            self.work.wait_for(&mut core, limit);
+            let now = self.now();
+            let idle = now.plus(nanos(CPU_IDLE_MAX));
+            let until = core.scheduler.wakes_at().map_or(idle, |at| at.min(idle));
+            core.looks_again_at = Some(core.looks_again_at.map_or(until, |at| at.min(until)));
+            let Nanos(span) = until.since(now);
+            self.work.wait_for(&mut core, Duration::from_nanos(span));
+            // The others who sleep, if any, note theirs again when they are woken once too often.
+            core.looks_again_at = None;
         }
     }
 
@@ -600,17 +526,26 @@ impl JobQueue {
     ) -> Option<RunningJob> {
         // Each turn takes a job off the queue, so the queue's bound bounds the loop.
         loop {
+            let now = self.now();
+            let taken = core.scheduler.next(target, now);
+            let to_wake = core.scheduler.to_wake(now);
+            if !to_wake.is_empty() {
+                core.functions.wake(to_wake);
+                if target != self.cpu && to_wake.contains(self.cpu) {
+                    self.work.notify_one();
+                }
+            }
             let Taken {
                 mut job,
                 receipt,
                 waited,
                 ..
-            } = core.scheduler.next(target, self.now())?;
+            } = taken?;
             job.room = None;
             // From its first queueing on: what a failed attempt took counts as waiting.
             job.phases.queue = job.phases.queue.max(Duration::from_nanos(waited.0));
             if job.is_unwanted() {
-                core.scheduler.abandon(receipt);
+                core.scheduler.refund(receipt);
                 continue;
             }
             if job
@@ -618,7 +553,7 @@ impl JobQueue {
                 .deadline
                 .is_some_and(|deadline| deadline <= Instant::now())
             {
-                core.scheduler.abandon(receipt);
+                core.scheduler.refund(receipt);
                 job.meter(Duration::ZERO, Duration::ZERO);
                 let phases = job.phases;
                 job.answer(Err(JobError::Deadline(phases)));
@@ -660,7 +595,7 @@ impl JobQueue {
     /// A function finished a command: hand the result to the CPU workers for verification.
     pub(crate) fn card_claims(&self, running: RunningJob, claim: Claim) {
         let mut core = self.core.lock();
-        core.released(&running);
+        core.functions.end(running.receipt.target());
         core.unverified.push_back(Unverified { running, claim });
         drop(core);
         self.work.notify_one();
@@ -669,7 +604,8 @@ impl JobQueue {
     /// A function failed with this job in hand: replay it.
     pub(crate) fn card_failed(&self, running: RunningJob, fault: &str) {
         tracing::debug!(engine = %running.engine, fault, "replaying a job");
-        self.core.lock().released(&running);
+        let target = running.receipt.target();
+        self.core.lock().functions.end(target);
         self.replay(running, FallbackReason::CardFault);
     }
 
@@ -688,7 +624,8 @@ impl JobQueue {
         let required = job.spec.policy == BackendPolicy::RequireHardware;
         let mut core = self.core.lock();
         if job.replays > REPLAYS_MAX && required || self.stopping.load(Ordering::Acquire) {
-            core.scheduler.abandon(receipt);
+            // No card did it, and none will: our fault, and no charge.
+            core.scheduler.refund(receipt);
             drop(core);
             job.meter(Duration::ZERO, Duration::ZERO);
             let stopping = self.stopping.load(Ordering::Acquire);
@@ -712,23 +649,18 @@ impl JobQueue {
         } else {
             receipt.placement().avoiding(receipt.target())
         };
-        core.scheduler.requeue(receipt, job, placement);
+        if let Err(job) = core.scheduler.requeue(receipt, job, placement) {
+            drop(core);
+            job.meter(Duration::ZERO, Duration::ZERO);
+            job.answer(Err(JobError::TenantRemoved));
+            return;
+        }
         self.announce(core, placement);
     }
 
-    /// A job was answered or given up: take it off its engine's books. `took` teaches the predictor. What it was charged,
-    /// time on the reference engine.
-    pub(crate) fn settle(
-        &self,
-        receipt: Receipt,
-        took: Option<Duration>,
-        reference: Option<Duration>,
-    ) -> Duration {
-        self.core.lock().settle(Done {
-            receipt,
-            took,
-            reference,
-        })
+    /// A job has ended: take it off its engine's books. What it was charged, time on the reference engine.
+    pub(crate) fn settle(&self, receipt: Receipt, ended: Ended) -> Duration {
+        self.core.lock().settle(Done { receipt, ended })
     }
 
     /// A result of this function did not pass verification: its supervisor takes it out of service.
@@ -742,28 +674,6 @@ impl JobQueue {
             }
         }
     }
-}
-
-/// Prediction class: a number a kernel, format aside where it makes no difference, and level.
-fn class_of(kernel: &Kernel) -> KernelClass {
-    let format_class = |format: Option<Format>| match format {
-        Some(Format::Zstd) => 0x100,
-        Some(Format::Lz4) => 0x200,
-        Some(Format::Gzip | Format::Zlib | Format::Deflate) | None => 0,
-    };
-    const DECOMPRESS: u16 = 0x80;
-    const PART: u16 = 0x40;
-    KernelClass(match kernel {
-        Kernel::Compress { level, .. } => u16::from(level.get()),
-        Kernel::CompressPart { format, level, .. } => {
-            format_class(Some(*format)) + PART + u16::from(level.get())
-        }
-        Kernel::Decompress { .. } => DECOMPRESS,
-        Kernel::DecompressPart { stage, .. } => {
-            let format = stage.as_ref().and_then(|stage| stage.0.format());
-            format_class(format) + DECOMPRESS + PART
-        }
-    })
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@
 //! | `job`, `dispatch`, `job_queue` | a block on its way through an engine; the one boundary between async and threads |
 //! | `pending_job`, `queue_room` | a job with the way back to its caller; places in a tenant's queue |
 //! | `card_claim`, `small_job` | what a card says it made of a job; which jobs run where they come from |
-//! | `cpu`, `engines` | the CPU engines' workers; which engine serves a level |
+//! | `cpu`, `engines`, `thread_time` | the CPU engines' workers; which engine serves a level; what work took of its thread's time |
 //! | `cards`, `card_supervisor`, `card_process`, `card_worker` | cards: their processes, their supervision, their queue pairs |
 //! | `card_operation` | what an operator asks of a card's function |
 //! | `limit_met` | what holds a request up without ending it |
@@ -65,4 +65,5 @@ mod queue_room;
 mod small_job;
 pub mod telemetry;
 pub mod tenants;
+mod thread_time;
 pub mod usage;

@@ -3,13 +3,11 @@
 //! Where a wrong "short" would cost others, there is a second answer, [`Predictor::measured`]: what jobs of about that size
 //! took, or larger ones, and nothing where there have been none.
 
-use std::collections::HashMap;
-
 use crate::Nanos;
 use crate::target::TargetIndex;
 
 /// Kind of work for prediction: the caller numbers kernels and levels as it likes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KernelClass(pub u16);
 
 /// Fixed part of every job, ns: hand-off and set-up, the order of magnitude measured for a busy worker.
@@ -29,36 +27,70 @@ const LEARN_BYTES_MIN: usize = 1024;
 const FIRST_OCTAVE: u32 = 8;
 const OCTAVES: usize = 20;
 
-/// Learned speeds by target and kernel class.
-#[derive(Clone, Debug, Default)]
-pub struct Predictor {
-    ns_per_byte: HashMap<(TargetIndex, KernelClass), f64>,
-    /// What a job of the most bytes of an octave takes, by the jobs that were of it.
-    ns_by_octave: HashMap<(TargetIndex, KernelClass), [Option<f64>; OCTAVES]>,
+/// What tells how long a job will take on a target, and learns from what it took.
+///
+/// Answers depend on what was learned before and on nothing else: the scheduler promises the same answers for the same
+/// calls.
+pub trait Predictor {
+    /// Time that `bytes` of `kernel` will take on `target`.
+    fn predict(&self, target: TargetIndex, kernel: KernelClass, bytes: usize) -> Nanos;
+
+    /// What jobs of this size took, or the next larger ones that there have been, which take no less. `None` if there have
+    /// been none: small jobs tell nothing about larger ones, for a match finder's work grows faster than the data.
+    fn measured(&self, target: TargetIndex, kernel: KernelClass, bytes: usize) -> Option<Nanos>;
+
+    /// Learn that it took `took`.
+    fn learn(&mut self, target: TargetIndex, kernel: KernelClass, bytes: usize, took: Nanos);
 }
 
-impl Predictor {
-    /// Time that `bytes` of `kernel` will take on `target`.
-    #[must_use]
-    pub fn predict(&self, target: TargetIndex, kernel: KernelClass, bytes: usize) -> Nanos {
+/// Learned speeds by target and kernel class, the latter in order: as many as a caller numbers, a few dozen.
+#[derive(Clone, Debug, Default)]
+pub struct MovingAverage {
+    targets: Vec<Vec<(KernelClass, Speed)>>,
+}
+
+/// What was learned of one kernel class on one target.
+#[derive(Clone, Debug, Default)]
+struct Speed {
+    ns_per_byte: Option<f64>,
+    /// What a job of the most bytes of an octave takes, by the jobs that were of it.
+    ns_by_octave: [Option<f64>; OCTAVES],
+}
+
+impl MovingAverage {
+    fn speed(&self, target: TargetIndex, kernel: KernelClass) -> Option<&Speed> {
+        let kernels = self.targets.get(target.number())?;
+        let at = kernels.binary_search_by_key(&kernel, |(k, _)| *k).ok()?;
+        kernels.get(at).map(|(_, speed)| speed)
+    }
+
+    fn speed_mut(&mut self, target: TargetIndex, kernel: KernelClass) -> &mut Speed {
+        if self.targets.len() <= target.number() {
+            self.targets.resize_with(target.number() + 1, Vec::new);
+        }
+        let kernels = &mut self.targets[target.number()];
+        let at = match kernels.binary_search_by_key(&kernel, |(k, _)| *k) {
+            Ok(at) => at,
+            Err(at) => {
+                kernels.insert(at, (kernel, Speed::default()));
+                at
+            }
+        };
+        &mut kernels[at].1
+    }
+}
+
+impl Predictor for MovingAverage {
+    fn predict(&self, target: TargetIndex, kernel: KernelClass, bytes: usize) -> Nanos {
         let slope = self
-            .ns_per_byte
-            .get(&(target, kernel))
-            .copied()
+            .speed(target, kernel)
+            .and_then(|speed| speed.ns_per_byte)
             .unwrap_or(FIRST_GUESS_NS_PER_BYTE);
         nanos(FIXED_NS + slope * approximate(bytes))
     }
 
-    /// What jobs of this size took, or the next larger ones that there have been, which take no less. `None` if there have
-    /// been none: small jobs tell nothing about larger ones, for a match finder's work grows faster than the data.
-    #[must_use]
-    pub fn measured(
-        &self,
-        target: TargetIndex,
-        kernel: KernelClass,
-        bytes: usize,
-    ) -> Option<Nanos> {
-        let octaves = self.ns_by_octave.get(&(target, kernel))?;
+    fn measured(&self, target: TargetIndex, kernel: KernelClass, bytes: usize) -> Option<Nanos> {
+        let octaves = &self.speed(target, kernel)?.ns_by_octave;
         let (octave, share) = octave_of(bytes);
         let (own, larger) = octaves.get(octave..)?.split_first()?;
         own.map(|whole| whole * share)
@@ -66,23 +98,22 @@ impl Predictor {
             .map(nanos)
     }
 
-    /// Learn that it took `took`.
-    pub fn learn(&mut self, target: TargetIndex, kernel: KernelClass, bytes: usize, took: Nanos) {
-        let octaves = self.ns_by_octave.entry((target, kernel)).or_default();
+    fn learn(&mut self, target: TargetIndex, kernel: KernelClass, bytes: usize, took: Nanos) {
+        let speed = self.speed_mut(target, kernel);
+        let took = took.as_f64();
         let (octave, share) = octave_of(bytes);
-        if let Some(whole) = octaves.get_mut(octave) {
-            let seen = approximate_u64(took.0) / share;
+        if let Some(whole) = speed.ns_by_octave.get_mut(octave) {
+            let seen = took / share;
             *whole = Some(whole.map_or(seen, |whole| whole + GAIN * (seen - whole)));
         }
         if bytes < LEARN_BYTES_MIN {
             return;
         }
-        let seen = ((approximate_u64(took.0) - FIXED_NS) / approximate(bytes))
-            .clamp(NS_PER_BYTE_MIN, NS_PER_BYTE_MAX);
-        self.ns_per_byte
-            .entry((target, kernel))
-            .and_modify(|slope| *slope += GAIN * (seen - *slope))
-            .or_insert(seen);
+        let seen = ((took - FIXED_NS) / approximate(bytes)).clamp(NS_PER_BYTE_MIN, NS_PER_BYTE_MAX);
+        let slope = speed
+            .ns_per_byte
+            .map_or(seen, |slope| slope + GAIN * (seen - slope));
+        speed.ns_per_byte = Some(slope);
     }
 }
 
@@ -102,10 +133,6 @@ fn approximate(bytes: usize) -> f64 {
     u32::try_from(bytes).map_or(f64::from(u32::MAX), f64::from)
 }
 
-fn approximate_u64(n: u64) -> f64 {
-    u32::try_from(n >> 8).map_or(f64::from(u32::MAX), f64::from) * 256.0
-}
-
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -122,7 +149,7 @@ mod tests {
     #[test]
     fn converges_to_what_it_measures() {
         let (target, kernel) = (TargetIndex(1), KernelClass(3));
-        let mut predictor = Predictor::default();
+        let mut predictor = MovingAverage::default();
         for _ in 0..100 {
             predictor.learn(target, kernel, 100_000, Nanos(510_000));
         }
@@ -133,7 +160,7 @@ mod tests {
     #[test]
     fn one_wild_measurement_moves_it_by_a_tenth_at_most() {
         let (target, kernel) = (TargetIndex(0), KernelClass(0));
-        let mut predictor = Predictor::default();
+        let mut predictor = MovingAverage::default();
         predictor.learn(target, kernel, 100_000, Nanos(1_010_000));
         predictor.learn(target, kernel, 100_000, Nanos(0));
         let predicted = predictor.predict(target, kernel, 100_000).0;
@@ -142,7 +169,7 @@ mod tests {
 
     #[test]
     fn tiny_jobs_teach_nothing() {
-        let mut predictor = Predictor::default();
+        let mut predictor = MovingAverage::default();
         let before = predictor.predict(TargetIndex(0), KernelClass(0), 4096);
         predictor.learn(TargetIndex(0), KernelClass(0), 1, Nanos(50_000_000));
         assert_eq!(
@@ -154,8 +181,8 @@ mod tests {
     #[test]
     fn what_was_not_measured_is_not_said_to_be() {
         let (target, kernel) = (TargetIndex(0), KernelClass(0));
-        let mut predictor = Predictor::default();
-        let measured = |predictor: &Predictor, bytes| predictor.measured(target, kernel, bytes);
+        let mut predictor = MovingAverage::default();
+        let measured = |predictor: &MovingAverage, bytes| predictor.measured(target, kernel, bytes);
         assert_eq!(measured(&predictor, 500), None);
         predictor.learn(target, kernel, 500, Nanos(80_000));
         assert_eq!(predictor.measured(target, KernelClass(1), 500), None);

@@ -1,35 +1,57 @@
-//! Start-time fair queueing over tenants, with placement at the moment of taking.
+//! Fair queueing over tenants with guaranteed and peak rates, and placement at the moment of taking.
 //!
-//! Each tenant has a bounded queue and a weight. A backlogged tenant carries a
-//! start tag: the larger of virtual time and the finish tag of its last job. The
-//! tenant with the least start tag goes first; taking a job charges its predicted
-//! reference cost over the weight, and [`Scheduler::finish`] corrects the charge to
-//! what was measured. (Goyal, Vin and Cheng, "Start-time Fair Queueing", 1996;
-//! with several jobs in service at once it is SFQ(D), Jin, Chase and Kaur, 2004.)
+//! A job's cost is its time on the reference engine, the same wherever it runs: charged as predicted when it is taken,
+//! corrected by [`Scheduler::finish`] to what was measured. Three tags of a tenant are charged (`crate::tags`):
 //!
-//! Within a tenant, jobs of the same placement are first in, first out; jobs of
-//! different placements stand in lanes of their own, so that one that waits for a
-//! card does not hold up one that does not.
+//! - the share tag of start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996), with several jobs in service at once
+//!   (SFQ(D): Jin, Chase and Kaur, SIGMETRICS 2004): who has the least goes first;
+//! - the reservation tag of mClock (Gulati, Merchant and Varman, OSDI 2010): a tenant below its guaranteed rate goes before
+//!   all shares. As there, what is taken by share is not charged against the guarantee;
+//! - the limit tag: a tenant at its peak rate does not stand in any order, and `next` says when it will again.
+//!
+//! Why the reference engine and not the time of the engine that served: two tenants with the same work then pay the same,
+//! wherever the scheduler put it; and nobody gains by asking for the slow engine. Verification is part of the cost, for the
+//! reference engine verifies what it makes: the CPU's time for checking a card's block is charged to whom the block belongs
+//! by the same measure as if the CPU had made it.
+//!
+//! Every call but [`Scheduler::set_in_service`] and [`Scheduler::drain`] is logarithmic in the tenants.
 
-use std::collections::{BTreeSet, VecDeque};
+mod charge;
+mod choice;
+
+use std::collections::BTreeSet;
 
 use crate::Nanos;
-use crate::predictor::{KernelClass, Predictor};
-use crate::target::{Placement, TARGETS_MAX, TargetIndex, TargetSet};
-use crate::tenant::{Capacity, TenantConfig, TenantIndex, WEIGHT_DEFAULT};
+use crate::classes::Classes;
+use crate::job::{JobId, JobRequest, JobShape, Measured, QueueFull, Receipt, Taken};
+use crate::predictor::{MovingAverage, Predictor};
+use crate::queue::{LaneKind, TenantQueue};
+use crate::tags::MILLION;
+use crate::target::{Placement, TARGETS_MAX, Target, TargetIndex, TargetSet};
+use crate::tenant::{Capacity, TenantConfig, TenantIndex};
+use crate::waiting::{Waiting, WaitingJobs};
 
-/// Heads that one call of `next` looks at before it gives up, whether they could run here or not.
-const HEADS_SCANNED_MAX: usize = 1024;
+/// Ends of jobs between two looks at how the capacity in service compares with all of it.
+const SCALE_EVERY: u32 = 64;
+/// How far from its prediction a cost may be measured by comparison of targets: one wild figure of a card must not put a
+/// tenant behind for hours.
+const CORRECTION_FACTOR_MAX: u64 = 64;
 
 /// What is tuned.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// Heads, in tag order, among which a target may pick one that suits it.
+    /// Flows, in tag order, among which a target may pick one that suits it.
     pub eligible_heads_max: usize,
     /// A head is left to another target for no longer than this.
     pub defer_max: Nanos,
     /// How much later than elsewhere a job may end here and still be taken.
     pub slack: Nanos,
+    /// Of what a guarantee owes a tenant that always asked, at most this time's worth is made up for later.
+    pub arrears_max: Nanos,
+    /// Reference time by which guarantees may run ahead of a target's tenth that is shared by weight.
+    pub reserved_ahead_max: Nanos,
+    /// Reference time, at the default weight, by which a tenant's share tag runs ahead at most for what its guarantee gave it.
+    pub lead_max: Nanos,
 }
 
 impl Default for Config {
@@ -38,132 +60,69 @@ impl Default for Config {
             eligible_heads_max: 8,
             defer_max: Nanos(2_000_000),
             slack: Nanos(200_000),
+            arrears_max: Nanos(1_000_000_000),
+            reserved_ahead_max: Nanos(50_000_000),
+            lead_max: Nanos(100_000_000),
         }
     }
 }
 
-/// The tenant's queue is at its bound; the job comes back.
-#[derive(Debug, thiserror::Error)]
-#[error("the tenant's queue holds {queued} jobs, its most; wait for one to be taken")]
-pub struct QueueFull<J> {
-    /// The job that did not fit.
-    pub job: J,
-    /// Jobs in the queue.
-    pub queued: usize,
-}
-
-/// What decides how long a job takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JobShape {
-    /// Kind of work.
-    pub kernel: KernelClass,
-    /// Bytes of input.
-    pub bytes: usize,
-}
-
-/// What a target holds while it runs a job; goes back with [`Scheduler::finish`] or [`Scheduler::requeue`].
+/// See the module's head. `J` is whatever the caller runs, `P` what tells how long it takes.
 #[derive(Debug)]
-#[must_use = "a receipt that is dropped leaves its target charged for ever"]
-pub struct Receipt {
-    tenant: TenantIndex,
-    target: TargetIndex,
-    placement: Placement,
-    kernel: KernelClass,
-    bytes: usize,
-    predicted: Nanos,
-    charged: Nanos,
-    queued_at: Nanos,
-}
-
-/// A job that a target took.
-#[derive(Debug)]
-pub struct Taken<J> {
-    /// The job.
-    pub job: J,
-    /// To be given back when it ends.
-    pub receipt: Receipt,
-    /// How long it stood in the queue.
-    pub waited: Nanos,
-    /// Whether a target it would sooner have run on let it stand for `defer_max`.
-    pub deferred: bool,
-}
-
-#[derive(Debug)]
-struct Queued<J> {
-    job: J,
-    kernel: KernelClass,
-    bytes: usize,
-    queued_at: Nanos,
-    sequence: u64,
-    /// Set for a job that comes back: its charge was made when it was first taken.
-    charged: Option<Nanos>,
-}
-
-impl<J> Queued<J> {
-    const fn shape(&self) -> JobShape {
-        JobShape {
-            kernel: self.kernel,
-            bytes: self.bytes,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Lane<J> {
-    placement: Placement,
-    jobs: VecDeque<Queued<J>>,
-}
-
-#[derive(Debug)]
-struct Tenant<J> {
-    /// Which of the place's successive tenants; odd while there is one.
-    generation: u32,
-    config: TenantConfig,
-    queued: usize,
-    start: u128,
-    finish: u128,
-    lanes: Vec<Lane<J>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Target {
-    servers: u64,
-    outstanding_ns: u64,
-    /// Reference time of what ended here, and the time that it took, both fading.
-    reference_ns: f64,
-    busy_ns: f64,
-    reference: bool,
-}
-
-/// See the module's head. `J` is whatever the caller runs.
-#[derive(Debug)]
-pub struct Scheduler<J> {
+pub struct Scheduler<J, P = MovingAverage> {
     config: Config,
-    tenants: Vec<Tenant<J>>,
+    tenants: Vec<TenantQueue>,
     /// Places of tenants that were removed.
     free: Vec<u32>,
-    backlogged: BTreeSet<(u128, TenantIndex)>,
+    jobs: WaitingJobs<J>,
+    classes: Classes,
+    /// Tenants at their peak rate, by when they may go on.
+    limited: BTreeSet<(u64, u32)>,
+    /// Where jobs of tenants may run that were let go on since somebody asked.
+    promoted: TargetSet,
     targets: Vec<Target>,
+    /// Those that are to ask again at a moment.
+    asking: TargetSet,
     in_service: TargetSet,
-    predictor: Predictor,
-    virtual_time: u128,
-    sequence: u64,
+    reference: Option<TargetIndex>,
+    predictor: P,
+    /// Sum of the weights of tenants with jobs.
+    backlogged_weight: u64,
+    /// The part of each guarantee that is held, millionths.
+    cir_scale: u64,
+    ends: u32,
+    now: u64,
 }
 
 impl<J> Scheduler<J> {
-    /// An empty scheduler.
+    /// An empty scheduler that predicts by moving averages.
     #[must_use]
     pub fn new(config: Config) -> Self {
+        Self::with_predictor(config, MovingAverage::default())
+    }
+}
+
+impl<J, P: Predictor> Scheduler<J, P> {
+    /// An empty scheduler with a predictor of the caller's.
+    #[must_use]
+    pub fn with_predictor(config: Config, predictor: P) -> Self {
         Self {
             config,
             tenants: Vec::new(),
             free: Vec::new(),
-            backlogged: BTreeSet::new(),
+            jobs: WaitingJobs::default(),
+            classes: Classes::default(),
+            limited: BTreeSet::new(),
+            promoted: TargetSet::EMPTY,
             targets: Vec::new(),
+            asking: TargetSet::EMPTY,
             in_service: TargetSet::EMPTY,
-            predictor: Predictor::default(),
-            virtual_time: 0,
-            sequence: 0,
+            reference: None,
+            predictor,
+            backlogged_weight: 0,
+            cir_scale: MILLION,
+            ends: 0,
+            now: 0,
         }
     }
 
@@ -173,79 +132,97 @@ impl<J> Scheduler<J> {
             && let Some(t) = self.tenants.get_mut(place as usize)
         {
             let generation = t.generation.wrapping_add(1);
-            *t = Tenant::new(generation, config, self.virtual_time);
+            *t = TenantQueue::new(generation, config);
             return TenantIndex { place, generation };
         }
         let place = u32::try_from(self.tenants.len()).unwrap_or(u32::MAX);
-        self.tenants.push(Tenant::new(1, config, self.virtual_time));
-        TenantIndex {
-            place,
-            generation: 1,
-        }
+        let generation = 1;
+        self.tenants.push(TenantQueue::new(generation, config));
+        TenantIndex { place, generation }
     }
 
-    /// Changes what a tenant was promised. What it has queued stays, also beyond a lower bound.
+    /// Changes what a tenant was promised. What it has queued stays, also beyond a lower bound; what it owes stays owed.
     pub fn set_tenant(&mut self, tenant: TenantIndex, config: TenantConfig) {
-        if let Some(t) = live_mut(&mut self.tenants, tenant) {
+        if self.tenant(tenant).is_none() {
+            return;
+        }
+        self.lift(tenant.place);
+        if let Some(t) = self.tenants.get_mut(tenant.place as usize) {
+            t.moments.restate(&t.config, &config, self.now);
             t.config = config;
         }
+        self.put(tenant.place);
     }
 
     /// Removes a tenant and gives its queued jobs back. Receipts of its jobs stay good.
     pub fn remove_tenant(&mut self, tenant: TenantIndex) -> Vec<J> {
-        let Some(t) = live_mut(&mut self.tenants, tenant) else {
+        if self.tenant(tenant).is_none() {
             return Vec::new();
-        };
-        t.generation = t.generation.wrapping_add(1);
-        t.queued = 0;
-        let lanes = std::mem::take(&mut t.lanes);
-        let start = t.start;
-        self.backlogged.remove(&(start, tenant));
+        }
+        let jobs = self.empty(tenant.place);
+        if let Some(t) = self.tenants.get_mut(tenant.place as usize) {
+            let generation = t.generation.wrapping_add(1);
+            *t = TenantQueue::new(generation, t.config);
+        }
         self.free.push(tenant.place);
-        let jobs = lanes.into_iter().flat_map(|lane| lane.jobs);
-        jobs.map(|queued| queued.job).collect()
+        jobs
     }
 
-    /// What the targets give, by what was measured; one that was never used counts as reference engines.
-    #[must_use]
-    pub fn capacity(&self) -> Capacity {
-        let mut capacity = Capacity::default();
-        for (target, n) in self.targets.iter().zip(0u8..) {
-            let us = target.capacity_us_per_s();
-            capacity.full_us_per_s = capacity.full_us_per_s.saturating_add(us);
-            if self.in_service.contains(TargetIndex(n)) {
-                capacity.healthy_us_per_s = capacity.healthy_us_per_s.saturating_add(us);
-            }
-        }
-        capacity
+    /// Takes every queued job out and gives them back.
+    pub fn drain(&mut self) -> Vec<J> {
+        let places = (0u32..).take(self.tenants.len());
+        places.flat_map(|place| self.empty(place)).collect()
     }
 
     /// A new target, out of service, that runs `servers` jobs side by side; `None` once there are [`TARGETS_MAX`].
     ///
-    /// Cost is charged as the predicted time on the `reference` target, wherever the job runs;
-    /// the first target that says it is one is taken.
+    /// Cost is charged as predicted from what was measured on the `reference` target, wherever the job runs; the first target
+    /// that says it is one is taken.
     pub fn add_target(&mut self, servers: u32, reference: bool) -> Option<TargetIndex> {
         let index = u8::try_from(self.targets.len())
             .ok()
             .filter(|n| usize::from(*n) < TARGETS_MAX)?;
-        self.targets.push(Target {
-            servers: u64::from(servers.max(1)),
-            outstanding_ns: 0,
-            reference_ns: 0.0,
-            busy_ns: 0.0,
-            reference,
-        });
+        self.targets.push(Target::new(servers));
+        if reference {
+            self.reference.get_or_insert(TargetIndex(index));
+        }
+        self.rescale();
         Some(TargetIndex(index))
     }
 
-    /// Put a target into service or take it out; what it holds is not touched.
+    /// A target runs so many jobs side by side.
+    pub fn set_servers(&mut self, target: TargetIndex, servers: u32) {
+        if let Some(t) = self.targets.get_mut(target.number()) {
+            t.servers = u64::from(servers.max(1));
+        }
+        self.rescale();
+    }
+
+    /// Put a target into service or take it out; what it holds is not touched. Guarantees are scaled to what is left.
+    ///
+    /// Linear in the tenants: where jobs may run changes, and with it with whom they are compared. Each flow keeps its
+    /// distance from the others of its class.
     pub fn set_in_service(&mut self, target: TargetIndex, on: bool) {
         let this = TargetSet::of(target);
-        self.in_service = if on {
+        let in_service = if on {
             self.in_service.union(this)
         } else {
             self.in_service.without(this)
         };
+        if in_service == self.in_service {
+            return;
+        }
+        let before = self.targets.clone();
+        if on {
+            // One that was away does not bring old tags back.
+            let latest = self.latest(self.in_service);
+            if let Some(t) = self.targets.get_mut(target.number()) {
+                t.virtual_time = t.virtual_time.max(latest);
+            }
+        }
+        self.in_service = in_service;
+        self.reseat(&before);
+        self.rescale();
     }
 
     /// Targets in service.
@@ -262,24 +239,14 @@ impl<J> Scheduler<J> {
 
     /// Jobs queued in all.
     #[must_use]
-    pub fn queued_in_all(&self) -> usize {
-        self.backlogged
-            .iter()
-            .filter_map(|(_, index)| self.tenant(*index))
-            .map(|t| t.queued)
-            .sum()
+    pub const fn queued_in_all(&self) -> usize {
+        self.jobs.queued()
     }
 
     /// When the job that has waited longest was queued.
     #[must_use]
     pub fn oldest_queued_at(&self) -> Option<Nanos> {
-        self.backlogged
-            .iter()
-            .filter_map(|(_, index)| self.tenant(*index))
-            .flat_map(|tenant| &tenant.lanes)
-            .filter_map(|lane| lane.jobs.front())
-            .map(|job| job.queued_at)
-            .min()
+        self.jobs.oldest_queued_at()
     }
 
     /// Predicted time of the work that a target holds, spread over its servers.
@@ -292,6 +259,56 @@ impl<J> Scheduler<J> {
         )
     }
 
+    /// What the targets give, by what was measured; one that was never used counts as reference engines.
+    #[must_use]
+    pub fn capacity(&self) -> Capacity {
+        let mut capacity = Capacity::default();
+        for (target, n) in self.targets.iter().zip(0u8..) {
+            let us = target.capacity_us_per_s();
+            capacity.full_us_per_s = capacity.full_us_per_s.saturating_add(us);
+            if self.in_service.contains(TargetIndex(n)) {
+                capacity.healthy_us_per_s = capacity.healthy_us_per_s.saturating_add(us);
+            }
+        }
+        capacity
+    }
+
+    /// The part of every guaranteed rate that is held while targets are out of service, 1 while none is.
+    #[must_use]
+    pub fn cir_scale(&self) -> f64 {
+        Nanos(self.cir_scale).as_f64() / 1e6
+    }
+
+    /// How long from `now` a job would take to end that were queued by this tenant now: by what it has queued and the part
+    /// of the capacity that is its own, or the soonest target where nothing is queued. A forecast, not a promise.
+    #[must_use]
+    pub fn forecast(&self, tenant: TenantIndex, request: &JobRequest, now: Nanos) -> Nanos {
+        let effective = request.placement.effective(self.in_service);
+        let soonest = effective
+            .iter()
+            .map(|target| self.ends_after(target, request.shape))
+            .min()
+            .unwrap_or(u64::MAX);
+        let Some(t) = self.tenant(tenant) else {
+            return Nanos(soonest);
+        };
+        let cost = self.cost(request.shape, effective.iter().next());
+        let limited = t.eligible_at(cost).saturating_sub(now.0);
+        if self.jobs.queued() == 0 {
+            return Nanos(soonest.saturating_add(limited));
+        }
+        let healthy = u128::from(self.capacity().healthy_us_per_s);
+        let mine = u128::from(t.config.weight.max(1));
+        let others = u128::from(self.backlogged_weight);
+        let others = if t.queued > 0 { others } else { others + mine };
+        let share = u64::try_from(healthy * mine / others.max(1)).unwrap_or(u64::MAX);
+        let rate = share
+            .max(self.held(t.config.cir_us_per_s))
+            .min(t.config.pir_us_per_s.unwrap_or(u64::MAX));
+        let queue = crate::tags::span_at(t.queued_cost.plus(cost), rate);
+        Nanos(queue.max(soonest).max(limited))
+    }
+
     /// Queue a job.
     ///
     /// # Errors
@@ -300,465 +317,295 @@ impl<J> Scheduler<J> {
         &mut self,
         tenant: TenantIndex,
         job: J,
-        kernel: KernelClass,
-        bytes: usize,
-        placement: Placement,
+        request: JobRequest,
         now: Nanos,
-    ) -> Result<(), QueueFull<J>> {
-        let virtual_time = self.virtual_time;
-        let sequence = self.sequence;
-        let Some(t) = live_mut(&mut self.tenants, tenant) else {
-            return Err(QueueFull { job, queued: 0 });
+    ) -> Result<JobId, QueueFull<J>> {
+        self.now = self.now.max(now.0);
+        let (queued, queued_max) = match self.tenant(tenant) {
+            Some(t) => (t.queued, t.config.queued_max),
+            None => return Err(QueueFull { job, queued: 0 }),
         };
-        if t.queued >= t.config.queued_max {
-            return Err(QueueFull {
-                job,
-                queued: t.queued,
-            });
+        if queued >= queued_max {
+            return Err(QueueFull { job, queued });
         }
-        self.sequence += 1;
-        if t.queued == 0 {
-            t.start = t.finish.max(virtual_time);
-            self.backlogged.insert((t.start, tenant));
-        }
-        t.queued += 1;
-        t.lane(placement).jobs.push_back(Queued {
-            job,
-            kernel,
-            bytes,
+        let cost = self.cost(request.shape, request.placement.allowed.iter().next());
+        let kind = LaneKind::Of(request.priority);
+        let seat = self.seat(tenant.place, request.placement, cost);
+        let t = &mut self.tenants[tenant.place as usize];
+        let waiting = Waiting {
+            request,
             queued_at: now,
-            sequence,
+            cost,
+            rank: t.next_rank(request.priority),
+            place: tenant.place,
+            class: seat.class.index,
+            kind,
             charged: None,
+        };
+        let id = self.jobs.push(t.lane(seat.class, kind), job, waiting);
+        if seat.lifted {
+            self.put(tenant.place);
+        }
+        Ok(id)
+    }
+
+    /// Takes a job out of the queue, if it is still there: one that was taken is its target's.
+    pub fn cancel(&mut self, id: JobId) -> Option<J> {
+        let slot = self.jobs.find(id)?;
+        let waiting = *self.jobs.get(slot)?;
+        self.lift(waiting.place);
+        let job = self.unseat(&waiting, slot).map(|(job, id)| {
+            self.jobs.release(id);
+            job
         });
-        Ok(())
+        self.put(waiting.place);
+        job
+    }
+
+    /// Takes those of a tenant's queued jobs out that `gone` picks. Linear in what that tenant has queued.
+    pub fn remove_from(&mut self, tenant: TenantIndex, mut gone: impl FnMut(&J) -> bool) -> Vec<J> {
+        let Some(t) = self.tenant(tenant) else {
+            return Vec::new();
+        };
+        let chains: Vec<_> = t.lanes.iter().map(|lane| lane.chain).collect();
+        let queued = chains.into_iter().flat_map(|chain| self.jobs.along(chain));
+        let picked: Vec<JobId> = queued
+            .filter(|(_, job)| gone(job))
+            .map(|(id, _)| id)
+            .collect();
+        picked
+            .into_iter()
+            .filter_map(|id| self.cancel(id))
+            .collect()
     }
 
     /// Put a job back that its target could not finish, ahead of the tenant's others,
     /// at no second charge. The bound of the queue does not apply: the job was in it before.
-    pub fn requeue(&mut self, receipt: Receipt, job: J, placement: Placement) {
-        self.release(&receipt);
-        let virtual_time = self.virtual_time;
-        let sequence = self.sequence;
-        self.sequence += 1;
-        let Some(t) = live_mut(&mut self.tenants, receipt.tenant) else {
-            return;
-        };
-        if t.queued == 0 {
-            t.start = t.finish.max(virtual_time);
-            self.backlogged.insert((t.start, receipt.tenant));
+    ///
+    /// # Errors
+    /// The job, where its tenant was removed in the meantime.
+    pub fn requeue(&mut self, receipt: Receipt, job: J, placement: Placement) -> Result<(), J> {
+        self.unload(&receipt);
+        let id = receipt.id;
+        if self.tenant(receipt.tenant).is_none() {
+            if let Some(id) = id {
+                self.jobs.release(id);
+            }
+            return Err(job);
         }
-        t.queued += 1;
-        t.lane(placement).jobs.push_front(Queued {
-            job,
-            kernel: receipt.kernel,
-            bytes: receipt.bytes,
+        let place = receipt.tenant.place;
+        let seat = self.seat(place, placement, Nanos(0));
+        let waiting = Waiting {
+            request: JobRequest {
+                placement,
+                ..receipt.request
+            },
             queued_at: receipt.queued_at,
-            sequence,
-            charged: Some(receipt.charged),
-        });
+            // It was charged already.
+            cost: Nanos(0),
+            rank: 0,
+            place,
+            class: seat.class.index,
+            kind: LaneKind::Returned,
+            charged: Some((receipt.charged, receipt.reserved)),
+        };
+        let chain = self.tenants[place as usize].lane(seat.class, LaneKind::Returned);
+        let job = match id {
+            Some(id) => self.jobs.put_back(chain, id, job, waiting),
+            None => Err(job),
+        };
+        if let Err(job) = job {
+            self.jobs.push(chain, job, waiting);
+        }
+        if seat.lifted {
+            self.put(place);
+        }
+        Ok(())
     }
 
-    /// A target with credit asks for work. `None`: nothing that it should run now.
+    /// A target with credit asks for work. `None`: nothing that it should run now; [`Scheduler::next_eligible_at`] says when
+    /// that may change although nothing happens.
     pub fn next(&mut self, target: TargetIndex, now: Nanos) -> Option<Taken<J>> {
         if !self.in_service.contains(target) {
             return None;
         }
-        let (tenant, lane, deferred) = self.choose(target, now)?;
-        self.take(tenant, lane, target, now, deferred)
+        self.now = self.now.max(now.0);
+        self.promote(now);
+        let choice = self.choose(target, now)?;
+        self.take(choice, target, now)
+    }
+
+    /// When a target that was just given nothing should ask again: a tenant's peak rate lets it go on then, or a job that is
+    /// left to another target is anybody's. `None`: not before something is queued, ended or put into service.
+    #[must_use]
+    pub fn next_eligible_at(&self, target: TargetIndex) -> Option<Nanos> {
+        let left = self.targets.get(target.number())?.ask_again_at;
+        self.limit_ends_at().into_iter().chain(left).min()
+    }
+
+    /// The same for whichever target comes first: when [`Scheduler::to_wake`] will have somebody to wake.
+    #[must_use]
+    pub fn wakes_at(&self) -> Option<Nanos> {
+        let asking = self.asking.iter();
+        let left = asking.filter_map(|target| self.targets.get(target.number())?.ask_again_at);
+        self.limit_ends_at().into_iter().chain(left).min()
+    }
+
+    /// Targets that were given nothing and should ask again now.
+    pub fn to_wake(&mut self, now: Nanos) -> TargetSet {
+        self.promote(now);
+        let mut wake = std::mem::take(&mut self.promoted);
+        for target in self.asking.iter() {
+            let Some(t) = self.targets.get_mut(target.number()) else {
+                continue;
+            };
+            if t.ask_again_at.is_none_or(|at| at <= now) {
+                t.ask_again_at = None;
+                self.asking = self.asking.without(TargetSet::of(target));
+                wake = wake.union(TargetSet::of(target));
+            }
+        }
+        wake
+    }
+
+    /// When the first tenant that is at its peak rate may go on.
+    fn limit_ends_at(&self) -> Option<Nanos> {
+        self.limited.first().map(|(at, _)| Nanos(*at))
     }
 
     /// Charges a job that its caller runs at once, on `target`, without a place in the queue: as if it were pushed and
     /// taken now. `None`, with nothing charged, where it would pass a job that goes before it on this target, would sooner end
-    /// elsewhere, or where no job of its kind and of its size or more has been measured here, or those took longer than
-    /// `measured_max`: whoever waits on the caller's thread must not be the first to learn how long such a job takes.
+    /// elsewhere, is beyond its tenant's peak rate, or where no job of its kind and of its size or more has been measured
+    /// here, or those took longer than `measured_max`: whoever waits on the caller's thread must not be the first to learn
+    /// how long such a job takes.
     pub fn take_now(
         &mut self,
         tenant: TenantIndex,
-        job: JobShape,
-        placement: Placement,
+        request: JobRequest,
         target: TargetIndex,
         measured_max: Nanos,
         now: Nanos,
     ) -> Option<Receipt> {
-        let JobShape { kernel, bytes } = job;
-        let effective = placement.effective(self.in_service);
-        let predicted = self.predictor.predict(target, kernel, bytes);
+        let JobShape { kernel, bytes } = request.shape;
+        let effective = request.placement.effective(self.in_service);
         let measured = self.predictor.measured(target, kernel, bytes);
         if !effective.contains(target)
             || measured.is_none_or(|measured| measured > measured_max)
-            || self.somebody_goes_before(tenant, target)
-            || self.ends_sooner_elsewhere(target, predicted, job, effective)
+            || self.ends_sooner_elsewhere(target, request.shape, effective)
         {
             return None;
         }
-        let charged = self
-            .predictor
-            .predict(self.reference(target), kernel, bytes);
-        let virtual_time = self.virtual_time;
-        let t = live_mut(&mut self.tenants, tenant)?;
+        self.promote(now);
+        let charged = self.cost(request.shape, Some(target));
+        let class = self.classes.of(request.placement, self.in_service);
+        if self.tenant(tenant)?.eligible_at(charged) > now.0
+            || self.somebody_goes_before(tenant, class, target)
+        {
+            return None;
+        }
+        let place = tenant.place;
+        self.lift(place);
+        let base = self.base(class);
+        let t = &mut self.tenants[place as usize];
+        let start = t.activate(class, base).start;
         if t.queued == 0 {
-            t.start = t.finish.max(virtual_time);
-            t.finish = t.start + scaled(charged, t.config.weight);
-            self.virtual_time = virtual_time.max(t.start);
-        } else {
-            // What is queued waits for another target; its tag moves on by what is taken here.
-            self.backlogged.remove(&(t.start, tenant));
-            t.start += scaled(charged, t.config.weight);
-            t.finish += scaled(charged, t.config.weight);
-            self.backlogged.insert((t.start, tenant));
+            t.moments.activate(now.0);
         }
-        if let Some(t) = self.targets.get_mut(target.number()) {
-            t.outstanding_ns = t.outstanding_ns.saturating_add(predicted.0);
+        let reserved = t.due_at().is_some_and(|due| due <= now.0);
+        if let Some(target) = self.targets.get_mut(target.number()) {
+            target.virtual_time = target.virtual_time.max(start);
         }
-        Some(Receipt {
+        self.charge(place, target, charged, reserved);
+        self.put(place);
+        Some(self.load(Receipt {
             tenant,
             target,
-            placement,
-            kernel,
-            bytes,
-            predicted,
+            request,
+            predicted: Nanos(0),
             charged,
+            reserved,
             queued_at: now,
-        })
+            id: None,
+        }))
     }
 
-    /// Whether a job stands in a queue that `target` may take, and would take before one of this tenant's that came now. Whoever
-    /// has had less than those who wait need not wait behind them: that would add a whole job of theirs to each small one of
-    /// its own, however seldom it comes.
-    fn somebody_goes_before(&self, tenant: TenantIndex, target: TargetIndex) -> bool {
-        let Some(own) = self.tenant(tenant) else {
-            return true;
-        };
-        let start = match own.queued {
-            0 => own.finish.max(self.virtual_time),
-            _ => own.start,
-        };
-        let heads = self.backlogged.iter().take(HEADS_SCANNED_MAX);
-        heads
-            .take_while(|(tag, index)| *tag <= start || *index == tenant)
-            .filter_map(|(_, index)| self.tenant(*index))
-            .flat_map(|tenant| &tenant.lanes)
-            .any(|lane| lane.placement.effective(self.in_service).contains(target))
-    }
-
-    /// Whether a job that begins at once on `target`, beside what that holds, would end later than on another.
-    fn ends_sooner_elsewhere(
-        &self,
-        target: TargetIndex,
-        predicted: Nanos,
-        job: JobShape,
-        effective: TargetSet,
-    ) -> bool {
-        let mut others = effective.iter().filter(|other| *other != target);
-        let slack = self.config.slack.0;
-        others.any(|other| predicted.0 > self.ends_after(other, job).saturating_add(slack))
-    }
-
-    /// The target whose time is charged, wherever a job runs; `target` itself where there is none.
-    fn reference(&self, target: TargetIndex) -> TargetIndex {
-        let reference = self.targets.iter().position(|t| t.reference);
-        TargetIndex(
-            reference
-                .and_then(|n| u8::try_from(n).ok())
-                .unwrap_or(target.0),
-        )
-    }
-
-    /// A job ended: `took` is what the target spent on it, `reference` the measured cost in
-    /// reference time, if it was measured; the charge is corrected to it. What was charged in the end.
-    pub fn finish(&mut self, receipt: Receipt, took: Nanos, reference: Option<Nanos>) -> Nanos {
+    /// A job ran to its end. Its charge is corrected to what was measured, which comes back: what was charged in the end.
+    pub fn finish(&mut self, receipt: Receipt, measured: Measured) -> Nanos {
         self.release(&receipt);
-        self.predictor
-            .learn(receipt.target, receipt.kernel, receipt.bytes, took);
-        let reference_time = reference.unwrap_or(receipt.charged);
-        if let Some(target) = self.targets.get_mut(receipt.target.number()) {
-            target.learn_speed(took, reference_time);
+        let JobShape { kernel, bytes } = receipt.request.shape;
+        let (target, took) = (receipt.target, measured.took);
+        let cost = match measured.reference {
+            Some(cost) => cost,
+            None if self.reference.is_none_or(|reference| reference == target) => took,
+            // How the target compares with the reference engine is known from both predictions of this job.
+            None => {
+                let (charged, predicted) = (receipt.charged.0, receipt.predicted.0.max(1));
+                let cost = u128::from(charged) * u128::from(took.0) / u128::from(predicted);
+                let most = charged.saturating_mul(CORRECTION_FACTOR_MAX);
+                let cost = u64::try_from(cost).unwrap_or(u64::MAX);
+                Nanos(cost.clamp(charged / CORRECTION_FACTOR_MAX, most))
+            }
+        };
+        self.predictor.learn(target, kernel, bytes, took);
+        if self.reference == Some(target) {
+            self.predictor
+                .learn(TargetIndex::REFERENCE, kernel, bytes, cost);
         }
-        if let Some(measured) = reference {
-            self.correct(receipt.tenant, receipt.charged, measured);
+        if let Some(t) = self.targets.get_mut(target.number()) {
+            t.learn_speed(took, Nanos(cost.0.saturating_sub(measured.verified.0)));
         }
-        reference_time
+        self.ends = self.ends.wrapping_add(1);
+        if self.ends.is_multiple_of(SCALE_EVERY) {
+            self.rescale();
+        }
+        self.correct(&receipt, cost);
+        cost
     }
 
-    /// A job ended without teaching anything about speed: it was cancelled, or its input was bad.
-    /// What it was charged stays.
-    pub fn abandon(&mut self, receipt: Receipt) -> Nanos {
+    /// A job ended in a way that teaches nothing about speed: it was cancelled, or its input was bad. It was charged
+    /// `reference`, where that was measured, else what was predicted; which of them comes back.
+    pub fn abandon(&mut self, receipt: Receipt, reference: Option<Nanos>) -> Nanos {
         self.release(&receipt);
-        receipt.charged
-    }
-
-    /// Remove the queued jobs that `gone` picks, and give them back.
-    pub fn remove(&mut self, mut gone: impl FnMut(&J) -> bool) -> Vec<J> {
-        let mut out = Vec::new();
-        for (n, tenant) in self.tenants.iter_mut().enumerate() {
-            for lane in &mut tenant.lanes {
-                for _ in 0..lane.jobs.len() {
-                    let Some(queued) = lane.jobs.pop_front() else {
-                        break;
-                    };
-                    if gone(&queued.job) {
-                        tenant.queued -= 1;
-                        out.push(queued.job);
-                    } else {
-                        lane.jobs.push_back(queued);
-                    }
-                }
-            }
-            tenant.lanes.retain(|lane| !lane.jobs.is_empty());
-            if tenant.queued == 0 {
-                let place = u32::try_from(n).unwrap_or(u32::MAX);
-                let generation = tenant.generation;
-                let index = TenantIndex { place, generation };
-                self.backlogged.remove(&(tenant.start, index));
-            }
+        if let Some(cost) = reference {
+            self.correct(&receipt, cost);
         }
-        out
+        reference.unwrap_or(receipt.charged)
     }
 
-    fn tenant(&self, index: TenantIndex) -> Option<&Tenant<J>> {
+    /// A job that was taken never ran: nothing is charged.
+    pub fn refund(&mut self, receipt: Receipt) {
+        self.release(&receipt);
+        self.correct(&receipt, Nanos(0));
+    }
+
+    fn tenant(&self, index: TenantIndex) -> Option<&TenantQueue> {
         let tenant = self.tenants.get(index.place as usize)?;
         (tenant.generation == index.generation).then_some(tenant)
     }
 
-    /// The tenant and lane to take from, and whether only the deferral limit allows it.
-    fn choose(&self, target: TargetIndex, now: Nanos) -> Option<(TenantIndex, usize, bool)> {
-        let mut eligible = 0;
-        for (_, index) in self.backlogged.iter().take(HEADS_SCANNED_MAX) {
-            let Some(tenant) = self.tenant(*index) else {
-                continue;
-            };
-            let mut lanes: Vec<(usize, &Queued<J>, TargetSet)> = tenant
-                .lanes
-                .iter()
-                .enumerate()
-                .filter_map(|(n, lane)| {
-                    Some((
-                        n,
-                        lane.jobs.front()?,
-                        lane.placement.effective(self.in_service),
-                    ))
-                })
-                .filter(|(_, _, effective)| effective.contains(target))
-                .collect();
-            lanes.sort_by_key(|(_, head, _)| (head.charged.is_none(), head.sequence));
-            for (lane, head, effective) in lanes {
-                if self.best_here(target, head.shape(), effective) {
-                    return Some((*index, lane, false));
-                }
-                if now.since(head.queued_at) >= self.config.defer_max {
-                    return Some((*index, lane, true));
-                }
-            }
-            if tenant
-                .lanes
-                .iter()
-                .any(|lane| lane.placement.effective(self.in_service).contains(target))
-            {
-                eligible += 1;
-                if eligible >= self.config.eligible_heads_max {
-                    return None;
-                }
-            }
-        }
-        None
+    /// A guarantee as it is held with what is in service.
+    fn held(&self, cir_us_per_s: u64) -> u64 {
+        let held = u128::from(cir_us_per_s) * u128::from(self.cir_scale) / u128::from(MILLION);
+        u64::try_from(held)
+            .unwrap_or(u64::MAX)
+            .max(cir_us_per_s.min(1))
     }
 
-    /// Whether the job would end here no later than on any other target that may take it, plus slack.
-    fn best_here(&self, target: TargetIndex, job: JobShape, effective: TargetSet) -> bool {
-        let here = self.ends_after(target, job);
-        effective
-            .iter()
-            .filter(|other| *other != target)
-            .all(|other| {
-                here <= self
-                    .ends_after(other, job)
-                    .saturating_add(self.config.slack.0)
-            })
+    fn rescale(&mut self) {
+        let Capacity {
+            healthy_us_per_s: healthy,
+            full_us_per_s: full,
+        } = self.capacity();
+        let scale = u128::from(healthy) * u128::from(MILLION) / u128::from(full.max(1));
+        self.cir_scale = u64::try_from(scale).unwrap_or(MILLION).min(MILLION);
     }
 
-    fn ends_after(&self, target: TargetIndex, job: JobShape) -> u64 {
-        self.outstanding(target)
-            .0
-            .saturating_add(self.predictor.predict(target, job.kernel, job.bytes).0)
-    }
-
-    fn take(
-        &mut self,
-        index: TenantIndex,
-        lane: usize,
-        target: TargetIndex,
-        now: Nanos,
-        deferred: bool,
-    ) -> Option<Taken<J>> {
-        let reference = self.reference(target);
-        let tenant = live_mut(&mut self.tenants, index)?;
-        let line = tenant.lanes.get_mut(lane)?;
-        let placement = line.placement;
-        let queued = line.jobs.pop_front()?;
-        if line.jobs.is_empty() {
-            tenant.lanes.swap_remove(lane);
-        }
-        tenant.queued -= 1;
-        self.backlogged.remove(&(tenant.start, index));
-        let charged = queued.charged.unwrap_or_else(|| {
-            self.predictor
-                .predict(reference, queued.kernel, queued.bytes)
-        });
-        self.virtual_time = self.virtual_time.max(tenant.start);
-        tenant.finish = match queued.charged {
-            None => tenant.start + scaled(charged, tenant.config.weight),
-            Some(_) => tenant.start,
+    /// The job's cost, reference time; on `target` where there is no reference engine.
+    fn cost(&self, shape: JobShape, target: Option<TargetIndex>) -> Nanos {
+        let by = match self.reference {
+            Some(_) => TargetIndex::REFERENCE,
+            None => target.unwrap_or(TargetIndex(0)),
         };
-        if tenant.queued > 0 {
-            tenant.start = tenant.finish;
-            self.backlogged.insert((tenant.start, index));
-        }
-        let predicted = self.predictor.predict(target, queued.kernel, queued.bytes);
-        if let Some(t) = self.targets.get_mut(target.number()) {
-            t.outstanding_ns = t.outstanding_ns.saturating_add(predicted.0);
-        }
-        Some(Taken {
-            waited: now.since(queued.queued_at),
-            deferred,
-            receipt: Receipt {
-                tenant: index,
-                target,
-                placement,
-                kernel: queued.kernel,
-                bytes: queued.bytes,
-                predicted,
-                charged,
-                queued_at: queued.queued_at,
-            },
-            job: queued.job,
-        })
+        self.predictor.predict(by, shape.kernel, shape.bytes)
     }
-
-    fn release(&mut self, receipt: &Receipt) {
-        if let Some(t) = self.targets.get_mut(receipt.target.number()) {
-            t.outstanding_ns = t.outstanding_ns.saturating_sub(receipt.predicted.0);
-        }
-    }
-
-    fn correct(&mut self, index: TenantIndex, charged: Nanos, measured: Nanos) {
-        let Some(tenant) = live_mut(&mut self.tenants, index) else {
-            return;
-        };
-        let (was, is) = (
-            scaled(charged, tenant.config.weight),
-            scaled(measured, tenant.config.weight),
-        );
-        let backlogged = tenant.queued > 0 && self.backlogged.remove(&(tenant.start, index));
-        tenant.finish = (tenant.finish + is).saturating_sub(was);
-        if backlogged {
-            // Never behind virtual time: credit for the past must not starve the others.
-            tenant.start = ((tenant.start + is).saturating_sub(was)).max(self.virtual_time);
-            self.backlogged.insert((tenant.start, index));
-        }
-    }
-}
-
-impl<J> Tenant<J> {
-    fn new(generation: u32, config: TenantConfig, virtual_time: u128) -> Self {
-        Self {
-            generation,
-            config,
-            queued: 0,
-            start: virtual_time,
-            finish: virtual_time,
-            lanes: Vec::new(),
-        }
-    }
-
-    fn lane(&mut self, placement: Placement) -> &mut Lane<J> {
-        let at = match self
-            .lanes
-            .iter()
-            .position(|lane| lane.placement == placement)
-        {
-            Some(at) => at,
-            None => {
-                self.lanes.push(Lane {
-                    placement,
-                    jobs: VecDeque::new(),
-                });
-                self.lanes.len() - 1
-            }
-        };
-        &mut self.lanes[at]
-    }
-}
-
-/// Weight of a new measurement of a target's speed.
-const SPEED_GAIN: f64 = 0.02;
-/// How far a believable target is from the reference engine, either way.
-const SPEED_FACTOR_MAX: f64 = 4096.0;
-/// What one reference engine gives, microseconds a second.
-const ENGINE_US_PER_S: f64 = 1_000_000.0;
-
-impl Target {
-    fn learn_speed(&mut self, took: Nanos, reference: Nanos) {
-        let float = |n: Nanos| u32::try_from(n.0).map_or(f64::from(u32::MAX), f64::from);
-        let (took, reference) = (float(took), float(reference));
-        if took <= 0.0 {
-            return;
-        }
-        if self.busy_ns == 0.0 {
-            (self.busy_ns, self.reference_ns) = (took, reference);
-        } else {
-            self.busy_ns += SPEED_GAIN * (took - self.busy_ns);
-            self.reference_ns += SPEED_GAIN * (reference - self.reference_ns);
-        }
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "bounded and positive by the clamp; `as` saturates"
-    )]
-    fn capacity_us_per_s(&self) -> u64 {
-        let speed = if self.busy_ns == 0.0 {
-            1.0
-        } else {
-            (self.reference_ns / self.busy_ns).clamp(1.0 / SPEED_FACTOR_MAX, SPEED_FACTOR_MAX)
-        };
-        (speed * ENGINE_US_PER_S) as u64 * self.servers
-    }
-}
-
-impl Receipt {
-    /// The job's tenant.
-    #[must_use]
-    pub const fn tenant(&self) -> TenantIndex {
-        self.tenant
-    }
-
-    /// Where the job was allowed to run.
-    #[must_use]
-    pub const fn placement(&self) -> Placement {
-        self.placement
-    }
-
-    /// How long the job is predicted to take there.
-    #[must_use]
-    pub const fn predicted(&self) -> Nanos {
-        self.predicted
-    }
-
-    /// Who took it.
-    #[must_use]
-    pub const fn target(&self) -> TargetIndex {
-        self.target
-    }
-}
-
-/// The tenant of this index, if it is still there.
-fn live_mut<J>(tenants: &mut [Tenant<J>], index: TenantIndex) -> Option<&mut Tenant<J>> {
-    let tenant = tenants.get_mut(index.place as usize)?;
-    (tenant.generation == index.generation).then_some(tenant)
-}
-
-/// Cost over weight, in tag units: nanoseconds at the default weight.
-fn scaled(cost: Nanos, weight: u32) -> u128 {
-    u128::from(cost.0) * u128::from(WEIGHT_DEFAULT) / u128::from(weight.max(1))
 }

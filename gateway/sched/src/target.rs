@@ -1,13 +1,23 @@
-//! Targets: places where a job can run, and sets of them.
+//! Targets: places where a job can run, sets of them, and what is known of each.
+//!
+//! It knows no tenants and no queues.
+
+use crate::Nanos;
+use crate::tags::{MILLION, ShareTag};
 
 /// Most targets of one scheduler.
 pub const TARGETS_MAX: usize = 64;
+/// The number after the last.
+const REFERENCE_NUMBER: u8 = 64;
 
 /// One target. Handed out by the scheduler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TargetIndex(pub(crate) u8);
 
 impl TargetIndex {
+    /// The reference engine itself, as a predictor learns of it: what a job costs, not how long a loaded machine takes for it.
+    pub const REFERENCE: Self = Self(REFERENCE_NUMBER);
+
     /// Its number, from 0.
     #[must_use]
     pub const fn number(self) -> usize {
@@ -112,5 +122,72 @@ impl Placement {
                 preferred: self.preferred,
             }
         }
+    }
+}
+
+/// Weight of a new measurement of a target's speed.
+const SPEED_GAIN: f64 = 0.02;
+/// How far a believable target is from the reference engine, either way.
+const SPEED_FACTOR_MAX: f64 = 4096.0;
+
+/// State of one target.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub(crate) servers: u64,
+    pub(crate) outstanding_ns: u64,
+    /// The largest share tag that was on its turn here.
+    pub(crate) virtual_time: ShareTag,
+    /// Reference time by which guarantees are ahead of what is shared by weight here.
+    pub(crate) reserved_ahead: u64,
+    /// When it should ask again although nothing was queued: a job that it left to another target will be anybody's then.
+    pub(crate) ask_again_at: Option<Nanos>,
+    /// Reference time of what ended here, and the time that it took, both fading.
+    reference_ns: f64,
+    busy_ns: f64,
+}
+
+impl Target {
+    pub(crate) fn new(servers: u32) -> Self {
+        Self {
+            servers: u64::from(servers.max(1)),
+            outstanding_ns: 0,
+            virtual_time: 0,
+            reserved_ahead: 0,
+            ask_again_at: None,
+            reference_ns: 0.0,
+            busy_ns: 0.0,
+        }
+    }
+
+    /// Something worth so much reference time ended here after so long.
+    pub(crate) fn learn_speed(&mut self, took: Nanos, reference: Nanos) {
+        if took.0 == 0 {
+            return;
+        }
+        let (took, reference) = (took.as_f64(), reference.as_f64());
+        if self.busy_ns == 0.0 {
+            (self.busy_ns, self.reference_ns) = (took, reference);
+        } else {
+            self.busy_ns += SPEED_GAIN * (took - self.busy_ns);
+            self.reference_ns += SPEED_GAIN * (reference - self.reference_ns);
+        }
+    }
+
+    /// Microseconds of the reference engine that it gives in a second; a target that was never used counts as reference
+    /// engines.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "bounded and positive by the clamp; `as` saturates"
+    )]
+    pub(crate) fn capacity_us_per_s(&self) -> u64 {
+        let speed = if self.busy_ns == 0.0 {
+            1.0
+        } else {
+            (self.reference_ns / self.busy_ns).clamp(1.0 / SPEED_FACTOR_MAX, SPEED_FACTOR_MAX)
+        };
+        ((speed * 1e6) as u64)
+            .saturating_mul(self.servers)
+            .max(MILLION / 4096)
     }
 }

@@ -11,6 +11,7 @@ use super::*;
 use crate::admission::{Admission, AdmissionLimits};
 use crate::cards::CardSource;
 use crate::dispatch::DispatchConfig;
+use crate::job::Priority;
 use crate::metrics::Metrics;
 use crate::tenants::{Tenant, TenantLimits};
 
@@ -75,6 +76,7 @@ impl Rig {
             kernel,
             input,
             policy,
+            priority: Priority::default(),
             deadline: None,
             permit: Arc::new(self.admission.admit(&self.tenant, 5).unwrap()),
         }
@@ -245,7 +247,9 @@ fn a_body_with_more_data_than_its_callers_thread_decodes_is_left_to_the_pool() {
         panic!("a job to run");
     };
     let short = Duration::from_micros(1);
-    rig.jobs.settle(running.receipt, Some(short), Some(short));
+    let (wall, thread) = (short, short);
+    let ended = Ended::OnCpu(Took { wall, thread });
+    rig.jobs.settle(running.receipt, ended);
     let here = |spec: &mut JobSpec| {
         let placement = rig.jobs.placement(spec).unwrap();
         let receipt = rig.jobs.take_now(spec, placement).unwrap();

@@ -263,6 +263,7 @@ impl Blocks {
             },
             input,
             policy: self.options.service.policy,
+            priority: self.options.service.priority,
             deadline: self.options.service.deadline,
             permit: Arc::clone(&self.permit),
         };

@@ -235,6 +235,7 @@ impl Decompression {
                 },
                 input: input.clone(),
                 policy: self.options.service.policy,
+                priority: self.options.service.priority,
                 deadline: self.options.service.deadline,
                 permit: Arc::clone(&self.permit),
             };

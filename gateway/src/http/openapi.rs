@@ -24,6 +24,7 @@ use utoipa::{IntoParams, IntoResponses, PartialSchema, ToSchema};
 
 use super::options::DEADLINE_MS_MAX;
 use crate::error::{PROBLEM_JSON, ProblemKind};
+use crate::job::Priority;
 
 /// Name of the security scheme.
 const KEY: &str = "key";
@@ -170,6 +171,12 @@ fn kernel_headers() -> Vec<Parameter> {
             ParameterIn::Header,
             "How long the caller waits, from the end of the headers to the last byte, in milliseconds.",
             integer(1, DEADLINE_MS_MAX),
+        ),
+        parameter(
+            "Faam-Priority",
+            ParameterIn::Header,
+            "How urgent the request is among the caller's own: 0 is the most urgent. It goes before no other tenant's.",
+            integer(0, Priority::LAST.get().into()).default(Some(json!(Priority::default().get()))),
         ),
         parameter(
             "Content-Digest",

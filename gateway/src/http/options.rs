@@ -12,12 +12,15 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use faam_codec::{Format, Level};
 
 use crate::error::{Problem, ProblemKind};
-use crate::job::{BackendPolicy, CARD_LEVEL_MAX, FallbackReason};
+use crate::job::{BackendPolicy, CARD_LEVEL_MAX, FallbackReason, Priority};
 
 /// Which engines a request may run on.
 pub const FAAM_BACKEND: HeaderName = HeaderName::from_static("faam-backend");
 /// How long a caller waits.
 pub const FAAM_DEADLINE_MS: HeaderName = HeaderName::from_static("faam-deadline-ms");
+
+/// How urgent a request is among its tenant's others.
+pub const FAAM_PRIORITY: HeaderName = HeaderName::from_static("faam-priority");
 
 /// Longest deadline that is taken: one hour.
 pub const DEADLINE_MS_MAX: u64 = 3_600_000;
@@ -56,6 +59,8 @@ pub struct DecompressOptions {
 pub struct ServiceOptions {
     /// Allowed engines.
     pub policy: BackendPolicy,
+    /// How urgent the request is among its tenant's others.
+    pub priority: Priority,
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,
     /// Length of the body, where it is announced.
@@ -221,8 +226,22 @@ impl ServiceOptions {
         let content_length = headers
             .get(CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse().ok());
+        let priority = match header(headers, &FAAM_PRIORITY)? {
+            None => Priority::default(),
+            Some(text) => match text.as_bytes() {
+                [digit @ b'0'..=b'9'] => Priority::new(digit - b'0'),
+                _ => None,
+            }
+            .ok_or_else(|| {
+                Problem::invalid_option(format!(
+                    "header Faam-Priority: expected a digit from 0, the most urgent, to 7, got {}; correct it or leave it out",
+                    quoted(text)
+                ))
+            })?,
+        };
         Ok(Self {
             policy,
+            priority,
             deadline,
             content_length,
             fallback: None,
@@ -342,6 +361,7 @@ mod tests {
         );
         assert_eq!(options.service.policy, BackendPolicy::Auto);
         assert_eq!(options.service.deadline, None);
+        assert_eq!(options.service.priority.get(), 3);
     }
 
     #[test]
@@ -349,6 +369,7 @@ mod tests {
         let headers = [
             ("faam-backend", "prefer-hw"),
             ("faam-deadline-ms", "250"),
+            ("faam-priority", "1"),
             ("content-length", "11"),
         ];
         let options =
@@ -363,6 +384,7 @@ mod tests {
         );
         assert_eq!(options.service.policy, BackendPolicy::PreferHardware);
         assert!(options.service.deadline.is_some());
+        assert_eq!(options.service.priority.get(), 1);
         assert_eq!(options.service.content_length, Some(11));
     }
 

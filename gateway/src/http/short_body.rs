@@ -79,6 +79,7 @@ impl ShortBody {
             },
             input,
             policy: self.options.service.policy,
+            priority: self.options.service.priority,
             deadline: self.options.service.deadline,
             permit: Arc::clone(&self.permit),
         };

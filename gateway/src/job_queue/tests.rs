@@ -7,7 +7,7 @@ use super::*;
 use crate::admission::{Admission, AdmissionLimits};
 use crate::card_claim::CardResult;
 use crate::cards::CardSource;
-use crate::job::BlockOutcome;
+use crate::job::{BlockOutcome, Kernel, Priority};
 use crate::small_job::{HERE_DECODED_BYTES_MAX, HERE_OUTPUT_BYTES_MAX};
 use crate::tenants::{Tenant, TenantLimits};
 use faam_codec::{Format, Level, Position};
@@ -43,6 +43,10 @@ impl Rig {
     }
 
     fn push(&self, policy: BackendPolicy) -> Answer {
+        self.push_as(policy, Priority::default()).0
+    }
+
+    fn push_as(&self, policy: BackendPolicy, priority: Priority) -> (Answer, JobId) {
         let spec = JobSpec {
             tenant: self.tenant.id.clone(),
             kernel: Kernel::Compress {
@@ -52,6 +56,7 @@ impl Rig {
             },
             input: Bytes::from_static(b"input"),
             policy,
+            priority,
             deadline: None,
             permit: Arc::new(self.admission.admit(&self.tenant, 5).unwrap()),
         };
@@ -60,8 +65,8 @@ impl Rig {
         let (reply, answer) = oneshot::channel();
         let room = Arc::clone(&place.room).try_acquire().unwrap();
         let job = PendingJob::new(spec, place.context, reply, room, Duration::ZERO);
-        self.queue.push(place.index, job, placement).unwrap();
-        answer
+        let id = self.queue.push(place.index, job, placement).unwrap();
+        (answer, id)
     }
 
     fn take(&self, function: u8) -> Option<RunningJob> {
@@ -171,12 +176,29 @@ fn a_removed_tenants_jobs_are_answered_and_its_context_is_never_anothers() {
 fn a_job_that_nobody_waits_for_gives_its_memory_back_at_once() {
     let rig = Rig::new();
     rig.queue.set_in_service(0, 0, None);
-    let answer = rig.push(BackendPolicy::RequireHardware);
+    let (answer, id) = rig.push_as(BackendPolicy::RequireHardware, Priority::default());
     assert_eq!(rig.admission.in_flight(), 1);
     drop(answer);
-    rig.queue.forget_cancelled();
+    rig.queue.cancel(id);
     assert_eq!(rig.admission.in_flight(), 0);
     assert_eq!(rig.admission.memory_bytes(), 0);
+}
+
+#[test]
+fn a_tenants_urgent_job_goes_before_its_others() {
+    let rig = Rig::new();
+    let policy = BackendPolicy::RequireHardware;
+    let _first = rig.push(policy);
+    let mut order = Vec::new();
+    let _answers: Vec<Answer> = [7, 3, 0]
+        .into_iter()
+        .map(|number| rig.push_as(policy, Priority::new(number).unwrap()).0)
+        .collect();
+    while let Some(running) = rig.take(0) {
+        order.push(running.job.spec.priority.get());
+        rig.claim(running);
+    }
+    assert_eq!(order, [0, 3, 3, 7]);
 }
 
 /// Whether a job may run on its caller's thread.
@@ -186,7 +208,7 @@ fn runs_here(rig: &Rig, kernel: Kernel, input: &[u8]) -> bool {
     let receipt = rig.queue.take_now(&spec, placement);
     let taken = receipt.is_some();
     if let Some(receipt) = receipt {
-        rig.queue.settle(receipt, None, None);
+        rig.queue.settle(receipt, Ended::Unbegun);
     }
     taken
 }
@@ -203,7 +225,9 @@ fn measure(rig: &Rig, kernel: Kernel, input: &[u8], took: Duration) {
     let CpuWork::Run(running) = rig.queue.next_for_cpu() else {
         panic!("a job to run");
     };
-    rig.queue.settle(running.receipt, Some(took), Some(took));
+    let (wall, thread) = (took, took);
+    let ended = Ended::OnCpu(Took { wall, thread });
+    rig.queue.settle(running.receipt, ended);
 }
 
 fn spec_for_cpu(rig: &Rig, kernel: Kernel, input: &[u8]) -> JobSpec {
@@ -212,6 +236,7 @@ fn spec_for_cpu(rig: &Rig, kernel: Kernel, input: &[u8]) -> JobSpec {
         kernel,
         input: Bytes::copy_from_slice(input),
         policy: BackendPolicy::Cpu,
+        priority: Priority::default(),
         deadline: None,
         permit: Arc::new(rig.admission.admit(&rig.tenant, 5).unwrap()),
     }

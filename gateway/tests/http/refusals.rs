@@ -76,6 +76,15 @@ fn what_is_not_accepted_is_refused_with_what_is() {
         "invalid-option",
         &["3600000", "soon"],
     );
+    for word in ["8", "-1", "03", "high"] {
+        check(
+            "/v1/compress",
+            &[("Faam-Priority", word)],
+            400,
+            "invalid-option",
+            &["Faam-Priority", "from 0", "7", word],
+        );
+    }
     check(
         "/v1/compress",
         &[("Content-Encoding", "gzip")],

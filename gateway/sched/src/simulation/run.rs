@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 
 use crate::{
-    Config, KernelClass, Nanos, Placement, Scheduler, TargetIndex, TargetSet, TenantIndex,
+    Config, JobRequest, JobShape, KernelClass, Nanos, Placement, Priority, Scheduler, TargetIndex,
+    TargetSet, TenantIndex,
 };
 
 use super::admission::{Admission, TenantUse};
@@ -522,9 +523,12 @@ impl<'a> Run<'a> {
         let (index, placement) = (tenant.index, class.placement);
         let kernel = kernel_class(class.of.kernel);
         let bytes = usize::try_from(block.bytes).unwrap_or(usize::MAX);
-        let pushed = self
-            .scheduler
-            .push(index, block, kernel, bytes, placement, now);
+        let request = JobRequest {
+            shape: JobShape { kernel, bytes },
+            placement,
+            priority: Priority::default(),
+        };
+        let pushed = self.scheduler.push(index, block, request, now);
         let expected = tenant.queued + tenant.came_back;
         let held = self.scheduler.queued(index);
         if let Err(full) = pushed {
@@ -588,7 +592,12 @@ impl<'a> Run<'a> {
             }
         }
         if queued > 0 {
-            for block in self.scheduler.remove(|block| block.request == id) {
+            let index = self.tenants.get(tenant as usize).map(|tenant| tenant.index);
+            let removed = index.map(|index| {
+                let of_it = |block: &Block| block.request == id;
+                self.scheduler.remove_from(index, of_it)
+            });
+            for block in removed.unwrap_or_default() {
                 self.unqueued(block);
                 if let Some(request) = self.requests.get(id) {
                     request.under_way = request.under_way.saturating_sub(1);

@@ -3,7 +3,10 @@
 //! Owns the order in which a core works (the HTTP side, verification, jobs), and what a card's loss does to its jobs.
 //! Invariant: no target idles while a job waits that nothing keeps from it, for longer than between two looks.
 
-use crate::{JobShape, Nanos, Placement, Receipt, Taken, TargetIndex, TargetSet};
+use crate::{
+    JobRequest, JobShape, Measured, Nanos, Placement, Priority, Receipt, Taken, TargetIndex,
+    TargetSet,
+};
 
 use super::engines::{Block, CoreWork, HttpWork, Running};
 use super::invariants::{Invariant, Violation};
@@ -250,10 +253,14 @@ impl Run<'_> {
             kernel: kernel_class(class.of.kernel),
             bytes: usize::try_from(block.bytes).ok()?,
         };
-        let (tenant, placement, cpu) = (tenant.index, class.placement, self.cpu);
+        let request = JobRequest {
+            shape,
+            placement: class.placement,
+            priority: Priority::default(),
+        };
+        let (tenant, cpu) = (tenant.index, self.cpu);
         let now = self.now;
-        self.scheduler
-            .take_now(tenant, shape, placement, cpu, HERE_MAX, now)
+        self.scheduler.take_now(tenant, request, cpu, HERE_MAX, now)
     }
 
     /// The next block for a target whose caller still waits.
@@ -445,7 +452,12 @@ impl Run<'_> {
             took,
         } = running;
         let on_cpu = receipt.target() == self.cpu;
-        self.scheduler.finish(receipt, took, on_cpu.then_some(took));
+        let measured = Measured {
+            took,
+            reference: on_cpu.then_some(took),
+            verified: Nanos(0),
+        };
+        self.scheduler.finish(receipt, measured);
         self.block_done(block)
     }
 
@@ -477,7 +489,7 @@ impl Run<'_> {
             .get(block.request)
             .is_none_or(|request| request.ended);
         if ended {
-            self.scheduler.abandon(receipt);
+            self.scheduler.abandon(receipt, None);
             return self.block_done(block);
         }
         block.replays = block.replays.saturating_add(1);
@@ -490,7 +502,7 @@ impl Run<'_> {
         class.figures.replayed += 1;
         let required = class.of.backend == Backend::RequireCard;
         if block.replays > REPLAYS_MAX && required {
-            self.scheduler.abandon(receipt);
+            self.scheduler.abandon(receipt, None);
             self.give_up(block.request, Outcome::NoCard)?;
             return self.block_done(block);
         }
@@ -508,7 +520,10 @@ impl Run<'_> {
         if let Some(request) = self.requests.get(block.request) {
             request.queued += 1;
         }
-        self.scheduler.requeue(receipt, block, placement);
+        if self.scheduler.requeue(receipt, block, placement).is_err() {
+            let what = "a tenant is gone that nobody removed".to_owned();
+            return Err(self.broken(Invariant::Consistent, what));
+        }
         self.announce(placement);
         Ok(())
     }

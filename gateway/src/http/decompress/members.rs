@@ -114,6 +114,7 @@ impl Decompression {
             },
             input: input.clone(),
             policy,
+            priority: self.options.service.priority,
             deadline: self.options.service.deadline,
             permit: Arc::clone(&self.permit),
         };

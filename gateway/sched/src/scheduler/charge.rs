@@ -1,0 +1,340 @@
+//! Who stands where, and what moves them: seats in queues, charges and their corrections.
+//!
+//! Invariant: whoever changes a tenant's tags or queue lifts it out of every order first and puts it back after, so that an
+//! order never holds a key that is not its tenant's.
+
+use super::Scheduler;
+use crate::Nanos;
+use crate::classes::ClassKey;
+use crate::job::{JobId, Receipt};
+use crate::predictor::Predictor;
+use crate::queue::{Flow, TenantQueue};
+use crate::tags::{ShareTag, corrected, share_of, span_at};
+use crate::target::{Placement, Target, TargetIndex, TargetSet};
+use crate::waiting::Waiting;
+
+/// Of every so much that guarantees take of a target, one part is shared by weight where somebody asks for it.
+const SHARED_ONE_IN: u64 = 10;
+
+/// Where a job was seated.
+pub(super) struct Seat {
+    pub(super) class: ClassKey,
+    /// Whether the tenant was lifted for it and is to be put back.
+    pub(super) lifted: bool,
+}
+
+impl<J, P: Predictor> Scheduler<J, P> {
+    /// The largest share tag that was on its turn at any of these targets.
+    pub(super) fn latest(&self, targets: TargetSet) -> ShareTag {
+        let of = |target: TargetIndex| Some(self.targets.get(target.number())?.virtual_time);
+        targets.iter().filter_map(of).max().unwrap_or(0)
+    }
+
+    /// Where a flow of a class begins that comes anew.
+    pub(super) fn base(&self, class: ClassKey) -> ShareTag {
+        let effective = self.classes.effective(class);
+        self.latest(if effective.is_empty() {
+            self.classes.allowed(class)
+        } else {
+            effective
+        })
+    }
+
+    /// Takes a tenant out of every order.
+    pub(super) fn lift(&mut self, place: u32) {
+        let Some(t) = self.tenants.get_mut(place as usize) else {
+            return;
+        };
+        if t.queued == 0 {
+            return;
+        }
+        let weight = u64::from(t.config.weight);
+        self.backlogged_weight = self.backlogged_weight.saturating_sub(weight);
+        if let Some(until) = t.limited_until {
+            self.limited.remove(&(until, place));
+            return;
+        }
+        let due = t.due_at();
+        for flow in t.flows.iter().filter(|flow| flow.queued > 0) {
+            self.classes.leave(flow.class, flow.start, due, place);
+        }
+    }
+
+    /// Puts it where it belongs now.
+    pub(super) fn put(&mut self, place: u32) {
+        let Some(t) = self.tenants.get_mut(place as usize) else {
+            return;
+        };
+        let was_limited = t.limited_until.take().is_some();
+        if t.queued == 0 {
+            return;
+        }
+        let weight = u64::from(t.config.weight);
+        self.backlogged_weight = self.backlogged_weight.saturating_add(weight);
+        let eligible_at = t.eligible_at(Nanos(0));
+        if eligible_at > self.now {
+            t.limited_until = Some(eligible_at);
+            self.limited.insert((eligible_at, place));
+            return;
+        }
+        let due = t.due_at();
+        for at in 0..t.flows.len() {
+            let Some(flow) = self.flow(place, at).filter(|flow| flow.queued > 0) else {
+                continue;
+            };
+            let mut start = flow.start;
+            if was_limited {
+                // What its peak rate kept from it is not owed to it.
+                start = start.max(self.base(flow.class));
+                if let Some(flow) = self.tenants[place as usize].flows.get_mut(at) {
+                    flow.start = start;
+                }
+            }
+            self.classes.enter(flow.class, start, due, place);
+        }
+    }
+
+    fn flow(&self, place: u32, at: usize) -> Option<Flow> {
+        self.tenants.get(place as usize)?.flows.get(at).copied()
+    }
+
+    /// Tenants whose peak rate lets them go on.
+    pub(super) fn promote(&mut self, now: Nanos) {
+        self.now = self.now.max(now.0);
+        while let Some(&(until, place)) = self.limited.first()
+            && until <= now.0
+        {
+            self.lift(place);
+            self.put(place);
+            let Some(t) = self.tenants.get(place as usize) else {
+                return;
+            };
+            for flow in t.flows.iter().filter(|flow| flow.queued > 0) {
+                self.promoted = self.promoted.union(self.classes.effective(flow.class));
+            }
+        }
+    }
+
+    /// A place for a job of this cost in a tenant's queue.
+    pub(super) fn seat(&mut self, place: u32, placement: Placement, cost: Nanos) -> Seat {
+        let class = self.classes.of(placement, self.in_service);
+        let t = &self.tenants[place as usize];
+        let stands = |flow: &Flow| flow.class == class && flow.queued > 0;
+        // Behind others of its flow it changes nothing but a limit's next moment.
+        let lifted = t.config.pir_us_per_s.is_some() || !t.flows.iter().any(stands);
+        if lifted {
+            self.lift(place);
+        }
+        let base = self.base(class);
+        let now = self.now;
+        let t = &mut self.tenants[place as usize];
+        if t.queued == 0 {
+            t.moments.activate(now);
+        }
+        t.activate(class, base).queued += 1;
+        t.queued += 1;
+        t.queued_cost = t.queued_cost.plus(cost);
+        t.cost_max = t.cost_max.max(cost);
+        self.classes.count(class, true);
+        Seat { class, lifted }
+    }
+
+    /// A waiting job leaves its place; its tenant was lifted.
+    pub(super) fn unseat(&mut self, waiting: &Waiting, slot: u32) -> Option<(J, JobId)> {
+        let class = self.classes.key_of(waiting.class);
+        let t = self.tenants.get_mut(waiting.place as usize)?;
+        let taken = self.jobs.take(t.lane(class, waiting.kind), slot)?;
+        t.left(class, waiting.kind, waiting.cost);
+        self.classes.count(class, false);
+        Some(taken)
+    }
+
+    /// Takes all that a tenant has queued.
+    pub(super) fn empty(&mut self, place: u32) -> Vec<J> {
+        self.lift(place);
+        let mut out = Vec::new();
+        while let Some(slot) = self.first_of(place)
+            && let Some(waiting) = self.jobs.get(slot).copied()
+            && let Some((job, id)) = self.unseat(&waiting, slot)
+        {
+            self.jobs.release(id);
+            out.push(job);
+        }
+        self.put(place);
+        out
+    }
+
+    fn first_of(&self, place: u32) -> Option<u32> {
+        let t = self.tenants.get(place as usize)?;
+        t.lanes.iter().find_map(|lane| lane.chain.head())
+    }
+
+    /// Charges a lifted tenant for what a target took of it.
+    pub(super) fn charge(&mut self, place: u32, target: TargetIndex, cost: Nanos, reserved: bool) {
+        let now = self.now;
+        let lead = self.config.lead_max;
+        let arrears = self.config.arrears_max;
+        let served = self.flows_served(place, target);
+        let Some(t) = self.tenants.get_mut(place as usize) else {
+            return;
+        };
+        let cir = t.config.cir_us_per_s;
+        let share = share_of(cost, t.config.weight);
+        for (at, base) in served {
+            let Some(flow) = t.flows.get_mut(at) else {
+                continue;
+            };
+            if flow.queued == 0 {
+                flow.start = flow.start.max(base);
+            }
+            let charged = flow.start.saturating_add(share);
+            flow.start = if reserved {
+                let most = base.saturating_add(share_of(lead, t.config.weight));
+                charged.min(most).max(flow.start)
+            } else {
+                charged
+            };
+        }
+        if let Some(pir) = t.config.pir_us_per_s {
+            t.moments.pay(cost, pir.max(1), now);
+        }
+        if reserved {
+            let held = self.held(cir);
+            if let Some(t) = self.tenants.get_mut(place as usize) {
+                t.moments.reserve(cost, held, now, arrears);
+            }
+        }
+        let ahead_max = self.config.reserved_ahead_max.0;
+        if let Some(target) = self.targets.get_mut(target.number()) {
+            target.reserved_ahead = if reserved {
+                target.reserved_ahead.saturating_add(cost.0).min(ahead_max)
+            } else {
+                let shared = cost.0.saturating_mul(SHARED_ONE_IN - 1);
+                target.reserved_ahead.saturating_sub(shared)
+            };
+        }
+    }
+
+    /// A tenant's flows that a target serves, with where new ones of their classes would begin.
+    fn flows_served(
+        &self,
+        place: u32,
+        target: TargetIndex,
+    ) -> impl Iterator<Item = (usize, ShareTag)> + use<J, P> {
+        // An idle tenant keeps a few flows; one with jobs in more places is charged in these.
+        let mut served = [None; 8];
+        let flows = self.tenants.get(place as usize).map(|t| &t.flows);
+        let mut free = served.iter_mut();
+        for (at, flow) in flows.into_iter().flatten().enumerate() {
+            if self.classes.effective(flow.class).contains(target)
+                && let Some(entry) = free.next()
+            {
+                *entry = Some((at, self.base(flow.class)));
+            }
+        }
+        served.into_iter().flatten()
+    }
+
+    /// Corrects what a receipt was charged.
+    pub(super) fn correct(&mut self, receipt: &Receipt, cost: Nanos) {
+        if cost == receipt.charged || self.tenant(receipt.tenant).is_none() {
+            return;
+        }
+        let place = receipt.tenant.place;
+        self.lift(place);
+        let served = self.flows_served(place, receipt.target);
+        let held = self.tenants[place as usize].config.cir_us_per_s;
+        let held = self.held(held);
+        let t = &mut self.tenants[place as usize];
+        let of = |cost| share_of(cost, t.config.weight);
+        let (was, is) = (of(receipt.charged), of(cost));
+        for (at, _) in served {
+            if let Some(flow) = t.flows.get_mut(at) {
+                flow.start = flow.start.saturating_add(is).saturating_sub(was);
+            }
+        }
+        let moved = |at, rate| {
+            let (was, is) = (span_at(receipt.charged, rate), span_at(cost, rate));
+            corrected(at, was, is)
+        };
+        if let Some(pir) = t.config.pir_us_per_s {
+            t.moments.paid_at = moved(t.moments.paid_at, pir.max(1));
+        }
+        if receipt.reserved && held > 0 {
+            t.moments.reserved_at = moved(t.moments.reserved_at, held);
+        }
+        self.put(place);
+    }
+
+    /// A target has a job in its hands.
+    pub(super) fn load(&mut self, mut receipt: Receipt) -> Receipt {
+        let shape = receipt.request.shape;
+        receipt.predicted = self
+            .predictor
+            .predict(receipt.target, shape.kernel, shape.bytes);
+        if let Some(t) = self.targets.get_mut(receipt.target.number()) {
+            t.outstanding_ns = t.outstanding_ns.saturating_add(receipt.predicted.0);
+        }
+        receipt
+    }
+
+    /// It has it no more.
+    pub(super) fn unload(&mut self, receipt: &Receipt) {
+        if let Some(t) = self.targets.get_mut(receipt.target.number()) {
+            t.outstanding_ns = t.outstanding_ns.saturating_sub(receipt.predicted.0);
+        }
+    }
+
+    /// A job has ended.
+    pub(super) fn release(&mut self, receipt: &Receipt) {
+        self.unload(receipt);
+        if let Some(id) = receipt.id {
+            self.jobs.release(id);
+        }
+    }
+
+    /// What is in service has changed: each flow whose jobs may run elsewhere now keeps its distance from the others of its
+    /// class, for tags are compared only among those who share targets.
+    pub(super) fn reseat(&mut self, before: &[Target]) {
+        let places = (0u32..).take(self.tenants.len());
+        places.clone().for_each(|place| self.lift(place));
+        let changed = self.classes.set_in_service(self.in_service);
+        let moves: Vec<_> = changed
+            .into_iter()
+            .map(|(key, was)| {
+                let now_key = self.classes.key_of(key.index);
+                let was = if was.is_empty() {
+                    self.classes.allowed(now_key)
+                } else {
+                    was
+                };
+                let of = |target: TargetIndex| before.get(target.number()).map(|t| t.virtual_time);
+                let base_before = was.iter().filter_map(of).max().unwrap_or(0);
+                (key, now_key, base_before, self.base(now_key))
+            })
+            .collect();
+        for t in &mut self.tenants {
+            for (was, is, base_before, base) in &moves {
+                restate(t, *was, *is, *base_before, *base);
+            }
+        }
+        places.for_each(|place| self.put(place));
+    }
+}
+
+/// Gives a tenant's flows and lanes of a class its new key, and moves their tags with the class's base.
+fn restate(
+    t: &mut TenantQueue,
+    was: ClassKey,
+    is: ClassKey,
+    base_before: ShareTag,
+    base: ShareTag,
+) {
+    for flow in t.flows.iter_mut().filter(|flow| flow.class == was) {
+        flow.class = is;
+        flow.start = flow.start.saturating_add(base).saturating_sub(base_before);
+    }
+    for lane in t.lanes.iter_mut().filter(|lane| lane.class == was) {
+        lane.class = is;
+    }
+}

@@ -1,0 +1,160 @@
+//! The places in the queue: a tenant's with its room and scrub domain, a function's with what wakes it.
+//!
+//! Invariant: a scrub domain is given out once, for what a card remembers of one tenant must never be another's. It does
+//! not know in which order anything is served.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use faam_sched::{TargetIndex, TargetSet, TenantConfig, TenantIndex};
+
+use crate::busy::Busy;
+use crate::queue_room::QueueRoom;
+use crate::tenants::{Tenant, TenantId};
+
+/// Makes a sleeping queue-pair worker look for jobs.
+pub(crate) type Wake = Box<dyn Fn() + Send + Sync>;
+
+/// A tenant's queue.
+#[derive(Clone)]
+pub(crate) struct TenantPlace {
+    pub(crate) index: TenantIndex,
+    /// Its scrub domain on a card.
+    pub(crate) context: u32,
+    /// As many permits as the queue has places.
+    pub(crate) room: Arc<QueueRoom>,
+}
+
+/// Every tenant's.
+#[derive(Default)]
+pub(super) struct TenantPlaces {
+    tenants: HashMap<TenantId, TenantPlace>,
+    /// Scrub domains given out so far, to tenants that were removed as well.
+    contexts: u32,
+}
+
+impl TenantPlaces {
+    pub(super) fn get(&self, tenant: &TenantId) -> Option<&TenantPlace> {
+        self.tenants.get(tenant)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&TenantId, &TenantPlace)> {
+        self.tenants.iter()
+    }
+
+    /// A place for a tenant that has none, with so much room. `None` once there are no more scrub domains.
+    pub(super) fn add(
+        &mut self,
+        tenant: &Tenant,
+        room: usize,
+        index: impl FnOnce() -> TenantIndex,
+    ) -> Option<()> {
+        self.contexts = self.contexts.checked_add(1)?;
+        let place = TenantPlace {
+            index: index(),
+            context: self.contexts,
+            room: QueueRoom::new(room),
+        };
+        self.tenants.insert(tenant.id.clone(), place);
+        Some(())
+    }
+
+    /// Takes a tenant's place away; whoever waits for room in it waits no longer.
+    pub(super) fn remove(&mut self, tenant: &TenantId) -> Option<TenantPlace> {
+        let place = self.tenants.remove(tenant)?;
+        place.room.close();
+        Some(place)
+    }
+}
+
+/// What the scheduler is told of a tenant with so much room in its queue.
+pub(super) fn promised(tenant: &Tenant, room: usize) -> TenantConfig {
+    let limits = &tenant.limits;
+    TenantConfig {
+        weight: limits.weight,
+        cir_us_per_s: limits.cir_us_per_s,
+        pir_us_per_s: limits.pir_us_per_s,
+        pir_burst: faam_sched::Nanos(limits.pir_burst_us.saturating_mul(1_000)),
+        // The permits are the bound; jobs that come back for a replay hold none and have room on top.
+        queued_max: room.saturating_mul(2),
+    }
+}
+
+/// A function of a card.
+pub(super) struct FunctionPlace {
+    pub(super) card: u8,
+    pub(super) function: u8,
+    pub(super) target: TargetIndex,
+    pub(super) wake: Option<Wake>,
+    /// An operator has it get no more jobs.
+    pub(super) drained: bool,
+    pub(super) busy: Busy,
+}
+
+/// Every function of every card.
+#[derive(Default)]
+pub(super) struct FunctionPlaces(Vec<FunctionPlace>);
+
+impl FunctionPlaces {
+    pub(super) fn add(&mut self, card: u8, function: u8, target: TargetIndex) {
+        self.0.push(FunctionPlace {
+            card,
+            function,
+            target,
+            wake: None,
+            drained: false,
+            busy: Busy::default(),
+        });
+    }
+
+    pub(super) fn of(&self, card: u8, function: u8) -> Option<&FunctionPlace> {
+        let mut places = self.0.iter();
+        places.find(|place| (place.card, place.function) == (card, function))
+    }
+
+    pub(super) fn of_mut(&mut self, card: u8, function: u8) -> Option<&mut FunctionPlace> {
+        let mut places = self.0.iter_mut();
+        places.find(|place| (place.card, place.function) == (card, function))
+    }
+
+    fn at(&mut self, target: TargetIndex) -> Option<&mut FunctionPlace> {
+        self.0.iter_mut().find(|place| place.target == target)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut FunctionPlace> {
+        self.0.iter_mut()
+    }
+
+    /// A function has a job in its hands.
+    pub(super) fn begin(&mut self, target: TargetIndex) {
+        if let Some(place) = self.at(target) {
+            place.busy.begin(Instant::now());
+        }
+    }
+
+    /// It has it no longer.
+    pub(super) fn end(&mut self, target: TargetIndex) {
+        if let Some(place) = self.at(target) {
+            place.busy.end(Instant::now());
+        }
+    }
+
+    /// Whether there are any, and an operator has all of them drained.
+    pub(super) fn are_drained(&self) -> bool {
+        !self.0.is_empty() && self.0.iter().all(|place| place.drained)
+    }
+
+    /// Have the workers of these functions look for jobs.
+    pub(super) fn wake(&self, targets: TargetSet) {
+        for place in &self.0 {
+            if let Some(wake) = place
+                .wake
+                .as_ref()
+                .filter(|_| targets.contains(place.target))
+            {
+                wake();
+            }
+        }
+    }
+}
