@@ -21,6 +21,7 @@ use crate::doctor::Doctor;
 use crate::event_log::EventLog;
 use crate::explain::Explain;
 use crate::man_pages::ManPages;
+use crate::plan::PlanCommand;
 use crate::probe::Probe;
 use crate::serve::{self, Serve};
 
@@ -61,6 +62,7 @@ enum Command {
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     Doctor(Doctor),
     Sim(Sim),
+    Plan(PlanCommand),
     Probe(Probe),
     Completions(Completions),
     Man(ManPages),
@@ -130,6 +132,7 @@ impl Cli {
                 sim.run().map(|()| ExitCode::SUCCESS)
             }
             Command::Compress(compress) => compress.run(),
+            Command::Plan(plan) => plan.run(),
             Command::Probe(probe) => probe.run(),
             Command::Decompress(decompress) => decompress.run(),
             Command::Bench(bench) => bench.run(),

@@ -23,6 +23,8 @@ mod man_pages;
 mod offline_store;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod pci;
+mod plan;
+mod plot;
 mod probe;
 mod quantity;
 mod serve;

@@ -9,7 +9,7 @@ pub(crate) mod devices;
 mod flags;
 mod listeners;
 pub(crate) mod settings;
-mod sources;
+pub(crate) mod sources;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

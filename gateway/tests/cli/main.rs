@@ -20,6 +20,7 @@ mod habits;
 mod links;
 mod manual;
 mod peer;
+mod plan;
 #[path = "../process_log/mod.rs"]
 #[expect(dead_code, reason = "other tests need more of it")]
 mod process_log;

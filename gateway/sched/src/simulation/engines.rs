@@ -149,7 +149,14 @@ impl Function {
 
     /// When a job of `tenant` will have ended that comes now and takes `took`, `scrub` more where the engine worked for
     /// another; the engine is busy until then.
-    pub(super) fn begin(&mut self, tenant: u32, now: Nanos, took: Nanos, scrub: Nanos) -> Nanos {
+    pub(super) fn begin(
+        &mut self,
+        tenant: u32,
+        now: Nanos,
+        took: Nanos,
+        scrub: Nanos,
+        counted_until: Nanos,
+    ) -> Nanos {
         let Some((free_at, last)) = self.engines.iter_mut().min_by_key(|(free_at, _)| *free_at)
         else {
             return Nanos(u64::MAX);
@@ -160,9 +167,11 @@ impl Function {
             scrub.0
         };
         let lasts = took.0.saturating_add(scrub);
-        let end = (*free_at).max(now).0.saturating_add(lasts);
+        let begins = (*free_at).max(now);
+        let end = begins.0.saturating_add(lasts);
         *free_at = Nanos(end);
-        self.busy.0 = self.busy.0.saturating_add(lasts);
+        let counted = lasts.min(counted_until.since(begins).0);
+        self.busy.0 = self.busy.0.saturating_add(counted);
         self.jobs += 1;
         Nanos(end)
     }

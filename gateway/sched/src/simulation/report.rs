@@ -33,7 +33,7 @@ pub struct Report {
     pub classes: Vec<ClassFigures>,
     /// By tenant, class after class.
     pub tenants: Vec<TenantFigures>,
-    /// Cores, and what they did, warm-up and end included.
+    /// Cores, and what they did, warm-up included, until the last request began.
     pub cores: u64,
     /// See [`Report::cores`].
     pub core_time: CoreTime,
@@ -156,7 +156,7 @@ pub struct FunctionFigures {
     pub card: usize,
     /// Its engines.
     pub engines: u64,
-    /// Time that they worked, added up.
+    /// Time that they worked, added up, warm-up included, until the last request began.
     pub busy: Nanos,
     /// Jobs that they began.
     pub jobs: u64,

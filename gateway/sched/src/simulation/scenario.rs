@@ -248,7 +248,7 @@ impl Scenario {
         within("the duration, ns", self.duration.0, 1, DURATION_MAX.0)?;
         within("the warm-up, ns", self.warm_up.0, 0, self.duration.0)?;
         within("the window, ns", self.window.0, 1_000_000, DURATION_MAX.0)?;
-        within("tenants", self.tenants().into(), 1, u64::from(TENANTS_MAX))?;
+        within("tenants", self.tenants().into(), 0, u64::from(TENANTS_MAX))?;
         let machine = &self.machine;
         within("cores", machine.cores.into(), 1, CORES_MAX.into())?;
         let functions = machine.cards.iter().map(|card| u64::from(card.functions));

@@ -116,11 +116,11 @@ impl Run<'_> {
     }
 
     fn begin_http(&mut self, number: usize, work: HttpWork, lasts: Nanos) {
+        let counted = self.count_busy(lasts);
         match work {
-            HttpWork::Block(_) => self.report.core_time.http.0 += lasts.0,
-            HttpWork::Here(_) => self.report.core_time.jobs.0 += lasts.0,
+            HttpWork::Block(_) => self.report.core_time.http.0 += counted.0,
+            HttpWork::Here(_) => self.report.core_time.jobs.0 += counted.0,
         }
-        self.count_busy(lasts);
         let now = self.now;
         let Some(core) = self.cores.get_mut(number) else {
             return;
@@ -134,11 +134,14 @@ impl Run<'_> {
         }
     }
 
-    fn count_busy(&mut self, lasts: Nanos) {
+    /// Counts a core's time from now on, as far as it is within the run's; what of it is.
+    fn count_busy(&mut self, lasts: Nanos) -> Nanos {
         let slot = self.slot();
+        let counted = lasts.min(self.scenario.duration.since(self.now));
         if let Some(slot) = self.report.slots.get_mut(slot) {
-            slot.core_busy.0 += lasts.0;
+            slot.core_busy.0 += counted.0;
         }
+        counted
     }
 
     /// Whether an idle worker found something.
@@ -161,7 +164,6 @@ impl Run<'_> {
                 .kernel_of(running.block)
                 .map_or(Nanos(0), |kernel| kernel.verify.of(running.block.bytes));
             let lasts = Nanos(verify.0.saturating_add(hand_off.0));
-            self.report.core_time.verify.0 += lasts.0;
             self.begin_worker(number, CoreWork::Verify(running), lasts);
             return Ok(true);
         }
@@ -170,7 +172,6 @@ impl Run<'_> {
         };
         let took = self.on_core(block);
         let lasts = Nanos(took.0.saturating_add(hand_off.0));
-        self.report.core_time.jobs.0 += lasts.0;
         let running = Running {
             block,
             receipt,
@@ -181,7 +182,11 @@ impl Run<'_> {
     }
 
     fn begin_worker(&mut self, number: usize, work: CoreWork, lasts: Nanos) {
-        self.count_busy(lasts);
+        let counted = self.count_busy(lasts);
+        match work {
+            CoreWork::Verify(_) => self.report.core_time.verify.0 += counted.0,
+            CoreWork::Job(_) => self.report.core_time.jobs.0 += counted.0,
+        }
         let now = self.now;
         let Some(core) = self.cores.get_mut(number) else {
             return;
@@ -374,12 +379,13 @@ impl Run<'_> {
         let (took, scrub, transfer) = self.on_card(number, block);
         let now = self.now;
         let slot = self.slot();
+        let counted_until = self.scenario.duration;
         let Some(function) = self.functions.get_mut(number) else {
             return Ok(false);
         };
         let half = Nanos(transfer.0 / 2);
         let there = Nanos(now.0.saturating_add(half.0));
-        let end = function.begin(block.tenant, there, took, scrub);
+        let end = function.begin(block.tenant, there, took, scrub, counted_until);
         if let Some(slot) = self.report.slots.get_mut(slot) {
             slot.engine_busy.0 += took.0;
         }

@@ -4,10 +4,9 @@
 //! it ends by itself; it loads only a gateway on this machine or one that a flag names; an answer
 //! that decodes to other bytes ends it with an error.
 
-mod data;
+pub(crate) mod data;
 mod load;
 mod page;
-mod plot;
 mod record;
 mod sample;
 mod table;
@@ -335,12 +334,12 @@ impl Bench {
     }
 }
 
-fn is_stdout(path: &Path) -> bool {
+pub(crate) fn is_stdout(path: &Path) -> bool {
     path == Path::new("-")
 }
 
 /// Whether a report could be written there. It changes nothing: a load that is broken off leaves no empty report.
-fn check_writable(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn check_writable(path: &Path) -> anyhow::Result<()> {
     let there = match OpenOptions::new().write(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let parent = path
@@ -357,7 +356,7 @@ fn check_writable(path: &Path) -> anyhow::Result<()> {
     there.with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(crate) fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 

@@ -1,6 +1,6 @@
-//! Line plots as SVG: logarithmic or linear axes, a legend, colours that a page decides.
+//! Line plots as SVG: logarithmic or linear axes, a legend; and the look of the pages that they stand on, in light and dark.
 //!
-//! Owns geometry. Colours are the page's: series `n` has the class `sN`. It does not know what is drawn.
+//! Owns geometry and style: series `n` has the class `sN`, whose colour is the style's. It does not know what is drawn.
 
 use std::fmt::Write;
 
@@ -10,6 +10,34 @@ const SIZE: (f64, f64) = (640.0, 320.0);
 const MARGIN: (f64, f64, f64, f64) = (64.0, 16.0, 14.0, 44.0);
 /// Series that have a colour of their own.
 const COLOURS: usize = 8;
+
+/// The style of a page with plots.
+pub(crate) const STYLE: &str = "
+:root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --rule: #dfe4ea; --back: #ffffff; --card: #f6f8fa;
+  --c0: #0b62d6; --c1: #d1590a; --c2: #1a8f4c; --c3: #a02fc2; --c4: #c0223b; --c5: #0f8b96; --c6: #8a6a00; --c7: #5b6675; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --soft: #9aa6b5; --rule: #303946; --back: #12161c; --card: #1a2029;
+  --c0: #6aa9ff; --c1: #ff9a4d; --c2: #53d08a; --c3: #d68bf0; --c4: #ff7488; --c5: #4fd0db; --c6: #e0bd4a; --c7: #9aa6b5; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 1120px; padding: 28px 20px 60px; background: var(--back); color: var(--ink);
+  font: 15px/1.5 system-ui, sans-serif; }
+h1 { font-size: 22px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 36px 0 8px; } h3 { font-size: 14px; margin: 0 0 6px; color: var(--soft); font-weight: 600; }
+p { margin: 4px 0; } .soft { color: var(--soft); }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; margin: 12px 0; font-variant-numeric: tabular-nums; }
+th, td { padding: 5px 14px 5px 0; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; } th { color: var(--soft); font-weight: 600; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); gap: 16px; }
+figure { margin: 0; padding: 14px; background: var(--card); border: 1px solid var(--rule); border-radius: 8px; }
+svg { width: 100%; height: auto; display: block; }
+.grid { stroke: var(--rule); } .mark { fill: var(--soft); font-size: 11px; } .axis { fill: var(--soft); font-size: 12px; }
+.line { fill: none; stroke-width: 1.6; stroke-linejoin: round; } .line.s0 { stroke-width: 2.8; }
+.legend { font-size: 13px; margin: 8px 0 0; } .legend span { margin-right: 12px; white-space: nowrap; }
+.legend span::before { content: ''; display: inline-block; width: 12px; height: 3px; border-radius: 2px; margin-right: 5px; vertical-align: middle; background: currentColor; }
+.s0 { stroke: var(--c0); } .s1 { stroke: var(--c1); } .s2 { stroke: var(--c2); } .s3 { stroke: var(--c3); }
+.s4 { stroke: var(--c4); } .s5 { stroke: var(--c5); } .s6 { stroke: var(--c6); } .s7 { stroke: var(--c7); }
+.k0 { color: var(--c0); } .k1 { color: var(--c1); } .k2 { color: var(--c2); } .k3 { color: var(--c3); }
+.k4 { color: var(--c4); } .k5 { color: var(--c5); } .k6 { color: var(--c6); } .k7 { color: var(--c7); }
+";
 
 /// One line.
 pub(crate) struct Series {

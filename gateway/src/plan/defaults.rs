@@ -1,0 +1,78 @@
+//! What a scenario need not say: a machine, the kernels' costs, a card's clock, each with where it comes from.
+//!
+//! Owns the figures. Invariant: each was measured with the command that stands beside it, or is a count of the card's model;
+//! `faam plan --calibrate` measures those of a core anew on the machine at hand. It does not know what is planned.
+
+use faam_sched::Nanos;
+use faam_sched::simulation::{Card, Cost, Cycles, Kernel};
+
+/// Cores of a machine, where the scenario says nothing.
+pub(super) const CORES: u32 = 8;
+
+/// The HTTP side's part of a request: processor time of a gateway for each request over its engines' and verification's.
+/// `gateway/sched/SIMULATION.md`, "What was measured", says how.
+pub(super) const HTTP: Cost = Cost {
+    fixed_ns: 25_000,
+    ps_per_byte: 700,
+};
+/// Hand-off of a block to an engine's thread and back, busy and idle: `make bench-http`, README, "Figures".
+pub(super) const HAND_OFF_BUSY: Nanos = Nanos(2_050);
+/// See [`HAND_OFF_BUSY`].
+pub(super) const HAND_OFF_IDLE: Nanos = Nanos(107_000);
+
+/// A card as `faam sim` models one, at its default clock.
+pub(super) const CARD: Card = Card {
+    functions: 2,
+    engines: 1,
+    depth: None,
+    clock_khz: 250_000,
+    // From a doorbell to its interrupt, p50, over vfio-user: README, "Figures". The bytes' way is 8 GB/s, half of what PCIe
+    // 4.0 x8 has on paper: no card was there to measure it.
+    transfer: Cost {
+        fixed_ns: 50_000,
+        ps_per_byte: 125,
+    },
+    // The hash table's sets, one a cycle: `bitstreams/doc/algorithm.md`, 11; `sim/src/engine.rs`.
+    scrub_cycles: 8_192,
+};
+
+/// Kernels that a scenario can name without saying what they cost: levels of gzip on a core, by `faam plan --calibrate`, and
+/// the card level that serves them, by `bitstreams/doc/algorithm.md`, 10: one pass over the data is a cycle a byte, two are
+/// two; a table costs 320 cycles and its header's bytes, of which there are 80 or so.
+pub(super) fn kernels() -> [Kernel; 3] {
+    [
+        kernel("fast", (9_000, 3_400), (3_000, 1_700), (64, 1_000)),
+        kernel(
+            "balanced",
+            (12_000, 6_400),
+            (3_000, 1_400),
+            (64 + 320 + 80 + 64 + 320, 2_000),
+        ),
+        kernel(
+            "dense",
+            (16_000, 15_500),
+            (3_000, 1_400),
+            (64 + 320 + 80 + 64 + 320, 2_000),
+        ),
+    ]
+}
+
+/// The HTTP level of each of them that was measured.
+pub(super) const LEVELS: [(&str, u8); 3] = [("fast", 1), ("balanced", 3), ("dense", 6)];
+
+fn kernel(name: &str, cpu: (u64, u64), verify: (u64, u64), card: (u64, u64)) -> Kernel {
+    let cost = |(fixed_ns, ps_per_byte)| Cost {
+        fixed_ns,
+        ps_per_byte,
+    };
+    Kernel {
+        name: name.to_owned(),
+        cpu: cost(cpu),
+        verify: cost(verify),
+        jitter: 0.15,
+        card: Some(Cycles {
+            fixed: card.0,
+            milli_per_byte: card.1,
+        }),
+    }
+}
