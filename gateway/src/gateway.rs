@@ -29,6 +29,7 @@ use crate::descriptors;
 use crate::directory::TenantDirectory;
 use crate::dispatch::{self, DispatchConfig, Dispatcher};
 use crate::engines;
+use crate::error::ProblemKind;
 use crate::events::{Events, GATEWAY, event, kind, now};
 use crate::http::admin_socket::About;
 use crate::http::app::{App, AppParts, Surface};
@@ -242,6 +243,10 @@ impl Gateway {
             ..config.dispatch
         };
         let dispatcher = Dispatcher::start(dispatch, Arc::clone(&metrics))?;
+        metrics.begin(
+            ProblemKind::ALL.into_iter().map(ProblemKind::name),
+            &dispatcher.cards(),
+        );
         dispatcher.set_tenant(&tenant);
         let app = App::new(AppParts {
             dispatcher,

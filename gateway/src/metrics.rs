@@ -29,7 +29,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::admission::Admission;
+use crate::cards::CardStatus;
 use crate::engines::ServedLevel;
+use crate::job::FallbackReason;
 use crate::meter::Spent;
 
 use self::phase_histogram::PhaseHistogram;
@@ -287,6 +289,33 @@ impl Metrics {
                 "Last second in which the certificate that serves is valid, since 1970",
             ),
             registry,
+        }
+    }
+
+    /// Counts of what has not happened yet: those that an alert goes by stand at 0 from the first moment on, for a series
+    /// that begins at 1 is no increase to who reads it.
+    pub fn begin(&self, refusals: impl Iterator<Item = &'static str>, cards: &[CardStatus]) {
+        for reason in refusals {
+            let _ = self.refused.get_or_create(&Reason { reason });
+        }
+        for reason in FallbackReason::ALL.map(FallbackReason::as_str) {
+            let _ = self.fallback.get_or_create(&Reason { reason });
+        }
+        for reason in ["cancelled", "deadline", "spill-full", "stalled"] {
+            let _ = self.streams_broken.get_or_create(&Reason { reason });
+        }
+        self.events("written", 0);
+        self.events("dropped", 0);
+        let engines = cards.iter().flat_map(|card| &card.functions);
+        let engines = engines.map(|function| function.name.as_str());
+        for engine in engines.chain(["cpu"]) {
+            let engine = self.devices.bounded(engine);
+            let _ = self.verify_failures.get_or_create(&Engine { engine });
+        }
+        for card in cards {
+            let device = self.devices.bounded(&format!("fpga{}", card.card));
+            let kind = "lost";
+            let _ = self.device_faults.get_or_create(&Fault { device, kind });
         }
     }
 
