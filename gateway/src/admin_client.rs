@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 use faam_gateway::http::admin_socket::ADMIN_SOCKET_FILE;
 use form_urlencoded::byte_serialize;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::http::header::HOST;
@@ -85,6 +85,18 @@ pub(crate) enum AdminError {
     Write(#[source] io::Error),
 }
 
+impl AdminError {
+    /// With what a problem says.
+    pub(crate) fn refused(problem: &Value) -> Self {
+        let detail = problem.get("detail").and_then(Value::as_str);
+        Self::Refused(
+            detail
+                .unwrap_or("the gateway refused and did not say why; see its log")
+                .to_owned(),
+        )
+    }
+}
+
 impl AdminClient {
     /// To the gateway of this data directory.
     pub(crate) fn new(data_dir: &Path) -> Self {
@@ -112,7 +124,7 @@ impl AdminClient {
         into: &mut impl io::Write,
     ) -> Result<u64, AdminError> {
         self.within(wait + ANSWER_LIMIT, async {
-            let mut response = self.respond(Method::GET, path).await?;
+            let mut response = self.respond(Method::GET, path, Bytes::new()).await?;
             if !response.status().is_success() {
                 // It is a refusal, and says so.
                 self.value(response).await?;
@@ -138,6 +150,23 @@ impl AdminClient {
         self.ask(Method::POST, path, wait)
     }
 
+    /// A change: `method path` with `body` as JSON, if there is any.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub(crate) fn change(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, AdminError> {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        self.within(ANSWER_LIMIT, async {
+            let response = self.respond(method, path, body.into()).await?;
+            self.value(response).await
+        })
+    }
+
     /// The process that listens, as it is numbered here; `None` where it is not to be seen from here, or nobody listens.
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     pub(crate) fn peer(&self) -> Option<u32> {
@@ -156,7 +185,7 @@ impl AdminClient {
 
     fn ask(&self, method: Method, path: &str, wait: Duration) -> Result<Value, AdminError> {
         self.within(wait + ANSWER_LIMIT, async {
-            let response = self.respond(method, path).await?;
+            let response = self.respond(method, path, Bytes::new()).await?;
             self.value(response).await
         })
     }
@@ -180,7 +209,12 @@ impl AdminClient {
         })
     }
 
-    async fn respond(&self, method: Method, path: &str) -> Result<Response<Incoming>, AdminError> {
+    async fn respond(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, AdminError> {
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(|error| self.no_connection(error))?;
@@ -189,7 +223,7 @@ impl AdminClient {
             .map_err(|error| self.broken(error))?;
         // Its errors reach whoever waits for the answer.
         tokio::spawn(connection);
-        let mut request = Request::new(Empty::<Bytes>::new());
+        let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = path
             .parse()
@@ -212,15 +246,10 @@ impl AdminClient {
             .map_err(|error| self.broken(error))?;
         let value: Value =
             serde_json::from_slice(&body.to_bytes()).map_err(|error| self.broken(error))?;
-        if succeeded {
-            return Ok(value);
+        match succeeded {
+            true => Ok(value),
+            false => Err(AdminError::refused(&value)),
         }
-        let detail = value.get("detail").and_then(Value::as_str);
-        Err(AdminError::Refused(
-            detail
-                .unwrap_or("the gateway refused and did not say why; see its log")
-                .to_owned(),
-        ))
     }
 
     fn no_connection(&self, error: io::Error) -> AdminError {

@@ -20,10 +20,12 @@ use crate::device::Device;
 use crate::doctor::Doctor;
 use crate::event_log::EventLog;
 use crate::explain::Explain;
+use crate::key::Key;
 use crate::man_pages::ManPages;
 use crate::plan::PlanCommand;
 use crate::probe::Probe;
 use crate::serve::{self, Serve};
+use crate::tenant::Tenant;
 
 /// FaaM: accelerator cards as a shared compression service.
 #[derive(Debug, Parser)]
@@ -54,6 +56,8 @@ enum Command {
     Decompress(Decompress),
     Bench(Bench),
     Device(Device),
+    Tenant(Tenant),
+    Key(Key),
     Events(EventLog),
     Backup(Backup),
     Restore(Restore),
@@ -137,6 +141,8 @@ impl Cli {
             Command::Decompress(decompress) => decompress.run(),
             Command::Bench(bench) => bench.run(),
             Command::Device(device) => device.run(),
+            Command::Tenant(tenant) => tenant.run(),
+            Command::Key(key) => key.run(),
             Command::Events(events) => events.run(),
             Command::Backup(backup) => backup.run(),
             Command::Restore(restore) => restore.run(),

@@ -35,12 +35,16 @@ pub struct GatewayConfig {
     pub unix_listen: Option<UnixListen>,
     /// A collector's base, as in `OTEL_EXPORTER_OTLP_ENDPOINT`; `None` exports no spans.
     pub otlp_endpoint: Option<String>,
-    /// Where probes and metrics are.
+    /// Where probes, metrics and the operator's calls are.
     pub admin_listen: SocketAddr,
     /// Where keys and sockets are kept.
     pub data_dir: PathBuf,
     /// The demo tenant's key, if the operator sets it.
     pub bootstrap_key: Option<String>,
+    /// The operator's key on the admin listener, if the operator sets it.
+    pub admin_key: Option<String>,
+    /// Names by which the admin listener may be called, beside addresses and `localhost`; `*` is any.
+    pub admin_hosts: Vec<String>,
     /// Engines.
     pub dispatch: DispatchConfig,
     /// Limits of the HTTP surface.
@@ -58,6 +62,14 @@ pub struct GatewayConfig {
     pub drain: Duration,
 }
 
+impl GatewayConfig {
+    /// Whether the demo tenant is served: not to other machines, unless the operator chose its key.
+    #[must_use]
+    pub fn serves_demo(&self) -> bool {
+        self.bootstrap_key.is_some() || self.listen.ip().is_loopback()
+    }
+}
+
 impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
@@ -68,6 +80,8 @@ impl Default for GatewayConfig {
             admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)),
             data_dir: PathBuf::from("data"),
             bootstrap_key: None,
+            admin_key: None,
+            admin_hosts: Vec::new(),
             dispatch: DispatchConfig::default(),
             limits: HttpLimits::default(),
             tenant_limits: TenantLimits::default(),

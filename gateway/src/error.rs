@@ -14,6 +14,7 @@ use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHE
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use faam_codec::{DecompressError, Format};
+use faam_store::StoreError;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -22,6 +23,7 @@ use crate::admission::{NotAllowed, Refusal};
 use crate::auth::{AuthError, ScopeMissing};
 use crate::card_operation::OperationError;
 use crate::credentials::sigv4::SigV4Error;
+use crate::directory::error::DirectoryError;
 use crate::http::answer::{Progress, Spent};
 use crate::job::JobError;
 
@@ -76,13 +78,15 @@ pub enum ProblemKind {
     Deadline,
     /// A card is in no state for what an operator asked.
     DeviceState,
+    /// A tenant or a key is in no state for what an operator asked.
+    Conflict,
     /// A bug of ours.
     Internal,
 }
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::InvalidOption,
         Self::NotFound,
         Self::Method,
@@ -104,6 +108,7 @@ impl ProblemKind {
         Self::NoEngine,
         Self::Deadline,
         Self::DeviceState,
+        Self::Conflict,
         Self::Internal,
     ];
 
@@ -132,6 +137,7 @@ impl ProblemKind {
             Self::NoEngine => "no-engine",
             Self::Deadline => "deadline",
             Self::DeviceState => "device-state",
+            Self::Conflict => "conflict",
             Self::Internal => "internal",
         }
     }
@@ -159,6 +165,7 @@ impl ProblemKind {
             Self::NoEngine => "No allowed engine can serve this",
             Self::Deadline => "The deadline has passed",
             Self::DeviceState => "The device is in no state for this",
+            Self::Conflict => "What is there does not allow this",
             Self::Internal => "An error of the gateway's own",
         }
     }
@@ -210,6 +217,7 @@ impl ProblemKind {
             Self::Deadline => {
                 "Send a larger Faam-Deadline-Ms, or less data; the detail says where time went."
             }
+            Self::Conflict => "Look at what there is, and repeat the change from there.",
             Self::DeviceState => "Look at it with `faam device show`, and ask again once it is up.",
             Self::Internal => "Send the request again; report the instance if it persists.",
         }
@@ -233,7 +241,7 @@ impl ProblemKind {
             }
             Self::Saturated | Self::Draining | Self::NoEngine => StatusCode::SERVICE_UNAVAILABLE,
             Self::Deadline => StatusCode::GATEWAY_TIMEOUT,
-            Self::DeviceState => StatusCode::CONFLICT,
+            Self::DeviceState | Self::Conflict => StatusCode::CONFLICT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -544,6 +552,23 @@ impl From<AuthError> for Problem {
         let challenge = HeaderValue::from_static(error.challenge());
         problem.0.carried.insert(WWW_AUTHENTICATE, challenge);
         problem
+    }
+}
+
+impl From<DirectoryError> for Problem {
+    fn from(error: DirectoryError) -> Self {
+        use DirectoryError as E;
+        let kind = match &error {
+            E::Missing { .. } => ProblemKind::NotFound,
+            E::Invalid(_) | E::Name(_) | E::Limit(_) | E::Scope(_) => ProblemKind::InvalidOption,
+            E::Exists(_) | E::State(_) | E::TooMany { .. } | E::Overcommitted { .. } => {
+                ProblemKind::Conflict
+            }
+            E::Store(StoreError::Changed { .. }) => ProblemKind::Conflict,
+            E::Store(error) if error.may_pass() => ProblemKind::Saturated,
+            E::Store(_) | E::Random(_) => return Self::internal(&chain(&error)),
+        };
+        Self::new(kind, chain(&error))
     }
 }
 

@@ -26,11 +26,12 @@ use crate::credentials::kept_key::{KeptKey, KeyError};
 use crate::credentials::keyring::Keyring;
 use crate::credentials::secret_file::SecretError;
 use crate::descriptors;
-use crate::directory::TenantDirectory;
+use crate::directory::{DirectoryOptions, TenantDirectory};
 use crate::dispatch::{self, DispatchConfig, Dispatcher};
 use crate::engines;
 use crate::error::ProblemKind;
 use crate::events::{Events, GATEWAY, event, kind, now};
+use crate::http::admin_access::AdminAccess;
 use crate::http::admin_socket::About;
 use crate::http::app::{App, AppParts, Surface};
 use crate::http::invocations::Invocations;
@@ -40,9 +41,8 @@ use crate::http::unix_socket::{UnixBindError, UnixSocket};
 use crate::http::{admin, admin_socket, limits::HttpLimits};
 use crate::metrics::Metrics;
 use crate::telemetry::{Telemetry, TelemetryError};
-use crate::tenants::{DEMO_TENANT, Tenant};
+use crate::tenants::DEMO_TENANT;
 use crate::usage::Usage;
-use faam_store::TenantRecord;
 
 /// File whose lock says that a gateway uses the data directory.
 const LOCK_FILE: &str = "gateway.lock";
@@ -62,8 +62,9 @@ const RUNTIME_STOP: Duration = Duration::from_secs(2);
 pub enum GatewayError {
     /// Everybody could use a key that nobody chose.
     #[error(
-        "{address} can be reached from other machines, and no key was chosen: set FAAM_BOOTSTRAP_KEY to a key of your own \
-         (faam_ and at least 19 letters, digits, - or _), or listen on 127.0.0.1"
+        "{address} can be reached from other machines, no key was chosen, and there is no tenant but the demo one: set \
+         FAAM_BOOTSTRAP_KEY to a key of your own (faam_ and at least 19 letters, digits, - or _), make a tenant with `faam \
+         tenant add` and `faam key add`, or listen on 127.0.0.1"
     )]
     OpenDemo {
         /// Where it would have listened.
@@ -121,8 +122,8 @@ pub enum GatewayError {
 pub struct Gateway {
     public: SocketAddr,
     admin: SocketAddr,
-    key: String,
-    key_path: PathBuf,
+    demo: Option<KeptKey>,
+    admin_key: KeptKey,
     app: App,
     tls: Option<Arc<Tls>>,
     unix: Option<PathBuf>,
@@ -142,11 +143,7 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError`]; nothing is left running.
     pub fn start(config: GatewayConfig) -> Result<Self, GatewayError> {
-        if !config.listen.ip().is_loopback() && config.bootstrap_key.is_none() {
-            return Err(GatewayError::OpenDemo {
-                address: config.listen,
-            });
-        }
+        let serves_demo = config.serves_demo();
         let limit = descriptors::raise_limit();
         let connections_max = descriptors::connections_max(config.limits.connections_max, limit);
         let spill_files_max =
@@ -190,25 +187,10 @@ impl Gateway {
             |listener: &std::net::TcpListener| listener.local_addr().map_err(GatewayError::Runtime);
         let (public, admin) = (address(&public_listener)?, address(&admin_listener)?);
 
-        let tenant = Arc::new(Tenant::demo(config.tenant_limits));
+        let admin_key = KeptKey::admin(&config.data_dir, config.admin_key.as_deref())?;
+        let access =
+            AdminAccess::new(&admin_key.key, &config.admin_hosts).map_err(SecretError::Random)?;
         let keyring = Keyring::open(&config.data_dir, Keyring::credentials_dir().as_deref())?;
-        let demo = KeptKey::demo(&config.data_dir, config.bootstrap_key.as_deref())?;
-        let record = TenantRecord {
-            name: DEMO_TENANT.to_owned(),
-            namespaces: Vec::new(),
-            limits: json!({}),
-            revision: 1,
-            created: now(),
-            changed: now(),
-        };
-        let directory = TenantDirectory::new(
-            keyring,
-            config.tenant_limits,
-            Some(&demo.key),
-            &[record],
-            &[],
-        );
-
         let runtime = Builder::new_multi_thread()
             .thread_name("faam-http")
             .enable_all()
@@ -219,6 +201,37 @@ impl Gateway {
             .build()
             .map_err(GatewayError::Runtime)?;
         let store = runtime.block_on(Store::open(&config.data_dir.join(STORE_FILE)))?;
+        let tenants = runtime.block_on(store.tenants())?;
+        let has_demo = tenants.iter().any(|tenant| tenant.name == DEMO_TENANT);
+        // Who has removed the demo tenant, or begun with others, does not find it made again.
+        let wants_demo =
+            config.bootstrap_key.is_some() || serves_demo && (has_demo || tenants.is_empty());
+        let demo = match wants_demo {
+            true => Some(KeptKey::demo(
+                &config.data_dir,
+                config.bootstrap_key.as_deref(),
+            )?),
+            false => None,
+        };
+        if demo.as_ref().is_some_and(|demo| demo.key == admin_key.key) {
+            return Err(KeyError::Same.into());
+        }
+        let options = DirectoryOptions {
+            keyring,
+            defaults: config.tenant_limits,
+            demo_key: demo.as_ref().map(|demo| demo.key.as_str()),
+            events: Some(events.clone()),
+        };
+        let directory = runtime.block_on(async {
+            let directory = TenantDirectory::open(store.clone(), options).await?;
+            directory.make_demo_tenant(now()).await?;
+            Ok::<_, StoreError>(directory)
+        })?;
+        if directory.served().is_empty() && demo.is_none() {
+            return Err(GatewayError::OpenDemo {
+                address: config.listen,
+            });
+        }
 
         runtime.spawn(events.write_to(store.clone()));
         let usage = Usage::new(store.clone(), Arc::clone(&metrics));
@@ -247,11 +260,11 @@ impl Gateway {
             ProblemKind::ALL.into_iter().map(ProblemKind::name),
             &dispatcher.cards(),
         );
-        dispatcher.set_tenant(&tenant);
+        directory.serve_by(&dispatcher);
         let app = App::new(AppParts {
             dispatcher,
             admission: Admission::new(admission),
-            authenticator: Arc::new(directory),
+            directory,
             metrics: Arc::clone(&metrics),
             events: events.clone(),
             telemetry,
@@ -277,7 +290,7 @@ impl Gateway {
                 tls: None,
                 unix: None,
             },
-            admin::router(app.clone()),
+            admin::router(app.clone(), about.clone(), access),
             admin_limits,
             Arc::clone(&metrics),
             admin_stop.clone(),
@@ -327,8 +340,8 @@ impl Gateway {
         Ok(Self {
             public,
             admin,
-            key: demo.key,
-            key_path: demo.path,
+            demo,
+            admin_key,
             app,
             tls,
             unix: unix_path,
@@ -378,16 +391,16 @@ impl Gateway {
         }
     }
 
-    /// The demo tenant's key.
+    /// The demo tenant's key and where it is kept; `None` where that tenant is not served.
     #[must_use]
-    pub fn key(&self) -> &str {
-        &self.key
+    pub fn demo_key(&self) -> Option<&KeptKey> {
+        self.demo.as_ref()
     }
 
-    /// Where the demo tenant's key is kept.
+    /// The operator's key on the admin listener, and where it is kept.
     #[must_use]
-    pub fn key_path(&self) -> &Path {
-        &self.key_path
+    pub fn admin_key(&self) -> &KeptKey {
+        &self.admin_key
     }
 
     /// What admission holds now.

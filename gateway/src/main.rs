@@ -17,10 +17,12 @@ mod device;
 mod doctor;
 mod event_log;
 mod explain;
+mod key;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod machine;
 mod man_pages;
 mod offline_store;
+mod operator;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod pci;
 mod plan;
@@ -28,6 +30,7 @@ mod plot;
 mod probe;
 mod quantity;
 mod serve;
+mod tenant;
 
 fn main() -> ExitCode {
     let words = client::convert::spelled_out(std::env::args_os());

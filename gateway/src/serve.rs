@@ -43,7 +43,7 @@ pub(crate) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
         // As in `faam serve | head -1`: the callers are not those who read the lines.
         tracing::warn!(
             %error,
-            key = %gateway.key_path().display(),
+            key = gateway.demo_key().map(|demo| demo.path.display().to_string()),
             "stdout takes no lines; the gateway serves all the same, its key is in its file"
         );
     }
@@ -131,16 +131,27 @@ fn announce(gateway: &Gateway, key_is_chosen: bool) -> io::Result<()> {
     if let Some(path) = gateway.unix_path() {
         writeln!(out, "and on       {} (plain HTTP)", path.display())?;
     }
-    let path = gateway.key_path().display();
-    let key = if key_is_chosen {
-        writeln!(
-            out,
-            "key          the one of bootstrap_key (kept in {path})"
-        )?;
-        format!("$(cat '{}')", path.to_string().replace('\'', r"'\''"))
-    } else {
-        writeln!(out, "key          {} (kept in {path})", gateway.key())?;
-        gateway.key().to_owned()
+    let key = match gateway.demo_key() {
+        Some(demo) if key_is_chosen => {
+            let path = demo.path.display().to_string();
+            writeln!(
+                out,
+                "key          the one of bootstrap_key (kept in {path})"
+            )?;
+            format!("$(cat '{}')", path.replace('\'', r"'\''"))
+        }
+        Some(demo) => {
+            let path = demo.path.display();
+            writeln!(out, "key          {} (kept in {path})", demo.key)?;
+            demo.key.clone()
+        }
+        None => {
+            writeln!(
+                out,
+                "key          those of its tenants (`faam key add`); the demo tenant is not served to other machines"
+            )?;
+            "$FAAM_KEY".to_owned()
+        }
     };
     writeln!(
         out,

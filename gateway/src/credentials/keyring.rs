@@ -31,6 +31,11 @@ const NAME_BYTES_MAX: usize = 16;
 /// Name of the first key, and of one that stands in its file without a name.
 const FIRST_NAME: &str = "1";
 
+/// What a key is told apart by from others of its name.
+const FINGERPRINT: &[u8] = b"faam fingerprint\0";
+/// Bytes of that.
+const FINGERPRINT_BYTES: usize = 4;
+
 /// Which key of its file, from the oldest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RootIndex(usize);
@@ -69,10 +74,26 @@ impl KeyedMac {
     }
 }
 
-/// One key.
+/// One key. Records name it by its name in the file and four bytes that it makes of nothing, so that another key under the
+/// same name is not taken for it.
 struct Root {
     name: String,
+    /// As records have it.
+    id: String,
     mac: KeyedMac,
+}
+
+impl Root {
+    fn new(name: &str, key: &[u8]) -> Self {
+        let mac = KeyedMac::new(key);
+        let print = mac.of(&[FINGERPRINT]);
+        let (print, _) = print.split_at(FINGERPRINT_BYTES);
+        Self {
+            id: format!("{name}.{}", hex(print)),
+            name: name.to_owned(),
+            mac,
+        }
+    }
 }
 
 /// The keys of one file, the oldest first; at least one.
@@ -127,10 +148,7 @@ impl Roots {
         secret_file::write(path, &format!("{FIRST_NAME} {}", hex(&key)))?;
         Ok(Self {
             older: Vec::new(),
-            newest: Root {
-                name: FIRST_NAME.to_owned(),
-                mac: KeyedMac::new(&key),
-            },
+            newest: Root::new(FIRST_NAME, &key),
         })
     }
 
@@ -161,10 +179,7 @@ impl Roots {
             if !named || keys.len() == KEYS_MAX {
                 return None;
             }
-            keys.push(Root {
-                name: name.to_owned(),
-                mac: KeyedMac::new(&unhex(digits)?),
-            });
+            keys.push(Root::new(name, &unhex(digits)?));
         }
         let newest = keys.pop()?;
         Some(Self {
@@ -173,17 +188,17 @@ impl Roots {
         })
     }
 
-    /// The one that makes new credentials: its name and itself.
+    /// The one that makes new credentials: how records name it, and itself.
     #[must_use]
     pub fn newest(&self) -> (&str, &KeyedMac) {
-        (&self.newest.name, &self.newest.mac)
+        (&self.newest.id, &self.newest.mac)
     }
 
-    /// The one with this name.
+    /// The one that records name so.
     #[must_use]
-    pub fn find(&self, name: &str) -> Option<RootIndex> {
-        let mut names = self.all().map(|root| root.name.as_str());
-        names.position(|other| other == name).map(RootIndex)
+    pub fn find(&self, id: &str) -> Option<RootIndex> {
+        let mut ids = self.all().map(|root| root.id.as_str());
+        ids.position(|other| other == id).map(RootIndex)
     }
 
     /// The key at `index`, else the newest, so that work is the same for what is not known.
@@ -291,10 +306,14 @@ mod tests {
         let old = fs::read_to_string(&path).expect("text");
         fs::write(&path, format!("{old}2024b {}\n", "ab".repeat(32))).expect("written");
         let rotated = Keyring::open(dir.path(), None).expect("read");
-        assert_eq!(rotated.peppers.newest().0, "2024b");
+        assert!(rotated.peppers.newest().0.starts_with("2024b."));
         assert_ne!(mac(&rotated, None), mac(&first, None));
-        assert_eq!(mac(&rotated, rotated.peppers.find("1")), mac(&first, None));
-        assert_eq!(rotated.peppers.find("3"), None);
+        let of_first = rotated.peppers.find(first.peppers.newest().0);
+        assert_eq!(mac(&rotated, of_first), mac(&first, None));
+        // Another key of the same name is another key.
+        fs::write(&path, format!("1 {}\n", "ab".repeat(32))).expect("written");
+        let other = Keyring::open(dir.path(), None).expect("read");
+        assert_eq!(other.peppers.find(first.peppers.newest().0), None);
     }
 
     #[test]
@@ -302,7 +321,7 @@ mod tests {
         let (data, given) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::write(given.path().join(PEPPER_CREDENTIAL), "cd".repeat(32)).expect("written");
         let keyring = Keyring::open(data.path(), Some(given.path())).expect("read");
-        assert_eq!(keyring.peppers.newest().0, "1");
+        assert!(keyring.peppers.newest().0.starts_with("1."));
         let expected = KeyedMac::new(&[0xcd; 32]).of(&[b"x"]);
         assert_eq!(keyring.peppers.get(None).of(&[b"x"]), expected);
         assert!(!data.path().join(PEPPER_FILE).exists());

@@ -29,6 +29,15 @@ struct Demo {
 }
 
 impl Snapshot {
+    /// Of nobody.
+    pub(super) fn nobody() -> Self {
+        Self {
+            tenants: HashMap::new(),
+            grants: HashMap::new(),
+            demo: None,
+        }
+    }
+
     /// Of these tenants and of those credentials that are one of theirs.
     pub(super) fn new<'r>(
         tenants: impl Iterator<Item = Arc<Tenant>>,

@@ -1,4 +1,4 @@
-//! The admin listener's surface: probes and metrics, without credentials.
+//! The admin listener's surface: probes and metrics, without credentials, and what an operator may do, with the operator's.
 //!
 //! It runs on a thread and a runtime of its own, so that no load on the public side
 //! starves it. It answers from snapshots and never waits for an engine.
@@ -11,25 +11,33 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Response};
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::json;
 
+use super::admin_access::{self, AdminAccess};
+use super::admin_rooms;
+use super::admin_socket::About;
 use super::app::{App, stack};
 use super::invocation::Observer;
 use super::invocations::Invocations;
-use super::unserved::{self, method_not_allowed};
+use super::unserved;
 use crate::error::{self, Problem, ProblemKind};
 use crate::metrics;
 
+/// Who changes something here, as events say it: whoever has the key of that file.
+const ACTOR: &str = "admin.key";
+
 /// The admin surface.
-pub fn router(app: App) -> Router {
-    let routes = Router::new()
+pub fn router(app: App, about: About, access: AdminAccess) -> Router {
+    let routes = admin_rooms::rooms(&app, about, ACTOR)
+        .method_not_allowed_fallback(admin_rooms::method_not_allowed)
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(render))
         .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed);
+        .layer(from_fn_with_state(access, admin_access::admit));
     // Probes by the second are no story for a collector.
     let observer = Observer {
         metrics: Arc::clone(&app.metrics),
@@ -75,8 +83,9 @@ async fn render(State(app): State<App>) -> Response<Body> {
 
 async fn not_found(request: Request) -> Problem {
     let detail = format!(
-        "{} names nothing here; there are /healthz, /readyz and /metrics",
-        unserved::path(&request)
+        "{} names nothing here; there are /healthz, /readyz, /metrics, and for operators {}",
+        unserved::path(&request),
+        admin_rooms::ROOMS
     );
     Problem::new(ProblemKind::NotFound, detail)
 }

@@ -1,31 +1,21 @@
 //! The operator's socket, `admin.sock` in the data directory: what is asked of a running gateway by whoever owns it.
 //!
-//! Owns the socket's place and permissions, and the list of rooms behind it. Invariants: only the user who runs the gateway
+//! Owns the socket's place and permissions. Behind it are the rooms of `super::admin_rooms`. Invariants: only the user who runs the gateway
 //! (and root) can connect, so that no credential is asked for; nothing here is reachable from a network; a request's body is
 //! small and every wait has a limit. It runs on the admin listener's thread, which no load on the public side starves.
-//!
-//! | room | owns |
-//! |---|---|
-//! | `/admin/v1` | the gateway itself |
-//! | `/admin/v1/backup` | `super::admin_backup` |
-//! | `/admin/v1/devices` | `super::admin_devices` |
-//! | `/admin/v1/events` | `super::admin_events` |
-//! | `/admin/v1/invocations` | `super::admin_invocations` |
-//! | `/admin/v1/usage` | `super::admin_usage` |
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, Request};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::Router;
+use axum::extract::Request;
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::admin_usage;
+use super::admin_rooms;
 use super::app::{App, stack};
 use super::invocation::Observer;
 use super::invocations::Invocations;
@@ -33,8 +23,8 @@ use super::limits::HttpLimits;
 use super::listener::{self, Endpoints};
 use super::unix_socket::{UnixListen, UnixSocket};
 use super::unserved;
-use super::{admin_backup, admin_devices, admin_events, admin_invocations};
 use crate::error::{Problem, ProblemKind};
+use crate::events::OPERATOR;
 
 /// Its name in the data directory.
 pub const ADMIN_SOCKET_FILE: &str = "admin.sock";
@@ -42,8 +32,6 @@ pub const ADMIN_SOCKET_FILE: &str = "admin.sock";
 const ADMIN_SOCKET_MODE: u32 = 0o600;
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 16;
-/// Bytes of a request's body.
-const BODY_BYTES_MAX: usize = 64 << 10;
 /// How long connections may take to end with the gateway.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -131,16 +119,9 @@ pub fn serve(
 }
 
 fn router(app: App, about: About) -> Router {
-    let routes = Router::new()
-        .route("/admin/v1", get(async move || Json(about.clone())))
-        .merge(admin_backup::routes())
-        .merge(admin_devices::routes())
-        .merge(admin_events::routes())
-        .merge(admin_invocations::routes())
-        .merge(admin_usage::routes())
+    let routes = admin_rooms::rooms(&app, about, OPERATOR)
         .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+        .method_not_allowed_fallback(admin_rooms::method_not_allowed);
     let observer = Observer {
         metrics: Arc::clone(&app.metrics),
         telemetry: None,
@@ -152,17 +133,9 @@ fn router(app: App, about: About) -> Router {
 
 async fn not_found(request: Request) -> Problem {
     let detail = format!(
-        "{} names nothing here; there are /admin/v1, and below it backup, devices, events, invocations/ID and usage",
-        unserved::path(&request)
+        "{} names nothing here; there are {}",
+        unserved::path(&request),
+        admin_rooms::ROOMS
     );
     Problem::new(ProblemKind::NotFound, detail)
-}
-
-async fn method_not_allowed(request: Request) -> Problem {
-    let detail = format!(
-        "{} is not for {}: expected GET to look and POST to change",
-        request.method(),
-        request.uri().path()
-    );
-    Problem::new(ProblemKind::Method, detail)
 }

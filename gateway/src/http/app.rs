@@ -41,6 +41,7 @@ use super::{catalogue, compress, decompress, docs, host, openapi, usage};
 use crate::admission::Admission;
 use crate::auth::{Authenticated, Authenticator};
 use crate::credentials::Presented;
+use crate::directory::TenantDirectory;
 use crate::dispatch::Dispatcher;
 use crate::error::{Problem, ProblemKind};
 use crate::events::{Events, now};
@@ -60,8 +61,8 @@ pub struct AppParts {
     pub dispatcher: Dispatcher,
     /// Lets requests begin.
     pub admission: Admission,
-    /// Ends every credential in a tenant.
-    pub authenticator: Arc<dyn Authenticator>,
+    /// Who is let in: ends every credential in a tenant.
+    pub directory: TenantDirectory,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Keeps what happens.
@@ -252,7 +253,7 @@ impl App {
             headers: request.headers(),
             now: now(),
         };
-        Ok(self.authenticator.authenticate(&presented)?)
+        Ok(self.directory.authenticate(&presented)?)
     }
 }
 

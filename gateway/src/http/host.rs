@@ -100,6 +100,12 @@ fn is_host(value: &[u8]) -> bool {
         }
 }
 
+/// A host without its port.
+pub(super) fn name(host: &str) -> &str {
+    let (name, _) = split(host.as_bytes());
+    host.get(..name.len()).unwrap_or_default()
+}
+
 /// A host and what stands behind the colon that ends it.
 fn split(value: &[u8]) -> (&[u8], Option<&[u8]>) {
     // Colons within brackets are the address's.

@@ -28,16 +28,22 @@
 //! | `catalogue` | what there is: kernels, devices, the tenant, problems |
 //! | `openapi`, `docs` | the document made from the handlers, and the page that shows it |
 //! | `admin` | probes and metrics |
+//! | `admin_access` | who may be an operator on the admin listener |
+//! | `admin_rooms` | everything below `/admin/v1` |
+//! | `admin_tenants`, `json_body` | tenants and keys for an operator, and what is sent for them |
 //! | `admin_socket` | the operator's socket: what it serves, to whom |
 //! | `admin_devices` | cards' functions for an operator: listed, shown, drained, reset |
 //! | `limits` | every limit, by name |
 
 pub mod admin;
+pub mod admin_access;
 mod admin_backup;
 mod admin_devices;
 mod admin_events;
 mod admin_invocations;
+mod admin_rooms;
 pub mod admin_socket;
+pub mod admin_tenants;
 mod admin_usage;
 pub mod answer;
 pub mod app;
@@ -58,6 +64,7 @@ mod http2_stream;
 pub mod intake;
 mod invocation;
 pub mod invocations;
+mod json_body;
 pub mod limits;
 pub mod listener;
 mod openapi;

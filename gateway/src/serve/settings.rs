@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use faam_gateway::config::GatewayConfig;
 use faam_gateway::job::{Verification, VerificationError};
+use faam_gateway::tenants::{AllowedBackends, AllowedKernels};
 use faam_gateway::usage::price::{Amount, Currency};
 
 use self::Kind::{Bytes, Count, List, Millis, Secret, Text};
@@ -280,6 +281,58 @@ impl<T: Field> Field for Option<T> {
     }
 }
 
+impl Field for Vec<String> {
+    fn show(&self) -> Vec<String> {
+        self.clone()
+    }
+
+    fn parse(values: &[String]) -> Result<Self, String> {
+        Ok(values.to_vec())
+    }
+}
+
+/// Flags as the words of those that are set.
+fn set_words<const N: usize>(words: [(&str, bool); N]) -> Vec<String> {
+    let set = words.into_iter().filter(|(_, set)| *set);
+    set.map(|(word, _)| word.to_owned()).collect()
+}
+
+/// Which of `words` are among `values`.
+fn flags_of<const N: usize>(words: [&str; N], values: &[String]) -> Result<[bool; N], String> {
+    match values.iter().find(|value| !words.contains(&value.as_str())) {
+        Some(other) => Err(format!(
+            "expected some of {}, got {other:?}",
+            words.join(", ")
+        )),
+        None => Ok(words.map(|word| values.iter().any(|value| value == word))),
+    }
+}
+
+impl Field for AllowedKernels {
+    fn show(&self) -> Vec<String> {
+        set_words([("compress", self.compress), ("decompress", self.decompress)])
+    }
+
+    fn parse(values: &[String]) -> Result<Self, String> {
+        let [compress, decompress] = flags_of(["compress", "decompress"], values)?;
+        Ok(Self {
+            compress,
+            decompress,
+        })
+    }
+}
+
+impl Field for AllowedBackends {
+    fn show(&self) -> Vec<String> {
+        set_words([("cpu", self.cpu), ("cards", self.cards)])
+    }
+
+    fn parse(values: &[String]) -> Result<Self, String> {
+        let [cpu, cards] = flags_of(["cpu", "cards"], values)?;
+        Ok(Self { cpu, cards })
+    }
+}
+
 impl Field for Vec<Devices> {
     fn show(&self) -> Vec<String> {
         self.iter().map(ToString::to_string).collect()
@@ -340,7 +393,7 @@ const CLOCK_MHZ_MAX: u64 = faam_sim::CLOCK_MHZ_MAX as u64;
 #[rustfmt::skip]
 pub(crate) static SETTINGS: &[Setting] = &[
     setting!("listen", gateway.listen, Text, "Address for callers; port 0 lets the system choose", flag "listen" "ADDRESS"),
-    setting!("admin_listen", gateway.admin_listen, Text, "Address for probes and metrics, without credentials", flag "admin-listen" "ADDRESS"),
+    setting!("admin_listen", gateway.admin_listen, Text, "Address for probes and metrics, without credentials, and for operators, with the key in admin.key", flag "admin-listen" "ADDRESS"),
     setting!("unix_listen", listeners.unix, Text, "A Unix socket for callers, besides; plain HTTP", flag "unix-listen" "PATH"),
     setting!("unix_mode", listeners.unix_mode, Text, "Permission bits of the Unix socket, octal", flag "unix-mode" "MODE"),
     setting!("tls.cert", listeners.tls_certificate, Text, "Certificate and its chain, PEM: serves HTTPS; read again when it changes, and on SIGHUP", flag "tls-cert" "FILE"),
@@ -350,6 +403,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting!("data_dir", gateway.data_dir, Text, "Where keys and sockets are kept", flag "data-dir" "DIR"),
     // No flag: it would show in the process list.
     setting!("bootstrap_key", gateway.bootstrap_key, Secret, "The demo tenant's key, in place of one that is made"),
+    setting!("admin_key", gateway.admin_key, Secret, "The operator's key on the admin listener, in place of one that is made"),
+    setting!("admin_hosts", gateway.admin_hosts, List, "Names by which the admin listener may be called, beside addresses and localhost; * is any"),
     setting!("devices", devices, List, "Cards: sim[:CARDS], pci:ADDRESS[+ADDRESS], vfio-user:DIR or none; may be given several times", flag "devices" "DEVICES"),
     setting!("engines", simulated.engines, Count(1, ENGINES_MAX), "Engines a function of the simulated cards", flag "engines" "NUMBER"),
     setting!("pace_mhz", simulated.pace_mhz, Count(1, CLOCK_MHZ_MAX), "Clock that the simulated cards keep, MHz; without it they run as fast as they can", flag "pace" "MHZ", variable "FAAM_PACE"),
@@ -383,9 +438,24 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting!("http.write_stall_ms_max", gateway.limits.write_stall, Millis(1, MS_MAX), "Time for which a response may make no progress at all"),
     setting!("http.answer_bytes_per_second_min", gateway.limits.answer_bytes_per_second_min, Bytes(0, 1 << 40), "Least average rate at which an answer that waits for its caller is taken"),
     setting!("http.spill_after_ms", gateway.limits.spill_after, Millis(0, MS_MAX), "How long a caller that does not read while its body arrives is waited for before its answer is spilled to disk"),
+    // Of every tenant whose own record does not say otherwise.
+    setting!("tenant.weight", gateway.tenant_limits.weight, Count(1, 1_000_000), "Share of what is left when guarantees are met, against the others' weights"),
+    setting!("tenant.cir_us_per_s", gateway.tenant_limits.cir_us_per_s, Count(0, 1 << 52), "Guaranteed rate, microseconds of the reference engine a second"),
+    setting!("tenant.pir_us_per_s", gateway.tenant_limits.pir_us_per_s, Count(1, 1 << 52), "Peak rate, in the same unit"),
+    setting!("tenant.pir_burst_us", gateway.tenant_limits.pir_burst_us, Count(1, 1 << 52), "What may be taken at once beyond the peak rate, microseconds"),
+    setting!("tenant.bytes_per_s", gateway.tenant_limits.bytes_per_s, Count(1, 1 << 52), "Bytes of bodies a second"),
+    setting!("tenant.requests_per_s", gateway.tenant_limits.requests_per_s, Count(1, 1 << 52), "Requests a second"),
+    setting!("tenant.bytes_per_day", gateway.tenant_limits.bytes_per_day, Count(0, 1 << 52), "Bytes of bodies a day (UTC)"),
+    setting!("tenant.reference_us_per_day", gateway.tenant_limits.reference_us_per_day, Count(0, 1 << 52), "Charged microseconds of the reference engine a day (UTC)"),
     setting!("tenant.in_flight_max", gateway.tenant_limits.in_flight_max, Count(1, 1 << 20), "Requests that one tenant may have in flight"),
+    setting!("tenant.queued_blocks_max", gateway.tenant_limits.queued_blocks_max, Count(1, 1 << 20), "Blocks that one tenant may have queued, up to queue_blocks_max"),
+    setting!("tenant.memory_bytes_max", gateway.tenant_limits.memory_bytes_max, Bytes(1 << 20, 1 << 50), "Bytes of one tenant's bodies in memory"),
+    setting!("tenant.spill_bytes_max", gateway.tenant_limits.spill_bytes_max, Bytes(0, 1 << 60), "Bytes of one tenant's answers on disk, up to spill_tenant_bytes_max"),
+    setting!("tenant.body_bytes_max", gateway.tenant_limits.body_bytes_max, Bytes(1, u64::MAX), "Bytes of one body, up to http.body_bytes_max"),
     setting!("tenant.output_bytes_max", gateway.tenant_limits.output_bytes_max, Bytes(1, u64::MAX), "Bytes that one decompression may give"),
     setting!("tenant.ratio_max", gateway.tenant_limits.ratio_max, Count(1, u32::MAX as u64), "Output bytes an input byte that one decompression may give"),
+    setting!("tenant.kernels", gateway.tenant_limits.kernels, List, "Kernels that a tenant may call: compress, decompress"),
+    setting!("tenant.backends", gateway.tenant_limits.backends, List, "Engines that may serve a tenant: cpu, cards"),
     setting!("price.currency", gateway.prices.currency, Text, "Currency of the prices (ISO 4217); XXX is none"),
     setting!("price.per_request", gateway.prices.per_request, Text, "Price of a request: a text with a decimal number, as all prices; all are of what is billable alone"),
     setting!("price.per_gib_in", gateway.prices.per_gib_in, Text, "Price of 2^30 bytes of bodies"),
@@ -420,8 +490,12 @@ mod tests {
     fn every_limit_of_a_gateway_is_reachable() {
         let draft = Draft::default();
         let gateway = &draft.gateway;
-        // Set otherwise: `cards` by devices, engines and pace; the second `data_dir` follows the first.
-        let otherwise = ["gateway.dispatch.cards", "gateway.dispatch.data_dir"];
+        // Set otherwise: `cards` by devices, engines and pace; the second `data_dir` follows the first; `events` is no limit.
+        let otherwise = [
+            "gateway.dispatch.cards",
+            "gateway.dispatch.data_dir",
+            "gateway.dispatch.events",
+        ];
         let structures = [
             ("gateway.limits", fields(&gateway.limits)),
             ("gateway.tenant_limits", fields(&gateway.tenant_limits)),

@@ -200,11 +200,13 @@ pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
     known
         .map(|key| {
             let whole = strsim::jaro_winkler(name, key);
-            (whole.max(strsim::jaro_winkler(word, last(key))), key)
+            let best = whole.max(strsim::jaro_winkler(word, last(key)));
+            (best, whole, key)
         })
-        .filter(|(likeness, _)| *likeness >= SUGGESTED_LIKENESS_MIN)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, key)| key.to_owned())
+        .filter(|(best, _, _)| *best >= SUGGESTED_LIKENESS_MIN)
+        // Of two sections with the same word the one that is nearer.
+        .max_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)))
+        .map(|(_, _, key)| key.to_owned())
 }
 
 /// Every value with its dotted key and where the key stands.

@@ -339,8 +339,8 @@ fn what_the_socket_does_not_take_is_refused_with_words() {
     };
     for (request, status, words) in [
         ("GET /admin/v1", "200", "\"arena_bytes\""),
-        ("GET /nothing", "404", "/admin/v1/devices"),
-        ("GET /v1/compress", "404", "/admin/v1/devices"),
+        ("GET /nothing", "404", "/admin/v1, and below it"),
+        ("GET /v1/compress", "404", "devices"),
         ("PUT /admin/v1/devices", "405", "expected GET to look"),
         (
             "POST /admin/v1/devices/fpga0/drain?timeout_ms=x",
@@ -362,8 +362,8 @@ fn what_the_socket_does_not_take_is_refused_with_words() {
         );
         assert!(answer.contains(words), "{request}: {answer}");
     }
-    // The listener that networks may reach has none of it.
+    // The listener that networks may reach has it for the operator's key alone.
     let admin = format!("http://{}/admin/v1/devices", place.gateway.admin_address());
-    let refused = ureq::get(admin).call().expect_err("not there");
-    assert!(matches!(refused, ureq::Error::StatusCode(404)), "{refused}");
+    let refused = ureq::get(admin).call().expect_err("no key");
+    assert!(matches!(refused, ureq::Error::StatusCode(401)), "{refused}");
 }

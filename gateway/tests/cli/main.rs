@@ -28,4 +28,5 @@ mod refusals;
 mod settings;
 mod signals;
 mod streams;
+mod tenants;
 mod terminal;

@@ -81,7 +81,8 @@ impl Wire {
 
     /// The head of a request: request line and headers.
     pub(crate) fn head(&mut self, method: &str, target: &str, headers: &[(&str, &str)]) {
-        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: faam.test\r\n");
+        let host = self.stream.get_ref().peer_addr().expect("connected");
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n");
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
