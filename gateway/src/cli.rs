@@ -26,6 +26,7 @@ use crate::plan::PlanCommand;
 use crate::probe::Probe;
 use crate::serve::{self, Serve};
 use crate::tenant::Tenant;
+use crate::usage_export::Usage;
 
 /// FaaM: accelerator cards as a shared compression service.
 #[derive(Debug, Parser)]
@@ -59,6 +60,7 @@ enum Command {
     Tenant(Tenant),
     Key(Key),
     Events(EventLog),
+    Usage(Usage),
     Backup(Backup),
     Restore(Restore),
     Explain(Explain),
@@ -144,6 +146,7 @@ impl Cli {
             Command::Tenant(tenant) => tenant.run(),
             Command::Key(key) => key.run(),
             Command::Events(events) => events.run(),
+            Command::Usage(usage) => usage.run(),
             Command::Backup(backup) => backup.run(),
             Command::Restore(restore) => restore.run(),
             Command::Explain(explain) => explain.run(),

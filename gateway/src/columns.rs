@@ -3,16 +3,20 @@
 //! Invariant: columns are two blanks apart, and no line ends in a blank. It knows no colours.
 
 /// Rows one below the other, each column as wide as its widest cell.
-pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
-    let mut widths = [0; N];
+pub(crate) fn columns<R: AsRef<[String]>>(rows: &[R]) -> String {
+    let mut widths: Vec<usize> = Vec::new();
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
+        for (column, cell) in row.as_ref().iter().enumerate() {
+            let width = cell.chars().count();
+            match widths.get_mut(column) {
+                Some(widest) => *widest = width.max(*widest),
+                None => widths.push(width),
+            }
         }
     }
     let mut text = String::new();
     for row in rows {
-        let cells = row.iter().zip(widths);
+        let cells = row.as_ref().iter().zip(&widths);
         let line: String = cells
             .map(|(cell, width)| format!("{cell:width$}  "))
             .collect();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
@@ -42,7 +43,7 @@ Examples:
 pub(crate) struct EventLog {
     #[command(flatten)]
     operator: OperatorFlags,
-    /// From then on: a time ago (15m, 2h, 7d), or a moment (2026-01-31T12:00:00Z)
+    /// From then on: a time ago (15m, 2h, 7d), a day (2026-01-31) or a moment (2026-01-31T12:00:00Z)
     #[arg(long, value_name = "WHEN", value_parser = parse_since)]
     since: Option<Since>,
     /// Only this kind and those below it: card, card.lost, key, tenant, gateway, tls
@@ -67,13 +68,13 @@ pub(crate) struct EventLog {
 
 /// A moment, or how long ago it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Since {
+pub(crate) enum Since {
     At(i64),
     AgoMs(i64),
 }
 
 impl Since {
-    fn millis(self) -> i64 {
+    pub(crate) fn millis(self) -> i64 {
         match self {
             Self::At(millis) => millis,
             Self::AgoMs(ago) => Timestamp::now().as_millisecond().saturating_sub(ago),
@@ -81,7 +82,7 @@ impl Since {
     }
 }
 
-fn parse_since(text: &str) -> Result<Since, String> {
+pub(crate) fn parse_since(text: &str) -> Result<Since, String> {
     if let Some(days) = text
         .strip_suffix('d')
         .and_then(|days| days.parse::<u32>().ok())
@@ -91,11 +92,15 @@ fn parse_since(text: &str) -> Result<Since, String> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Ok(Since::At(at.as_millisecond()));
     }
+    let day = text.parse::<Date>().ok();
+    if let Some(midnight) = day.and_then(|day| day.to_zoned(TimeZone::UTC).ok()) {
+        return Ok(Since::At(midnight.timestamp().as_millisecond()));
+    }
     match parse_ms(text).map(i64::try_from) {
         // A bare number would be milliseconds ago, and nobody means that.
         Ok(Ok(ms)) if !text.ends_with(|last: char| last.is_ascii_digit()) => Ok(Since::AgoMs(ms)),
         _ => Err(format!(
-            "expected a time ago (30s, 15m, 2h, 7d) or a moment (2026-01-31T12:00:00Z), got {text:?}"
+            "expected a time ago (30s, 15m, 2h, 7d), a day (2026-01-31) or a moment (2026-01-31T12:00:00Z), got {text:?}"
         )),
     }
 }
@@ -271,6 +276,7 @@ mod tests {
         assert_eq!(parse_since("2d"), Ok(Since::AgoMs(2 * DAY_MS)));
         let at = parse_since("1970-01-01T00:00:01Z");
         assert_eq!(at, Ok(Since::At(1000)));
+        assert_eq!(parse_since("1970-01-02"), Ok(Since::At(DAY_MS)));
         for bad in ["", "5", "d", "-1d", "yesterday"] {
             let error = parse_since(bad).expect_err(bad);
             assert!(error.contains("2h"), "{error}");

@@ -31,6 +31,7 @@ mod probe;
 mod quantity;
 mod serve;
 mod tenant;
+mod usage_export;
 
 fn main() -> ExitCode {
     let words = client::convert::spelled_out(std::env::args_os());

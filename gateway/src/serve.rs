@@ -13,13 +13,16 @@ pub(crate) mod sources;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::process::ExitCode;
 
 use faam_gateway::gateway::Gateway;
+use faam_gateway::usage::price::PriceSheet;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(crate) use self::flags::Serve;
+use self::sources::Sources;
 
 /// Exit status of a process that a second signal ended: 128 and SIGINT.
 const FORCED_EXIT: i32 = 130;
@@ -175,4 +178,13 @@ fn reachable(address: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, address.port())
+}
+
+/// The price sheet that a gateway of this configuration has: `file`, and the environment.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn prices(file: Option<&Path>) -> anyhow::Result<PriceSheet> {
+    let sources = Sources::read(file, |name| std::env::var_os(name), &[])?;
+    Ok(sources.draft.gateway.prices)
 }

@@ -99,6 +99,20 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_has_the_table() {
+        let manual = include_str!("../../METERING.md");
+        let lines: Vec<_> = manual
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .collect();
+        for row in BILLING {
+            let billed = if row.billable { "yes" } else { "no" };
+            let line = format!("| `{}` | {billed} | {} |", row.outcome, row.why);
+            assert!(lines.contains(&line.as_str()), "METERING.md lacks: {line}");
+        }
+    }
+
+    #[test]
     fn our_faults_are_free_and_callers_pay_for_what_they_had() {
         for ours in [
             "internal",

@@ -3,7 +3,9 @@
 //! Invariants: a question is bounded in time and rows; an answer's total is the sum of its rows, and says up to when everything is in
 //! it. It does not know who may ask.
 
-use faam_store::{Millis, Period, UsageColumns, UsageQuery, UsageRecord, UsageSums};
+use faam_store::{
+    Millis, Period, USAGE_ROWS_MAX, UsageColumns, UsageQuery, UsageRecord, UsageSums,
+};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -20,6 +22,8 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 const SINCE_DEFAULT_MS: i64 = 30 * DAY_MS;
 /// Longest time of one question: ten years or so.
 const SPAN_MS_MAX: i64 = 3660 * DAY_MS;
+/// Rows of an answer about one tenant.
+pub const TENANT_ROWS_MAX: usize = 10_000;
 /// What is told apart unless a question says.
 pub const GROUP_DEFAULT: &str = "day,kernel";
 /// What may be told apart.
@@ -95,6 +99,10 @@ impl Question<'_> {
             until: Some(Millis(until)),
             period,
             columns,
+            rows_max: match self.tenant {
+                Some(_) => TENANT_ROWS_MAX,
+                None => USAGE_ROWS_MAX,
+            },
         })
     }
 }

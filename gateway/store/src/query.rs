@@ -10,7 +10,7 @@ pub const USAGE_ROWS_MAX: usize = 100_000;
 pub const EVENTS_MAX: usize = 10_000;
 
 /// Which usage, and how it is summed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageQuery {
     /// Whose; `None`: everybody's.
     pub tenant: Option<String>,
@@ -24,6 +24,22 @@ pub struct UsageQuery {
     pub period: Period,
     /// What is told apart; the others are summed over, and empty in the answer. Whether it is billable always is.
     pub columns: UsageColumns,
+    /// Rows of the answer, up to [`USAGE_ROWS_MAX`].
+    pub rows_max: usize,
+}
+
+impl Default for UsageQuery {
+    fn default() -> Self {
+        Self {
+            tenant: None,
+            namespace: None,
+            since: None,
+            until: None,
+            period: Period::default(),
+            columns: UsageColumns::default(),
+            rows_max: USAGE_ROWS_MAX,
+        }
+    }
 }
 
 /// Over how long a sum is, from the epoch on (UTC).
@@ -71,7 +87,7 @@ impl Default for UsageColumns {
 pub struct UsageRows {
     /// Sums, by key.
     pub rows: Vec<UsageRecord>,
-    /// Whether there are more than [`USAGE_ROWS_MAX`]: ask for less time, or fewer columns.
+    /// Whether there are more than were asked for: ask for less time, or fewer columns.
     pub truncated: bool,
 }
 

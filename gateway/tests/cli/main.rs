@@ -30,3 +30,4 @@ mod signals;
 mod streams;
 mod tenants;
 mod terminal;
+mod usage;

@@ -141,7 +141,8 @@ pub(super) async fn usage(
     query: &UsageQuery,
     path: &Path,
 ) -> Result<UsageRows, StoreError> {
-    let limit = i64::try_from(USAGE_ROWS_MAX).unwrap_or(i64::MAX);
+    let rows_max = query.rows_max.min(USAGE_ROWS_MAX);
+    let limit = i64::try_from(rows_max).unwrap_or(i64::MAX);
     // Only words of this file are in it.
     let rows = sqlx::query(AssertSqlSafe(usage_sql(query)))
         .bind(&query.tenant)
@@ -156,8 +157,8 @@ pub(super) async fn usage(
         .iter()
         .map(|row| usage_record(&Getter { row, path }))
         .collect::<Result<Vec<_>, _>>()?;
-    let truncated = rows.len() > USAGE_ROWS_MAX;
-    rows.truncate(USAGE_ROWS_MAX);
+    let truncated = rows.len() > rows_max;
+    rows.truncate(rows_max);
     Ok(UsageRows { rows, truncated })
 }
 

@@ -440,6 +440,12 @@ pub(crate) async fn usage_is_summed_as_it_is_asked_for<O: Opens>() {
         ..of_a.clone()
     };
     assert_eq!(requests(unnamed).await.len(), 4);
+    let few = UsageQuery {
+        rows_max: 3,
+        ..UsageQuery::default()
+    };
+    let few = store.usage(&few).await.expect("read");
+    assert_eq!((few.rows.len(), few.truncated), (3, true));
     let by_day = UsageQuery {
         period: Period::Day,
         ..of_a.clone()
