@@ -37,7 +37,7 @@ use super::limits::HttpLimits;
 use super::listener::{Answers, Scheme};
 use super::openapi::AnyProblems;
 use super::unserved::{method_not_allowed, not_found};
-use super::{catalogue, compress, decompress, docs, host, openapi, usage};
+use super::{catalogue, compress, decompress, docs, host, openapi, tenant_self, usage};
 use crate::admission::Admission;
 use crate::auth::{Authenticated, Authenticator};
 use crate::credentials::Presented;
@@ -209,7 +209,7 @@ fn tenants_only() -> OpenApiRouter<App> {
         .routes(routes!(invocations::invocation))
         .routes(routes!(catalogue::devices))
         .routes(routes!(catalogue::kernels))
-        .routes(routes!(catalogue::tenant_self))
+        .routes(routes!(tenant_self::tenant_self))
         .routes(routes!(usage::usage))
 }
 

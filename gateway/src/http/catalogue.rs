@@ -1,4 +1,4 @@
-//! What there is: kernels and their engines, devices, the caller's tenant, and the problems that a request may meet.
+//! What there is for a tenant: kernels and their engines, devices; and the problems that a request may meet.
 //!
 //! Answers are of types that the OpenAPI document is made from. It knows no bodies.
 
@@ -17,7 +17,7 @@ use crate::cards::CardStatus;
 use crate::engines::{self, ServedLevel};
 use crate::error::{Problem, ProblemKind};
 use crate::job::{BLOCK_BYTES, CARD_LEVEL_MAX};
-use crate::tenants::Tenant;
+use crate::tenants::{Tenant, TenantLimits};
 
 /// The cards of this gateway.
 #[derive(Serialize, ToSchema)]
@@ -27,21 +27,26 @@ pub(super) struct Devices {
 
 /// Cards and their functions
 ///
-/// Each card's state, its functions, whether it is simulated, its faults and restarts.
+/// Each card's state, its functions, whether it is simulated, its faults and restarts; none for a tenant that may not use cards.
 #[utoipa::path(
     get, path = "/v1/devices", tag = "catalogue", security(("key" = [])),
     responses((status = 200, description = "The cards", body = Devices), TenantProblems)
 )]
-pub(super) async fn devices(State(app): State<App>) -> Json<Devices> {
-    Json(Devices {
-        cards: app.dispatcher.cards(),
-    })
+pub(super) async fn devices(
+    State(app): State<App>,
+    Extension(tenant): Extension<Arc<Tenant>>,
+) -> Json<Devices> {
+    let cards = match tenant.limits.backends.cards {
+        true => app.dispatcher.cards(),
+        false => Vec::new(),
+    };
+    Json(Devices { cards })
 }
 
 /// What this gateway computes.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Kernels {
-    kernels: [Kernel; 2],
+    kernels: Vec<Kernel>,
 }
 
 /// One kernel and its limits.
@@ -55,7 +60,7 @@ pub(super) struct Kernel {
     path: &'static str,
     /// Formats that it takes or gives.
     #[schema(value_type = Vec<String>)]
-    formats: [&'static str; Format::ALL.len()],
+    formats: Vec<&'static str>,
     /// The format of a request that names none.
     #[schema(value_type = String)]
     default_format: &'static str,
@@ -97,30 +102,49 @@ pub(super) struct LevelEngine {
 }
 
 /// Kernels, their formats, levels, engines and limits
+///
+/// Those that the tenant may call, as far as the engines go that may serve it.
 #[utoipa::path(
     get, path = "/v1/kernels", tag = "catalogue", security(("key" = [])),
     responses((status = 200, description = "The kernels", body = Kernels), TenantProblems)
 )]
-pub(super) async fn kernels(State(app): State<App>) -> Json<Kernels> {
-    let formats = Format::ALL.map(Format::name);
-    let body_bytes_max = app.limits.body_bytes_max;
+pub(super) async fn kernels(
+    State(app): State<App>,
+    Extension(tenant): Extension<Arc<Tenant>>,
+) -> Json<Kernels> {
+    let TenantLimits {
+        kernels: called,
+        backends,
+        ..
+    } = tenant.limits;
+    // What cards do not serve is the CPU's.
+    let served = |format: &Format| backends.cpu || backends.cards && format.is_deflate();
+    let formats: Vec<_> = Format::ALL.into_iter().filter(served).collect();
+    let names = || formats.iter().map(|format| format.name()).collect();
+    let body_bytes_max = app.body_bytes_max(&tenant);
+    let card_level_max = backends.cards.then_some(CARD_LEVEL_MAX);
+    let level_max = match backends.cpu {
+        true => Level::MAX.get(),
+        false => CARD_LEVEL_MAX,
+    };
+    let cpu_engines = || engines::served().iter().map(LevelEngine::of).collect();
     let compress = Kernel {
         name: "compress",
         path: "/v1/compress",
-        formats,
+        formats: names(),
         default_format: Format::Gzip.name(),
         level_min: Some(Level::MIN.get()),
-        level_max: Some(Level::MAX.get()),
-        card_level_max: Some(CARD_LEVEL_MAX),
+        level_max: Some(level_max),
+        card_level_max,
         default_level: Some(Level::DEFAULT.get()),
-        cpu_engines: Some(engines::served().iter().map(LevelEngine::of).collect()),
+        cpu_engines: backends.cpu.then(cpu_engines),
         block_bytes: Some(BLOCK_BYTES),
         body_bytes_max,
     };
     let decompress = Kernel {
         name: "decompress",
         path: "/v1/decompress",
-        formats,
+        formats: names(),
         default_format: "auto",
         level_min: None,
         level_max: None,
@@ -130,8 +154,10 @@ pub(super) async fn kernels(State(app): State<App>) -> Json<Kernels> {
         block_bytes: None,
         body_bytes_max,
     };
+    let all = [(compress, called.compress), (decompress, called.decompress)];
+    let allowed = all.into_iter().filter(|(_, is_allowed)| *is_allowed);
     Json(Kernels {
-        kernels: [compress, decompress],
+        kernels: allowed.map(|(kernel, _)| kernel).collect(),
     })
 }
 
@@ -144,43 +170,6 @@ impl LevelEngine {
             engine_level: served.engine.native,
         }
     }
-}
-
-/// The tenant whose key this is.
-#[derive(Serialize, ToSchema)]
-pub(super) struct TenantSelf {
-    /// Its name.
-    id: String,
-    /// Its own limits.
-    limits: TenantSelfLimits,
-}
-
-/// A tenant's limits.
-#[derive(Serialize, ToSchema)]
-pub(super) struct TenantSelfLimits {
-    /// Requests at once.
-    in_flight_max: usize,
-    /// Bytes that one decompression may give.
-    output_bytes_max: usize,
-    /// Output bytes an input byte that one decompression may give.
-    ratio_max: u64,
-}
-
-/// The caller's tenant and its limits
-#[utoipa::path(
-    get, path = "/v1/tenants/self", tag = "catalogue", security(("key" = [])),
-    responses((status = 200, description = "The tenant", body = TenantSelf), TenantProblems)
-)]
-pub(super) async fn tenant_self(Extension(tenant): Extension<Arc<Tenant>>) -> Json<TenantSelf> {
-    let limits = &tenant.limits;
-    Json(TenantSelf {
-        id: tenant.id.as_str().to_owned(),
-        limits: TenantSelfLimits {
-            in_flight_max: limits.in_flight_max,
-            output_bytes_max: limits.output_bytes_max,
-            ratio_max: limits.ratio_max.into(),
-        },
-    })
 }
 
 /// A kind of problem.

@@ -85,7 +85,7 @@ impl App {
     }
 
     /// Bytes of the largest body that a tenant may send.
-    fn body_bytes_max(&self, tenant: &Tenant) -> u64 {
+    pub(super) fn body_bytes_max(&self, tenant: &Tenant) -> u64 {
         let own = tenant.limits.body_bytes_max.unwrap_or(u64::MAX);
         own.min(self.limits.body_bytes_max)
     }

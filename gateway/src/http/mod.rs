@@ -81,6 +81,7 @@ mod served_body;
 mod short_body;
 pub mod spent;
 mod spill;
+mod tenant_self;
 pub mod tls;
 mod trace_context;
 mod traced;

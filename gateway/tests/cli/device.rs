@@ -367,3 +367,24 @@ fn what_the_socket_does_not_take_is_refused_with_words() {
     let refused = ureq::get(admin).call().expect_err("no key");
     assert!(matches!(refused, ureq::Error::StatusCode(401)), "{refused}");
 }
+
+#[test]
+fn a_tenant_without_cards_is_told_of_none() {
+    let place = Place::with(|config| {
+        config.dispatch.sim_program = env!("CARGO_BIN_EXE_faam").into();
+        config.dispatch.cards = vec![CardSource::OwnSimulated {
+            engines: 1,
+            pace_mhz: None,
+            hang: None,
+        }];
+        config.tenant_limits.backends.cards = false;
+    });
+    assert_eq!(Device(&place).json(&["ls"], 0).len(), 2);
+    let mut answer = ureq::get(format!("{}/v1/devices", place.url()))
+        .header("Authorization", format!("Bearer {KEY}"))
+        .call()
+        .expect("an answer");
+    let answer: Value =
+        serde_json::from_slice(&answer.body_mut().read_to_vec().expect("whole")).expect("JSON");
+    assert_eq!(answer["cards"], Value::Array(Vec::new()));
+}

@@ -7,6 +7,7 @@
 )]
 
 mod answers;
+mod catalogue;
 mod connections;
 mod credentials;
 mod decompression;

@@ -1,0 +1,76 @@
+//! What a tenant is told that there is: as much as it may use, and what it uses of that.
+
+use serde_json::{Value, json};
+
+use crate::samples::text;
+use crate::server::Server;
+
+#[test]
+fn kernels_are_those_that_the_tenant_may_call() {
+    let server = Server::start_with(|config| {
+        config.tenant_limits.kernels.decompress = false;
+        config.tenant_limits.backends.cards = false;
+        config.tenant_limits.body_bytes_max = Some(5000);
+    });
+    let kernels = server.get("/v1/kernels").json();
+    let kernels = kernels["kernels"].as_array().expect("kernels");
+    assert_eq!(kernels.len(), 1, "{kernels:?}");
+    assert_eq!(kernels[0]["name"], "compress");
+    assert_eq!(kernels[0]["body_bytes_max"], 5000);
+    assert!(kernels[0].get("card_level_max").is_none(), "{kernels:?}");
+    assert_eq!(kernels[0]["formats"].as_array().map(Vec::len), Some(5));
+    // And that is how it is.
+    assert_eq!(server.post("/v1/compress", &[], &text(5000)).status, 200);
+    assert_eq!(server.post("/v1/compress", &[], &text(5001)).status, 413);
+    assert_eq!(server.post("/v1/decompress", &[], b"x").status, 403);
+
+    let server = Server::start_with(|config| config.tenant_limits.backends.cpu = false);
+    let kernels = server.get("/v1/kernels").json();
+    let compress = &kernels["kernels"][0];
+    assert_eq!(compress["formats"], json!(["gzip", "zlib", "deflate"]));
+    assert_eq!(compress["level_max"], compress["card_level_max"]);
+    assert!(compress.get("cpu_engines").is_none());
+    assert_eq!(kernels["kernels"][1]["formats"], compress["formats"]);
+}
+
+#[test]
+fn a_tenant_is_told_its_limits_and_what_it_uses_of_them() {
+    let server = Server::start_with(|config| {
+        config.tenant_limits.weight = 7;
+        config.tenant_limits.requests_per_s = Some(1000);
+        config.tenant_limits.bytes_per_day = Some(1 << 30);
+    });
+    let told = server.get("/v1/tenants/self").json();
+    assert_eq!(told["id"], "demo");
+    let limits = &told["limits"];
+    assert_eq!(
+        (&limits["weight"], &limits["requests_per_s"]),
+        (&7.into(), &1000.into())
+    );
+    assert_eq!(limits["bytes_per_day"], 1 << 30);
+    assert!(limits.get("bytes_per_s").is_none(), "it has none");
+    assert_eq!(
+        (&limits["kernels"], &limits["backends"]),
+        (&json!(["compress", "decompress"]), &json!(["cpu", "cards"]))
+    );
+    let nothing = json!({"in_flight": 0, "memory_bytes": 0, "spill_bytes": 0, "bytes_today": 0, "reference_us_today": 0});
+    assert_eq!(told["usage"], nothing);
+
+    let using = |server: &Server| server.get("/v1/tenants/self").json()["usage"].clone();
+    let wire = server.begin("/v1/compress", &[], &text(3000));
+    server.wait_for_in_flight(1);
+    let used: Value = using(&server);
+    assert_eq!(used["in_flight"], 1);
+    assert!(used["memory_bytes"].as_u64() > Some(0), "{used}");
+    drop(wire);
+    server.check_at_rest();
+    assert_eq!(server.post("/v1/compress", &[], &text(70_000)).status, 200);
+    server.check_at_rest();
+    let used = using(&server);
+    assert_eq!(
+        (&used["in_flight"], &used["memory_bytes"]),
+        (&0.into(), &0.into())
+    );
+    assert!(used["bytes_today"].as_u64() >= Some(70_000), "{used}");
+    assert!(used["reference_us_today"].as_u64() > Some(0), "{used}");
+}
