@@ -26,6 +26,7 @@ use crate::plan::PlanCommand;
 use crate::probe::Probe;
 use crate::serve::{self, Serve};
 use crate::tenant::Tenant;
+use crate::top::Top;
 use crate::usage_export::Usage;
 
 /// FaaM: accelerator cards as a shared compression service.
@@ -64,6 +65,7 @@ enum Command {
     Backup(Backup),
     Restore(Restore),
     Explain(Explain),
+    Top(Top),
     // Elsewhere there is no driver.
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     Doctor(Doctor),
@@ -150,6 +152,7 @@ impl Cli {
             Command::Backup(backup) => backup.run(),
             Command::Restore(restore) => restore.run(),
             Command::Explain(explain) => explain.run(),
+            Command::Top(top) => top.run(),
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
             Command::Doctor(doctor) => doctor.run(),
             Command::Completions(completions) => {

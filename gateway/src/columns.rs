@@ -26,6 +26,14 @@ pub(crate) fn columns<R: AsRef<[String]>>(rows: &[R]) -> String {
     text
 }
 
+/// Without what a terminal would obey.
+pub(crate) fn printable(text: &str) -> String {
+    let shown = text.chars();
+    shown
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use crate::admin_client::{AdminClient, OperatorFlags, in_path};
-use crate::columns::columns;
+use crate::columns::{columns, printable};
 use crate::quantity::parse_ms;
 
 /// Records may come in another order than their moments: so far back each look reaches.
@@ -242,13 +242,6 @@ fn row(event: &Value) -> [String; 6] {
         word("subject"),
         detail,
     ]
-}
-
-/// Without what a terminal would obey.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
 }
 
 fn at(event: &Value) -> i64 {

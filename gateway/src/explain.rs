@@ -11,6 +11,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::admin_client::{AdminClient, OperatorFlags, in_path};
+use crate::columns::printable;
 
 /// Columns of a bar over the whole time.
 const BAR_COLUMNS: usize = 50;
@@ -200,11 +201,7 @@ fn list<'v>(value: &'v Value, name: &str) -> Vec<&'v Value> {
 
 /// A member that is text, without what a terminal would obey.
 fn word(value: &Value, name: &str) -> Option<String> {
-    let text = value.get(name)?.as_str()?;
-    let text: String = text
-        .chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect();
+    let text = printable(value.get(name)?.as_str()?);
     (!text.is_empty()).then_some(text)
 }
 

@@ -31,6 +31,7 @@ mod probe;
 mod quantity;
 mod serve;
 mod tenant;
+mod top;
 mod usage_export;
 
 fn main() -> ExitCode {

@@ -8,9 +8,11 @@
 //! | module | owns |
 //! |---|---|
 //! | `phase_histogram` | times of a phase, with a trace for each bucket |
+//! | `snapshot` | all that `faam top` shows, at one moment |
 //! | `tenant_series` | what is published of each tenant, and of which |
 
 mod phase_histogram;
+pub mod snapshot;
 mod tenant_series;
 
 use std::collections::HashSet;
@@ -112,6 +114,7 @@ type Count = Gauge<i64, AtomicI64>;
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
+    began: Instant,
     registry: Registry,
     tenants: Arc<TenantSeries>,
     devices: LabelSet,
@@ -188,6 +191,7 @@ impl Metrics {
         );
         let of = |direction| bytes.get_or_create_owned(&Direction { direction });
         Self {
+            began: Instant::now(),
             tenants,
             devices: LabelSet::default(),
             request_seconds: Default::default(),

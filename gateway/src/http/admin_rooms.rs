@@ -9,6 +9,7 @@
 //! | `/admin/v1/devices` | `super::admin_devices` |
 //! | `/admin/v1/events` | `super::admin_events` |
 //! | `/admin/v1/invocations` | `super::admin_invocations` |
+//! | `/admin/v1/top` | `super::admin_top` |
 //! | `/admin/v1/usage` | `super::admin_usage` |
 //! | `/admin/v1/tenants`, `/admin/v1/keys` | `super::admin_tenants` |
 
@@ -20,7 +21,8 @@ use super::admin_socket::About;
 use super::admin_tenants::Actor;
 use super::app::App;
 use super::{
-    admin_backup, admin_devices, admin_events, admin_invocations, admin_tenants, admin_usage,
+    admin_backup, admin_devices, admin_events, admin_invocations, admin_tenants, admin_top,
+    admin_usage,
 };
 use crate::error::{Problem, ProblemKind};
 
@@ -28,7 +30,7 @@ use crate::error::{Problem, ProblemKind};
 const BODY_BYTES_MAX: usize = 64 << 10;
 /// What there is, for whoever asks for something else.
 pub(super) const ROOMS: &str =
-    "/admin/v1, and below it backup, devices, events, invocations/ID, keys, tenants and usage";
+    "/admin/v1, and below it backup, devices, events, invocations/ID, keys, tenants, top and usage";
 
 /// All rooms; what is changed is changed by `actor`.
 pub(super) fn rooms(app: &App, about: About, actor: &'static str) -> Router<App> {
@@ -38,6 +40,7 @@ pub(super) fn rooms(app: &App, about: About, actor: &'static str) -> Router<App>
         .merge(admin_devices::routes())
         .merge(admin_events::routes())
         .merge(admin_invocations::routes())
+        .merge(admin_top::routes())
         .merge(admin_usage::routes())
         .merge(admin_tenants::routes(app.directory.clone()))
         .layer(Extension(Actor(actor)))

@@ -44,6 +44,7 @@ mod admin_invocations;
 mod admin_rooms;
 pub mod admin_socket;
 pub mod admin_tenants;
+mod admin_top;
 mod admin_usage;
 pub mod answer;
 pub mod app;

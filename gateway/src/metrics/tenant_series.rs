@@ -21,6 +21,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 
 use super::OTHER;
+use super::snapshot::TenantSnapshot;
 use crate::meter::Spent;
 
 /// Tenants with a label of their own.
@@ -303,6 +304,37 @@ impl TenantSeries {
         let mut all: Vec<_> = self.labelled.load().values().cloned().collect();
         all.sort_by(|one, other| one.tenant.cmp(&other.tenant));
         all
+    }
+}
+
+impl TenantSeries {
+    /// What `faam top` shows of them.
+    pub(super) fn snapshot(&self) -> Vec<TenantSnapshot> {
+        let labelled = self.published();
+        let all = labelled.iter().map(Arc::as_ref).chain([&self.other]);
+        let shown = all.map(|series| {
+            let seconds = series
+                .used_ns
+                .each_ref()
+                .map(|ns| Duration::from_nanos(ns.load(Ordering::Relaxed)).as_secs_f64());
+            let [device_s, queue_s, cpu_s, reference_s] = seconds;
+            let (mut requests, mut failed) = (0, 0);
+            for (end, count) in series.ends() {
+                requests += count;
+                failed += if end.outcome == "ok" { 0 } else { count };
+            }
+            TenantSnapshot {
+                tenant: series.tenant.to_string(),
+                requests,
+                failed,
+                queue_depth: series.queue_depth.load(Ordering::Relaxed),
+                device_s,
+                queue_s,
+                cpu_s,
+                reference_s,
+            }
+        });
+        shown.collect()
     }
 }
 

@@ -30,4 +30,5 @@ mod signals;
 mod streams;
 mod tenants;
 mod terminal;
+mod top;
 mod usage;

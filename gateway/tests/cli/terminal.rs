@@ -13,14 +13,14 @@ use crate::faam::{KEY, Place, finish, run, text, wait_until};
 use crate::peer::{Part, Peer};
 
 /// A terminal: what is written to it, and the end that a process gets.
-struct Terminal {
+pub(crate) struct Terminal {
     user: Arc<Mutex<String>>,
-    end: OwnedFd,
-    master: File,
+    pub(crate) end: OwnedFd,
+    pub(crate) master: File,
 }
 
 impl Terminal {
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         grantpt(&master).expect("granted");
         unlockpt(&master).expect("unlocked");
@@ -52,16 +52,16 @@ impl Terminal {
         Self { user, end, master }
     }
 
-    fn end(&self) -> Stdio {
+    pub(crate) fn end(&self) -> Stdio {
         Stdio::from(self.end.try_clone().expect("a clone"))
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.user.lock().expect("the text").clone()
     }
 
     #[track_caller]
-    fn wait_for(&self, word: &str) -> String {
+    pub(crate) fn wait_for(&self, word: &str) -> String {
         wait_until(word, || {
             let text = self.text();
             text.contains(word).then_some(text)
