@@ -226,7 +226,7 @@ impl Metrics {
             backlog: register(
                 &mut registry,
                 "backlog_seconds",
-                "Predicted time to serve all that waits",
+                "Predicted time to serve what a pool's engines hold; all: everything that waits, by all that is in service",
             ),
             device_busy: register(
                 &mut registry,
@@ -471,7 +471,7 @@ impl Metrics {
         self.queue_oldest.set(seconds);
     }
 
-    /// Predicted time to serve all that waits in `pool`.
+    /// Predicted time to serve what the engines of `pool` hold (`cpu`, `card`), or everything that waits (`all`).
     pub fn backlog(&self, pool: &'static str, seconds: f64) {
         self.backlog.get_or_create(&Pool { pool }).set(seconds);
     }

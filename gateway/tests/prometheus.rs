@@ -356,6 +356,24 @@ fn check(prometheus: &Prometheus) {
         assert!(Instant::now() < until, "without data: {without:#?}");
         std::thread::sleep(TICK);
     }
+    // What was measured is no row of zeros.
+    for used in [
+        r#"sum(faam_requests_total{backend="simulated",outcome="ok"})"#,
+        r#"sum(faam_requests_total{backend="cpu",outcome="ok"})"#,
+        r#"sum(faam_usage_seconds_total{resource="reference",tenant="demo"})"#,
+        r#"sum(faam_usage_seconds_total{resource="cpu",tenant="demo"})"#,
+        r#"sum(faam_refused_total{reason="invalid-option"})"#,
+        r#"sum(faam_store_writes_total{outcome="ok"})"#,
+        r#"sum(faam_events_total{outcome="written"})"#,
+        "max_over_time(sum(faam_inflight)[30s:1s])",
+        "max_over_time(max(faam_device_busy_ratio)[30s:1s])",
+    ] {
+        wait_until(used, || {
+            let result = prometheus.query(used);
+            let value = result.first()?["value"][1].as_str()?.parse::<f64>().ok()?;
+            (value > 0.0).then_some(())
+        });
+    }
     // All rules are evaluated, and none fails.
     wait_until("every rule is evaluated", || {
         let rules = prometheus.get("/api/v1/rules");
@@ -407,7 +425,7 @@ const LABELS: [(&str, usize); 13] = [
     ("kernel", 2),
     ("backend", 5),
     ("resource", 4),
-    ("pool", 2),
+    ("pool", 3),
     ("listener", 4),
     ("direction", 2),
     ("kind", 16),

@@ -237,6 +237,12 @@ impl<J, P: Predictor> Scheduler<J, P> {
         self.tenant(tenant).map_or(0, |t| t.queued)
     }
 
+    /// Predicted cost of what a tenant has queued.
+    #[must_use]
+    pub fn queued_cost(&self, tenant: TenantIndex) -> Nanos {
+        self.tenant(tenant).map_or(Nanos(0), |t| t.queued_cost)
+    }
+
     /// Jobs queued in all.
     #[must_use]
     pub const fn queued_in_all(&self) -> usize {

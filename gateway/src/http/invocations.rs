@@ -21,6 +21,7 @@ use super::openapi::{NotFoundProblems, TenantProblems};
 use super::path_name::PathName;
 use crate::error::{Problem, ProblemKind};
 use crate::tenants::{Tenant, TenantId};
+use crate::usage::billing::is_billable;
 
 /// How long final facts are kept.
 pub const INVOCATION_KEPT: Duration = Duration::from_secs(600);
@@ -70,6 +71,9 @@ pub struct InvocationFacts {
     pub total_ms: f64,
     /// What it has cost.
     pub cost: CostFacts,
+    /// Whether what it used is billed, by how it ended; absent while it goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub billable: Option<bool>,
     /// What held it up without ending it, by name.
     pub limits: Vec<LimitFacts>,
 }
@@ -158,6 +162,7 @@ impl InvocationFacts {
                 reference_us: micros(ended.cost.reference),
                 fallbacks: ended.cost.fallbacks,
             },
+            billable: ended.outcome.map(is_billable),
             limits: limits.collect(),
         }
     }

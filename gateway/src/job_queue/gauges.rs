@@ -19,24 +19,35 @@ impl JobQueue {
             let device = format!("fpga{}.{}", place.card, place.function);
             self.metrics.device_busy(&device, busy.min(1.0));
         }
-        let depths = core.tenants.iter().map(|(tenant, place)| {
+        let mut queued_ns = 0u64;
+        let mut depths = Vec::new();
+        for (tenant, place) in core.tenants.iter() {
             let depth = core.scheduler.queued(place.index);
-            (tenant.as_str(), depth)
-        });
-        self.metrics
-            .queue_depths(depths.filter(|(_, depth)| *depth > 0));
+            if depth > 0 {
+                depths.push((tenant.as_str(), depth));
+                queued_ns = queued_ns.saturating_add(core.scheduler.queued_cost(place.index).0);
+            }
+        }
+        self.metrics.queue_depths(depths.into_iter());
         self.metrics.cir_scale(core.scheduler.cir_scale());
         let oldest = core
             .scheduler
             .oldest_queued_at()
             .map_or(Nanos(0), |at| self.now().since(at));
         self.metrics.queue_oldest(seconds(oldest));
-        let backlog = |targets: TargetSet| {
+        // Functions work side by side: the last one to end decides.
+        let held = |targets: TargetSet| {
             let each = targets.iter().map(|t| core.scheduler.outstanding(t).0);
-            seconds(Nanos(each.sum()))
+            each.max().unwrap_or_default()
         };
-        self.metrics
-            .backlog("cpu", backlog(TargetSet::of(self.cpu)));
-        self.metrics.backlog("card", backlog(self.all_cards));
+        let (cpu, card) = (held(TargetSet::of(self.cpu)), held(self.all_cards));
+        self.metrics.backlog("cpu", seconds(Nanos(cpu)));
+        self.metrics.backlog("card", seconds(Nanos(card)));
+        // What is queued is nobody's yet: it takes all that is in service so long.
+        let healthy_us_per_s = core.scheduler.capacity().healthy_us_per_s.max(1);
+        let queued = u128::from(queued_ns) * 1_000_000 / u128::from(healthy_us_per_s);
+        let queued = u64::try_from(queued).unwrap_or(u64::MAX);
+        let all = queued.saturating_add(cpu.max(card));
+        self.metrics.backlog("all", seconds(Nanos(all)));
     }
 }

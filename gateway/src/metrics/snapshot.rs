@@ -39,7 +39,7 @@ pub struct Snapshot {
 /// How far a pool is behind.
 #[derive(Clone, Debug, Serialize)]
 pub struct PoolBacklog {
-    /// `cpu`, `card`.
+    /// `all`, `card`, `cpu`.
     pub pool: &'static str,
     /// So far.
     pub seconds: f64,
@@ -96,7 +96,7 @@ impl Metrics {
             let count = self.refused.get(&Reason { reason })?.get();
             (count > 0).then_some(Refused { reason, count })
         });
-        let backlog = ["card", "cpu"].into_iter().filter_map(|pool| {
+        let backlog = ["all", "card", "cpu"].into_iter().filter_map(|pool| {
             let seconds = self.backlog.get(&Pool { pool })?.get();
             Some(PoolBacklog { pool, seconds })
         });

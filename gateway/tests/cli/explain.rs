@@ -63,6 +63,7 @@ fn an_answer_is_explained_whether_it_came_whole_or_streamed() {
         assert_eq!(facts["backend"], "cpu");
         assert_eq!(facts["bytes_in"], bytes);
         assert_eq!(facts["bytes_out"], answer.len());
+        assert_eq!(facts["billable"], true);
         assert!(facts["cost"]["reference_us"].as_u64() > Some(0), "{facts}");
         assert!(facts["cost"]["cpu_us"].as_u64() > Some(0), "{facts}");
         let timed = facts["phases"].as_array().expect("phases");
@@ -120,6 +121,7 @@ fn refusals_are_explained_whosever_they_were() {
         facts["detail"].as_str().expect("why").contains("99"),
         "{facts}"
     );
+    assert_eq!(facts["billable"], false);
     // Corrupt input, found while it was worked on.
     let (status, id, _) = post(&place, "/v1/decompress?format=gzip", KEY, b"no gzip at all");
     assert_eq!(status, 422);

@@ -13,6 +13,7 @@ mod credentials;
 mod decompression;
 mod digests;
 mod drain;
+mod gauges;
 mod hang_ups;
 mod hosts;
 mod http2;
