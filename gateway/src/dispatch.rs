@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::Sender;
-use faam_sched::{Capacity, JobId};
+use faam_sched::{Capacity, Forecast, JobId};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -21,7 +21,9 @@ use crate::card_operation::FunctionNumber;
 use crate::cards::{CardEvent, CardSource, CardStatus, Cards};
 use crate::cpu::{self, CpuPool};
 use crate::events::Events;
-use crate::job::{BackendPolicy, BlockOutcome, JobError, JobSpec, Phases, Verification};
+use crate::job::{
+    AnnouncedCompression, BackendPolicy, BlockOutcome, JobError, JobSpec, Phases, Verification,
+};
 use crate::job_queue::JobQueue;
 use crate::limit_met::LimitMet;
 use crate::metrics::Metrics;
@@ -154,12 +156,12 @@ impl Dispatcher {
         self.jobs.cir_scale()
     }
 
-    /// How long such a job would take to end if it were queued now: by what its tenant has queued, its part of the capacity
-    /// and its peak rate. A forecast, not a promise; `None` where it could never run.
+    /// When a compression would end that is announced now: by what its tenant has queued, its part of the capacity and its
+    /// peak rate. No promise; `None` where it would be a guess, as long as an engine that may take it has never done such a
+    /// block.
     #[must_use]
-    pub fn forecast(&self, spec: &JobSpec) -> Option<Duration> {
-        let placement = self.jobs.placement(spec).ok()?;
-        self.jobs.forecast(spec, placement)
+    pub fn forecast(&self, compression: &AnnouncedCompression<'_>) -> Option<Forecast> {
+        self.jobs.forecast(compression)
     }
 
     /// Queue a job, waiting for room in its tenant's queue: see [`DispatchConfig::queue_wait`].
@@ -257,10 +259,10 @@ impl Dispatcher {
         self.jobs.hw_wait()
     }
 
-    /// After how long engines are predicted to be done with what they hold.
+    /// After how long what a tenant has queued is predicted to be worked off, and an engine to have room.
     #[must_use]
-    pub fn backlog(&self) -> Duration {
-        self.jobs.backlog()
+    pub fn backlog(&self, tenant: &TenantId) -> Duration {
+        self.jobs.backlog(tenant)
     }
 
     /// What each card is doing now.

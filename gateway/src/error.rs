@@ -163,7 +163,7 @@ impl ProblemKind {
             Self::Saturated => "The gateway is full",
             Self::Draining => "The gateway is about to stop",
             Self::NoEngine => "No allowed engine can serve this",
-            Self::Deadline => "The deadline has passed",
+            Self::Deadline => "The deadline has passed, or cannot be met",
             Self::DeviceState => "The device is in no state for this",
             Self::Conflict => "What is there does not allow this",
             Self::Internal => "An error of the gateway's own",
@@ -633,6 +633,38 @@ impl Problem {
             ),
         )
         .with("spent_ms", spent_ms)
+    }
+
+    /// The deadline would pass: with what is predicted, before anything is spent. Where the queue is the reason it is worth
+    /// another try; where the work alone takes longer it is not.
+    #[must_use]
+    pub fn deadline_ahead(left: Duration, queue: Duration, service: Duration) -> Self {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let predicted = format!(
+            "Faam-Deadline-Ms leaves {:.0} ms, and this is predicted to take {:.0} ms: {:.0} ms in the queue and {:.0} ms of \
+             work",
+            ms(left),
+            ms(queue.saturating_add(service)),
+            ms(queue),
+            ms(service),
+        );
+        let problem = if service > left {
+            Self::new(
+                ProblemKind::Deadline,
+                format!("{predicted}; send a larger Faam-Deadline-Ms or less data"),
+            )
+        } else {
+            let detail = format!(
+                "{predicted}; send the request again after Retry-After, or a larger Faam-Deadline-Ms"
+            );
+            // Until so much of the queue is gone that it would fit.
+            let over = queue.saturating_add(service).saturating_sub(left);
+            Self::new(ProblemKind::Saturated, detail).come_back_after(over)
+        };
+        problem
+            .with("deadline_left_ms", ms(left))
+            .with("predicted_queue_ms", ms(queue))
+            .with("predicted_service_ms", ms(service))
     }
 
     /// A format that is not served.

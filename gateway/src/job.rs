@@ -251,6 +251,23 @@ impl FallbackReason {
     }
 }
 
+/// A compression whose length is known before its body.
+#[derive(Clone, Copy, Debug)]
+pub struct AnnouncedCompression<'a> {
+    /// Whose.
+    pub tenant: &'a TenantId,
+    /// To which format.
+    pub format: Format,
+    /// With which effort.
+    pub level: Level,
+    /// Bytes of the body.
+    pub bytes: u64,
+    /// Where it may run.
+    pub policy: BackendPolicy,
+    /// Its place among its tenant's others.
+    pub priority: Priority,
+}
+
 /// Where a job's time went.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Phases {

@@ -253,15 +253,6 @@ impl JobQueue {
         self.core.lock().scheduler.cir_scale()
     }
 
-    /// How long a job would take to end that is queued now.
-    pub(crate) fn forecast(&self, spec: &JobSpec, placement: Placement) -> Option<Duration> {
-        let request = request_of(spec, placement);
-        let core = self.core.lock();
-        let tenant = core.tenants.get(&spec.tenant)?.index;
-        let Nanos(ns) = core.scheduler.forecast(tenant, &request, self.now());
-        Some(Duration::from_nanos(ns))
-    }
-
     /// What the engines give.
     pub(crate) fn capacity(&self) -> Capacity {
         self.core.lock().scheduler.capacity()
@@ -356,16 +347,6 @@ impl JobQueue {
         self.ended.store(true, Ordering::Release);
         drop(core);
         self.work.notify_all();
-    }
-
-    /// Predicted time until the first engine in service is done with what it holds.
-    pub(crate) fn backlog(&self) -> Duration {
-        let core = self.core.lock();
-        let targets = core.scheduler.in_service();
-        let held = targets
-            .iter()
-            .map(|target| core.scheduler.outstanding(target).0);
-        Duration::from_nanos(held.min().unwrap_or(0))
     }
 
     fn now(&self) -> Nanos {

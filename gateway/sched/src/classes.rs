@@ -113,6 +113,12 @@ impl Classes {
         (class.epoch == key.epoch).then_some(class)
     }
 
+    /// Tenants with jobs that may be served now, at most so many; one comes once for each class that it has jobs of.
+    pub(crate) fn standing(&self, max: usize) -> impl Iterator<Item = u32> {
+        let shares = self.classes.iter().flat_map(|class| &class.shares);
+        shares.map(|(_, place)| *place).take(max)
+    }
+
     /// A job more waits, or one less.
     pub(crate) fn count(&mut self, key: ClassKey, more: bool) {
         if let Some(class) = self.live_mut(key) {

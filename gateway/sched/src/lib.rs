@@ -28,7 +28,7 @@ mod waiting;
 
 pub use job::{JobId, JobRequest, JobShape, Measured, Priority, QueueFull, Receipt, Taken};
 pub use predictor::{KernelClass, MovingAverage, Predictor};
-pub use scheduler::{Config, Scheduler};
+pub use scheduler::{Announced, Config, Forecast, Scheduler};
 pub use target::{Placement, TARGETS_MAX, TargetIndex, TargetSet};
 pub use tenant::{Capacity, TenantConfig, TenantIndex, WEIGHT_DEFAULT};
 pub use token_bucket::{Availability, TokenBucket, TokenRate};

@@ -18,6 +18,9 @@
 
 mod charge;
 mod choice;
+mod forecast;
+
+pub use self::forecast::{Announced, Forecast};
 
 use std::collections::BTreeSet;
 
@@ -283,36 +286,6 @@ impl<J, P: Predictor> Scheduler<J, P> {
     #[must_use]
     pub fn cir_scale(&self) -> f64 {
         Nanos(self.cir_scale).as_f64() / 1e6
-    }
-
-    /// How long from `now` a job would take to end that were queued by this tenant now: by what it has queued and the part
-    /// of the capacity that is its own, or the soonest target where nothing is queued. A forecast, not a promise.
-    #[must_use]
-    pub fn forecast(&self, tenant: TenantIndex, request: &JobRequest, now: Nanos) -> Nanos {
-        let effective = request.placement.effective(self.in_service);
-        let soonest = effective
-            .iter()
-            .map(|target| self.ends_after(target, request.shape))
-            .min()
-            .unwrap_or(u64::MAX);
-        let Some(t) = self.tenant(tenant) else {
-            return Nanos(soonest);
-        };
-        let cost = self.cost(request.shape, effective.iter().next());
-        let limited = t.eligible_at(cost).saturating_sub(now.0);
-        if self.jobs.queued() == 0 {
-            return Nanos(soonest.saturating_add(limited));
-        }
-        let healthy = u128::from(self.capacity().healthy_us_per_s);
-        let mine = u128::from(t.config.weight.max(1));
-        let others = u128::from(self.backlogged_weight);
-        let others = if t.queued > 0 { others } else { others + mine };
-        let share = u64::try_from(healthy * mine / others.max(1)).unwrap_or(u64::MAX);
-        let rate = share
-            .max(self.held(t.config.cir_us_per_s))
-            .min(t.config.pir_us_per_s.unwrap_or(u64::MAX));
-        let queue = crate::tags::span_at(t.queued_cost.plus(cost), rate);
-        Nanos(queue.max(soonest).max(limited))
     }
 
     /// Queue a job.

@@ -136,6 +136,7 @@ fn begin(
         beyond_cards: options.beyond_cards(),
         working_bytes: 0..=WORKING_BYTES_MAX,
         fixed_bytes: compressor_bytes(options.format, options.level),
+        compression: Some((options.format, options.level)),
         service: &mut options.service,
     };
     let permit = app.admit(tenant, entry)?;

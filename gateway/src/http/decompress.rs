@@ -119,6 +119,7 @@ fn begin(
         beyond_cards: None,
         working_bytes: WORKING_BYTES_MIN..=WORKING_BYTES_MAX,
         fixed_bytes: 0,
+        compression: None,
     };
     let permit = app.admit(tenant, entry)?;
     Ok((options, permit))

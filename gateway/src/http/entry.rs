@@ -5,7 +5,9 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use faam_codec::{Format, Level};
 
 use super::app::App;
 use super::intake::too_large;
@@ -14,7 +16,7 @@ use super::options::ServiceOptions;
 use super::rate_limit;
 use crate::admission::{AdmissionPermit, Ask, CalledKernel, NotAllowed};
 use crate::error::{Problem, ProblemKind};
-use crate::job::{BackendPolicy, FallbackReason};
+use crate::job::{AnnouncedCompression, BackendPolicy, FallbackReason};
 use crate::tenants::Tenant;
 
 /// Memory of a request beyond its body: buffers of its connection, header and trailer, growth of stored blocks.
@@ -32,6 +34,16 @@ pub(super) struct Entry<'a> {
     pub(super) working_bytes: RangeInclusive<usize>,
     /// Memory of any length.
     pub(super) fixed_bytes: usize,
+    /// Format and level of a compression, whose time can be told before. What a body decompresses to cannot.
+    pub(super) compression: Option<(Format, Level)>,
+}
+
+/// What is known of a request's work before its body.
+struct Ahead<'a> {
+    tenant: &'a Tenant,
+    service: &'a ServiceOptions,
+    compression: Option<(Format, Level)>,
+    length: u64,
 }
 
 impl App {
@@ -47,6 +59,7 @@ impl App {
             beyond_cards,
             working_bytes,
             fixed_bytes,
+            compression,
         } = entry;
         let limits = &tenant.limits;
         kernel.check(limits.kernels)?;
@@ -75,6 +88,15 @@ impl App {
                 .clamp(*working_bytes.start(), *working_bytes.end()),
             None => *working_bytes.end(),
         };
+        if let Some((deadline, length)) = service.deadline.zip(service.content_length) {
+            let ahead = Ahead {
+                tenant,
+                service,
+                compression,
+                length,
+            };
+            self.check_deadline(&ahead, deadline)?;
+        }
         let ask = Ask {
             memory_bytes: working
                 .saturating_add(fixed_bytes)
@@ -82,6 +104,43 @@ impl App {
             body_bytes: service.content_length,
         };
         Ok(Arc::new(self.admission.admit(tenant, ask)?))
+    }
+
+    /// Refuses what is predicted to miss its deadline before it costs its caller a body and its tenant an engine. Where
+    /// nothing like it was measured nothing is predicted, and it is let in.
+    fn check_deadline(&self, ahead: &Ahead<'_>, deadline: Instant) -> Result<(), Problem> {
+        let &Ahead {
+            tenant,
+            service,
+            compression,
+            length,
+        } = ahead;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let paced = paced(tenant, length);
+        let Some(forecast) = compression.and_then(|(format, level)| {
+            self.dispatcher.forecast(&AnnouncedCompression {
+                tenant: &tenant.id,
+                format,
+                level,
+                bytes: length,
+                policy: service.policy,
+                priority: service.priority,
+            })
+        }) else {
+            return if paced > left {
+                Err(Problem::deadline_ahead(left, Duration::ZERO, paced))
+            } else {
+                Ok(())
+            };
+        };
+        let queue = Duration::from_nanos(forecast.queue.0);
+        // It is worked on while it arrives.
+        let service = Duration::from_nanos(forecast.service.0).max(paced);
+        if queue.saturating_add(service) > left {
+            Err(Problem::deadline_ahead(left, queue, service))
+        } else {
+            Ok(())
+        }
     }
 
     /// Bytes of the largest body that a tenant may send.
@@ -115,7 +174,7 @@ impl App {
             }
         };
         if problem.lacks_come_back() {
-            let wait = self.come_back_after(problem.kind());
+            let wait = self.come_back_after(tenant, problem.kind());
             problem.come_back_after(wait)
         } else {
             problem
@@ -123,13 +182,23 @@ impl App {
     }
 
     /// When it is worth another try where no limit says so by itself.
-    fn come_back_after(&self, kind: ProblemKind) -> Duration {
+    fn come_back_after(&self, tenant: &Tenant, kind: ProblemKind) -> Duration {
         match kind {
             // As long as a job waits for a card.
             ProblemKind::NoEngine => self.dispatcher.hw_wait(),
             ProblemKind::Draining => self.admission.drain_left(),
             // Room comes as the work ends that holds it.
-            _ => self.dispatcher.backlog(),
+            _ => self.dispatcher.backlog(&tenant.id),
         }
     }
+}
+
+/// For how long at least a body of this length is slowed down to its tenant's rate: what a second gives is there at once.
+fn paced(tenant: &Tenant, length: u64) -> Duration {
+    let Some(per_s) = tenant.limits.bytes_per_s.filter(|per_s| *per_s > 0) else {
+        return Duration::ZERO;
+    };
+    let beyond = u128::from(length.saturating_sub(per_s));
+    let ns = beyond * 1_000_000_000 / u128::from(per_s);
+    Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
 }

@@ -122,6 +122,12 @@ struct ProblemDetails {
     served: Option<Vec<String>>,
     /// Of `deadline`: milliseconds by phase until then.
     spent_ms: Option<BTreeMap<String, f64>>,
+    /// Of a deadline that is predicted to be missed: what it leaves, milliseconds.
+    deadline_left_ms: Option<f64>,
+    /// The same: how long the request would wait.
+    predicted_queue_ms: Option<f64>,
+    /// The same: how long its work would take.
+    predicted_service_ms: Option<f64>,
     /// Of a refusal by a limit: the limit's name.
     limit: Option<String>,
     /// Of a refusal by a limit: the limit's value.

@@ -2,17 +2,34 @@
 //!
 //! It knows what cards can do, and nothing of how jobs are ordered.
 
-use faam_codec::Format;
-use faam_sched::{JobRequest, JobShape, KernelClass, Placement, TargetSet};
+use std::time::Duration;
+
+use faam_codec::{Format, Position};
+use faam_sched::{
+    Announced, Forecast, JobRequest, JobShape, KernelClass, Nanos, Placement, TargetSet,
+};
 
 use super::JobQueue;
-use crate::job::{BackendPolicy, CARD_LEVEL_MAX, JobError, JobSpec, Kernel, beyond_card_text};
+use crate::job::{
+    AnnouncedCompression, BLOCK_BYTES, BackendPolicy, CARD_LEVEL_MAX, JobError, JobSpec, Kernel,
+    beyond_card_text,
+};
+use crate::tenants::TenantId;
 
 impl JobQueue {
     /// Where a job may run.
     pub(crate) fn placement(&self, spec: &JobSpec) -> Result<Placement, JobError> {
+        self.placement_of(spec.policy, &spec.kernel, spec.input.len())
+    }
+
+    fn placement_of(
+        &self,
+        policy: BackendPolicy,
+        kernel: &Kernel,
+        bytes: usize,
+    ) -> Result<Placement, JobError> {
         let cpu = TargetSet::of(self.cpu);
-        let beyond = match &spec.kernel {
+        let beyond = match kernel {
             Kernel::Compress { level, .. } if level.get() > CARD_LEVEL_MAX => Some(format!(
                 "no card serves level {}; use level 1 to {CARD_LEVEL_MAX}, or let the CPU serve it (Faam-Backend: auto)",
                 level.get()
@@ -21,12 +38,12 @@ impl JobQueue {
                 "no card serves {format}; use gzip, zlib or deflate, or let the CPU serve it (Faam-Backend: auto)"
             )),
             Kernel::DecompressPart { .. } => Some(beyond_card_text()),
-            Kernel::Decompress { .. } if spec.input.len() > faam_hwif::JOB_BYTES_MAX as usize => {
+            Kernel::Decompress { .. } if bytes > faam_hwif::JOB_BYTES_MAX as usize => {
                 Some(beyond_card_text())
             }
             _ => None,
         };
-        Ok(match (spec.policy, beyond) {
+        Ok(match (policy, beyond) {
             (BackendPolicy::RequireHardware, Some(why)) => return Err(JobError::BeyondCard(why)),
             (BackendPolicy::RequireHardware, None) => Placement::any_of(self.all_cards),
             (BackendPolicy::Cpu, _) | (_, Some(_)) => Placement::any_of(cpu),
@@ -36,6 +53,60 @@ impl JobQueue {
                 preferred: self.all_cards,
             },
         })
+    }
+
+    /// When a compression would end that is announced now; `None` where that would be a guess.
+    pub(crate) fn forecast(&self, compression: &AnnouncedCompression<'_>) -> Option<Forecast> {
+        let &AnnouncedCompression {
+            tenant,
+            format,
+            level,
+            bytes,
+            policy,
+            priority,
+        } = compression;
+        let in_series = !format.is_deflate();
+        let kernel = if in_series {
+            Kernel::CompressPart {
+                format,
+                level,
+                position: Position::Middle,
+                stage: None,
+            }
+        } else {
+            Kernel::Compress {
+                format,
+                level,
+                position: Position::Middle,
+            }
+        };
+        let block = usize::try_from(bytes)
+            .unwrap_or(BLOCK_BYTES)
+            .min(BLOCK_BYTES);
+        let announced = Announced {
+            request: JobRequest {
+                shape: JobShape {
+                    kernel: class_of(&kernel),
+                    bytes: block,
+                },
+                placement: self.placement_of(policy, &kernel, block).ok()?,
+                priority,
+            },
+            // The last block is not full: what is beyond the full ones is left out, in the caller's favour.
+            jobs: (bytes / BLOCK_BYTES as u64).max(1),
+            in_series,
+        };
+        let core = self.core.lock();
+        let tenant = core.tenants.get(tenant)?.index;
+        core.scheduler.forecast(tenant, &announced, self.now())
+    }
+
+    /// Predicted time until what a tenant has queued is worked off, and an engine has room.
+    pub(crate) fn backlog(&self, tenant: &TenantId) -> Duration {
+        let core = self.core.lock();
+        let index = core.tenants.get(tenant).map(|place| place.index);
+        let Nanos(ns) = index.map_or(Nanos(0), |index| core.scheduler.backlog(index, self.now()));
+        Duration::from_nanos(ns)
     }
 }
 

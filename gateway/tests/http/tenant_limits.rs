@@ -1,5 +1,6 @@
 //! A tenant's limits on the wire: each met, named, and told when to come back; what is slowed down arrives whole.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use faam_gateway::admission::DayUse;
@@ -377,5 +378,113 @@ fn who_may_use_cards_only_gets_no_cpu() {
     let headers = [("Faam-Deadline-Ms", "200")];
     let answer = server.post("/v1/compress", &headers, b"hello");
     assert!([503, 504].contains(&answer.status), "{}", answer.text());
+    server.check_at_rest();
+}
+
+/// Sends a head alone, which asks whether to go on: the answer comes before a byte of the body.
+fn refused_at_the_door(server: &Server, length: u64, deadline_ms: &str) -> Answer {
+    let mut wire = crate::wire::Wire::connect(server.address());
+    let key = format!("Bearer {}", crate::server::KEY);
+    let length = length.to_string();
+    wire.head(
+        "POST",
+        "/v1/compress?level=9",
+        &[
+            ("Authorization", key.as_str()),
+            ("Content-Length", &length),
+            ("Expect", "100-continue"),
+            ("Faam-Deadline-Ms", deadline_ms),
+        ],
+    );
+    wire.answer()
+}
+
+#[test]
+fn a_deadline_that_the_work_alone_would_miss_is_refused_at_the_door_once_that_is_known() {
+    let server = Server::start();
+    // Nothing like it was measured: it is let in, and told to go on.
+    let asked = refused_at_the_door(&server, 64 << 20, "1000");
+    assert_eq!(asked.status, 100, "{}", asked.text());
+    server.wait_for_in_flight(0);
+    let learned = server.post("/v1/compress?level=9", &[], &text(2 << 20));
+    assert_eq!(learned.status, 200);
+    server.wait_for_in_flight(0);
+    let answer = refused_at_the_door(&server, 64 << 20, "5");
+    let problem = check_problem(&answer, 504, "deadline", &["predicted", "Faam-Deadline-Ms"]);
+    let service_ms = problem["predicted_service_ms"]
+        .as_f64()
+        .expect("a prediction");
+    assert!(service_ms > 5.0, "{problem}");
+    assert!(
+        problem["deadline_left_ms"]
+            .as_f64()
+            .is_some_and(|left| left <= 5.0)
+    );
+    assert_eq!(
+        answer.header("retry-after"),
+        None,
+        "coming back would not help"
+    );
+    // One that can be met is.
+    let headers = [("Faam-Deadline-Ms", "60000")];
+    assert_eq!(
+        server
+            .post("/v1/compress?level=9", &headers, b"hello")
+            .status,
+        200
+    );
+    server.check_at_rest();
+}
+
+#[test]
+fn a_deadline_that_the_queue_would_miss_is_told_when_the_queue_is_shorter() {
+    let server = Server::start_with(|config| config.dispatch.cpu_workers = 1);
+    let (block, flood) = (text(128 << 10), text(4 << 20));
+    let stop = AtomicBool::new(false);
+    let refused = std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!(server.post("/v1/compress?level=9", &[], &flood).status, 200);
+                }
+            });
+        }
+        let until = Instant::now() + crate::server::SOON;
+        let refused = loop {
+            let headers = [("Faam-Deadline-Ms", "150")];
+            let answer = server.post("/v1/compress?level=9", &headers, &block);
+            if answer.status == 503 {
+                break Some(answer);
+            }
+            assert!([200, 504].contains(&answer.status), "{}", answer.text());
+            if Instant::now() > until {
+                break None;
+            }
+        };
+        stop.store(true, Ordering::Relaxed);
+        refused
+    });
+    let answer = refused.expect("a queue of a hundred blocks is too long for 150 ms");
+    let problem = check_problem(&answer, 503, "saturated", &["predicted", "in the queue"]);
+    let ms = |name: &str| {
+        problem[name]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{name}: {problem}"))
+    };
+    assert!(ms("predicted_queue_ms") + ms("predicted_service_ms") > ms("deadline_left_ms"));
+    assert!(ms("predicted_service_ms") <= ms("deadline_left_ms"));
+    assert!(answer.header("retry-after").is_some());
+    server.check_at_rest();
+}
+
+#[test]
+fn a_deadline_that_the_tenants_rate_would_miss_is_refused_at_the_door() {
+    let server = server(TenantLimits {
+        bytes_per_s: Some(1 << 20),
+        ..TenantLimits::default()
+    });
+    let answer = refused_at_the_door(&server, 4 << 20, "2000");
+    let problem = check_problem(&answer, 504, "deadline", &["predicted"]);
+    assert_eq!(problem["predicted_service_ms"], 3000.0);
     server.check_at_rest();
 }
