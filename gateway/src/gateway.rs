@@ -13,14 +13,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use faam_store::{Store, StoreError};
+use faam_store::{Store, StoreError, UsageRecord};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Admission, AdmissionLimits};
+use crate::admission::clock::Day;
+use crate::admission::{Admission, AdmissionLimits, DayUse};
 use crate::config::{ENGINES_STOP, GatewayConfig};
 use crate::credentials::kept_key::{KeptKey, KeyError};
 use crate::credentials::keyring::Keyring;
@@ -41,8 +42,8 @@ use crate::http::unix_socket::{UnixBindError, UnixSocket};
 use crate::http::{admin, admin_socket, limits::HttpLimits};
 use crate::metrics::Metrics;
 use crate::telemetry::{Telemetry, TelemetryError};
-use crate::tenants::DEMO_TENANT;
-use crate::usage::Usage;
+use crate::tenants::{DEMO_TENANT, TenantId};
+use crate::usage::{self, Usage};
 
 /// File whose lock says that a gateway uses the data directory.
 const LOCK_FILE: &str = "gateway.lock";
@@ -54,6 +55,8 @@ const ADMIN_CONNECTIONS_MAX: usize = 64;
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 /// How long writing the last events may take.
 const EVENTS_FLUSH_MAX: Duration = Duration::from_secs(2);
+/// Milliseconds of a day.
+const DAY_MS: i64 = 86_400_000;
 /// How long the runtimes may take to end after all else has.
 const RUNTIME_STOP: Duration = Duration::from_secs(2);
 
@@ -261,9 +264,11 @@ impl Gateway {
             &dispatcher.cards(),
         );
         directory.serve_by(&dispatcher);
+        let admission = Admission::new(admission);
+        runtime.block_on(recall_today(&store, &admission))?;
         let app = App::new(AppParts {
             dispatcher,
-            admission: Admission::new(admission),
+            admission,
             directory,
             metrics: Arc::clone(&metrics),
             events: events.clone(),
@@ -480,6 +485,20 @@ impl Gateway {
         }
         runtime.shutdown_timeout(RUNTIME_STOP);
     }
+}
+
+/// Has quotas of this day go on from what was used of it before, so that a restart gives no second day.
+async fn recall_today(store: &Store, admission: &Admission) -> Result<(), StoreError> {
+    for UsageRecord { key, sums } in usage::of_today(store, now()).await? {
+        let days = u64::try_from(key.hour.0 / DAY_MS).unwrap_or(0);
+        let used = DayUse {
+            day: Day(days),
+            bytes: sums.bytes_in,
+            reference: Duration::from_micros(sums.reference_us),
+        };
+        admission.add_day_use(&TenantId::new(&key.tenant), used);
+    }
+    Ok(())
 }
 
 /// Makes the data directory, and locks it for this process, for as long as the file is open: a gateway serves from it, or a command

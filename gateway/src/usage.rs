@@ -29,7 +29,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use faam_store::{Millis, Store, StoreError, USAGE_RECORDS_A_CHANGE_MAX, UsageRecord};
+use faam_store::{
+    Millis, Period, Store, StoreError, USAGE_RECORDS_A_CHANGE_MAX, UsageColumns, UsageQuery,
+    UsageRecord,
+};
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -48,6 +51,8 @@ const BATCHES_A_FLUSH_MAX: usize = CELLS_MAX / USAGE_RECORDS_A_CHANGE_MAX + 1;
 const SHARDS: usize = 64;
 /// Flushes between two looks for accounts that nobody uses.
 const FLUSHES_A_SWEEP: u32 = 60;
+/// Milliseconds of a day.
+const DAY_MS: i64 = 24 * account::HOUR_MS;
 /// How often a flush is tried at the end.
 const LAST_TRIES: u32 = 3;
 
@@ -72,6 +77,26 @@ struct Pending {
     /// Taken out of the accounts, and not known to be written.
     batch: Option<(u128, Vec<UsageRecord>)>,
     flushes: u32,
+}
+
+/// What each tenant has used of the day (UTC) that `now` is in, as far as it is stored: two sums at most, billed and not.
+///
+/// # Errors
+/// What the store says.
+pub async fn of_today(store: &Store, now: Millis) -> Result<Vec<UsageRecord>, StoreError> {
+    let query = UsageQuery {
+        since: Some(Millis(now.0 - now.0.rem_euclid(DAY_MS))),
+        period: Period::Day,
+        columns: UsageColumns {
+            tenant: true,
+            namespace: false,
+            kernel: false,
+            backend: false,
+            outcome: false,
+        },
+        ..UsageQuery::default()
+    };
+    store.usage(&query).await.map(|rows| rows.rows)
 }
 
 impl Usage {

@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
+use faam_gateway::gateway::Gateway;
 use serde_json::Value;
 
 use crate::samples::{gzip, noise, text};
-use crate::server::{SOON, Server, check_problem};
+use crate::server::{KEY, SOON, Server, check_problem, config};
+use crate::wire::request;
 
 /// Usage by `group`, once it has as many requests.
 #[track_caller]
@@ -163,5 +165,45 @@ fn a_question_that_cannot_be_answered_says_what_can() {
     ] {
         let answer = server.get(&format!("/v1/usage?{query}"));
         check_problem(&answer, 400, "invalid-option", &words);
+    }
+}
+
+#[test]
+fn a_restart_gives_no_second_day() {
+    const QUOTA: u64 = 10_000;
+    // At midnight (UTC) there is a new day, and then it is tried again.
+    let day = || jiff::Timestamp::now().as_second() / 86_400;
+    loop {
+        let began = day();
+        let data = tempfile::tempdir().expect("a directory");
+        let start = || {
+            let mut config = config(data.path());
+            config.tenant_limits.bytes_per_day = Some(QUOTA);
+            Gateway::start(config).expect("starts")
+        };
+        let key = format!("Bearer {KEY}");
+        let post = |gateway: &Gateway, body: &[u8]| {
+            let headers = [("Authorization", key.as_str())];
+            request(
+                gateway.public_address(),
+                "POST",
+                "/v1/compress",
+                &headers,
+                body,
+            )
+        };
+        let first = start();
+        assert_eq!(post(&first, &text(7000)).status, 200);
+        // All of it is written by then.
+        first.stop();
+        let second = start();
+        let over = post(&second, &text(7000));
+        let within = post(&second, &text(2000));
+        second.stop();
+        if day() == began {
+            check_problem(&over, 429, "over-quota", &["7000"]);
+            assert_eq!(within.status, 200);
+            return;
+        }
     }
 }
