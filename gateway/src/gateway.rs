@@ -263,8 +263,8 @@ impl Gateway {
             ProblemKind::ALL.into_iter().map(ProblemKind::name),
             &dispatcher.cards(),
         );
-        directory.serve_by(&dispatcher);
         let admission = Admission::new(admission);
+        directory.serve_by(&dispatcher, &admission);
         runtime.block_on(recall_today(&store, &admission))?;
         let app = App::new(AppParts {
             dispatcher,

@@ -31,6 +31,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use self::book::Book;
 use self::error::DirectoryError;
 use self::snapshot::Snapshot;
+use crate::admission::Admission;
 use crate::auth::{AuthError, Authenticated, Authenticator, authorization, behind};
 use crate::credentials::keyring::{Keyring, MAC_BYTES};
 use crate::credentials::sigv4::{SigV4Error, is_presigned};
@@ -55,6 +56,8 @@ struct Parts {
     snapshot: ArcSwap<Snapshot>,
     /// Serves the tenants, where a gateway runs.
     dispatcher: OnceLock<Dispatcher>,
+    /// Counts what their requests hold and use, where a gateway runs.
+    admission: OnceLock<Admission>,
     /// Keeps what happens, where a gateway runs; else it goes straight into the store.
     events: Option<Events>,
 }
@@ -93,6 +96,7 @@ impl TenantDirectory {
             demo,
             book: Mutex::default(),
             dispatcher: OnceLock::new(),
+            admission: OnceLock::new(),
             events,
         };
         parts.publish(&book);
@@ -123,8 +127,8 @@ impl TenantDirectory {
         Ok(())
     }
 
-    /// Has `dispatcher` serve the tenants, from now on and as they change.
-    pub fn serve_by(&self, dispatcher: &Dispatcher) {
+    /// Has `dispatcher` serve the tenants, from now on and as they change, and `admission` forget those that go.
+    pub fn serve_by(&self, dispatcher: &Dispatcher, admission: &Admission) {
         let mut promised = 0u64;
         for tenant in self.served() {
             promised = promised.saturating_add(tenant.limits.cir_us_per_s);
@@ -141,6 +145,7 @@ impl TenantDirectory {
         }
         // Whoever comes second serves nobody: there is one gateway a directory.
         let _ = self.0.dispatcher.set(dispatcher.clone());
+        let _ = self.0.admission.set(admission.clone());
     }
 
     /// The tenant of this name, as it is now.

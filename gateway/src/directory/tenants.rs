@@ -250,6 +250,9 @@ impl TenantDirectory {
         if let Some(dispatcher) = self.0.dispatcher.get() {
             dispatcher.remove_tenant(&TenantId::new(name));
         }
+        if let Some(admission) = self.0.admission.get() {
+            admission.retain_tenants(|tenant| self.tenant(tenant.as_str()).is_some());
+        }
         self.record(tenant_event(
             "tenant.removed",
             actor,

@@ -488,3 +488,107 @@ fn a_deadline_that_the_tenants_rate_would_miss_is_refused_at_the_door() {
     assert_eq!(problem["predicted_service_ms"], 3000.0);
     server.check_at_rest();
 }
+
+/// Asks the admin listener, as an operator.
+fn operate(server: &Server, method: &str, body: &str) -> Answer {
+    let key = format!("Bearer {}", server.gateway.admin_key().key);
+    let target = format!("/admin/v1/tenants/{DEMO_TENANT}");
+    let mut headers = vec![("Authorization", key.as_str())];
+    if !body.is_empty() {
+        headers.push(("Content-Type", "application/json"));
+    }
+    let length = body.len().to_string();
+    if !body.is_empty() {
+        headers.push(("Content-Length", &length));
+    }
+    let mut wire = crate::wire::Wire::connect(server.gateway.admin_address());
+    wire.head(method, &target, &headers);
+    wire.send(body.as_bytes()).expect("sent");
+    wire.answer()
+}
+
+#[test]
+fn a_changed_limit_acts_on_the_next_request_and_a_removed_tenant_is_forgotten() {
+    let server = Server::start();
+    let ok = || {
+        let answer = server.post("/v1/compress", &[], b"hello");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    };
+    (0..5).for_each(|_| ok());
+    let changed = operate(&server, "PATCH", r#"{"limits":{"bytes_per_day":3}}"#);
+    assert_eq!(changed.status, 200, "{}", changed.text());
+    // What was used before it was limited counts.
+    let refused = server.post("/v1/compress", &[], b"x");
+    check_for_now(&refused, 429, "over-quota", "bytes_per_day", 3);
+    assert!(
+        refused.text().contains("25 were used"),
+        "{}",
+        refused.text()
+    );
+    let changed = operate(&server, "PATCH", r#"{"limits":{"bytes_per_day":null}}"#);
+    assert_eq!(changed.status, 200, "{}", changed.text());
+    ok();
+    assert_eq!(server.gateway.admission().tenants(), 1);
+    let removed = operate(&server, "DELETE", "");
+    assert!([200, 204].contains(&removed.status), "{}", removed.text());
+    assert_eq!(
+        server.gateway.admission().tenants(),
+        0,
+        "nothing is kept of it"
+    );
+    check_problem(
+        &server.post("/v1/compress", &[], b"x"),
+        401,
+        "no-credential",
+        &[],
+    );
+    server.check_at_rest();
+}
+
+#[test]
+fn a_queue_of_one_block_slows_a_tenant_down_and_loses_nothing() {
+    let server = server(TenantLimits {
+        queued_blocks_max: Some(1),
+        ..TenantLimits::default()
+    });
+    let body = text(3 << 20);
+    let answer = server.post("/v1/compress", &[], &body);
+    assert_eq!(answer.status, 200);
+    assert_eq!(decode_one_member("gzip", &answer.body), body);
+    server.check_at_rest();
+}
+
+#[test]
+fn a_tenants_disk_is_bounded_by_its_own_limit() {
+    const SPILL_BYTES_MAX: usize = 1 << 20;
+    let server = Server::start_with(|config| {
+        config.tenant_limits.spill_bytes_max = Some(SPILL_BYTES_MAX);
+        config.limits.spill_after = Duration::ZERO;
+    });
+    let body = noise(16 << 20);
+    let (first, rest) = body.split_at(1 << 20);
+    let wire = server.begin("/v1/compress?level=1", &[], first);
+    let (mut reader, mut writer) = wire.split();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for piece in rest.chunks(1 << 20) {
+                writer.chunk(piece).expect("taken");
+            }
+            writer.chunk(b"").expect("taken");
+        });
+        // It begins to read once no block more can be spilled, although the process has room.
+        let until = Instant::now() + crate::server::SOON;
+        loop {
+            let spilled = server.gateway.admission().spill_bytes();
+            assert!(spilled <= SPILL_BYTES_MAX, "{spilled}");
+            if spilled + (256 << 10) > SPILL_BYTES_MAX {
+                break;
+            }
+            assert!(Instant::now() < until, "{spilled} bytes were spilled");
+            std::thread::yield_now();
+        }
+        let answer = reader.answer();
+        assert!(decode_one_member("gzip", &answer.body) == body);
+    });
+    server.check_at_rest();
+}
