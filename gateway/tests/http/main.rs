@@ -21,6 +21,7 @@ mod odd_requests;
 mod process;
 mod refusals;
 mod samples;
+mod secrets;
 mod server;
 mod slow_readers;
 mod streaming;

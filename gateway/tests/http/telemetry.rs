@@ -20,13 +20,13 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 
 /// Takes spans over OTLP/HTTP, and hands each message on as it was decoded.
-struct Collector {
-    address: SocketAddr,
-    messages: Receiver<ExportTraceServiceRequest>,
+pub(crate) struct Collector {
+    pub(crate) address: SocketAddr,
+    pub(crate) messages: Receiver<ExportTraceServiceRequest>,
 }
 
 impl Collector {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound");
         let (sender, messages) = channel();
