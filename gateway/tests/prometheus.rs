@@ -20,7 +20,7 @@ use faam_gateway::config::GatewayConfig;
 use faam_gateway::gateway::Gateway;
 use faam_gateway::metrics::TENANT_LABELS_MAX;
 use form_urlencoded::byte_serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const KEY: &str = "faam_a-key-for-these-tests-only";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -30,6 +30,8 @@ const SOON: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(100);
 /// Ports are tried this often: Prometheus cannot be handed one that the system chose.
 const PORTS_TRIED_MAX: usize = 8;
+/// Tenants beside the one of each new installation: more than there are labels.
+const TENANTS: usize = TENANT_LABELS_MAX + 20;
 /// What the dashboard's variables stand for.
 const VARIABLES: [(&str, &str); 3] = [
     ("$instance", ".*"),
@@ -134,6 +136,36 @@ impl Scraped {
         Self {
             gateway,
             _data: data,
+        }
+    }
+
+    /// More tenants than have a label of their own, each with one request.
+    fn tenants(&self) {
+        let admin = |path: &str, body: Value| {
+            let answer = ureq::post(format!("http://{}{path}", self.gateway.admin_address()))
+                .header(
+                    "Authorization",
+                    format!("Bearer {}", self.gateway.admin_key().key),
+                )
+                .content_type("application/json")
+                .send(body.to_string())
+                .expect("done");
+            let body = answer.into_body().read_to_vec().expect("whole");
+            serde_json::from_slice::<Value>(&body).expect("JSON")
+        };
+        for number in 0..TENANTS {
+            let name = format!("tenant-{number:03}");
+            admin("/admin/v1/tenants", json!({ "name": name }));
+            let made = admin("/admin/v1/keys", json!({ "tenant": name, "kind": "api" }));
+            let key = made["key"].as_str().expect("a key");
+            let answer = ureq::post(format!(
+                "http://{}/v1/compress",
+                self.gateway.public_address()
+            ))
+            .header("Authorization", format!("Bearer {key}"))
+            .send(&b"hello"[..])
+            .expect("served");
+            answer.into_body().read_to_vec().expect("whole");
         }
     }
 
@@ -310,6 +342,7 @@ fn prometheus_scrapes_a_gateway_and_the_dashboard_has_data() {
     }
     let scraped = Scraped::start();
     scraped.load();
+    scraped.tenants();
     let prometheus = Prometheus::start(scraped.gateway.admin_address());
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -466,10 +499,18 @@ fn check_labels(prometheus: &Prometheus) {
         assert!(!values.is_empty(), "{label}: nothing has it");
         assert!(values.len() <= max, "{label}: {values:?}");
     }
+    let tenants: BTreeSet<_> = series
+        .iter()
+        .filter_map(|one| one["tenant"].as_str())
+        .collect();
+    assert_eq!(tenants.len(), TENANT_LABELS_MAX + 1, "{tenants:?}");
     assert!(
-        series.len() < 2_000,
-        "{} series of one tenant",
-        series.len()
+        tenants.contains("other") && tenants.contains("demo"),
+        "{tenants:?}"
     );
+    // Whoever has no label of its own is counted all the same.
+    let counted = prometheus.query(r#"sum(faam_requests_total{tenant!="demo"})"#);
+    assert_eq!(counted[0]["value"][1], TENANTS.to_string());
+    assert!(series.len() < 2_000, "{} series", series.len());
     println!("{} series", series.len());
 }
