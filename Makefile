@@ -20,7 +20,7 @@ BEHAVIOURS := $(CURDIR)/target/behaviours
 DEVICE_SUITE := cargo test --locked -p faam-driver --test device
 step = @printf '\n== %s\n' "$(1)"
 
-.PHONY: help run test behaviours test-quick test-large test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check openapi corpus loom fuzz engines clean
+.PHONY: help run test behaviours who-may-what test-quick test-large test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check openapi corpus loom fuzz engines clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -147,6 +147,9 @@ $(VENV)/ready: bitstreams/hwif/tools/requirements.txt
 	@python3 -m venv --clear $(VENV)
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
+
+who-may-what: ## Write gateway/WHO-MAY-WHAT.md anew: every credential on every call of a gateway
+	FAAM_WRITE_PAGE=1 cargo test --locked --quiet -p faam-gateway --test who_may_what
 
 openapi: ## Write gateway/openapi.json anew from the handlers
 	cargo run --locked --quiet -p faam-gateway --example openapi >target/openapi.json

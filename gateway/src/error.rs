@@ -62,6 +62,8 @@ pub enum ProblemKind {
     NoCredential,
     /// A credential, or its tenant, that is not for this.
     NotAllowed,
+    /// Too many wrong credentials from one address.
+    TooManyFailures,
     /// The tenant's rate of requests or bytes.
     OverRate,
     /// The tenant's quota of a day.
@@ -86,7 +88,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidOption,
         Self::NotFound,
         Self::Method,
@@ -100,6 +102,7 @@ impl ProblemKind {
         Self::Version,
         Self::NoCredential,
         Self::NotAllowed,
+        Self::TooManyFailures,
         Self::OverRate,
         Self::OverQuota,
         Self::TooManyInFlight,
@@ -129,6 +132,7 @@ impl ProblemKind {
             Self::Version => "version",
             Self::NoCredential => "no-credential",
             Self::NotAllowed => "not-allowed",
+            Self::TooManyFailures => "too-many-failures",
             Self::OverRate => "over-rate",
             Self::OverQuota => "over-quota",
             Self::TooManyInFlight => "too-many-in-flight",
@@ -157,6 +161,7 @@ impl ProblemKind {
             Self::Version => "The HTTP version cannot carry the answer",
             Self::NoCredential => "A valid key is needed",
             Self::NotAllowed => "This is not allowed",
+            Self::TooManyFailures => "Too many wrong credentials came",
             Self::OverRate => "Requests or bytes come too fast",
             Self::OverQuota => "The day's quota is used up",
             Self::TooManyInFlight => "Too many requests are in flight",
@@ -204,6 +209,9 @@ impl ProblemKind {
             Self::NotAllowed => {
                 "Use a credential whose scopes cover the call, ask for what the detail allows, or have the operator allow it."
             }
+            Self::TooManyFailures => {
+                "Send a right credential: it is taken at any time. Wrong ones: no more before Retry-After."
+            }
             Self::OverRate => {
                 "Come back after Retry-After, and send no faster than RateLimit-Policy says."
             }
@@ -236,7 +244,7 @@ impl ProblemKind {
             Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::NoCredential => StatusCode::UNAUTHORIZED,
             Self::NotAllowed => StatusCode::FORBIDDEN,
-            Self::OverRate | Self::OverQuota | Self::TooManyInFlight => {
+            Self::TooManyFailures | Self::OverRate | Self::OverQuota | Self::TooManyInFlight => {
                 StatusCode::TOO_MANY_REQUESTS
             }
             Self::Saturated | Self::Draining | Self::NoEngine => StatusCode::SERVICE_UNAVAILABLE,

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::clock::Day;
 use crate::admission::{Admission, AdmissionLimits, DayUse};
+use crate::auth_failures::AuthFailures;
 use crate::config::{ENGINES_STOP, GatewayConfig};
 use crate::credentials::kept_key::{KeptKey, KeyError};
 use crate::credentials::keyring::Keyring;
@@ -191,8 +192,13 @@ impl Gateway {
         let (public, admin) = (address(&public_listener)?, address(&admin_listener)?);
 
         let admin_key = KeptKey::admin(&config.data_dir, config.admin_key.as_deref())?;
-        let access =
-            AdminAccess::new(&admin_key.key, &config.admin_hosts).map_err(SecretError::Random)?;
+        let auth_failures = Arc::new(AuthFailures::new(events.clone()));
+        let access = AdminAccess::new(
+            &admin_key.key,
+            &config.admin_hosts,
+            Arc::clone(&auth_failures),
+        )
+        .map_err(SecretError::Random)?;
         let keyring = Keyring::open(&config.data_dir, Keyring::credentials_dir().as_deref())?;
         let runtime = Builder::new_multi_thread()
             .thread_name("faam-http")
@@ -270,6 +276,7 @@ impl Gateway {
             dispatcher,
             admission,
             directory,
+            auth_failures,
             metrics: Arc::clone(&metrics),
             events: events.clone(),
             telemetry,

@@ -9,6 +9,7 @@
 //! | `http` | the HTTP surface |
 //! | `descriptors` | file descriptors, and the reserve that callers never take |
 //! | `auth`, `tenants` | from a credential to a tenant, and its limits |
+//! | `auth_failures` | wrong credentials, limited by source |
 //! | `credentials` | kinds of credential: how each is made, presented and recognised |
 //! | `directory` | the tenants and credentials that there are, and changes of them |
 //! | `admission` | who may begin: requests in flight, memory of bodies |
@@ -34,6 +35,7 @@
 
 pub mod admission;
 pub mod auth;
+pub mod auth_failures;
 mod busy;
 mod card_claim;
 pub mod card_operation;

@@ -18,7 +18,10 @@ use axum::response::IntoResponse;
 use subtle::ConstantTimeEq;
 
 use super::host;
+use super::invocation::Invocation;
+use super::listener::Peer;
 use crate::auth::{AuthError, authorization, behind};
+use crate::auth_failures::AuthFailures;
 use crate::credentials::api_key::KEY_BYTES_MAX;
 use crate::credentials::keyring::{KeyedMac, MAC_BYTES};
 use crate::error::{Problem, ProblemKind};
@@ -35,6 +38,7 @@ const HOST_CHARS_MAX: usize = 64;
 pub struct AdminAccess(Arc<Parts>);
 
 struct Parts {
+    failures: Arc<AuthFailures>,
     /// Under a key of this process alone: keys of whatever length are compared as texts of one.
     mac: KeyedMac,
     expected: [u8; MAC_BYTES],
@@ -47,11 +51,16 @@ impl AdminAccess {
     ///
     /// # Errors
     /// The system gave no random bytes.
-    pub fn new(key: &str, hosts: &[String]) -> Result<Self, getrandom::Error> {
+    pub fn new(
+        key: &str,
+        hosts: &[String],
+        failures: Arc<AuthFailures>,
+    ) -> Result<Self, getrandom::Error> {
         let mut random = [0; MAC_BYTES];
         getrandom::fill(&mut random)?;
         let mac = KeyedMac::new(&random);
         Ok(Self(Arc::new(Parts {
+            failures,
             expected: mac.of(&[key.as_bytes()]),
             mac,
             hosts: hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
@@ -117,7 +126,11 @@ impl AdminAccess {
             ));
         }
         match path == "/admin" || path.starts_with("/admin/") {
-            true => Ok(self.authenticate(request.headers())?),
+            true => self.authenticate(request.headers()).map_err(|error| {
+                let invocation = request.extensions().get::<Invocation>();
+                let peer = invocation.map_or(Peer(None), |invocation| invocation.peer);
+                self.0.failures.problem(error, peer)
+            }),
             false => Ok(()),
         }
     }
@@ -146,7 +159,8 @@ mod tests {
 
     fn access(hosts: &[&str]) -> AdminAccess {
         let hosts: Vec<_> = hosts.iter().map(|host| (*host).to_owned()).collect();
-        AdminAccess::new(KEY, &hosts).expect("random")
+        let failures = Arc::new(AuthFailures::new(crate::events::Events::default()));
+        AdminAccess::new(KEY, &hosts, failures).expect("random")
     }
 
     #[test]

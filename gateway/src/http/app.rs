@@ -34,12 +34,13 @@ use super::body::WatchedBody;
 use super::invocation::{Invocation, Observer, observe};
 use super::invocations::{self, Invocations};
 use super::limits::HttpLimits;
-use super::listener::{Answers, Scheme};
+use super::listener::{Answers, Peer, Scheme};
 use super::openapi::AnyProblems;
 use super::unserved::{method_not_allowed, not_found};
 use super::{catalogue, compress, decompress, docs, host, openapi, tenant_self, usage};
 use crate::admission::Admission;
 use crate::auth::{Authenticated, Authenticator};
+use crate::auth_failures::AuthFailures;
 use crate::credentials::Presented;
 use crate::directory::TenantDirectory;
 use crate::dispatch::Dispatcher;
@@ -63,6 +64,8 @@ pub struct AppParts {
     pub admission: Admission,
     /// Who is let in: ends every credential in a tenant.
     pub directory: TenantDirectory,
+    /// Limits wrong credentials by source.
+    pub auth_failures: Arc<AuthFailures>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Keeps what happens.
@@ -155,10 +158,10 @@ impl Surface {
 }
 
 impl Answers for Surface {
-    async fn answer(self, scheme: Scheme, request: Request) -> Response<Body> {
+    async fn answer(self, scheme: Scheme, peer: Peer, request: Request) -> Response<Body> {
         let parts = &*self.0;
         let Some(kernel) = Kernel::of(&request) else {
-            return Box::pin(parts.router.clone().answer(scheme, request)).await;
+            return Box::pin(parts.router.clone().answer(scheme, peer, request)).await;
         };
         let path = match kernel {
             Kernel::Compress => compress::PATH,
@@ -169,7 +172,10 @@ impl Answers for Surface {
                 parts.app.kernel(kernel, invocation, request)
             }))
         };
-        parts.observer.observe(request, Some(path), answer).await
+        parts
+            .observer
+            .observe(request, peer, Some(path), answer)
+            .await
     }
 }
 
@@ -245,20 +251,31 @@ impl App {
         answer.into_response()
     }
 
-    /// Who sends a request, by the credential that it carries.
-    pub(super) fn caller(&self, request: &Request) -> Result<Authenticated, Problem> {
+    /// Who sends a request, by the credential that it carries. Wrong ones are limited by where they come from.
+    pub(super) fn caller(
+        &self,
+        invocation: Invocation,
+        request: &Request,
+    ) -> Result<Authenticated, Problem> {
         let presented = Presented {
             method: request.method(),
             uri: request.uri(),
             headers: request.headers(),
             now: now(),
         };
-        Ok(self.directory.authenticate(&presented)?)
+        self.directory
+            .authenticate(&presented)
+            .map_err(|error| self.auth_failures.problem(error, invocation.peer))
     }
 }
 
-async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response<Body> {
-    match app.caller(&request) {
+async fn authenticate(
+    State(app): State<App>,
+    Extension(invocation): Extension<Invocation>,
+    mut request: Request,
+    next: Next,
+) -> Response<Body> {
+    match app.caller(invocation, &request) {
         Ok(Authenticated { principal, .. }) => {
             let extensions = request.extensions_mut();
             extensions.insert(Arc::clone(&principal.tenant));

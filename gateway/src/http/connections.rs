@@ -244,7 +244,7 @@ impl Drop for ActiveRequest {
 }
 
 /// What counts as one peer: an IPv4 address, or the network that an IPv6 host is given.
-fn peer_key(address: IpAddr) -> IpAddr {
+pub(crate) fn peer_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let mask = u128::MAX << (Ipv6Addr::BITS - PEER_BITS_IPV6);

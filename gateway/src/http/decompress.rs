@@ -63,7 +63,7 @@ pub(super) async fn decompress(
     Extension(invocation): Extension<Invocation>,
     request: Request,
 ) -> Result<Response<Body>, Problem> {
-    let caller = app.caller(&request)?;
+    let caller = app.caller(invocation, &request)?;
     let request = checked(request, caller.body_sha256)?;
     let (record, (options, permit)) = RequestRecord::begin(
         app,

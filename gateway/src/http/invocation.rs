@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::answer::EngineUse;
 use super::ended::Ended;
 use super::invocations::Invocations;
+use super::listener::Peer;
 use super::request_span::RequestSpan;
 use super::spent::Spent;
 use super::trace_context::{SpanName, TRACEPARENT};
@@ -36,6 +37,8 @@ pub(super) struct Invocation {
     pub(super) id: Uuid,
     /// When its headers were complete.
     pub(super) began: Instant,
+    /// Where it came from.
+    pub(super) peer: Peer,
     /// Where it stands in a trace, if in any.
     pub(super) trace: Option<SpanName>,
 }
@@ -58,11 +61,13 @@ pub(super) async fn observe(
 ) -> Response<Body> {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map(MatchedPath::as_str);
+    let peer = request.extensions().get().copied();
     let answer = |invocation, mut request: Request| {
         request.extensions_mut().insert(invocation);
         next.run(request)
     };
-    observer.observe(request, route, answer).await
+    let peer = peer.unwrap_or(Peer(None));
+    observer.observe(request, peer, route, answer).await
 }
 
 impl Observer {
@@ -71,6 +76,7 @@ impl Observer {
     pub(super) async fn observe<F>(
         &self,
         request: Request,
+        peer: Peer,
         route: Option<&str>,
         answer: impl FnOnce(Invocation, Request) -> F,
     ) -> Response<Body>
@@ -85,6 +91,7 @@ impl Observer {
         };
         let invocation = Invocation {
             id: Uuid::now_v7(),
+            peer,
             began: Instant::now(),
             trace: name,
         };

@@ -160,19 +160,30 @@ pub async fn serve(
 #[derive(Clone, Copy, Debug)]
 pub struct Scheme(pub(super) &'static str);
 
+/// Whose address is at the connection's other end; a Unix socket has none.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub(crate) Option<IpAddr>);
+
 /// Answers requests. Cheap to clone: each is answered by a clone.
 pub trait Answers: Clone + Send + Sync + 'static {
     /// Whatever goes wrong is an answer as well.
     fn answer(
         self,
         scheme: Scheme,
+        peer: Peer,
         request: Request<Body>,
     ) -> impl Future<Output = Response<Body>> + Send;
 }
 
 impl Answers for Router {
-    async fn answer(mut self, scheme: Scheme, mut request: Request<Body>) -> Response<Body> {
+    async fn answer(
+        mut self,
+        scheme: Scheme,
+        peer: Peer,
+        mut request: Request<Body>,
+    ) -> Response<Body> {
         request.extensions_mut().insert(scheme);
+        request.extensions_mut().insert(peer);
         let Ok(response) = self.call(request).await;
         response
     }
@@ -250,16 +261,17 @@ impl<S: Answers> Server<S> {
                 self.metrics.connection_ended("peer-bound");
                 continue;
             };
-            self.spawn(opening, place);
+            self.spawn(opening, Peer(peer), place);
         }
     }
 
-    fn spawn(&self, opening: Opening, place: Arc<Place>) {
+    fn spawn(&self, opening: Opening, peer: Peer, place: Arc<Place>) {
         let connection = Connection {
             builder: self.builder.clone(),
             surface: self.surface.clone(),
             limits: self.limits,
             watcher: self.graceful.watcher(),
+            peer,
             place: Arc::clone(&place),
         };
         let counted = self.metrics.connection(self.name);
@@ -290,6 +302,7 @@ struct Connection<S> {
     surface: S,
     limits: HttpLimits,
     watcher: Watcher,
+    peer: Peer,
     place: Arc<Place>,
 }
 
@@ -308,13 +321,13 @@ impl<S: Answers> Connection<S> {
             Transport::Tcp(_) | Transport::Unix(_) => "http",
         });
         let io = PatientStream::new(transport, Arc::clone(&self.place), &self.limits);
-        let (surface, place) = (self.surface, self.place);
+        let (surface, place, peer) = (self.surface, self.place, self.peer);
         let service = service_fn(move |request: Request<Incoming>| {
             let active = place.begin();
             let surface = surface.clone();
             let place = Arc::clone(&place);
             async move {
-                let response = surface.answer(scheme, request.map(Body::new)).await;
+                let response = surface.answer(scheme, peer, request.map(Body::new)).await;
                 // The layers say so of an answer whose request they left unread.
                 if response.headers().contains_key(CONNECTION) {
                     place.linger();

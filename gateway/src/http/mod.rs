@@ -90,3 +90,5 @@ mod transport;
 pub mod unix_socket;
 mod unserved;
 mod usage;
+
+pub(crate) use self::connections::peer_key;

@@ -359,6 +359,7 @@ fn kernel_problems(others: &[ProblemKind]) -> Vec<ProblemKind> {
         ProblemKind::TooSlow,
         ProblemKind::TooLarge,
         ProblemKind::NoCredential,
+        ProblemKind::TooManyFailures,
         ProblemKind::NotAllowed,
         ProblemKind::OverRate,
         ProblemKind::OverQuota,
@@ -396,6 +397,7 @@ impl IntoResponses for TenantProblems {
         problems(&[
             ProblemKind::InvalidOption,
             ProblemKind::NoCredential,
+            ProblemKind::TooManyFailures,
             ProblemKind::Headers,
             ProblemKind::Internal,
         ])

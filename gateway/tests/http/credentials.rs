@@ -141,3 +141,51 @@ fn what_decides_comes_once_and_what_is_a_list_may_come_in_parts() {
     }
     server.check_at_rest();
 }
+
+#[test]
+fn wrong_credentials_are_slowed_down_and_a_right_one_behind_the_same_address_is_let_in() {
+    let server = Server::start();
+    let with = |key: &str| {
+        let value = format!("Bearer {key}");
+        let headers = [("Authorization", value.as_str())];
+        request(server.address(), "GET", "/v1/devices", &headers, b"")
+    };
+    // One more may come back for each second that this takes.
+    let answers: Vec<_> = (0..200).map(|_| with("faam_wrong")).collect();
+    let limited: Vec<_> = answers
+        .iter()
+        .filter(|answer| answer.status == 429)
+        .collect();
+    assert!(limited.len() > 100, "{} of 200", limited.len());
+    for answer in limited {
+        check_problem(answer, 429, "too-many-failures", &["right one"]);
+        let wait: u64 = answer
+            .header("retry-after")
+            .expect("when")
+            .parse()
+            .expect("seconds");
+        assert_eq!(wait, 1);
+        assert_eq!(with(KEY).status, 200);
+    }
+    assert!(answers.iter().take(30).all(|answer| answer.status == 401));
+    // Who sends none is no guesser.
+    for _ in 0..3 {
+        let answer = request(server.address(), "GET", "/v1/devices", &[], b"");
+        assert_eq!(answer.status, 401);
+    }
+    // The operator's door has the same bound, and the same mercy.
+    let admin = |key: &str| {
+        let value = format!("Bearer {key}");
+        let headers = [("Authorization", value.as_str())];
+        request(
+            server.gateway.admin_address(),
+            "GET",
+            "/admin/v1",
+            &headers,
+            b"",
+        )
+    };
+    assert_eq!(admin(KEY).status, 429);
+    assert_eq!(admin(&server.gateway.admin_key().key).status, 200);
+    server.check_at_rest();
+}
