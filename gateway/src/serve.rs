@@ -160,6 +160,11 @@ fn announce(gateway: &Gateway, key_is_chosen: bool) -> io::Result<()> {
         out,
         "metrics      http://{admin}/metrics (probes: /healthz, /readyz)"
     )?;
+    writeln!(
+        out,
+        "operators    http://{admin}/admin/v1 (key kept in {})",
+        gateway.admin_key().path.display()
+    )?;
     writeln!(out, "reference    {scheme}://{public}/docs/")?;
     writeln!(out, "try")?;
     writeln!(

@@ -8,7 +8,9 @@
     reason = "what these tests share fails by panicking, as they do"
 )]
 
+#[expect(dead_code, reason = "other tests need more of it")]
 mod process_log;
+#[expect(dead_code, reason = "other tests need more of it")]
 mod served;
 
 use std::collections::BTreeSet;

@@ -80,7 +80,9 @@ pub(super) fn frame() -> OpenApi {
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("faam_...")
         .description(Some(
-            "A tenant's key, as `faam serve` printed it and keeps it in its data directory.",
+            "A tenant's key: `faam serve` prints the demo tenant's, `faam key add --kind api` makes others. Instead of it the gateway \
+             takes `Authorization: Basic` with the uuid and key of `--kind openwhisk`, and requests signed with AWS Signature Version \
+             4 (`--kind sigv4`; any region and service, `x-amz-content-sha256` as a hash or `UNSIGNED-PAYLOAD`).",
         ))
         .build();
     let components = document.components.get_or_insert_default();

@@ -20,9 +20,11 @@ use faam_driver::PciAddress;
 use faam_gateway::cards::CardSource;
 use faam_gateway::config::{ENGINES_STOP, GatewayConfig};
 use faam_gateway::credentials::api_key::is_key;
-use faam_gateway::credentials::kept_key::{DEMO_KEY_FILE, KeyError};
+use faam_gateway::credentials::kept_key::{ADMIN_KEY_FILE, DEMO_KEY_FILE, KeyError};
+use faam_gateway::credentials::keyring::{PEPPER_FILE, ROOT_KEY_FILE};
 use faam_gateway::descriptors::{DESCRIPTORS_RESERVED, connections_max};
 use faam_gateway::events::Events;
+use faam_gateway::gateway::STORE_FILE;
 use faam_gateway::http::tls::{Tls, TlsFiles};
 use faam_gateway::http::unix_socket::UnixListen;
 use faam_gateway::telemetry::traces_url;
@@ -205,27 +207,22 @@ fn findings(config: &GatewayConfig) -> Vec<Finding> {
             "give admin_listen another port",
         ));
     }
-    if !config.listen.ip().is_loopback() && config.bootstrap_key.is_none() {
-        findings.push(Finding::failed(
-            format!("{} can be reached from other machines, and no key was chosen", config.listen),
-            "set FAAM_BOOTSTRAP_KEY (faam_ and at least 19 letters, digits, - or _), or listen on 127.0.0.1",
-        ));
-    }
+    findings.extend(demo(config));
     findings.extend(chosen_key(config));
     if !config.admin_listen.ip().is_loopback() {
         findings.push(Finding::warning(
             format!(
-                "admin_listen: {} can be reached from other machines, and asks nobody for a key",
+                "admin_listen: {} can be reached from other machines, and asks nobody for a key to read metrics",
                 config.admin_listen
             ),
-            "let only probes and collectors of metrics reach it, or listen on 127.0.0.1",
+            "let only probes, collectors of metrics and operators reach it, or listen on 127.0.0.1",
         ));
     }
     findings.extend(config.unix_listen.as_ref().map(unix_socket));
     findings.extend(config.tls.clone().map(tls));
     findings.extend(config.otlp_endpoint.as_deref().map(collector));
     findings.push(data_dir(&config.data_dir));
-    findings.extend(open_key(&config.data_dir));
+    findings.extend(open_keys(&config.data_dir));
     findings.extend(spill(config));
     findings.extend(spill_files(config));
     findings.extend(cards(config));
@@ -255,13 +252,46 @@ fn listener(address: SocketAddr, key: &str) -> Finding {
     }
 }
 
-fn chosen_key(config: &GatewayConfig) -> Option<Finding> {
-    let key = config.bootstrap_key.as_deref()?;
-    let error = KeyError::Chosen {
-        variable: "FAAM_BOOTSTRAP_KEY",
-    };
-    let error = error.to_string();
-    (!is_key(key)).then(|| Finding::failed(error, "choose another, or leave bootstrap_key out"))
+/// Whether other machines would meet the demo tenant with a key that nobody chose, and nobody else.
+fn demo(config: &GatewayConfig) -> Option<Finding> {
+    if config.serves_demo() {
+        return None;
+    }
+    let what = format!(
+        "{} can be reached from other machines, and no key was chosen",
+        config.listen
+    );
+    // Which tenants are in it is its own to read: a check opens nothing.
+    Some(match config.data_dir.join(STORE_FILE).exists() {
+        true => Finding::warning(
+            format!("{what}: the demo tenant is not served"),
+            "make sure that there is another: faam tenant ls; or set FAAM_BOOTSTRAP_KEY",
+        ),
+        false => Finding::failed(
+            what,
+            "set FAAM_BOOTSTRAP_KEY (faam_ and at least 19 letters, digits, - or _), make a tenant first (faam tenant add), or \
+             listen on 127.0.0.1",
+        ),
+    })
+}
+
+fn chosen_key(config: &GatewayConfig) -> Vec<Finding> {
+    let chosen = [
+        ("FAAM_BOOTSTRAP_KEY", &config.bootstrap_key),
+        ("FAAM_ADMIN_KEY", &config.admin_key),
+    ];
+    let mut findings = Vec::new();
+    for (variable, key) in chosen {
+        if key.as_deref().is_some_and(|key| !is_key(key)) {
+            let error = KeyError::Chosen { variable }.to_string();
+            findings.push(Finding::failed(error, "choose another, or leave it out"));
+        }
+    }
+    if config.bootstrap_key.is_some() && config.bootstrap_key == config.admin_key {
+        let error = KeyError::Same.to_string();
+        findings.push(Finding::failed(error, "choose two"));
+    }
+    findings
 }
 
 fn unix_socket(listen: &UnixListen) -> Finding {
@@ -311,17 +341,20 @@ fn data_dir(path: &Path) -> Finding {
     Finding::ok(format!("data_dir: {shown} is writable"))
 }
 
-/// A key that others can read as well: copied there, or from a backup.
-fn open_key(data_dir: &Path) -> Option<Finding> {
-    let path = data_dir.join(DEMO_KEY_FILE);
-    let mode = std::fs::metadata(&path).ok()?.permissions().mode() & 0o777;
-    (mode & OTHERS != 0).then(|| {
+/// Keys that others can read as well: copied there, or from a backup.
+fn open_keys(data_dir: &Path) -> Vec<Finding> {
+    let open = |file| {
+        let path = data_dir.join(file);
+        let mode = std::fs::metadata(&path).ok()?.permissions().mode() & 0o777;
         let path = path.display();
-        Finding::warning(
+        let finding = Finding::warning(
             format!("data_dir: {path} can be used by others than its owner, with mode {mode:04o}"),
             format!("chmod 600 {path}, and set another key if somebody may have read it"),
-        )
-    })
+        );
+        (mode & OTHERS != 0).then_some(finding)
+    };
+    let files = [DEMO_KEY_FILE, ADMIN_KEY_FILE, PEPPER_FILE, ROOT_KEY_FILE];
+    files.into_iter().filter_map(open).collect()
 }
 
 /// Whether answers that nobody reads yet have the room on the disk that they are promised.

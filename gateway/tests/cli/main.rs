@@ -27,6 +27,7 @@ mod process_log;
 mod refusals;
 mod settings;
 mod signals;
+mod signatures;
 mod streams;
 mod tenants;
 mod terminal;

@@ -285,7 +285,12 @@ fn instant(text: &str) -> Option<Millis> {
 /// What stands for the body in what is signed, and what the body has to be.
 fn payload(headers: &HeaderMap) -> Result<(&str, Option<[u8; MAC_BYTES]>), SigV4Error> {
     if !headers.contains_key("x-amz-content-sha256") {
-        // Only of a request without a body is it known now; one that has a body after all is not what was signed.
+        let length = once(headers, "content-length");
+        if length.is_some_and(|length| length != b"0") || headers.contains_key("transfer-encoding")
+        {
+            return Err(SigV4Error::Payload);
+        }
+        // One that has a body after all is not what was signed.
         return Ok((EMPTY_SHA256, unhex(EMPTY_SHA256)));
     }
     let value = once(headers, "x-amz-content-sha256").ok_or(SigV4Error::Payload)?;
