@@ -142,18 +142,6 @@ fn what_is_not_signed_as_it_has_to_be_is_told_apart_from_what_is_wrong() {
     ] {
         check_problem(signing.ask_as(&user, "/v1/kernels", &[]), 401, invalid);
     }
-    // Another hour of the same day.
-    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
-    let hour = jiff::Span::new().hours(1);
-    let other = match now.hour() {
-        0 => now.checked_add(hour),
-        _ => now.checked_sub(hour),
-    };
-    let date = other
-        .expect("a moment")
-        .strftime("x-amz-date: %Y%m%dT%H%M%SZ")
-        .to_string();
-    check_problem(signing.ask("/v1/kernels", &["-H", &date]), 401, &["300 s"]);
     let post =
         |payload: &str| signing.ask("/v1/compress", &["--data-binary", "@body", "-H", payload]);
     check_problem(
@@ -186,6 +174,23 @@ fn what_is_not_signed_as_it_has_to_be_is_told_apart_from_what_is_wrong() {
         let ended = run(curl, b"").check(0, &[]);
         (ended.stderr.parse().expect("a status"), ended.stdout)
     };
+    // Signed in another hour of the same day.
+    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    let hour = jiff::Span::new().hours(1);
+    let other = match now.hour() {
+        0 => now.checked_add(hour),
+        _ => now.checked_sub(hour),
+    };
+    let other = other.expect("a moment");
+    let date = other.strftime("x-amz-date: %Y%m%dT%H%M%SZ").to_string();
+    let authorization = format!(
+        "Authorization: AWS4-HMAC-SHA256 Credential={id}/{}/eu-1/faam/aws4_request, SignedHeaders=host;x-amz-date, \
+         Signature={}",
+        other.strftime("%Y%m%d"),
+        "ab".repeat(32)
+    );
+    let late = ["-H", &date, "-H", &authorization];
+    check_problem(unsigned("/v1/kernels", &late), 401, &["300 s"]);
     check_problem(
         unsigned("/v1/kernels?X-Amz-Signature=ab", &[]),
         400,
