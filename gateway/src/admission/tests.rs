@@ -1,4 +1,6 @@
+use super::clock::{DAY_SECONDS, SetClock};
 use super::*;
+use crate::meter::Spent;
 use crate::tenants::TenantLimits;
 
 fn tenant(in_flight_max: usize) -> Tenant {
@@ -142,4 +144,60 @@ fn draining_refuses_everyone() {
         panic!("{refusal:?}");
     };
     assert!(left > Duration::ZERO && left <= Duration::from_secs(9));
+}
+
+fn set_clock(limits: TenantLimits) -> (Admission, Arc<SetClock>, Tenant) {
+    let clock = SetClock::at(DAY_SECONDS * 20_000);
+    let by = Clock::set(Arc::clone(&clock));
+    let admission = Admission::with_clock(AdmissionLimits::default(), by);
+    (admission, clock, Tenant::demo(limits))
+}
+
+#[test]
+fn who_hangs_up_has_paid_and_what_ran_is_charged() {
+    let (admission, clock, tenant) = set_clock(TenantLimits {
+        requests_per_s: Some(1),
+        reference_us_per_day: Some(1000),
+        ..TenantLimits::default()
+    });
+    let permit = Arc::new(admission.admit(&tenant, 0).expect("a token"));
+    let job = Arc::clone(&permit);
+    // The caller goes at once; the job, which an engine has, ends later.
+    drop(permit);
+    let refusal = admission.admit(&tenant, 0).expect_err("the token is gone");
+    let Refusal::OverRate { wait, .. } = refusal else {
+        panic!("{refusal:?}");
+    };
+    assert_eq!(wait, Duration::from_secs(1));
+    job.meter().add(Spent {
+        reference: Duration::from_millis(1),
+        ..Spent::default()
+    });
+    assert_eq!(admission.day_use(&tenant.id).reference, Duration::ZERO);
+    drop(job);
+    assert_eq!(
+        admission.day_use(&tenant.id).reference,
+        Duration::from_millis(1)
+    );
+    clock.pass(wait, 1);
+    let refusal = admission.admit(&tenant, 0).expect_err("the day's is used");
+    assert!(
+        matches!(
+            refusal,
+            Refusal::OverQuota {
+                quota: Quota::Reference,
+                ..
+            }
+        ),
+        "{refusal:?}"
+    );
+    // A request that is refused for another reason has not lost its token.
+    clock.pass(Duration::from_secs(1), DAY_SECONDS);
+    assert!(admission.admit(&tenant, 0).is_ok(), "another day");
+}
+
+#[test]
+fn an_idle_tenant_costs_little() {
+    // One shared set of bounds, two rates and a day: no buffer, no map, no task of its own.
+    assert!(size_of::<TenantUse>() <= 384, "{}", size_of::<TenantUse>());
 }
