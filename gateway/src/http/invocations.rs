@@ -223,7 +223,7 @@ impl Invocations {
     }
 
     /// Keeps what became of one whose answer was whole, or that was refused.
-    pub(super) fn ended(&self, ended: Ended) {
+    pub fn ended(&self, ended: Ended) {
         self.0.ended.keep(ended);
     }
 
