@@ -297,6 +297,7 @@ impl JobQueue {
         placement: Placement,
     ) -> Result<JobId, JobError> {
         let request = request_of(&job.spec, placement);
+        let permit = Arc::clone(&job.spec.permit);
         let mut core = self.core.lock();
         if self.stopping.load(Ordering::Acquire) {
             return Err(JobError::Stopping);
@@ -307,6 +308,9 @@ impl JobQueue {
             0 => JobError::TenantRemoved,
             _ => JobError::Internal(format!("{full}, although it had room")),
         })?;
+        if core.scheduler.is_limited(tenant) {
+            permit.meter().met(LimitMet::PeakRate);
+        }
         self.announce(core, placement);
         Ok(id)
     }
@@ -520,9 +524,12 @@ impl JobQueue {
                 mut job,
                 receipt,
                 waited,
-                ..
+                deferred,
             } = taken?;
             job.room = None;
+            if deferred {
+                job.spec.permit.meter().met(LimitMet::Deferred);
+            }
             // From its first queueing on: what a failed attempt took counts as waiting.
             job.phases.queue = job.phases.queue.max(Duration::from_nanos(waited.0));
             if job.is_unwanted() {

@@ -21,11 +21,15 @@ pub enum LimitMet {
     BodyMemory,
     /// Its body came faster than its tenant's rate.
     ByteRate,
+    /// Its tenant was at its peak rate.
+    PeakRate,
+    /// The engine that it would sooner have run on let it stand.
+    Deferred,
 }
 
 impl LimitMet {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::QueueRoom,
         Self::Replay,
         Self::VerifyFailed,
@@ -34,6 +38,8 @@ impl LimitMet {
         Self::CallerSlow,
         Self::BodyMemory,
         Self::ByteRate,
+        Self::PeakRate,
+        Self::Deferred,
     ];
 
     /// Its name.
@@ -48,6 +54,8 @@ impl LimitMet {
             Self::CallerSlow => "caller-slow",
             Self::BodyMemory => "body-memory",
             Self::ByteRate => "byte-rate",
+            Self::PeakRate => "peak-rate",
+            Self::Deferred => "deferred",
         }
     }
 
@@ -75,6 +83,12 @@ impl LimitMet {
             Self::BodyMemory => {
                 "there was no memory for one block more of it at once, so that fewer ran side by side (memory_bytes_max)"
             }
+            Self::PeakRate => {
+                "its tenant was at its peak rate when a block of it was queued, and waited for its turn (the tenant's pir_us_per_s)"
+            }
+            Self::Deferred => {
+                "an engine that would have ended a block of it sooner did not take it for defer_us_max, and another did"
+            }
             Self::ByteRate => {
                 "its body came faster than its tenant's rate, and was slowed down to it (the tenant's bytes_per_s)"
             }
@@ -91,6 +105,8 @@ impl LimitMet {
             Self::CallerSlow => 5,
             Self::BodyMemory => 6,
             Self::ByteRate => 7,
+            Self::PeakRate => 8,
+            Self::Deferred => 9,
         }
     }
 }

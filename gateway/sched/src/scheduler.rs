@@ -240,6 +240,13 @@ impl<J, P: Predictor> Scheduler<J, P> {
         self.tenant(tenant).map_or(0, |t| t.queued)
     }
 
+    /// Whether what a tenant has queued waits for its peak rate.
+    #[must_use]
+    pub fn is_limited(&self, tenant: TenantIndex) -> bool {
+        self.tenant(tenant)
+            .is_some_and(|t| t.limited_until.is_some())
+    }
+
     /// Predicted cost of what a tenant has queued.
     #[must_use]
     pub fn queued_cost(&self, tenant: TenantIndex) -> Nanos {

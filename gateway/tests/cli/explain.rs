@@ -173,3 +173,34 @@ fn a_full_queue_is_named() {
     let says = room.expect("queue-room")["says"].as_str().expect("words");
     assert!(says.contains("queue_blocks_max"), "{says}");
 }
+
+#[test]
+fn a_peak_rate_is_named() {
+    let place = Place::new();
+    let words = [
+        "tenant",
+        "set",
+        "demo",
+        "--pir-us-per-s",
+        "2000",
+        "--pir-burst-us",
+        "1000",
+    ];
+    run(command(&place, &words), b"").check(0, &[]);
+    let body = text(600_000);
+    let facts = wait_until("a block waited for the peak rate", || {
+        let (status, id, _) = post(&place, "/v1/compress", KEY, &body);
+        assert_eq!(status, 200);
+        let facts = facts(&place, &id);
+        let limits = facts["limits"].as_array().expect("limits");
+        let met = limits.iter().any(|limit| limit["name"] == "peak-rate");
+        met.then_some(facts)
+    });
+    let shown = explain(&place, &[facts["id"].as_str().expect("an id")]).check(0, &[]);
+    let shown = String::from_utf8(shown.stdout).expect("UTF-8");
+    assert!(
+        shown.contains("It met on its way:\n") && shown.contains("pir_us_per_s"),
+        "{shown}"
+    );
+    assert!(facts["cost"]["queue_us"].as_u64() > Some(0), "{facts}");
+}
