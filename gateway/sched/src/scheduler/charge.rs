@@ -204,15 +204,22 @@ impl<J, P: Predictor> Scheduler<J, P> {
                 t.moments.reserve(cost, held, now, arrears);
             }
         }
-        let ahead_max = self.config.reserved_ahead_max.0;
-        if let Some(target) = self.targets.get_mut(target.number()) {
-            target.reserved_ahead = if reserved {
-                target.reserved_ahead.saturating_add(cost.0).min(ahead_max)
-            } else {
-                let shared = cost.0.saturating_mul(SHARED_ONE_IN - 1);
-                target.reserved_ahead.saturating_sub(shared)
-            };
-        }
+        self.run_ahead(target, Nanos(0), cost, reserved);
+    }
+
+    /// Notes what guarantees and shares took of a target, or what they are found to have taken instead of `was`.
+    fn run_ahead(&mut self, target: TargetIndex, was: Nanos, is: Nanos, reserved: bool) {
+        let most = self.config.reserved_ahead_max.0;
+        let Some(target) = self.targets.get_mut(target.number()) else {
+            return;
+        };
+        let ahead = target.reserved_ahead;
+        target.reserved_ahead = if reserved {
+            corrected(ahead, was.0, is.0).min(most)
+        } else {
+            let of = |cost: Nanos| cost.0.saturating_mul(SHARED_ONE_IN - 1);
+            corrected(ahead, of(is), of(was)).min(most)
+        };
     }
 
     /// A tenant's flows that a target serves, with where new ones of their classes would begin.
@@ -241,6 +248,7 @@ impl<J, P: Predictor> Scheduler<J, P> {
             return;
         }
         let place = receipt.tenant.place;
+        self.run_ahead(receipt.target, receipt.charged, cost, receipt.reserved);
         self.lift(place);
         let served = self.flows_served(place, receipt.target);
         let held = self.tenants[place as usize].config.cir_us_per_s;

@@ -1,0 +1,8 @@
+//! The published bounds, and our own promises, over arbitrary loads in virtual time. proptest prints the input of a failure,
+//! reduced, and keeps its seed.
+
+mod ledger;
+mod machine;
+mod places;
+mod rates;
+mod shares;
