@@ -150,6 +150,12 @@ impl Dispatcher {
         self.jobs.capacity()
     }
 
+    /// Blocks that a tenant has queued.
+    #[must_use]
+    pub fn queued(&self, tenant: &TenantId) -> usize {
+        self.jobs.queued(tenant)
+    }
+
     /// The part of every guaranteed rate that is held with the engines in service, 1 while all are.
     #[must_use]
     pub fn cir_scale(&self) -> f64 {

@@ -248,6 +248,13 @@ impl JobQueue {
         self.work.notify_all();
     }
 
+    /// Jobs that a tenant has queued.
+    pub(crate) fn queued(&self, tenant: &TenantId) -> usize {
+        let core = self.core.lock();
+        let place = core.tenants.get(tenant);
+        place.map_or(0, |place| core.scheduler.queued(place.index))
+    }
+
     /// The part of every guaranteed rate that is held with the engines in service.
     pub(crate) fn cir_scale(&self) -> f64 {
         self.core.lock().scheduler.cir_scale()

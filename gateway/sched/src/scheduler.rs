@@ -518,21 +518,22 @@ impl<J, P: Predictor> Scheduler<J, P> {
     /// A job ran to its end. Its charge is corrected to what was measured, which comes back: what was charged in the end.
     pub fn finish(&mut self, receipt: Receipt, measured: Measured) -> Nanos {
         self.release(&receipt);
-        let JobShape { kernel, bytes } = receipt.request.shape;
+        let shape @ JobShape { kernel, bytes } = receipt.request.shape;
         let (target, took) = (receipt.target, measured.took);
+        // What was only guessed when the job was taken says nothing of how the target compares: the first of a kind teaches
+        // it, and is compared with what it taught.
+        let is_known = self.predictor.measured(target, kernel, bytes).is_some();
+        let known = is_known.then(|| self.predictor.predict(target, kernel, bytes));
+        self.predictor.learn(target, kernel, bytes, took);
         let cost = match measured.reference {
             Some(cost) => cost,
             None if self.reference.is_none_or(|reference| reference == target) => took,
-            // How the target compares with the reference engine is known from both predictions of this job.
             None => {
-                let (charged, predicted) = (receipt.charged.0, receipt.predicted.0.max(1));
-                let cost = u128::from(charged) * u128::from(took.0) / u128::from(predicted);
-                let most = charged.saturating_mul(CORRECTION_FACTOR_MAX);
-                let cost = u64::try_from(cost).unwrap_or(u64::MAX);
-                Nanos(cost.clamp(charged / CORRECTION_FACTOR_MAX, most))
+                let learned = || self.predictor.predict(target, kernel, bytes);
+                let predicted = known.unwrap_or_else(learned);
+                by_comparison(self.cost(shape, Some(target)), took, predicted)
             }
         };
-        self.predictor.learn(target, kernel, bytes, took);
         if self.reference == Some(target) {
             self.predictor
                 .learn(TargetIndex::REFERENCE, kernel, bytes, cost);
@@ -594,4 +595,15 @@ impl<J, P: Predictor> Scheduler<J, P> {
         };
         self.predictor.predict(by, shape.kernel, shape.bytes)
     }
+}
+
+/// The cost in reference time of a job that took so long where `predicted` was to be expected, and would be expected to
+/// cost `reference`.
+fn by_comparison(reference: Nanos, took: Nanos, predicted: Nanos) -> Nanos {
+    let cost = u128::from(reference.0) * u128::from(took.0) / u128::from(predicted.0.max(1));
+    let (least, most) = (
+        reference.0 / CORRECTION_FACTOR_MAX,
+        reference.0.saturating_mul(CORRECTION_FACTOR_MAX),
+    );
+    Nanos(u64::try_from(cost).unwrap_or(u64::MAX).clamp(least, most))
 }

@@ -236,6 +236,32 @@ fn removed_jobs_are_given_back_once() {
 }
 
 #[test]
+fn the_first_jobs_of_a_target_are_charged_like_those_after_them() {
+    let mut rig = Rig::new();
+    let tenant = rig.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 64));
+    rig.measure(16_384, 100_000);
+    let card_only = Placement::any_of(TargetSet::of(rig.card));
+    (0..32).for_each(|job| rig.push(tenant, job, 16_384, card_only, 0));
+    // Four at once, before anything is known of the card, which is ten times as slow as anybody would guess; and the fifth
+    // is twice as hard as the others.
+    let mut held = VecDeque::new();
+    let charges: Vec<u64> = (0..28)
+        .map(|n| {
+            while held.len() < 4 {
+                held.push_back(rig.scheduler.next(rig.card, Nanos(0)).unwrap().receipt);
+            }
+            let ns = if n == 5 { 4_000_000 } else { 2_000_000 };
+            let receipt = held.pop_front().unwrap();
+            rig.scheduler.finish(receipt, took(ns, None)).0
+        })
+        .collect();
+    for (n, charge) in charges.iter().enumerate() {
+        let expected = if n == 5 { 200_000 } else { 100_000 };
+        assert!(charge.abs_diff(expected) < expected / 5, "{n}: {charges:?}");
+    }
+}
+
+#[test]
 fn the_place_of_a_removed_tenant_is_used_again_and_its_receipts_reach_nobody() {
     let mut rig = Rig::new();
     let any = rig.any();
