@@ -25,8 +25,10 @@ pub(crate) struct CardResult {
     pub(crate) output: Vec<u8>,
     /// Input bytes that it stands for.
     pub(crate) consumed: usize,
-    /// On the card.
+    /// From showing it to the card to taking what it made.
     pub(crate) device: Duration,
+    /// What the card's engines counted for it, at their clock.
+    pub(crate) engine: Duration,
     /// Copying in and out.
     pub(crate) transfer: Duration,
 }

@@ -288,6 +288,7 @@ impl Card {
                 target,
                 engine,
                 life,
+                clock_khz: identity.clock_khz,
             },
             WorkerConfig::default(),
             move |exit| {

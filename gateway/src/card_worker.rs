@@ -28,6 +28,8 @@ pub(crate) struct CardQueue {
     pub(crate) engine: EngineId,
     /// Which life of the function this queue serves.
     pub(crate) life: u64,
+    /// Clock of its engines.
+    pub(crate) clock_khz: u32,
 }
 
 impl JobSource for CardQueue {
@@ -40,6 +42,7 @@ impl JobSource for CardQueue {
         Some(CardJob {
             jobs: Arc::clone(&self.jobs),
             running,
+            clock_khz: self.clock_khz,
         })
     }
 }
@@ -48,6 +51,7 @@ impl JobSource for CardQueue {
 pub(crate) struct CardJob {
     jobs: Arc<JobQueue>,
     running: RunningJob,
+    clock_khz: u32,
 }
 
 impl Job for CardJob {
@@ -91,13 +95,18 @@ impl Job for CardJob {
     }
 
     fn complete(self, outcome: Outcome) {
-        let Self { jobs, running } = self;
+        let Self {
+            jobs,
+            running,
+            clock_khz,
+        } = self;
         match outcome {
             Outcome::Done(done) => {
                 let result = CardResult {
                     output: done.output,
                     consumed: done.consumed as usize,
                     device: done.device,
+                    engine: at_clock(done.cycles, clock_khz),
                     transfer: done.transfer,
                 };
                 jobs.card_claims(running, Claim::Done(result));
@@ -112,6 +121,12 @@ impl Job for CardJob {
             Outcome::Fault(fault) => jobs.card_failed(running, &fault.to_string()),
         }
     }
+}
+
+/// Time that cycles take. A card says both; what it says too much of is bounded where it is charged.
+fn at_clock(cycles: u64, clock_khz: u32) -> Duration {
+    let nanos = u128::from(cycles) * 1_000_000 / u128::from(clock_khz.max(1));
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 /// The card level that serves an HTTP level.
@@ -135,6 +150,12 @@ fn wire_format(format: Format) -> WireFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cycles_are_time_at_the_clock() {
+        assert_eq!(at_clock(250_000, 250_000), Duration::from_millis(1));
+        assert_eq!(at_clock(u64::MAX, 0), Duration::from_nanos(u64::MAX));
+    }
 
     #[test]
     fn levels_map_as_the_contract_says() {

@@ -29,7 +29,7 @@ use crate::job::{
     BackendPolicy, BlockOutcome, EngineId, FallbackReason, JobError, JobSpec, Kernel, Part, Phases,
     Stage, Verification, beyond_card_text,
 };
-use crate::job_queue::{CpuWork, Done, Ended, JobQueue};
+use crate::job_queue::{CARD_TIME_MAX, CpuWork, Done, Ended, JobQueue};
 use crate::meter::Spent;
 use crate::pending_job::{PendingJob, RunningJob};
 use crate::small_job::HERE_OUTPUT_BYTES_MAX;
@@ -431,9 +431,9 @@ impl Worker {
     fn verify(&mut self, jobs: &JobQueue, unverified: Unverified) {
         let Unverified { mut running, claim } = unverified;
         let begun = Stopwatch::start(running.receipt.charged());
-        let device = match &claim {
-            Claim::Done(result) => result.device,
-            Claim::Refused(_) => Duration::ZERO,
+        let (device, engine) = match &claim {
+            Claim::Done(result) => (result.device, result.engine.min(CARD_TIME_MAX)),
+            Claim::Refused(_) => (Duration::ZERO, Duration::ZERO),
         };
         let caught = self.caught(|worker| match claim {
             Claim::Done(result) => {
@@ -453,7 +453,7 @@ impl Worker {
         // What a card and this thread spent is counted for a block that is sent back as well; its reference time is charged
         // once, when it ends.
         running.job.spec.permit.meter().add(Spent {
-            device,
+            device: engine,
             cpu,
             ..Spent::default()
         });
@@ -461,6 +461,7 @@ impl Worker {
             Verdict::Right(made) => {
                 let ended = Ended::OnCard {
                     device,
+                    engine,
                     verify: cpu,
                 };
                 let charged = jobs.settle(running.receipt, ended);

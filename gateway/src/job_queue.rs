@@ -50,7 +50,7 @@ const UNVERIFIED_MAX: usize = 64;
 /// How long an idle CPU worker sleeps before it looks again although nobody woke it.
 const CPU_IDLE_MAX: Duration = Duration::from_millis(500);
 /// Most that a card is believed to have spent on a block: a command's time-out, and the same again.
-const CARD_TIME_MAX: Duration = Duration::from_secs(3);
+pub(crate) const CARD_TIME_MAX: Duration = Duration::from_secs(3);
 /// A job that its engine has done, to be taken off its books: see [`JobQueue::settle`].
 pub(crate) struct Done {
     pub(crate) receipt: Receipt,
@@ -62,8 +62,12 @@ pub(crate) struct Done {
 pub(crate) enum Ended {
     /// On a CPU worker, to its end.
     OnCpu(Took),
-    /// On a card, which says that it took so long; verified in this thread's time.
-    OnCard { device: Duration, verify: Duration },
+    /// On a card, after so long, of which its engines count so much; verified in this thread's time.
+    OnCard {
+        device: Duration,
+        engine: Duration,
+        verify: Duration,
+    },
     /// With an answer that tells nothing of the engine's speed; charged as measured, where it was, else as predicted.
     Aside(Option<Duration>),
     /// Before it was begun: charged nothing.
@@ -119,15 +123,21 @@ impl Core {
             Ended::OnCpu(took) => {
                 let measured = Measured {
                     took: nanos(took.wall),
+                    engine: None,
                     reference: Some(nanos(took.thread)),
                     verified: Nanos(0),
                 };
                 self.scheduler.finish(receipt, measured)
             }
-            Ended::OnCard { device, verify } => {
+            Ended::OnCard {
+                device,
+                engine,
+                verify,
+            } => {
                 let measured = Measured {
-                    // A card's word: no command takes longer than its time-out.
-                    took: nanos(device.min(CARD_TIME_MAX)),
+                    took: nanos(device),
+                    // A card's word: no command takes longer than its time-out. One that counts nothing is not asked.
+                    engine: Some(nanos(engine.min(CARD_TIME_MAX))).filter(|ns| ns.0 > 0),
                     reference: None,
                     verified: nanos(verify),
                 };

@@ -38,7 +38,7 @@ fn tenants_share_a_card_by_weight() {
             // Two sizes, the same number of tenants of each weight with either.
             rig.load(
                 tenant,
-                if n / WEIGHTS.len() % 2 == 0 {
+                if (n / WEIGHTS.len()).is_multiple_of(2) {
                     12 << 10
                 } else {
                     16 << 10

@@ -79,8 +79,10 @@ pub struct QueueFull<J> {
 /// What was measured of a job that ran to its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Measured {
-    /// What its target spent on it. Teaches the predictor.
+    /// From when its target had it until it ended. Teaches where jobs end soonest.
     pub took: Nanos,
+    /// What the target's engine counted for it alone, where it counts: cycles of a card, as time of its clock.
+    pub engine: Option<Nanos>,
     /// Its cost in reference time, where that is known better than from `took` and how target and reference engine compare.
     pub reference: Option<Nanos>,
     /// What verification took on the reference engine. It is part of the cost already (the reference engine verifies what it

@@ -517,29 +517,27 @@ impl<J, P: Predictor> Scheduler<J, P> {
 
     /// A job ran to its end. Its charge is corrected to what was measured, which comes back: what was charged in the end.
     pub fn finish(&mut self, receipt: Receipt, measured: Measured) -> Nanos {
-        self.release(&receipt);
         let shape @ JobShape { kernel, bytes } = receipt.request.shape;
-        let (target, took) = (receipt.target, measured.took);
-        // What was only guessed when the job was taken says nothing of how the target compares: the first of a kind teaches
-        // it, and is compared with what it taught.
-        let is_known = self.predictor.measured(target, kernel, bytes).is_some();
-        let known = is_known.then(|| self.predictor.predict(target, kernel, bytes));
-        self.predictor.learn(target, kernel, bytes, took);
+        let target = receipt.target;
+        let is_reference = self.reference.is_none_or(|reference| reference == target);
+        // Jobs that a target holds beyond its servers stand behind one another in its own queue.
+        let served = match self.targets.get(target.number()) {
+            Some(t) if !is_reference => t.served(measured.took),
+            _ => measured.took,
+        };
+        self.release(&receipt);
+        self.predictor.learn(target, kernel, bytes, served);
         let cost = match measured.reference {
             Some(cost) => cost,
-            None if self.reference.is_none_or(|reference| reference == target) => took,
-            None => {
-                let learned = || self.predictor.predict(target, kernel, bytes);
-                let predicted = known.unwrap_or_else(learned);
-                by_comparison(self.cost(shape, Some(target)), took, predicted)
-            }
+            None if is_reference => measured.took,
+            None => self.compared(shape, target, measured.engine.unwrap_or(served)),
         };
         if self.reference == Some(target) {
             self.predictor
                 .learn(TargetIndex::REFERENCE, kernel, bytes, cost);
         }
         if let Some(t) = self.targets.get_mut(target.number()) {
-            t.learn_speed(took, Nanos(cost.0.saturating_sub(measured.verified.0)));
+            t.learn_speed(served, Nanos(cost.0.saturating_sub(measured.verified.0)));
         }
         self.ends = self.ends.wrapping_add(1);
         if self.ends.is_multiple_of(SCALE_EVERY) {
@@ -563,6 +561,19 @@ impl<J, P: Predictor> Scheduler<J, P> {
     pub fn refund(&mut self, receipt: Receipt) {
         self.release(&receipt);
         self.correct(&receipt, Nanos(0));
+    }
+
+    /// What a job costs on the reference engine that took a target's engine so long: by how both compare for such jobs.
+    fn compared(&mut self, shape: JobShape, target: TargetIndex, engine: Nanos) -> Nanos {
+        let JobShape { kernel, bytes } = shape;
+        let by = target.engine();
+        // What was only guessed says nothing of how they compare: the first of a kind teaches it, and is compared with what
+        // it taught.
+        let is_known = self.predictor.measured(by, kernel, bytes).is_some();
+        let known = is_known.then(|| self.predictor.predict(by, kernel, bytes));
+        self.predictor.learn(by, kernel, bytes, engine);
+        let predicted = known.unwrap_or_else(|| self.predictor.predict(by, kernel, bytes));
+        by_comparison(self.cost(shape, Some(target)), engine, predicted)
     }
 
     fn tenant(&self, index: TenantIndex) -> Option<&TenantQueue> {

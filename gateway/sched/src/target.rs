@@ -9,6 +9,8 @@ use crate::tags::{MILLION, ShareTag};
 pub const TARGETS_MAX: usize = 64;
 /// The number after the last.
 const REFERENCE_NUMBER: u8 = 64;
+/// The number of a target's engines is by so much larger than its own.
+const ENGINE_NUMBERS: u8 = 65;
 
 /// One target. Handed out by the scheduler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,6 +19,11 @@ pub struct TargetIndex(pub(crate) u8);
 impl TargetIndex {
     /// The reference engine itself, as a predictor learns of it: what a job costs, not how long a loaded machine takes for it.
     pub const REFERENCE: Self = Self(REFERENCE_NUMBER);
+
+    /// Its engines by their own count, as a predictor learns of them: without what a job waits for them.
+    pub(crate) const fn engine(self) -> Self {
+        Self(self.0 + ENGINE_NUMBERS)
+    }
 
     /// Its number, from 0.
     #[must_use]
@@ -135,6 +142,8 @@ const SPEED_FACTOR_MAX: f64 = 4096.0;
 pub(crate) struct Target {
     pub(crate) servers: u64,
     pub(crate) outstanding_ns: u64,
+    /// Jobs that it holds.
+    pub(crate) held: u64,
     /// The largest share tag that was on its turn here.
     pub(crate) virtual_time: ShareTag,
     /// Reference time by which guarantees are ahead of what is shared by weight here.
@@ -151,12 +160,20 @@ impl Target {
         Self {
             servers: u64::from(servers.max(1)),
             outstanding_ns: 0,
+            held: 0,
             virtual_time: 0,
             reserved_ahead: 0,
             ask_again_at: None,
             reference_ns: 0.0,
             busy_ns: 0.0,
         }
+    }
+
+    /// What of the time that it had a job was the job's, for it holds more than it serves at once.
+    pub(crate) fn served(&self, took: Nanos) -> Nanos {
+        let held = u128::from(self.held.max(self.servers));
+        let served = u128::from(took.0) * u128::from(self.servers) / held;
+        Nanos(u64::try_from(served).unwrap_or(u64::MAX))
     }
 
     /// Something worth so much reference time ended here after so long.

@@ -96,6 +96,7 @@ impl Pool {
         let measured = Measured {
             took: Nanos(JOB_NS),
             reference: None,
+            engine: None,
             verified: Nanos(0),
         };
         self.scheduler.finish(receipt, measured);

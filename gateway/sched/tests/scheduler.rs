@@ -28,6 +28,7 @@ fn took(took: u64, reference: Option<u64>) -> Measured {
     Measured {
         took: Nanos(took),
         reference: reference.map(Nanos),
+        engine: None,
         verified: Nanos(0),
     }
 }

@@ -84,6 +84,7 @@ impl Rig {
             output: Vec::new(),
             consumed: 5,
             device: Duration::ZERO,
+            engine: Duration::ZERO,
             transfer: Duration::ZERO,
         };
         self.queue.card_claims(running, Claim::Done(result));

@@ -282,6 +282,7 @@ impl<J, P: Predictor> Scheduler<J, P> {
             .predict(receipt.target, shape.kernel, shape.bytes);
         if let Some(t) = self.targets.get_mut(receipt.target.number()) {
             t.outstanding_ns = t.outstanding_ns.saturating_add(receipt.predicted.0);
+            t.held = t.held.saturating_add(1);
         }
         receipt
     }
@@ -290,6 +291,7 @@ impl<J, P: Predictor> Scheduler<J, P> {
     pub(super) fn unload(&mut self, receipt: &Receipt) {
         if let Some(t) = self.targets.get_mut(receipt.target.number()) {
             t.outstanding_ns = t.outstanding_ns.saturating_sub(receipt.predicted.0);
+            t.held = t.held.saturating_sub(1);
         }
     }
 

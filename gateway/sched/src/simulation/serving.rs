@@ -461,6 +461,7 @@ impl Run<'_> {
         let measured = Measured {
             took,
             reference: on_cpu.then_some(took),
+            engine: None,
             verified: Nanos(0),
         };
         self.scheduler.finish(receipt, measured);

@@ -210,6 +210,7 @@ impl Machine {
             let measured = Measured {
                 took: Nanos(cost * target.factor / 100),
                 reference: Some(Nanos(cost)),
+                engine: None,
                 verified: Nanos(0),
             };
             let Nanos(charged) = self.scheduler.finish(receipt, measured);
