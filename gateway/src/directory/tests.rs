@@ -354,3 +354,228 @@ proptest::proptest! {
         }
     }
 }
+
+/// A store in a directory that lives as long as it.
+async fn store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = Store::open(&dir.path().join("faam.db"))
+        .await
+        .expect("opens");
+    (dir, store)
+}
+
+async fn open(dir: &tempfile::TempDir, store: &Store) -> TenantDirectory {
+    let options = DirectoryOptions {
+        keyring: Keyring::open(dir.path(), None).expect("read"),
+        defaults: TenantLimits::default(),
+        demo_key: None,
+        events: None,
+    };
+    TenantDirectory::open(store.clone(), options)
+        .await
+        .expect("opens")
+}
+
+fn new_tenant(name: &str) -> tenants::NewTenant {
+    serde_json::from_value(json!({ "name": name, "namespaces": ["prod"] })).expect("a tenant")
+}
+
+fn new_key(expires: Option<Millis>) -> keys::NewKey {
+    keys::NewKey {
+        tenant: "acme".to_owned(),
+        kind: CredentialKind::Api,
+        namespace: Some("prod".to_owned()),
+        scopes: vec!["compress".to_owned()],
+        expires,
+    }
+}
+
+fn text(value: &serde_json::Value, name: &str) -> String {
+    value[name].as_str().expect("text").to_owned()
+}
+
+#[test]
+fn a_rotated_key_overlaps_its_successor_to_the_millisecond_also_after_a_restart() {
+    runtime().block_on(async {
+        let (dir, store) = store().await;
+        let directory = open(&dir, &store).await;
+        let at = |ms: i64| Millis(NOW.0 + ms);
+        directory
+            .add_tenant(new_tenant("acme"), "operator", NOW)
+            .await
+            .expect("made");
+        let made = directory
+            .add_key(new_key(Some(at(10_000))), "operator", NOW)
+            .await
+            .expect("made");
+        let (id, old) = (text(&made, "id"), text(&made, "key"));
+        let next = directory
+            .rotate_key(&id, 1000, "operator", at(4000))
+            .await
+            .expect("rotated");
+        let new = text(&next, "key");
+        for directory in [directory, open(&dir, &store).await] {
+            for (ms, old_is_taken, new_is_taken) in [
+                (4000, true, true),
+                (4999, true, true),
+                (5000, false, true),
+                // As long as its predecessor was to be taken, from its own beginning on.
+                (13_999, false, true),
+                (14_000, false, false),
+            ] {
+                let taken = |key: &str| bearer(&directory, key, at(ms)).is_ok();
+                assert_eq!(
+                    (taken(&old), taken(&new)),
+                    (old_is_taken, new_is_taken),
+                    "{ms}"
+                );
+            }
+            let who = bearer(&directory, &new, at(4000)).expect("let in");
+            assert_eq!(who.namespace.as_deref(), Some("prod"));
+            assert!(who.allow(credentials::scopes::Scope::Compress).is_ok());
+            assert!(who.allow(credentials::scopes::Scope::UsageRead).is_err());
+            let state = |key: keys::KeyView| key.state;
+            let shown = directory.key_shown(&id, at(4500)).await.map(state);
+            assert_eq!(shown.expect("listed"), "rotated");
+            let shown = directory.key_shown(&id, at(5000)).await.map(state);
+            assert_eq!(shown.expect("listed"), "expired");
+            let again = directory.rotate_key(&id, 0, "operator", at(4500)).await;
+            assert!(matches!(again, Err(DirectoryError::State(_))), "{again:?}");
+        }
+    });
+}
+
+#[test]
+fn a_tenant_has_so_many_keys_and_those_that_ended_first_make_room() {
+    runtime().block_on(async {
+        let (dir, store) = store().await;
+        let directory = open(&dir, &store).await;
+        directory
+            .add_tenant(new_tenant("acme"), "operator", NOW)
+            .await
+            .expect("made");
+        let records = |ended: usize| {
+            (0..keys::KEYS_MAX).map(move |number| {
+                let revoked = (number < ended)
+                    .then(|| Millis(NOW.0 - 1000 + i64::try_from(number).expect("small")));
+                CredentialRecord {
+                    id: format!("key-{number:04}"),
+                    tenant: "acme".to_owned(),
+                    namespace: None,
+                    kind: CredentialKind::Api,
+                    verifier: vec![0; MAC_BYTES],
+                    root: "1.00000000".to_owned(),
+                    version: 1,
+                    scopes: Vec::new(),
+                    created: NOW,
+                    expires: None,
+                    revoked,
+                    successor: None,
+                }
+            })
+        };
+        for chunk in records(2).collect::<Vec<_>>().chunks(500) {
+            store.put_credentials(chunk.to_vec()).await.expect("kept");
+        }
+        let directory = open(&dir, &store).await;
+        let add = async || directory.add_key(new_key(None), "operator", NOW).await;
+        assert!(add().await.is_ok());
+        let gone = directory.key_shown("key-0000", NOW).await;
+        assert!(
+            matches!(gone, Err(DirectoryError::Missing { .. })),
+            "{gone:?}"
+        );
+        assert!(directory.key_shown("key-0001", NOW).await.is_ok());
+        assert!(add().await.is_ok());
+        let refused = add().await;
+        assert!(
+            matches!(refused, Err(DirectoryError::TooMany { .. })),
+            "{refused:?}"
+        );
+        assert_eq!(
+            store.credentials().await.expect("read").len(),
+            keys::KEYS_MAX
+        );
+        // Whose pepper is gone is said so.
+        let shown = directory.key_shown("key-0002", NOW).await.expect("listed");
+        assert_eq!(shown.state, "unreadable");
+        // All of them, page by page.
+        let first = directory
+            .keys(Some("acme"), None, NOW)
+            .await
+            .expect("listed");
+        assert_eq!((first.items.len(), first.next), (tenants::PAGE_MAX, None));
+    });
+}
+
+#[test]
+fn what_is_not_on_disk_does_not_act() {
+    runtime().block_on(async {
+        let (dir, store) = store().await;
+        let directory = open(&dir, &store).await;
+        directory
+            .add_tenant(new_tenant("acme"), "operator", NOW)
+            .await
+            .expect("made");
+        let made = directory
+            .add_key(new_key(None), "operator", NOW)
+            .await
+            .expect("made");
+        store.close().await.expect("closed");
+        let id = text(&made, "id");
+        assert!(directory.revoke_key(&id, "operator", NOW).await.is_err());
+        assert!(
+            directory
+                .add_tenant(new_tenant("b"), "operator", NOW)
+                .await
+                .is_err()
+        );
+        // Requests ask no store.
+        assert!(bearer(&directory, &text(&made, "key"), NOW).is_ok());
+        assert!(directory.tenant("b").is_none());
+        // The next process finds what was acknowledged.
+        let store = Store::open(&dir.path().join("faam.db"))
+            .await
+            .expect("opens");
+        let directory = open(&dir, &store).await;
+        assert!(bearer(&directory, &text(&made, "key"), NOW).is_ok());
+        assert!(directory.tenant("b").is_none());
+    });
+}
+
+#[test]
+fn a_tenant_changed_elsewhere_meanwhile_is_told_so() {
+    runtime().block_on(async {
+        let (dir, store) = store().await;
+        let directory = open(&dir, &store).await;
+        let made = directory
+            .add_tenant(new_tenant("acme"), "operator", NOW)
+            .await
+            .expect("made");
+        let change = |revision| tenants::TenantChange {
+            limits: json!({ "weight": 7 })
+                .as_object()
+                .expect("an object")
+                .clone(),
+            revision: Some(revision),
+            ..tenants::TenantChange::default()
+        };
+        let changed = directory
+            .change_tenant("acme", change(made.revision), "operator", NOW)
+            .await
+            .expect("changed");
+        assert_eq!(
+            (changed.revision, &changed.limits["weight"]),
+            (made.revision + 1, &json!(7))
+        );
+        let late = directory
+            .change_tenant("acme", change(made.revision), "operator", NOW)
+            .await;
+        assert!(matches!(late, Err(DirectoryError::State(_))), "{late:?}");
+        let (_, page) = (
+            directory.served(),
+            directory.tenants(None, NOW).await.expect("listed"),
+        );
+        assert_eq!(page.items.len(), 1);
+    });
+}
