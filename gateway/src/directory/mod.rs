@@ -30,7 +30,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use self::book::Book;
 use self::error::DirectoryError;
-use self::snapshot::Snapshot;
+use self::snapshot::{Revised, Snapshot};
 use crate::admission::Admission;
 use crate::auth::{AuthError, Authenticated, Authenticator, authorization, behind};
 use crate::credentials::keyring::{Keyring, MAC_BYTES};
@@ -206,11 +206,19 @@ impl Parts {
 
     /// Has these act from the next request on.
     fn publish(&self, book: &Book) {
+        let old = self.snapshot.load();
         let tenants = book
             .tenants
             .values()
             .filter(|record| self.serves(&record.name))
-            .map(|record| Arc::new(self.tenant(record)));
+            .map(|record| {
+                // A name that was given up and taken again was not there in between.
+                let known = old.revised(&record.name, record.revision);
+                known.unwrap_or_else(|| Revised {
+                    revision: record.revision,
+                    tenant: Arc::new(self.tenant(record)),
+                })
+            });
         let mut snapshot = Snapshot::new(tenants, book.credentials.values(), &self.keyring);
         if let Some(under_each) = &self.demo {
             snapshot = snapshot.with_demo_key(DEMO_TENANT, under_each);

@@ -16,9 +16,16 @@ use crate::tenants::Tenant;
 
 /// See the module's head.
 pub(super) struct Snapshot {
-    tenants: HashMap<Box<str>, Arc<Tenant>>,
+    tenants: HashMap<Box<str>, Revised>,
     grants: HashMap<Box<str>, Grant>,
     demo: Option<Demo>,
+}
+
+/// A tenant as one revision of its record has it.
+#[derive(Clone)]
+pub(super) struct Revised {
+    pub(super) revision: i64,
+    pub(super) tenant: Arc<Tenant>,
 }
 
 /// The demo tenant's own key.
@@ -40,16 +47,16 @@ impl Snapshot {
 
     /// Of these tenants and of those credentials that are one of theirs.
     pub(super) fn new<'r>(
-        tenants: impl Iterator<Item = Arc<Tenant>>,
+        tenants: impl Iterator<Item = Revised>,
         credentials: impl Iterator<Item = &'r CredentialRecord>,
         keyring: &Keyring,
     ) -> Self {
         let tenants: HashMap<Box<str>, _> = tenants
-            .map(|tenant| (tenant.id.as_str().into(), tenant))
+            .map(|revised| (revised.tenant.id.as_str().into(), revised))
             .collect();
         let grants = credentials
             .filter_map(|record| {
-                let tenant = tenants.get(record.tenant.as_str())?;
+                let tenant = &tenants.get(record.tenant.as_str())?.tenant;
                 Some((record.id.as_str().into(), grant(record, tenant, keyring)))
             })
             .collect();
@@ -62,7 +69,7 @@ impl Snapshot {
 
     /// With this key for the tenant of that name, if it is there.
     pub(super) fn with_demo_key(mut self, tenant: &str, under_each: &[[u8; MAC_BYTES]]) -> Self {
-        self.demo = self.tenants.get(tenant).map(|tenant| Demo {
+        self.demo = self.tenants.get(tenant).map(|Revised { tenant, .. }| Demo {
             grant: Grant {
                 principal: Arc::new(Principal {
                     credential: Principal::DEMO_KEY.into(),
@@ -83,12 +90,18 @@ impl Snapshot {
 
     /// The tenant of this name.
     pub(super) fn tenant(&self, name: &str) -> Option<&Arc<Tenant>> {
-        self.tenants.get(name)
+        self.tenants.get(name).map(|revised| &revised.tenant)
+    }
+
+    /// The same, if it is of this revision: its limits need not be read again.
+    pub(super) fn revised(&self, name: &str, revision: i64) -> Option<Revised> {
+        let revised = self.tenants.get(name)?;
+        (revised.revision == revision).then(|| revised.clone())
     }
 
     /// All of them, in no order.
     pub(super) fn tenants(&self) -> impl Iterator<Item = &Arc<Tenant>> {
-        self.tenants.values()
+        self.tenants.values().map(|revised| &revised.tenant)
     }
 }
 
