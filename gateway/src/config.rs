@@ -24,6 +24,9 @@ pub const DRAIN: Duration = Duration::from_secs(20);
 /// How long engines and cards may take to stop after that.
 pub const ENGINES_STOP: Duration = Duration::from_secs(5);
 
+/// Bytes of the store's database: usage of a thousand tenants for years.
+pub const STORE_BYTES_MAX: u64 = 64 << 30;
+
 /// How a gateway is started.
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
@@ -51,6 +54,8 @@ pub struct GatewayConfig {
     pub limits: HttpLimits,
     /// Limits of the demo tenant.
     pub tenant_limits: TenantLimits,
+    /// Bytes of the store's database; at that it takes nothing new, and goes on being read.
+    pub store_bytes_max: u64,
     /// What usage costs.
     pub prices: PriceSheet,
     /// Bounds of the process: bodies in memory, answers on disk.
@@ -85,6 +90,7 @@ impl Default for GatewayConfig {
             dispatch: DispatchConfig::default(),
             limits: HttpLimits::default(),
             tenant_limits: TenantLimits::default(),
+            store_bytes_max: STORE_BYTES_MAX,
             prices: PriceSheet::default(),
             admission: AdmissionLimits::default(),
             drain_delay: Duration::ZERO,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use faam_store::sqlite::SqliteOptions;
 use faam_store::{Store, StoreError, UsageRecord};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
@@ -209,7 +210,9 @@ impl Gateway {
             .enable_all()
             .build()
             .map_err(GatewayError::Runtime)?;
-        let store = runtime.block_on(Store::open(&config.data_dir.join(STORE_FILE)))?;
+        let options = SqliteOptions::new(&config.data_dir.join(STORE_FILE));
+        let options = options.bytes_max(config.store_bytes_max);
+        let store = runtime.block_on(Store::open_sqlite(options))?;
         let tenants = runtime.block_on(store.tenants())?;
         let has_demo = tenants.iter().any(|tenant| tenant.name == DEMO_TENANT);
         // Who has removed the demo tenant, or begun with others, does not find it made again.

@@ -12,17 +12,22 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderValue, Response};
 use axum::routing::get;
 use faam_store::StoreError;
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 use tokio_util::io::ReaderStream;
 
 use super::app::App;
 use crate::error::{Problem, ProblemKind, chain};
+use crate::events::{OPERATOR, event};
 
 /// Bytes read at once.
 const PIECE_BYTES: usize = 64 << 10;
 /// The copy's media type (IANA).
 const MEDIA_TYPE: &str = "application/vnd.sqlite3";
+
+/// The event of a backup that was made.
+const MADE: &str = "store.backed-up";
 
 /// Disk for one copy is enough.
 static MAKING: Mutex<()> = Mutex::const_new(());
@@ -45,6 +50,8 @@ async fn backup(State(app): State<App>) -> Result<Response<Body>, Problem> {
     let file = File::open(&path).map_err(|error| broken(&error))?;
     let length = file.metadata().map_err(|error| broken(&error))?.len();
     directory.close().map_err(|error| broken(&error))?;
+    let made = json!({ "bytes": length });
+    app.events.record(event(MADE, OPERATOR, "store", made));
     let pieces = ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE_BYTES);
     let mut response = Response::new(Body::from_stream(pieces));
     let headers = response.headers_mut();

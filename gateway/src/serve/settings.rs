@@ -456,6 +456,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting!("tenant.ratio_max", gateway.tenant_limits.ratio_max, Count(1, u32::MAX as u64), "Output bytes an input byte that one decompression may give"),
     setting!("tenant.kernels", gateway.tenant_limits.kernels, List, "Kernels that a tenant may call: compress, decompress"),
     setting!("tenant.backends", gateway.tenant_limits.backends, List, "Engines that may serve a tenant: cpu, cards"),
+    setting!("store_bytes_max", gateway.store_bytes_max, Bytes(1 << 20, 1 << 44), "Bytes of the store's database (tenants, keys, usage, events) in the data directory; at that it is read and takes nothing new"),
     setting!("price.currency", gateway.prices.currency, Text, "Currency of the prices (ISO 4217); XXX is none"),
     setting!("price.per_request", gateway.prices.per_request, Text, "Price of a request: a text with a decimal number, as all prices; all are of what is billable alone"),
     setting!("price.per_gib_in", gateway.prices.per_gib_in, Text, "Price of 2^30 bytes of bodies"),

@@ -58,6 +58,7 @@ pub const BILLING: &[Billing] = &[
     free("method", REFUSED),
     free("headers", REFUSED),
     free("no-credential", REFUSED),
+    free("too-many-failures", REFUSED),
     free("not-allowed", REFUSED),
     free("conflict", REFUSED),
     free("too-many-in-flight", REFUSED),

@@ -81,6 +81,9 @@ fn a_gateway_is_backed_up_while_it_serves_and_restored_when_it_does_not() {
         .count();
     assert_eq!(left, 0, "the gateway keeps nothing of it");
 
+    let events = for_data(dir, data, &["events", "--kind", "store", "--json"]).check(0, &[]);
+    let events: Value = serde_json::from_slice(&events.stdout).expect("JSON");
+    assert_eq!(events["events"][0]["kind"], "store.backed-up");
     for_data(dir, data, &["backup", "one.db"]).check(1, &["one.db exists", "--force"]);
     let ended = for_data(dir, data, &["backup", "--force", "one.db", "--json"])
         .check(0, &[])
