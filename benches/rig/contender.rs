@@ -5,7 +5,7 @@
 //!
 //! Rows of `faam` run with all that its users run with: a tenant's key, admission, fairness, metering, a trace context taken
 //! in and given out, every answer decoded and compared (but in the rows that say otherwise). Spans are sent to no
-//! collector, as in a fresh installation.
+//! collector, as in a fresh installation, but in the row that shows what they cost; what limits cost has a row as well.
 
 use std::fmt;
 
@@ -32,6 +32,12 @@ pub(crate) enum Contender {
     FaamCpu,
     /// The same without verification.
     FaamCpuUnverified,
+    /// `faam serve` on its CPU engines, for a tenant of its own with every limit set, none of which is met.
+    FaamLimited,
+    /// `faam serve` on its CPU engines, with spans sent to a collector.
+    FaamSpans,
+    /// Another build of `faam` on its CPU engines (`--before`).
+    FaamBefore,
     /// `faam serve`, `Faam-Backend: require-hw`, on a simulated card.
     FaamCard,
     /// `faam serve`, `Faam-Backend: auto`, with a simulated card.
@@ -85,13 +91,19 @@ impl Row {
     pub(crate) const FAAM_OFF_1: Self = Self::new(Contender::FaamCpuUnverified, 1);
     /// HTTP level 3 without verification.
     pub(crate) const FAAM_OFF_3: Self = Self::new(Contender::FaamCpuUnverified, 3);
+    /// [`Self::FAAM_3`] for a tenant with every limit.
+    pub(crate) const FAAM_LIMITED_3: Self = Self::new(Contender::FaamLimited, 3);
+    /// [`Self::FAAM_3`] with spans.
+    pub(crate) const FAAM_SPANS_3: Self = Self::new(Contender::FaamSpans, 3);
+    /// [`Self::FAAM_3`] of another build.
+    pub(crate) const FAAM_BEFORE_3: Self = Self::new(Contender::FaamBefore, 3);
     /// `auto` at the default level.
     pub(crate) const AUTO_3: Self = Self::new(Contender::FaamAuto, 3);
     /// The simulated card at the default level.
     pub(crate) const CARD_3: Self = Self::new(Contender::FaamCard, 3);
 
     /// All of a full run.
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::ECHO,
         Self::BARE_1,
         Self::BARE_3,
@@ -108,6 +120,9 @@ impl Row {
         Self::FAAM_OFF_1,
         Self::FAAM_OFF_3,
         Self::new(Contender::FaamCpuUnverified, 6),
+        Self::FAAM_LIMITED_3,
+        Self::FAAM_SPANS_3,
+        Self::FAAM_BEFORE_3,
         Self::new(Contender::FaamCard, 1),
         Self::CARD_3,
         Self::new(Contender::FaamCard, 6),
@@ -141,7 +156,13 @@ impl Row {
     pub(crate) const fn is_verified(self) -> bool {
         matches!(
             self.contender,
-            Contender::Bare | Contender::FaamCpu | Contender::FaamCard | Contender::FaamAuto
+            Contender::Bare
+                | Contender::FaamCpu
+                | Contender::FaamLimited
+                | Contender::FaamSpans
+                | Contender::FaamBefore
+                | Contender::FaamCard
+                | Contender::FaamAuto
         )
     }
 
@@ -163,6 +184,9 @@ impl Row {
             self.contender,
             Contender::FaamCpu
                 | Contender::FaamCpuUnverified
+                | Contender::FaamLimited
+                | Contender::FaamSpans
+                | Contender::FaamBefore
                 | Contender::FaamCard
                 | Contender::FaamAuto
         )
@@ -188,7 +212,11 @@ impl Row {
                 return String::new();
             }
             Contender::Nginx | Contender::Node => return "Accept-Encoding: gzip\r\n".to_owned(),
-            Contender::FaamCpu | Contender::FaamCpuUnverified => "cpu",
+            Contender::FaamCpu
+            | Contender::FaamCpuUnverified
+            | Contender::FaamLimited
+            | Contender::FaamSpans
+            | Contender::FaamBefore => "cpu",
             Contender::FaamCard => "require-hw",
             Contender::FaamAuto => "auto",
         };
@@ -234,6 +262,9 @@ impl fmt::Display for Contender {
             Self::Node => "node",
             Self::FaamCpu => "faam-cpu",
             Self::FaamCpuUnverified => "faam-off",
+            Self::FaamLimited => "faam-limited",
+            Self::FaamSpans => "faam-spans",
+            Self::FaamBefore => "faam-before",
             Self::FaamCard => "faam-card",
             Self::FaamAuto => "faam-auto",
         })

@@ -23,6 +23,7 @@
 mod anchors;
 mod connection;
 mod contender;
+mod costs;
 mod flame;
 mod handoff;
 mod load;
@@ -98,6 +99,9 @@ struct Place {
     /// The `faam` to measure [default: beside this program]
     #[arg(long)]
     faam: Option<PathBuf>,
+    /// Another build of `faam`, for the row faam-before-3: what a change costs
+    #[arg(long)]
+    before: Option<PathBuf>,
     /// The corpus; without it the small committed sample
     #[arg(long, default_value = ".cache/corpus")]
     corpus: PathBuf,
@@ -164,6 +168,9 @@ impl Place {
             "no {}; build it (cargo build --release -p faam-gateway), or name it with --faam",
             faam.display()
         );
+        if let Some(before) = &self.before {
+            anyhow::ensure!(before.is_file(), "no {}", before.display());
+        }
         let cpus = process::allowed_cpus()?;
         for (cpu, whose) in [(self.server_cpu, "servers"), (self.load_cpu, "load")] {
             anyhow::ensure!(
@@ -178,6 +185,7 @@ impl Place {
         );
         Ok(Programs {
             faam,
+            before: self.before.clone(),
             own_dir: own_dir.to_owned(),
             sources: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("rig"),
             server_cpu: self.server_cpu,

@@ -34,6 +34,8 @@ const PORT_TRIES: usize = 5;
 pub(crate) struct Programs {
     /// `faam`.
     pub(crate) faam: PathBuf,
+    /// Another build of it, to compare with.
+    pub(crate) before: Option<PathBuf>,
     /// Where `rig-echo`, `rig-bare` and `rig-naive` are.
     pub(crate) own_dir: PathBuf,
     /// The rig's sources of other servers.
@@ -65,6 +67,9 @@ impl Programs {
                 let knows = help
                     .is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--verify"));
                 (!knows).then(|| "faam serve has no --verify".to_owned())
+            }
+            Contender::FaamBefore if self.before.is_none() => {
+                Some("no other build was named with --before".to_owned())
             }
             _ => None,
         }
@@ -112,8 +117,11 @@ impl Server {
             Contender::Nginx => Self::nginx(programs, dir, row, body_bytes),
             Contender::FaamCpu
             | Contender::FaamCpuUnverified
+            | Contender::FaamLimited
+            | Contender::FaamBefore
             | Contender::FaamCard
             | Contender::FaamAuto => Self::faam(programs, dir, row, faam_arguments),
+            Contender::FaamSpans => Self::spans(programs, dir, row, faam_arguments),
         };
         started.with_context(|| format!("the server of {row} did not come up"))
     }
@@ -201,13 +209,50 @@ impl Server {
         anyhow::bail!("nginx did not listen: {}", log_of(server._dir.path()))
     }
 
+    /// A gateway whose spans go to a collector on the load's processor, which is not counted.
+    fn spans(
+        programs: &Programs,
+        dir: tempfile::TempDir,
+        row: Row,
+        arguments: &[&str],
+    ) -> anyhow::Result<Self> {
+        let collector = bound(&programs.own_dir.join("rig-echo").to_string_lossy());
+        let collector_dir = tempfile::tempdir()?;
+        let (collector, address) = spawn(
+            collector,
+            collector_dir.path(),
+            programs.load_cpu,
+            LISTENING,
+        )?;
+        let endpoint = format!("http://{address}");
+        let mut all = arguments.to_vec();
+        all.extend(["--otlp-endpoint", &endpoint]);
+        let started = Self::faam(programs, dir, row, &all);
+        match started {
+            Ok(mut server) => {
+                server.children.push(collector);
+                Ok(server)
+            }
+            Err(error) => {
+                let mut collector = collector;
+                let _ = collector.kill();
+                let _ = collector.wait();
+                Err(error)
+            }
+        }
+    }
+
     fn faam(
         programs: &Programs,
         dir: tempfile::TempDir,
         row: Row,
         arguments: &[&str],
     ) -> anyhow::Result<Self> {
-        let mut command = bound(&programs.faam.to_string_lossy());
+        let program = match (row.contender, &programs.before) {
+            (Contender::FaamBefore, Some(before)) => before,
+            _ => &programs.faam,
+        };
+        let mut command = bound(&program.to_string_lossy());
         command
             .args([
                 "serve",
@@ -228,7 +273,11 @@ impl Server {
         let mut server = Self::printing(dir, command, programs.server_cpu, "/metrics")?;
         let data = server._dir.path().join("data");
         let key = std::fs::read_to_string(data.join("demo.key")).context("no demo.key")?;
-        server.key = Some(key.trim().to_owned());
+        server.key = Some(if row.contender == Contender::FaamLimited {
+            limited_tenant(&programs.faam, &data)?
+        } else {
+            key.trim().to_owned()
+        });
         let printed = log_of(server._dir.path());
         server.admin = printed
             .lines()
@@ -334,6 +383,52 @@ impl Drop for Server {
 
 fn level_of(row: Row) -> String {
     row.level.unwrap_or_default().to_string()
+}
+
+/// Makes a tenant of a running gateway's that has every limit, each far beyond what a run asks for; its key.
+fn limited_tenant(faam: &Path, data: &Path) -> anyhow::Result<String> {
+    const TENANT: &str = "limited";
+    const LIMITS: [&str; 20] = [
+        "--weight",
+        "200",
+        "--cir-us-per-s",
+        "100000",
+        "--pir-us-per-s",
+        "1000000000",
+        "--bytes-per-s",
+        "1000000000000",
+        "--requests-per-s",
+        "10000000",
+        "--bytes-per-day",
+        "1000000000000000",
+        "--reference-us-per-day",
+        "1000000000000",
+        "--queued-blocks-max",
+        "1024",
+        "--memory-bytes-max",
+        "400000000",
+        "--spill-bytes-max",
+        "1000000000",
+    ];
+    let call = |arguments: &[&str]| -> anyhow::Result<Vec<u8>> {
+        let mut command = bound(&faam.to_string_lossy());
+        command.args(arguments).arg("--data-dir").arg(data);
+        let answer = command.output().context("cannot run faam")?;
+        anyhow::ensure!(
+            answer.status.success(),
+            "faam {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&answer.stderr)
+        );
+        Ok(answer.stdout)
+    };
+    let mut add = vec!["tenant", "add", TENANT];
+    add.extend(LIMITS);
+    call(&add)?;
+    let made = call(&["key", "add", "--tenant", TENANT, "--kind", "api", "--json"])?;
+    let made: serde_json::Value = serde_json::from_slice(&made)?;
+    let key = made.get("key").and_then(serde_json::Value::as_str);
+    Ok(key.context("faam key add printed no key")?.to_owned())
 }
 
 /// Prefixes of variables that would change what is measured, were they in the rig's own environment: settings, log, traces,

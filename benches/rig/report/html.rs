@@ -53,6 +53,7 @@ fn write_page(run: &Run, dir: &Path, out: &mut String) -> std::fmt::Result {
         run.targets.len()
     )?;
     targets(&run.targets, out)?;
+    costs(run, out)?;
     legend(out);
     pictures(run, out)?;
     super::profiles::write(run, dir, out)?;
@@ -102,6 +103,30 @@ fn targets(verdicts: &[Verdict], out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
+/// What parts cost, where the run has rows with and without them.
+fn costs(run: &Run, out: &mut String) -> std::fmt::Result {
+    let costs = crate::costs::costs(run);
+    if costs.is_empty() {
+        return Ok(());
+    }
+    out.push_str(
+        "<h2>What parts cost</h2><div class='card'><table><tr><th class='text'>what</th><th class='text'>rows</th>\
+         <th class='text'>at</th><th class='text'>with / without: median, 95 % interval</th></tr>",
+    );
+    for cost in costs {
+        let (with, without) = cost.rows;
+        write!(
+            out,
+            "<tr><td class='text wrap'>{}</td><td class='text'>{with} / {without}</td><td class='text'>{}</td><td class='text'>{}</td></tr>",
+            escape(cost.what),
+            escape(&cost.cell.name()),
+            escape(&cost.figures())
+        )?;
+    }
+    out.push_str("</table></div>");
+    Ok(())
+}
+
 fn legend(out: &mut String) {
     out.push_str(
         "<div class='legend'><span><i class='faam'></i>FaaM, verified</span><span><i class='faam-off'></i>FaaM, verification off</span>\
@@ -115,7 +140,10 @@ const fn class(row: Row) -> &'static str {
         Contender::Echo => "echo",
         Contender::Bare | Contender::BareUnverified => "bare",
         Contender::Naive | Contender::Nginx | Contender::Node => "other",
-        Contender::FaamCpu => "faam",
+        Contender::FaamCpu
+        | Contender::FaamLimited
+        | Contender::FaamSpans
+        | Contender::FaamBefore => "faam",
         Contender::FaamCpuUnverified => "faam-off",
         Contender::FaamCard | Contender::FaamAuto => "faam-card",
     }

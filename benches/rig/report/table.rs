@@ -170,6 +170,16 @@ fn sections(run: &Run, out: &mut String) -> std::fmt::Result {
             )?;
         }
     }
+    for cost in crate::costs::costs(run) {
+        let (with, without) = cost.rows;
+        let cell = cost.cell.name();
+        writeln!(
+            out,
+            "cost of {}, {cell} ({with} / {without}): {}",
+            cost.what,
+            cost.figures()
+        )?;
+    }
     Ok(())
 }
 

@@ -1,4 +1,5 @@
-//! `rig-echo`: answers a POST with its own body. The floor: what HTTP alone costs.
+//! `rig-echo`: answers a POST with its own body. The floor: what HTTP alone costs. It is also a collector that takes spans
+//! and forgets them (OTLP over HTTP: an empty answer says that all were taken).
 //!
 //! Prints `listening on ADDRESS`. Started by the rig with `naive`'s frame, so that both differ in the codec alone.
 
@@ -16,6 +17,7 @@ fn no_delay(stream: &mut tokio::net::TcpStream) {
 fn main() -> std::io::Result<()> {
     let router = Router::new()
         .route("/", post(|body: Bytes| async { body }))
+        .route("/v1/traces", post(|_: Bytes| async {}))
         .layer(DefaultBodyLimit::disable());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
