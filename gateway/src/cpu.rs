@@ -450,13 +450,16 @@ impl Worker {
         let verdict = caught.unwrap_or_else(Verdict::Answer);
         let Took { wall, thread: cpu } = begun.read();
         running.job.phases.verify += wall;
-        // What a card and this thread spent is counted for a block that is sent back as well; its reference time is charged
-        // once, when it ends.
-        running.job.spec.permit.meter().add(Spent {
-            device: engine,
-            cpu,
-            ..Spent::default()
-        });
+        // What came to nothing is nobody's charge; the block's reference time is charged once, when it ends.
+        let meter = running.job.spec.permit.meter();
+        match verdict {
+            Verdict::Replay(_) | Verdict::Wrong(_) => meter.add_retried(engine, cpu),
+            Verdict::Right(_) | Verdict::Answer(_) => meter.add(Spent {
+                device: engine,
+                cpu,
+                ..Spent::default()
+            }),
+        }
         match verdict {
             Verdict::Right(made) => {
                 let ended = Ended::OnCard {

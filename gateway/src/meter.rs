@@ -16,6 +16,8 @@ pub struct Meter {
     queue_ns: AtomicU64,
     cpu_ns: AtomicU64,
     reference_ns: AtomicU64,
+    retried_device_ns: AtomicU64,
+    retried_cpu_ns: AtomicU64,
     fallbacks: AtomicU64,
     limits: AtomicU32,
 }
@@ -61,6 +63,21 @@ impl Meter {
     #[must_use]
     pub fn limits(&self) -> LimitsMet {
         LimitsMet(self.limits.load(Ordering::Relaxed))
+    }
+
+    /// Adds what a card and its verification took of a block that came to nothing and was sent back: it is known, and nobody is
+    /// charged for it.
+    pub fn add_retried(&self, device: Duration, cpu: Duration) {
+        self.retried_device_ns
+            .fetch_add(nanos(device), Ordering::Relaxed);
+        self.retried_cpu_ns.fetch_add(nanos(cpu), Ordering::Relaxed);
+    }
+
+    /// Time on cards, and of verification, of what was sent back so far.
+    #[must_use]
+    pub fn retried(&self) -> (Duration, Duration) {
+        let time = |sum: &AtomicU64| Duration::from_nanos(sum.load(Ordering::Relaxed));
+        (time(&self.retried_device_ns), time(&self.retried_cpu_ns))
     }
 
     /// What was added so far.
