@@ -297,8 +297,25 @@ impl JobQueue {
         }
         let tenant = core.tenants.get(&spec.tenant)?.index;
         let most = Nanos(HERE_MICROS_MAX * 1_000);
-        core.scheduler
-            .take_now(tenant, request, self.cpu, most, self.now())
+        let now = self.now();
+        let receipt = core
+            .scheduler
+            .take_now(tenant, request, self.cpu, most, now);
+        self.wake_due(&mut core, now);
+        receipt
+    }
+
+    /// Wakes who was given nothing and may be given something now: time has gone on, or a charge was corrected, so that a
+    /// tenant at its peak rate may go on.
+    fn wake_due(&self, core: &mut Core, now: Nanos) {
+        let to_wake = core.scheduler.to_wake(now);
+        if to_wake.is_empty() {
+            return;
+        }
+        core.functions.wake(to_wake);
+        if to_wake.contains(self.cpu) {
+            self.work.notify_one();
+        }
     }
 
     /// How long a job that requires a card waits while none is in service.
@@ -530,13 +547,7 @@ impl JobQueue {
         loop {
             let now = self.now();
             let taken = core.scheduler.next(target, now);
-            let to_wake = core.scheduler.to_wake(now);
-            if !to_wake.is_empty() {
-                core.functions.wake(to_wake);
-                if target != self.cpu && to_wake.contains(self.cpu) {
-                    self.work.notify_one();
-                }
-            }
+            self.wake_due(core, now);
             let Taken {
                 mut job,
                 receipt,
@@ -665,7 +676,10 @@ impl JobQueue {
 
     /// A job has ended: take it off its engine's books. What it was charged, time on the reference engine.
     pub(crate) fn settle(&self, receipt: Receipt, ended: Ended) -> Duration {
-        self.core.lock().settle(Done { receipt, ended })
+        let mut core = self.core.lock();
+        let charged = core.settle(Done { receipt, ended });
+        self.wake_due(&mut core, self.now());
+        charged
     }
 
     /// A result of this function did not pass verification: its supervisor takes it out of service.

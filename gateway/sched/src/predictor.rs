@@ -1,4 +1,5 @@
-//! How long a job will take on a target: a fixed part and a part per byte, learned by moving average.
+//! How long a job will take on a target, learned by moving average: by size, where jobs of about that size were measured, else
+//! a fixed part and a part per byte.
 //!
 //! Where a wrong "short" would cost others, there is a second answer, [`Predictor::measured`]: what jobs of about that size
 //! took, or larger ones, and nothing where there have been none.
@@ -82,8 +83,15 @@ impl MovingAverage {
 
 impl Predictor for MovingAverage {
     fn predict(&self, target: TargetIndex, kernel: KernelClass, bytes: usize) -> Nanos {
-        let slope = self
-            .speed(target, kernel)
+        let speed = self.speed(target, kernel);
+        // What jobs of about that size took is better known than what a line through all sizes says: where small ones are
+        // frequent, the line is theirs, and large ones would be charged several times their cost.
+        let (octave, share) = octave_of(bytes);
+        let own = speed.and_then(|speed| *speed.ns_by_octave.get(octave)?);
+        if let Some(whole) = own {
+            return nanos(whole * share);
+        }
+        let slope = speed
             .and_then(|speed| speed.ns_per_byte)
             .unwrap_or(FIRST_GUESS_NS_PER_BYTE);
         nanos(FIXED_NS + slope * approximate(bytes))
@@ -165,6 +173,22 @@ mod tests {
         predictor.learn(target, kernel, 100_000, Nanos(0));
         let predicted = predictor.predict(target, kernel, 100_000).0;
         assert!((900_000..1_010_000).contains(&predicted), "{predicted}");
+    }
+
+    #[test]
+    fn frequent_small_jobs_do_not_make_large_ones_look_fast() {
+        let (target, kernel) = (TargetIndex(1), KernelClass(3));
+        let mut predictor = MovingAverage::default();
+        for _ in 0..20 {
+            predictor.learn(target, kernel, 128 << 10, Nanos(576_000));
+            for _ in 0..30 {
+                predictor.learn(target, kernel, 2678, Nanos(13_500));
+            }
+            let large = predictor.predict(target, kernel, 128 << 10).0;
+            let small = predictor.predict(target, kernel, 2678).0;
+            assert!((570_000..580_000).contains(&large), "{large}");
+            assert!((13_000..14_000).contains(&small), "{small}");
+        }
     }
 
     #[test]

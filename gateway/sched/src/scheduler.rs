@@ -432,6 +432,10 @@ impl<J, P: Predictor> Scheduler<J, P> {
     /// The same for whichever target comes first: when [`Scheduler::to_wake`] will have somebody to wake.
     #[must_use]
     pub fn wakes_at(&self) -> Option<Nanos> {
+        // A tenant that was let go on while another target asked, or a small job was charged: at once.
+        if !self.promoted.is_empty() {
+            return Some(Nanos(self.now));
+        }
         let asking = self.asking.iter();
         let left = asking.filter_map(|target| self.targets.get(target.number())?.ask_again_at);
         self.limit_ends_at().into_iter().chain(left).min()

@@ -481,3 +481,48 @@ fn who_has_had_less_than_those_who_wait_runs_at_once() {
         rig.scheduler.abandon(receipt, None);
     }
 }
+
+/// A card's jobs of a tenant at its peak rate: whoever sees first that it may go on, the card is woken.
+#[test]
+fn a_tenant_that_may_go_on_is_told_of_whoever_saw_it_first() {
+    for small_job in [false, true] {
+        let mut rig = Rig::new();
+        rig.measure(1000, 20_000);
+        let limited = rig.scheduler.add_tenant(TenantConfig {
+            pir_us_per_s: Some(1_000),
+            pir_burst: Nanos(1_000),
+            ..promised(WEIGHT_DEFAULT, 64)
+        });
+        let other = rig.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 64));
+        let card_only = Placement::any_of(TargetSet::of(rig.card));
+        let cpu_only = Placement::any_of(TargetSet::of(rig.cpu));
+        for job in 0..2 {
+            rig.push(limited, job, 1000, card_only, 0);
+        }
+        let taken = std::iter::from_fn(|| rig.scheduler.next(rig.card, Nanos(0)));
+        let taken: Vec<_> = taken.collect();
+        assert!(taken.len() < 2, "it is at its peak rate");
+        let goes_on = rig.scheduler.wakes_at().unwrap();
+        // Not the card, whose job it is, but another finds that it is time.
+        if small_job {
+            let request = JobRequest {
+                shape: JobShape {
+                    kernel: KERNEL,
+                    bytes: 1000,
+                },
+                placement: cpu_only,
+                priority: Priority::default(),
+            };
+            let (scheduler, cpu) = (&mut rig.scheduler, rig.cpu);
+            let receipt = scheduler.take_now(other, request, cpu, Nanos(u64::MAX), goes_on);
+            rig.scheduler.refund(receipt.unwrap());
+        } else {
+            assert!(rig.scheduler.next(rig.cpu, goes_on).is_none());
+        }
+        let wakes_at = rig.scheduler.wakes_at();
+        assert!(wakes_at.is_some_and(|at| at <= goes_on), "{wakes_at:?}");
+        let woken = rig.scheduler.to_wake(goes_on);
+        assert!(woken.contains(rig.card), "{woken:?}");
+        assert!(rig.scheduler.next(rig.card, goes_on).is_some());
+    }
+}

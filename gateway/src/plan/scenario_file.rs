@@ -5,11 +5,11 @@
 
 use std::path::Path;
 
-use faam_sched::Nanos;
 use faam_sched::simulation::{
     Arrivals, Backend, CORES_MAX, Card, Cost, Cycles, ENGINES_MAX, Fault, FaultKind, Kernel,
     Machine, Scenario, Sizes, TENANTS_MAX, TenantClass, Trace, TraceEntry,
 };
+use faam_sched::{Nanos, Priority};
 
 use super::defaults;
 use super::fleet::{Balance, CardFaults, Fleet};
@@ -311,6 +311,10 @@ fn class(
         queued_blocks_max: section
             .whole("queued_blocks_max", 1, 1 << 32)?
             .and_then(|max| usize::try_from(max).ok()),
+        priority: section
+            .whole("priority", 0, Priority::LAST.get().into())?
+            .and_then(|number| Priority::new(u8::try_from(number).ok()?))
+            .unwrap_or_default(),
         backend: section.word("backend", &backends)?.unwrap_or_default(),
         kernel,
         deadline: section.time("deadline")?,

@@ -84,6 +84,8 @@ impl<J, P: Predictor> Scheduler<J, P> {
             };
             let mut start = flow.start;
             if was_limited {
+                // Whoever may take its jobs was told of none: a corrected charge lets it go on as well as time does.
+                self.promoted = self.promoted.union(self.classes.effective(flow.class));
                 // What its peak rate kept from it is not owed to it.
                 start = start.max(self.base(flow.class));
                 if let Some(flow) = self.tenants[place as usize].flows.get_mut(at) {
@@ -106,12 +108,6 @@ impl<J, P: Predictor> Scheduler<J, P> {
         {
             self.lift(place);
             self.put(place);
-            let Some(t) = self.tenants.get(place as usize) else {
-                return;
-            };
-            for flow in t.flows.iter().filter(|flow| flow.queued > 0) {
-                self.promoted = self.promoted.union(self.classes.effective(flow.class));
-            }
         }
     }
 

@@ -78,6 +78,8 @@ pub(super) struct Service {
     /// What it had beyond its peak rate, as a leaky bucket: never negative.
     over_peak: u64,
     over_peak_at: Nanos,
+    /// That at the last look.
+    over_peak_before: u64,
     /// Windows in which it asked without a pause, and the least that it had of its guarantee in one, in thousandths.
     pub(super) windows: u64,
     pub(super) cir_per_mille_min: Option<u64>,
@@ -99,28 +101,22 @@ pub(super) struct Promise {
 }
 
 impl Service {
-    /// A job was begun for it; what is wrong with that.
+    /// A job of this cost was begun for it and charged; what is wrong with that.
     pub(super) fn charge(
         &mut self,
         cost: Nanos,
+        charged: Nanos,
         promise: Promise,
         slots: u64,
         now: Nanos,
     ) -> Result<(), String> {
         self.served.0 = self.served.0.saturating_add(cost.0);
-        self.block_max = self.block_max.max(cost);
+        self.block_max = self.block_max.max(cost).max(charged);
         let Some(pir) = promise.pir_us_per_s else {
             return Ok(());
         };
-        // Microseconds a second are nanoseconds a millisecond.
-        let leaked = u128::from(now.since(self.over_peak_at).0)
-            * u128::from(pir)
-            * u128::from(PIR_HELD_PERCENT)
-            / 100
-            / 1_000_000;
-        let leaked = u64::try_from(leaked).unwrap_or(u64::MAX);
-        self.over_peak = self.over_peak.saturating_sub(leaked).saturating_add(cost.0);
-        self.over_peak_at = now;
+        self.leak(pir, now);
+        self.over_peak = self.over_peak.saturating_add(charged.0);
         // A charge is a prediction until its job has ended: as many as are under way may each be wrong by a job.
         let allowed = promise
             .pir_burst_us
@@ -136,12 +132,41 @@ impl Service {
         Ok(())
     }
 
-    /// At a window's end: what it had in the window, and whether that is less than its guarantee.
-    pub(super) fn look(&mut self, promise: Promise, from: Nanos, now: Nanos) -> Looked {
+    /// What was had beyond a peak rate is earned back as time goes on.
+    fn leak(&mut self, pir_us_per_s: u64, now: Nanos) {
+        // Microseconds a second are nanoseconds a millisecond.
+        let leaked = u128::from(now.since(self.over_peak_at).0)
+            * u128::from(pir_us_per_s)
+            * u128::from(PIR_HELD_PERCENT)
+            / 100
+            / 1_000_000;
+        let leaked = u64::try_from(leaked).unwrap_or(u64::MAX);
+        self.over_peak = self.over_peak.saturating_sub(leaked);
+        self.over_peak_at = now;
+    }
+
+    /// A job ended that had been charged as predicted: the charge is what it is now.
+    pub(super) fn correct(&mut self, predicted: Nanos, charged: Nanos) {
+        let more = self.over_peak.saturating_add(charged.since(predicted).0);
+        self.over_peak = more.saturating_sub(predicted.since(charged).0);
+        self.block_max = self.block_max.max(charged);
+    }
+
+    /// At a window's end: what it had in the window, and whether that is less than its guarantee, of which `scale` is held.
+    pub(super) fn look(&mut self, promise: Promise, scale: f64, from: Nanos, now: Nanos) -> Looked {
         let window = now.since(from);
         let had = self.served.since(self.served_before);
         self.served_before = self.served;
-        let guaranteed = of_rate(promise.cir_us_per_s, window);
+        let cir = super::arrivals::whole(promise.cir_us_per_s as f64 * scale);
+        let mut guaranteed = of_rate(cir, window);
+        if let Some(pir) = promise.pir_us_per_s {
+            // Who took its burst before may have no more than its peak rate leaves, whatever is guaranteed.
+            let burst = promise.pir_burst_us.saturating_mul(1000);
+            let allowed = of_rate(pir, window).plus(Nanos(burst));
+            guaranteed = guaranteed.min(allowed.since(Nanos(self.over_peak_before)));
+            self.leak(pir, now);
+            self.over_peak_before = self.over_peak;
+        }
         let asked = window.0 > 0 && self.backlogged_since.is_some_and(|since| since <= from);
         if let Some(pir) = promise.pir_us_per_s {
             let per_mille = per_mille(had, of_rate(pir, window));
@@ -205,12 +230,18 @@ mod tests {
     fn a_peak_rate_is_told_when_it_is_passed() {
         let mut service = Service::default();
         for ms in 0..10_000 {
-            let charged = service.charge(Nanos(MS / 2), PROMISE, 1, Nanos(ms * MS));
+            let charged = service.charge(Nanos(MS / 2), Nanos(MS / 2), PROMISE, 1, Nanos(ms * MS));
             assert_eq!(charged, Ok(()), "half of the time is its rate");
         }
         let mut service = Service::default();
         let over = (0..10_000).find(|ms| {
-            let charged = service.charge(Nanos(MS * 6 / 10), PROMISE, 1, Nanos(ms * MS));
+            let charged = service.charge(
+                Nanos(MS * 6 / 10),
+                Nanos(MS * 6 / 10),
+                PROMISE,
+                1,
+                Nanos(ms * MS),
+            );
             charged.is_err()
         });
         // A tenth of a millisecond too much each millisecond, less 2 %; 11 ms are allowed.
@@ -225,18 +256,18 @@ mod tests {
             ..Service::default()
         };
         service.served = Nanos(180 * MS);
-        let looked = service.look(PROMISE, Nanos(0), second);
+        let looked = service.look(PROMISE, 1.0, Nanos(0), second);
         assert!(!looked.is_short && !looked.has_excess, "it did not ask");
         service.backlogged_since = Some(second);
         service.served.0 += 180 * MS;
-        let looked = service.look(PROMISE, second, Nanos(2000 * MS));
+        let looked = service.look(PROMISE, 1.0, second, Nanos(2000 * MS));
         assert!(looked.is_short, "90 % while it asked");
         assert_eq!(service.cir_per_mille_min, Some(900));
         service.served.0 += 189 * MS;
-        let looked = service.look(PROMISE, Nanos(2000 * MS), Nanos(3000 * MS));
+        let looked = service.look(PROMISE, 1.0, Nanos(2000 * MS), Nanos(3000 * MS));
         assert!(!looked.is_short, "94.5 % and two blocks");
         service.served.0 += 210 * MS;
-        let looked = service.look(PROMISE, Nanos(3000 * MS), Nanos(4000 * MS));
+        let looked = service.look(PROMISE, 1.0, Nanos(3000 * MS), Nanos(4000 * MS));
         assert!(looked.has_excess);
     }
 }

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 
 use crate::{
-    Config, JobRequest, JobShape, KernelClass, Nanos, Placement, Priority, Scheduler, TargetIndex,
-    TargetSet, TenantIndex,
+    Config, JobRequest, JobShape, KernelClass, Nanos, Placement, Scheduler, TargetIndex, TargetSet,
+    TenantIndex,
 };
 
 use super::admission::{Admission, TenantUse};
@@ -81,8 +81,8 @@ pub(super) enum Event {
         life: u32,
         place: usize,
     },
-    /// Targets that saw nothing to do look again.
-    LookAgain,
+    /// Targets that were given nothing may ask again.
+    Wake,
     GiveUp {
         request: RequestId,
         outcome: Outcome,
@@ -167,10 +167,13 @@ pub(super) struct Run<'a> {
     pub(super) http_turn: usize,
     pub(super) unverified: VecDeque<Running>,
     pub(super) asks: VecDeque<Ask>,
-    pub(super) looks_again: bool,
+    /// When the next of them is.
+    pub(super) wakes_at: Option<Nanos>,
     pub(super) random: Random,
     pub(super) queued: usize,
     touched: Vec<u32>,
+    /// The least part of every guarantee that was held in the present window.
+    pub(super) cir_scale_min: f64,
     event: u64,
     pub(super) report: Report,
 }
@@ -255,10 +258,11 @@ impl<'a> Run<'a> {
             http_turn: 0,
             unverified: VecDeque::new(),
             asks: VecDeque::new(),
-            looks_again: false,
+            wakes_at: None,
             random: Random::stream(scenario.seed, ENGINE_STREAM),
             queued: 0,
             touched: Vec::new(),
+            cir_scale_min: 1.0,
             event: 0,
             report: Report {
                 seed: scenario.seed,
@@ -324,9 +328,8 @@ impl<'a> Run<'a> {
                 life,
                 place,
             } => self.card_done(function, life, place),
-            Event::LookAgain => {
-                self.looks_again = false;
-                self.ask_all();
+            Event::Wake => {
+                self.wakes();
                 Ok(())
             }
             Event::GiveUp { request, outcome } => self.give_up(request, outcome),
@@ -526,7 +529,7 @@ impl<'a> Run<'a> {
         let request = JobRequest {
             shape: JobShape { kernel, bytes },
             placement,
-            priority: Priority::default(),
+            priority: class.of.priority,
         };
         let pushed = self.scheduler.push(index, block, request, now);
         let expected = tenant.queued + tenant.came_back;
@@ -708,6 +711,11 @@ impl<'a> Run<'a> {
 
     fn window(&mut self, from: Nanos) -> Result<(), Violation> {
         let now = self.now;
+        let scale = self.cir_scale_min.min(self.scheduler.cir_scale());
+        self.cir_scale_min = self.scheduler.cir_scale();
+        let per_mille = super::arrivals::whole(scale * 1000.0);
+        let least = &mut self.report.cir_factor_per_mille_min;
+        *least = per_mille.min(*least);
         let (mut short, mut excess) = (None, None);
         for number in std::mem::take(&mut self.touched) {
             let Some(tenant) = self.tenants.get_mut(number as usize) else {
@@ -716,7 +724,7 @@ impl<'a> Run<'a> {
             let Some(class) = self.classes.get(tenant.class) else {
                 continue;
             };
-            let looked = tenant.service.look(class.promise, from, now);
+            let looked = tenant.service.look(class.promise, scale, from, now);
             if looked.is_short && class.everywhere {
                 short = Some((number, looked));
             }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::{Nanos, TARGETS_MAX};
+use crate::{Nanos, Priority, TARGETS_MAX};
 
 use super::arrivals::{Arrivals, Sizes};
 
@@ -174,6 +174,8 @@ pub struct TenantClass {
     pub queued_blocks_max: Option<usize>,
     /// Which engines.
     pub backend: Backend,
+    /// How urgent its jobs are among each tenant's own.
+    pub priority: Priority,
     /// Which of the scenario's kernels.
     pub kernel: usize,
     /// When a caller's answer comes too late.

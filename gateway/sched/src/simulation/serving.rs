@@ -4,8 +4,7 @@
 //! Invariant: no target idles while a job waits that nothing keeps from it, for longer than between two looks.
 
 use crate::{
-    JobRequest, JobShape, Measured, Nanos, Placement, Priority, Receipt, Taken, TargetIndex,
-    TargetSet,
+    JobRequest, JobShape, Measured, Nanos, Placement, Receipt, Taken, TargetIndex, TargetSet,
 };
 
 use super::engines::{Block, CoreWork, HttpWork, Running};
@@ -18,8 +17,12 @@ use super::scenario::{Backend, Kernel};
 const UNVERIFIED_MAX: usize = 64;
 /// Times that a job goes back because its engine failed, before it is the CPU's alone, as the gateway has it.
 const REPLAYS_MAX: u8 = 3;
-/// How often a target that saw nothing for it looks again while jobs are queued, as the gateway's CPU workers do.
-const LOOK_AGAIN: Nanos = Nanos(2_000_000);
+/// The least time in which a target that was given nothing asks again: a timer's.
+const WAKE: Nanos = Nanos(1_000);
+/// How long all targets of a job may have room without taking it: twice what the scheduler leaves it to another.
+const PASSED_OVER_MAX: Nanos = Nanos(4_000_000);
+/// How often a card that hangs is looked at.
+const HANGS_LOOK: Nanos = Nanos(2_000_000);
 /// What a job may have been measured to take to be run where it came from, as the gateway has it.
 const HERE_MAX: Nanos = Nanos(1_500_000);
 /// How long a core that fell idle stays awake: its worker polls that long before it sleeps.
@@ -40,11 +43,31 @@ impl Run<'_> {
             }
         }
         self.check_conserving()?;
-        if self.queued > 0 && !std::mem::replace(&mut self.looks_again, true) {
-            let at = Nanos(self.now.0.saturating_add(LOOK_AGAIN.0));
-            self.events.put(at, Event::LookAgain);
+        if let Some(at) = self.scheduler.wakes_at() {
+            let at = at.max(self.now.plus(WAKE));
+            if self.wakes_at.is_none_or(|wakes| at < wakes) {
+                self.wakes_at = Some(at);
+                self.events.put(at, Event::Wake);
+            }
         }
         Ok(())
+    }
+
+    /// The moment has come that the scheduler named.
+    pub(super) fn wakes(&mut self) {
+        if self.wakes_at.is_some_and(|at| at <= self.now) {
+            self.wakes_at = None;
+        }
+        self.wake();
+    }
+
+    /// Targets that were given nothing ask again, where the scheduler says so.
+    fn wake(&mut self) {
+        let asked = self.scheduler.to_wake(self.now);
+        self.ask_functions(asked);
+        if asked.contains(self.cpu) {
+            self.ask(Ask::Cores);
+        }
     }
 
     pub(super) fn ask(&mut self, ask: Ask) {
@@ -239,7 +262,7 @@ impl Run<'_> {
         let Some(receipt) = self.take_now(block) else {
             return self.enqueue(block);
         };
-        self.charge(block)?;
+        self.charge(block, receipt.charged())?;
         self.note(6, block.tenant.into(), block.bytes);
         let took = self.on_core(block);
         let running = Running {
@@ -261,11 +284,13 @@ impl Run<'_> {
         let request = JobRequest {
             shape,
             placement: class.placement,
-            priority: Priority::default(),
+            priority: class.of.priority,
         };
         let (tenant, cpu) = (tenant.index, self.cpu);
         let now = self.now;
-        self.scheduler.take_now(tenant, request, cpu, HERE_MAX, now)
+        let receipt = self.scheduler.take_now(tenant, request, cpu, HERE_MAX, now);
+        self.wake();
+        receipt
     }
 
     /// The next block for a target whose caller still waits.
@@ -273,7 +298,9 @@ impl Run<'_> {
         if self.queued == 0 {
             return Ok(None);
         }
-        let Some(taken) = self.scheduler.next(target, self.now) else {
+        let taken = self.scheduler.next(target, self.now);
+        self.wake();
+        let Some(taken) = taken else {
             return Ok(None);
         };
         let Taken {
@@ -300,15 +327,15 @@ impl Run<'_> {
             }
         }
         if block.replays == 0 {
-            self.charge(block)?;
+            self.charge(block, receipt.charged())?;
         }
         self.note(5, target.number() as u64, block.tenant.into());
         self.refill(block.tenant)?;
         Ok(Some((block, receipt)))
     }
 
-    /// A job was begun: what its tenant has had, in reference time.
-    fn charge(&mut self, block: Block) -> Result<(), Violation> {
+    /// A job was begun: what its tenant has had, in reference time, and what it was charged for that.
+    fn charge(&mut self, block: Block, charged: Nanos) -> Result<(), Violation> {
         let cost = self
             .kernel_of(block)
             .map_or(Nanos(0), |kernel| kernel.cpu.of(block.bytes));
@@ -322,7 +349,7 @@ impl Run<'_> {
         };
         let charged = tenant
             .service
-            .charge(cost, class.promise, slots as u64, now);
+            .charge(cost, charged, class.promise, slots as u64, now);
         self.report.checks += 1;
         charged.map_err(|what| {
             let what = format!("tenant {}: {what}", block.tenant);
@@ -426,7 +453,7 @@ impl Run<'_> {
         }
         if function.hung {
             // It will be found to hang; if it went on before that, it is as if the answer came then.
-            let (function, at) = (number, Nanos(self.now.0.saturating_add(LOOK_AGAIN.0)));
+            let (function, at) = (number, self.now.plus(HANGS_LOOK));
             self.events.put(
                 at,
                 Event::CardDone {
@@ -458,13 +485,22 @@ impl Run<'_> {
             took,
         } = running;
         let on_cpu = receipt.target() == self.cpu;
+        let verify = self
+            .kernel_of(block)
+            .map(|kernel| kernel.verify.of(block.bytes));
+        let verified = verify.filter(|_| !on_cpu && self.scenario.machine.verify);
         let measured = Measured {
             took,
             reference: on_cpu.then_some(took),
-            engine: None,
-            verified: Nanos(0),
+            engine: (!on_cpu).then_some(took),
+            verified: verified.unwrap_or_default(),
         };
-        self.scheduler.finish(receipt, measured);
+        let predicted = receipt.charged();
+        let charged = self.scheduler.finish(receipt, measured);
+        if let Some(tenant) = self.tenants.get_mut(block.tenant as usize) {
+            tenant.service.correct(predicted, charged);
+        }
+        self.wake();
         self.block_done(block)
     }
 
@@ -564,7 +600,7 @@ impl Run<'_> {
                 continue;
             }
             let since = *class.passed_over_since.get_or_insert(now);
-            if now.since(since) > Nanos(2 * LOOK_AGAIN.0) {
+            if now.since(since) > PASSED_OVER_MAX {
                 passed_over = Some((number, since, class.queued));
             }
         }

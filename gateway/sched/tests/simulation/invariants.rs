@@ -14,7 +14,33 @@ fn hold_in_random_scenarios() {
     hold(0, QUICK);
 }
 
-/// Some minutes; `FAAM_SIMULATION_SEED` begins elsewhere, to replay a failure or to see other scenarios.
+/// Seeds that once broke something, each with what it was.
+const BROKE: [(u64, &str); 5] = [
+    (
+        3069,
+        "a card slept although a corrected charge let its tenant go on",
+    ),
+    (3498, "the same"),
+    (4942, "the same"),
+    (
+        4784,
+        "a guarantee was held against a rate that a burst had used up",
+    ),
+    (
+        3259,
+        "frequent small jobs had large ones of their kernel charged several times their cost",
+    ),
+];
+
+#[test]
+fn what_once_broke_holds() {
+    for (seed, what) in BROKE {
+        let result = run(&scenarios::random(seed, NIGHTLY.1));
+        assert!(result.is_ok(), "{what}: {result:?}");
+    }
+}
+
+/// Half a minute and more; `FAAM_SIMULATION_SEED` begins elsewhere, to replay a failure or to see other scenarios.
 #[test]
 #[ignore = "thousands of scenarios: cargo test --release -p faam-sched --test simulation -- --ignored"]
 fn hold_in_thousands_of_random_scenarios() {

@@ -84,6 +84,123 @@ fn shares_follow_weights() {
     }
 }
 
+/// Floods of several kinds, each alone able to take all there is.
+fn floods() -> Vec<TenantClass> {
+    let small = TenantClass {
+        in_flight_max: 4000,
+        ..class(
+            "many-small",
+            3,
+            Arrivals::Poisson { per_s: 4000.0 },
+            4 * KIB,
+        )
+    };
+    let bursts = TenantClass {
+        in_flight_max: 4000,
+        ..class(
+            "bursts",
+            4,
+            Arrivals::Bursts {
+                per_s: 2.0,
+                requests: 500,
+            },
+            256 * KIB,
+        )
+    };
+    let heavy = TenantClass {
+        weight: 10_000,
+        ..class("heavy-weight", 2, busy(200), 256 * KIB)
+    };
+    vec![flood(), small, bursts, heavy]
+}
+
+#[test]
+fn a_guaranteed_rate_is_had_beside_any_flood() {
+    for (number, flood) in floods().into_iter().enumerate() {
+        for (cores, cards) in [(4, 0), (4, 1)] {
+            // Half of the cores' time, of the least weight there is: by share it would have next to nothing.
+            let guaranteed = TenantClass {
+                weight: 1,
+                cir_us_per_s: 1_000_000,
+                ..class("guaranteed", 1, busy(64), 128 * KIB)
+            };
+            let mut scenario = scenario(machine(cores, cards), 30, vec![guaranteed, flood.clone()]);
+            scenario.machine.memory_bytes_max = 4 << 30;
+            scenario.seed = 1 + number as u64;
+            let report = ran(&scenario);
+            let tenant = report.tenants.first().expect("the guaranteed one");
+            let kept = tenant.cir_per_mille_min.expect("it asked");
+            println!(
+                "{}, {cores} cores, {cards} cards: {kept} thousandths of the guarantee in the worst window",
+                flood.name
+            );
+            assert!(tenant.windows >= 25, "it always asked: {}", tenant.windows);
+            assert!(kept >= 950, "{}: {kept}", flood.name);
+        }
+    }
+}
+
+#[test]
+fn a_peak_rate_is_not_passed() {
+    for (cores, cards, bytes) in [(4, 0, 128 * KIB), (4, 2, MIB), (2, 1, 4 * KIB)] {
+        let limited = TenantClass {
+            pir_us_per_s: Some(500_000),
+            pir_burst_us: 20_000,
+            ..class("limited", 1, busy(64), bytes)
+        };
+        let report = ran(&scenario(machine(cores, cards), 60, vec![limited]));
+        let [limited] = report.tenants.as_slice() else {
+            unreachable!("one tenant");
+        };
+        let most = limited.pir_per_mille_max.expect("it has a peak rate");
+        let mean = limited.served.0 / 60_000_000;
+        println!(
+            "{cores} cores, {cards} cards, {bytes} bytes: {most} thousandths in the fullest second, {mean} us a ms in the mean"
+        );
+        // 102 % and its burst: 4 % of a second's worth.
+        assert!(most <= 1020 + 40, "{most}");
+        assert!(
+            (450..=515).contains(&mean),
+            "it has what it may, as far as is predicted: {mean}"
+        );
+    }
+}
+
+#[test]
+fn a_lost_card_scales_what_was_guaranteed() {
+    let guaranteed = |name: &str, cir_us_per_s| TenantClass {
+        weight: 1,
+        cir_us_per_s,
+        ..class(name, 1, busy(64), 128 * KIB)
+    };
+    let classes = vec![
+        guaranteed("two", 2_000_000),
+        guaranteed("one", 1_000_000),
+        flood(),
+    ];
+    let mut scenario = scenario(machine(4, 2), 40, classes);
+    scenario.machine.memory_bytes_max = 4 << 30;
+    scenario.faults = (0..2)
+        .map(|card| Fault {
+            card,
+            at: Nanos(20 * SECOND),
+            until: None,
+            kind: FaultKind::Gone,
+        })
+        .collect();
+    let report = ran(&scenario);
+    println!(
+        "guarantees were held to {} thousandths",
+        report.cir_factor_per_mille_min
+    );
+    assert!(report.cir_factor_per_mille_min < 900, "visibly");
+    let [two, one, ..] = report.tenants.as_slice() else {
+        unreachable!("three classes");
+    };
+    let ratio = two.served.0 as f64 / one.served.0 as f64;
+    assert!((1.8..2.2).contains(&ratio), "scaled alike: {ratio}");
+}
+
 #[test]
 fn a_lost_card_costs_no_request() {
     let mut scenario = scenario(

@@ -1,10 +1,10 @@
 //! Machines and tenants that the tests have in common, and scenarios drawn at random.
 
-use faam_sched::Nanos;
 use faam_sched::simulation::{
     Arrivals, Backend, Card, Cost, Cycles, Fault, FaultKind, Kernel, Machine, Random, Scenario,
     Sizes, TenantClass,
 };
+use faam_sched::{Nanos, Priority};
 
 pub(crate) const MS: u64 = 1_000_000;
 pub(crate) const SECOND: u64 = 1000 * MS;
@@ -86,6 +86,7 @@ pub(crate) fn class(name: &str, count: u32, arrivals: Arrivals, bytes: u64) -> T
         in_flight_max: 256,
         queued_blocks_max: None,
         backend: Backend::Auto,
+        priority: Priority::default(),
         kernel: 0,
         deadline: None,
         hang_up: None,
@@ -175,8 +176,7 @@ pub(crate) fn random(seed: u64, events: u64) -> Scenario {
         drawn.requests_per_s = limit(draw(0, 3) == 0, draw(1, 500));
         drawn.bytes_per_s = limit(draw(0, 3) == 0, draw(1000, 50 << 20));
         drawn.bytes_per_day = limit(draw(0, 5) == 0, draw(1 << 20, 1 << 30));
-        // Promises in device time are drawn once the scheduler keeps them.
-        drawn.pir_us_per_s = limit(draw(0, 3) == 7, draw(10_000, 900_000));
+        drawn.pir_us_per_s = limit(draw(0, 3) == 0, draw(10_000, 900_000));
         drawn.pir_burst_us = draw(1_000, 200_000);
         drawn.deadline = limit(draw(0, 3) == 0, draw(1, 500) * MS).map(Nanos);
         drawn.hang_up = limit(draw(0, 5) == 0, draw(1, 500) * MS).map(Nanos);
@@ -188,7 +188,7 @@ pub(crate) fn random(seed: u64, events: u64) -> Scenario {
             _ => Backend::Auto,
         };
         // Guarantees together stay below 80 % of a single core: within what is left when all cards are gone.
-        if draw(0, 2) == 7 {
+        if draw(0, 2) == 0 {
             let cir = draw(1_000, 800_000) / 5 / u64::from(drawn.count);
             drawn.cir_us_per_s = drawn.pir_us_per_s.map_or(cir, |pir| cir.min(pir));
         }
