@@ -229,14 +229,17 @@ fn kernels(sections: Vec<Section<'_>>) -> Result<Vec<Kernel>, ScenarioError> {
         }
         let cycles = section.whole("card_cycles", 0, 1 << 40)?;
         let per_byte = section.real("card_cycles_per_byte", 0.0, 1e6)?;
-        if cycles.is_some() || per_byte.is_some() {
+        let counted = section.bytes("card_counted_bytes")?;
+        if cycles.is_some() || per_byte.is_some() || counted.is_some() {
             let before = kernel.card.unwrap_or(Cycles {
                 fixed: 0,
                 milli_per_byte: 0,
+                counted_bytes_max: 0,
             });
             kernel.card = Some(Cycles {
                 fixed: cycles.unwrap_or(before.fixed),
                 milli_per_byte: per_byte.map_or(before.milli_per_byte, thousands),
+                counted_bytes_max: counted.unwrap_or(before.counted_bytes_max),
             });
         }
         section.end()?;

@@ -71,6 +71,43 @@ fn every_scenario_runs_and_says_the_same_twice() {
     }
 }
 
+/// What begins a kept table: the command whose text it is.
+const MARKER: &str = "<!-- faam plan ";
+
+/// `FAAM_PLAN_PAGE=write` writes the page anew.
+#[test]
+fn the_page_of_the_simulation_is_what_the_commands_print() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let path = root.join("gateway/sched/SIMULATION.md");
+    let page = std::fs::read_to_string(&path).expect("the page");
+    let mut parts = page.split(MARKER);
+    let mut fresh = parts.next().expect("its head").to_owned();
+    let mut tables = 0;
+    for part in parts {
+        let (words, rest) = part
+            .split_once(" -->\n```text\n")
+            .expect("a command and its table");
+        let (_, rest) = rest.split_once("```\n").expect("the table's end");
+        let words: Vec<_> = words.split(' ').collect();
+        let printed = told(plan(&root, &words));
+        fresh.push_str(&format!(
+            "{MARKER}{} -->\n```text\n{printed}```\n{rest}",
+            words.join(" ")
+        ));
+        tables += 1;
+    }
+    assert!(tables >= 3, "{tables} tables");
+    if std::env::var_os("FAAM_PLAN_PAGE").is_some_and(|word| word == "write") {
+        std::fs::write(&path, fresh).expect("written");
+        return;
+    }
+    assert!(
+        page == fresh,
+        "gateway/sched/SIMULATION.md is stale; FAAM_PLAN_PAGE=write cargo nextest run -p faam-gateway --test cli \
+         plan::the_page writes it anew. Now:\n{fresh}"
+    );
+}
+
 /// `name = value`, as opposed to prose.
 fn is_setting(line: &str) -> bool {
     let name = line.split_once(" = ").map_or(" ", |(name, _)| name);

@@ -25,6 +25,8 @@ pub(super) struct Running {
     pub(super) receipt: Receipt,
     /// What the engine spends on it.
     pub(super) took: Nanos,
+    /// From when its target had it until it ended.
+    pub(super) had: Nanos,
 }
 
 /// What the HTTP side's thread on a core does.

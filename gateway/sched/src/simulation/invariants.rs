@@ -73,6 +73,9 @@ pub(super) struct Service {
     pub(super) served: Nanos,
     /// At the last look.
     served_before: Nanos,
+    /// What it was charged for them: a guarantee is of that, and a kernel that no core was measured with is charged by a guess.
+    charged: u64,
+    charged_before: u64,
     /// Since when it always had a job queued that no target was kept from.
     pub(super) backlogged_since: Option<Nanos>,
     /// What it had beyond its peak rate, as a leaky bucket: never negative.
@@ -111,6 +114,7 @@ impl Service {
         now: Nanos,
     ) -> Result<(), String> {
         self.served.0 = self.served.0.saturating_add(cost.0);
+        self.charged = self.charged.saturating_add(charged.0);
         self.block_max = self.block_max.max(cost).max(charged);
         let Some(pir) = promise.pir_us_per_s else {
             return Ok(());
@@ -147,6 +151,8 @@ impl Service {
 
     /// A job ended that had been charged as predicted: the charge is what it is now.
     pub(super) fn correct(&mut self, predicted: Nanos, charged: Nanos) {
+        let sum = self.charged.saturating_add(charged.since(predicted).0);
+        self.charged = sum.saturating_sub(predicted.since(charged).0);
         let more = self.over_peak.saturating_add(charged.since(predicted).0);
         self.over_peak = more.saturating_sub(predicted.since(charged).0);
         self.block_max = self.block_max.max(charged);
@@ -157,6 +163,8 @@ impl Service {
         let window = now.since(from);
         let had = self.served.since(self.served_before);
         self.served_before = self.served;
+        let charged = Nanos(self.charged.saturating_sub(self.charged_before));
+        self.charged_before = self.charged;
         let cir = super::arrivals::whole(promise.cir_us_per_s as f64 * scale);
         let mut guaranteed = of_rate(cir, window);
         if let Some(pir) = promise.pir_us_per_s {
@@ -187,15 +195,15 @@ impl Service {
         let slack = self.block_max.0.saturating_mul(CIR_SLACK_BLOCKS);
         let held = guaranteed.0 / 100 * CIR_HELD_PERCENT;
         Looked {
-            had,
+            had: charged,
             guaranteed,
-            is_short: asked && had.0.saturating_add(slack) < held,
-            has_excess: had.0 > guaranteed.0.saturating_add(slack),
+            is_short: asked && charged.0.saturating_add(slack) < held,
+            has_excess: charged.0 > guaranteed.0.saturating_add(slack),
         }
     }
 }
 
-/// What a tenant had in a window.
+/// What a tenant was charged in a window.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Looked {
     pub(super) had: Nanos,
@@ -256,17 +264,21 @@ mod tests {
             ..Service::default()
         };
         service.served = Nanos(180 * MS);
+        service.charged = 180 * MS;
         let looked = service.look(PROMISE, 1.0, Nanos(0), second);
         assert!(!looked.is_short && !looked.has_excess, "it did not ask");
         service.backlogged_since = Some(second);
         service.served.0 += 180 * MS;
+        service.charged += 180 * MS;
         let looked = service.look(PROMISE, 1.0, second, Nanos(2000 * MS));
         assert!(looked.is_short, "90 % while it asked");
         assert_eq!(service.cir_per_mille_min, Some(900));
         service.served.0 += 189 * MS;
+        service.charged += 189 * MS;
         let looked = service.look(PROMISE, 1.0, Nanos(2000 * MS), Nanos(3000 * MS));
         assert!(!looked.is_short, "94.5 % and two blocks");
         service.served.0 += 210 * MS;
+        service.charged += 210 * MS;
         let looked = service.look(PROMISE, 1.0, Nanos(3000 * MS), Nanos(4000 * MS));
         assert!(looked.has_excess);
     }

@@ -122,6 +122,8 @@ pub struct Cycles {
     pub fixed: u64,
     /// Thousandths of a cycle a byte.
     pub milli_per_byte: u64,
+    /// Bytes from the start that are read once before, to make a table: a cycle each, and at most so many.
+    pub counted_bytes_max: u64,
 }
 
 impl Cycles {
@@ -129,7 +131,8 @@ impl Cycles {
     #[must_use]
     pub fn of(self, bytes: u64) -> u64 {
         let per_byte = u128::from(self.milli_per_byte) * u128::from(bytes) / 1000;
-        u64::try_from(per_byte).map_or(u64::MAX, |cycles| cycles.saturating_add(self.fixed))
+        let fixed = self.fixed.saturating_add(bytes.min(self.counted_bytes_max));
+        u64::try_from(per_byte).map_or(u64::MAX, |cycles| cycles.saturating_add(fixed))
     }
 }
 

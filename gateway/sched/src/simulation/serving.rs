@@ -199,6 +199,7 @@ impl Run<'_> {
             block,
             receipt,
             took,
+            had: took,
         };
         self.begin_worker(number, CoreWork::Job(running), lasts);
         Ok(true)
@@ -269,6 +270,7 @@ impl Run<'_> {
             block,
             receipt,
             took,
+            had: took,
         };
         self.begin_http(core, HttpWork::Here(running), took);
         Ok(())
@@ -420,12 +422,13 @@ impl Run<'_> {
         if let Some(place) = function.held.iter().position(Option::is_none)
             && let Some(free) = function.held.get_mut(place)
         {
+            let at = Nanos(end.0.saturating_add(transfer.0 - half.0));
             *free = Some(Running {
                 block,
                 receipt,
                 took,
+                had: at.since(now),
             });
-            let at = Nanos(end.0.saturating_add(transfer.0 - half.0));
             let function = number;
             self.events.put(
                 at,
@@ -483,6 +486,7 @@ impl Run<'_> {
             block,
             receipt,
             took,
+            had,
         } = running;
         let on_cpu = receipt.target() == self.cpu;
         let verify = self
@@ -490,7 +494,7 @@ impl Run<'_> {
             .map(|kernel| kernel.verify.of(block.bytes));
         let verified = verify.filter(|_| !on_cpu && self.scenario.machine.verify);
         let measured = Measured {
-            took,
+            took: had,
             reference: on_cpu.then_some(took),
             engine: (!on_cpu).then_some(took),
             verified: verified.unwrap_or_default(),

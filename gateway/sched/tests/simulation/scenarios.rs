@@ -55,6 +55,7 @@ pub(crate) fn kernel() -> Kernel {
         card: Some(Cycles {
             fixed: 800,
             milli_per_byte: 2_000,
+            counted_bytes_max: 0,
         }),
     }
 }
