@@ -79,7 +79,7 @@ fn drawn(facts: &Value) -> String {
         ("why", word(facts, "detail")),
         ("engine", engine(facts)),
         ("bytes", bytes(facts)),
-        ("verified", word(facts, "verify")),
+        ("verified", verified(facts)),
         ("cost", cost(facts)),
         ("billed", billed(facts)),
         ("trace", word(facts, "trace")),
@@ -90,9 +90,11 @@ fn drawn(facts: &Value) -> String {
     }
     gantt(&mut text, facts);
     let limits = list(facts, "limits");
-    let _ = match limits.is_empty() {
-        true => writeln!(text, "\nIt met no limit on its way."),
-        false => writeln!(text, "\nIt met on its way:"),
+    // What ended it is told above: a limit as well, most often.
+    let _ = match (limits.is_empty(), word(facts, "problem").is_some()) {
+        (true, true) => Ok(()),
+        (true, false) => writeln!(text, "\nIt met no limit on its way."),
+        (false, _) => writeln!(text, "\nIt met on its way:"),
     };
     for limit in limits {
         let name = word(limit, "name").unwrap_or_default();
@@ -114,6 +116,12 @@ fn bytes(facts: &Value) -> Option<String> {
     let bytes = |name| facts.get(name).and_then(Value::as_u64);
     let (taken, given) = (bytes("bytes_in")?, bytes("bytes_out")?);
     (taken > 0 || given > 0).then(|| format!("{taken} in, {given} out"))
+}
+
+/// Of what was answered; a refusal has nothing to verify.
+fn verified(facts: &Value) -> Option<String> {
+    bytes(facts)?;
+    word(facts, "verify")
 }
 
 fn cost(facts: &Value) -> Option<String> {

@@ -103,6 +103,9 @@ impl FromStr for Amount {
 pub struct Currency([u8; 3]);
 
 impl Currency {
+    /// ISO 4217's code for no currency.
+    pub const NONE: Self = Self(*b"XXX");
+
     /// The code.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -166,10 +169,10 @@ pub struct PriceSheet {
 }
 
 impl Default for PriceSheet {
-    /// Nothing costs anything. `XXX` is ISO 4217's code for no currency.
+    /// Nothing costs anything.
     fn default() -> Self {
         Self {
-            currency: Currency(*b"XXX"),
+            currency: Currency::NONE,
             per_request: Amount::ZERO,
             per_gib_in: Amount::ZERO,
             per_gib_out: Amount::ZERO,

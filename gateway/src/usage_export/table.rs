@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use faam_gateway::usage::price::Currency;
 use faam_gateway::usage::report::{Sums, UsageReport, UsageRow};
 
 use crate::columns::columns;
@@ -35,7 +36,11 @@ pub(super) fn write(out: &mut impl Write, report: &UsageReport) -> io::Result<()
         "REFUSED",
     ];
     headings.extend(fixed.map(str::to_owned));
-    headings.push(format!("COST {}", report.currency));
+    // Without a price sheet there is nothing to say of cost.
+    let priced = report.currency != Currency::NONE;
+    if priced {
+        headings.push(format!("COST {}", report.currency));
+    }
     let mut rows = vec![headings];
     for row in &report.rows {
         let mut cells = vec![row.begin.to_string()];
@@ -45,14 +50,18 @@ pub(super) fn write(out: &mut impl Write, report: &UsageReport) -> io::Result<()
         }));
         cells.push(if row.billable { "yes" } else { "no" }.to_owned());
         cells.extend(sums(row.sums));
-        cells.push(row.cost.to_string());
+        if priced {
+            cells.push(row.cost.to_string());
+        }
         rows.push(cells);
     }
     let mut total = vec!["total".to_owned()];
     total.resize(1 + words(first).len(), String::new());
     total.push(String::new());
     total.extend(sums(report.total.sums));
-    total.push(report.total.cost.to_string());
+    if priced {
+        total.push(report.total.cost.to_string());
+    }
     rows.push(total);
     out.write_all(columns(&rows).as_bytes())
 }
