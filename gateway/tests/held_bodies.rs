@@ -16,7 +16,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flate2::read::GzDecoder;
 use served::Served;
@@ -213,7 +213,9 @@ fn a_thousand_connections_hold_a_megabyte_each_in_bounded_memory() {
     println!("resident {} KiB at rest", memory_kib(&gateway, "VmRSS:"));
     assert!(most_kib <= MEMORY_KIB_MAX, "{most_kib} KiB");
     let at_rest = |gauge| metric(&gateway, gauge) == 0.0;
+    let until = Instant::now() + STEP_LIMIT;
     while !(at_rest("faam_inflight ") && at_rest("faam_body_memory_bytes ")) {
+        assert!(Instant::now() < until, "not all has come back");
         gateway.log.changed(HELD_BACK);
     }
     assert!(
