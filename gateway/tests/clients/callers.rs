@@ -68,6 +68,16 @@ pub(crate) struct Outcome {
     pub(crate) error: Option<String>,
 }
 
+impl Outcome {
+    /// Whether it is the refusal of a wrong key: who has sent many is told to come back later.
+    pub(crate) fn is_of_wrong_key(&self) -> bool {
+        matches!(
+            (self.status, self.problem.as_str()),
+            (401, "/problems/no-credential") | (429, "/problems/too-many-failures")
+        )
+    }
+}
+
 impl Caller {
     /// Whether it can be had here; the test of one that cannot, and need not, is skipped.
     pub(crate) fn is_installed(self) -> bool {

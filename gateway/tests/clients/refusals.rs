@@ -27,8 +27,11 @@ fn check(callers: &[Caller]) {
         let call = gateway.call("/v1/compress", Some(key), body.path(), chunked, ATTEMPTS);
         let outcomes = caller.call(&call);
         let right = outcomes.iter().filter(|outcome| {
-            (outcome.status, outcome.problem.as_str()) == (status, problem)
-                && outcome.error.is_none()
+            let right = match problem {
+                "/problems/no-credential" => outcome.is_of_wrong_key(),
+                problem => (outcome.status, outcome.problem.as_str()) == (status, problem),
+            };
+            right && outcome.error.is_none()
         });
         let right = right.count();
         let how = if chunked { "chunks" } else { "a length" };

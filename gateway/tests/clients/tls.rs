@@ -30,9 +30,9 @@ fn callers_over_tls_see_refusals_and_breaks() {
             let key = Some("faam_wrong");
             let path = refused.path();
             let outcomes = caller.call(&gateway.call("/v1/compress", key, path, chunked, ATTEMPTS));
-            let right = outcomes.iter().filter(|outcome| {
-                outcome.problem == "/problems/no-credential" && outcome.error.is_none()
-            });
+            let right = outcomes
+                .iter()
+                .filter(|outcome| outcome.is_of_wrong_key() && outcome.error.is_none());
             let right = right.count();
             println!("{caller:?}: {right} of {ATTEMPTS} saw the refusal");
             assert_eq!(right, ATTEMPTS, "{outcomes:?}");
