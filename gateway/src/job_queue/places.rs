@@ -13,6 +13,9 @@ use crate::busy::Busy;
 use crate::queue_room::QueueRoom;
 use crate::tenants::{Tenant, TenantId};
 
+/// Jobs that one function holds at most, as the driver's workers have it.
+const FUNCTION_JOBS_MAX: usize = 512;
+
 /// Makes a sleeping queue-pair worker look for jobs.
 pub(crate) type Wake = Box<dyn Fn() + Send + Sync>;
 
@@ -76,8 +79,9 @@ pub(super) fn promised(tenant: &Tenant, room: usize) -> TenantConfig {
         cir_us_per_s: limits.cir_us_per_s,
         pir_us_per_s: limits.pir_us_per_s,
         pir_burst: faam_sched::Nanos(limits.pir_burst_us.saturating_mul(1_000)),
-        // The permits are the bound; jobs that come back for a replay hold none and have room on top.
-        queued_max: room.saturating_mul(2),
+        // The permits are the bound; jobs that come back for a replay hold none and have room on top: as many as all functions
+        // may hold, or a tenant of few places would be refused a place that it has.
+        queued_max: room.saturating_add(faam_sched::TARGETS_MAX * FUNCTION_JOBS_MAX),
     }
 }
 

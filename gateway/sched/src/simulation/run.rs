@@ -32,6 +32,8 @@ const HANG_LIMIT: Nanos = Nanos(1_500_000_000);
 const RETRY_AFTER: Nanos = Nanos(1_000_000_000);
 /// How long after the last request's beginning all must have ended.
 const DRAIN_MAX: Nanos = Nanos(24 * 3600 * 1_000_000_000);
+/// Jobs that one function holds at most, as the gateway has it.
+const FUNCTION_JOBS_MAX: usize = 512;
 /// Stream of random numbers that is no tenant's.
 const ENGINE_STREAM: u64 = u64::MAX;
 
@@ -874,7 +876,7 @@ fn tenant_config(class: &TenantClass, queued_max: usize) -> crate::TenantConfig 
         pir_us_per_s: class.pir_us_per_s,
         pir_burst: Nanos(class.pir_burst_us.saturating_mul(1000)),
         // Blocks that come back from an engine have room on top, as in the gateway.
-        queued_max: queued_max.saturating_mul(2),
+        queued_max: queued_max.saturating_add(crate::TARGETS_MAX * FUNCTION_JOBS_MAX),
     }
 }
 

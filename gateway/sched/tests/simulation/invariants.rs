@@ -15,7 +15,11 @@ fn hold_in_random_scenarios() {
 }
 
 /// Seeds that once broke something, each with what it was.
-const BROKE: [(u64, &str); 5] = [
+const BROKE: [(u64, &str); 6] = [
+    (
+        1240,
+        "a tenant of two places was refused one when more blocks than that came back from a card",
+    ),
     (
         3069,
         "a card slept although a corrected charge let its tenant go on",
