@@ -206,7 +206,7 @@ fn a_light_tenant_beside_a_flood() {
     let still_queued = rig.dispatcher.queued(&flood.tenant.id);
     let us = |of: &[f64], part| percentile(of, part) * 1e6;
     println!(
-        "simulated: 4 KiB, 10/s, {JOBS} jobs: alone p50 {:.0} us, p99 {:.0} us; beside 1000 x 1 MiB ({queued} blocks queued) p50 \
+        "simulated: 4 KiB, 10/s, {JOBS} jobs: alone p50 {:.0} us, p99 {:.0} us; beside 1000 x 128 KiB ({queued} blocks queued) p50 \
          {:.0} us, p99 {:.0} us",
         us(&alone, 0.5),
         us(&alone, 0.99),
