@@ -16,6 +16,9 @@ const TENANTS: usize = 64;
 const WEIGHTS: [u32; 3] = [1, 2, 4];
 /// Jobs that a caller of the shares' test keeps outstanding: more than its tenant can have in service at once.
 const OUTSTANDING: usize = 12;
+/// Bytes of a job of half of the tenants of the shares' test, and of the others.
+const SMALL_BYTES: usize = 12 << 10;
+const LARGE_BYTES: usize = 15 << 10;
 /// Before anything is measured: queues fill, predictions settle.
 const WARM_UP: Duration = Duration::from_secs(2);
 /// Between two looks at the queues.
@@ -35,13 +38,14 @@ fn tenants_share_a_card_by_weight() {
     let loads: Vec<Load> = (0..TENANTS)
         .map(|n| {
             let tenant = rig.tenant(&format!("t{n}"), weighted(WEIGHTS[n % WEIGHTS.len()]));
-            // Two sizes, the same number of tenants of each weight with either.
+            // Two sizes, the same number of tenants of each weight with either; of one octave, so that what the reference
+            // engine takes for them was learned from the same jobs.
             rig.load(
                 tenant,
                 if (n / WEIGHTS.len()).is_multiple_of(2) {
-                    12 << 10
+                    SMALL_BYTES
                 } else {
-                    16 << 10
+                    LARGE_BYTES
                 },
                 OUTSTANDING,
             )

@@ -184,6 +184,7 @@ impl Answers for Surface {
 pub fn openapi() -> String {
     let routes = everyone().merge(kernels()).merge(tenants_only());
     let (_, document) = routes.split_for_parts();
+    let document = openapi::completed(document);
     String::from_utf8_lossy(&docs::render(&document)).into_owned()
 }
 
@@ -191,7 +192,8 @@ pub fn openapi() -> String {
 fn documented(app: &App) -> (Router<App>, OpenApi) {
     let tenants_only = tenants_only().route_layer(from_fn_with_state(app.clone(), authenticate));
     let routes = everyone().merge(kernels()).merge(tenants_only);
-    routes.split_for_parts()
+    let (router, document) = routes.split_for_parts();
+    (router, openapi::completed(document))
 }
 
 /// Routes without credentials.

@@ -60,7 +60,6 @@ pub const BILLING: &[Billing] = &[
     free("no-credential", REFUSED),
     free("too-many-failures", REFUSED),
     free("not-allowed", REFUSED),
-    free("too-many-failures", REFUSED),
     free("conflict", REFUSED),
     free("too-many-in-flight", REFUSED),
     free("over-rate", REFUSED),

@@ -130,7 +130,7 @@ impl Rig {
     /// Has the CPU tell what such jobs cost on the reference engine.
     fn teach(&self) {
         let tenant = self.tenant("teacher", TenantLimits::default());
-        for bytes in [12 << 10, 16 << 10].repeat(20) {
+        for bytes in [12 << 10, 15 << 10, 16 << 10].repeat(20) {
             let spec = self.spec(&tenant, block(bytes), BackendPolicy::Cpu);
             self.runtime.block_on(async {
                 let mut ticket = self.dispatcher.submit(spec).await.expect("room");
