@@ -33,6 +33,14 @@ const FAILURES_BURST: u64 = 30;
 pub const SOURCES_MAX: usize = 16_384;
 /// How often a full table is looked through for sources that are forgotten.
 const SWEEP: Nanos = Nanos(1_000_000_000);
+/// Events of this kind: one in [`EVENT_COST`] seconds, for all sources together, and some at once. They share the log's room
+/// with what operators did, which nobody without a key may push out.
+const EVENTS: TokenRate = TokenRate {
+    per_s: 1,
+    burst: 20 * EVENT_COST,
+};
+/// What one event takes of them.
+const EVENT_COST: u64 = 10;
 /// Kind of the event that says that a source has passed the rate.
 const LIMITED: &str = "auth.limited";
 
@@ -47,6 +55,8 @@ struct Table {
     sources: HashMap<IpAddr, Source>,
     /// Of all that have no place of their own.
     others: Source,
+    /// How many of its events may be told.
+    events: TokenBucket,
     /// When a full table was looked through last.
     swept: Option<Nanos>,
 }
@@ -85,6 +95,7 @@ impl AuthFailures {
             table: Mutex::new(Table {
                 sources: HashMap::new(),
                 others: Source::new(),
+                events: TokenBucket::new(EVENTS),
                 swept: None,
             }),
         }
@@ -117,16 +128,18 @@ impl AuthFailures {
         let source = peer.map_or(Ipv4Addr::UNSPECIFIED.into(), peer_key);
         let mut table = self.table.lock();
         let place = table.place(source, at);
+        // Not before all is forgiven: a source that goes on at the rate that is left to it is no news.
+        if place.is_forgotten(at) {
+            place.said = false;
+        }
         let wait = match place.bucket.take(1, at) {
-            Ok(()) => {
-                place.said = false;
-                return None;
-            }
+            Ok(()) => return None,
             Err(Availability::After(Nanos(wait))) => Duration::from_nanos(wait),
             // One is within the burst, so that it is there sooner or later.
             Err(_) => Duration::from_secs(1),
         };
-        let is_news = !std::mem::replace(&mut place.said, true);
+        let is_news =
+            !std::mem::replace(&mut place.said, true) && table.events.take(EVENT_COST, at).is_ok();
         drop(table);
         if is_news {
             let detail = json!({ "failures_per_s": FAILURES_PER_S, "burst": FAILURES_BURST });

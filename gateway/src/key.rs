@@ -275,7 +275,7 @@ impl Ls {
 impl Rotate {
     fn run(&self) -> anyhow::Result<ExitCode> {
         let operator = Operator::reach(&self.operator, WhereNone::Refuse)?;
-        let path = format!("{PATH}/{}/rotate", in_path(&self.id));
+        let path = format!("{PATH}/{}/rotate", in_path(public_name(&self.id)));
         let body = json!({ "overlap_ms": self.overlap });
         let answer = operator.ask(Method::POST, &path, Some(&body))?;
         operator.close()?;
@@ -286,7 +286,7 @@ impl Rotate {
 impl Revoke {
     fn run(&self) -> anyhow::Result<ExitCode> {
         let operator = Operator::reach(&self.operator, WhereNone::Refuse)?;
-        let path = format!("{PATH}/{}/revoke", in_path(&self.id));
+        let path = format!("{PATH}/{}/revoke", in_path(public_name(&self.id)));
         let answer = operator.ask(Method::POST, &path, None)?;
         operator.close()?;
         match self.json {
@@ -298,6 +298,15 @@ impl Revoke {
             )),
         }
     }
+}
+
+/// The name in what was given: a whole key in its place must not come into a log.
+fn public_name(id: &str) -> &str {
+    let name = match id.strip_prefix("faam_") {
+        Some(key) => key.split('_').next(),
+        None => id.split(':').next(),
+    };
+    name.unwrap_or(id)
 }
 
 /// A new credential, on its only way out.

@@ -348,7 +348,7 @@ impl TenantDirectory {
             CredentialKind::Api | CredentialKind::OpenWhisk => &self.0.keyring.peppers,
         };
         let state = match record {
-            _ if over(record.revoked) => "revoked",
+            _ if record.revoked.is_some() => "revoked",
             _ if over(record.expires) => "expired",
             _ if roots.find(&record.root).is_none() => "unreadable",
             _ if record.successor.is_some() => "rotated",

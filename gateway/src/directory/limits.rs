@@ -239,6 +239,26 @@ pub fn read(defaults: &TenantLimits, record: &Value) -> Result<TenantLimits, Lim
     }
 }
 
+/// The same of a record that [`read`] refuses: each member that can be read counts, so that what cannot be read takes no
+/// other limit with it, and allows nothing that was not allowed.
+#[must_use]
+pub fn read_what_can_be(defaults: &TenantLimits, record: &Value) -> TenantLimits {
+    let mut limits = *defaults;
+    for (name, value) in record.as_object().into_iter().flatten() {
+        let Some(limit) = by_name(name) else {
+            continue;
+        };
+        if limit.set(&mut limits, value).is_err() && matches!(limit.kind, Words(_)) {
+            // A word of another version's: nobody knows what it allows.
+            let _ = limit.set(&mut limits, &json!([]));
+        }
+    }
+    if let Some(pir) = limits.pir_us_per_s {
+        limits.cir_us_per_s = limits.cir_us_per_s.min(pir);
+    }
+    limits
+}
+
 /// Every limit with its value.
 #[must_use]
 pub fn show(limits: &TenantLimits) -> Value {
@@ -306,6 +326,27 @@ mod tests {
         assert_eq!((limits.weight, limits.in_flight_max), (4, 7));
         assert!(limits.kernels.compress && !limits.kernels.decompress && !limits.backends.cards);
         assert_eq!(read(&TenantLimits::default(), &show(&limits)), Ok(limits));
+    }
+
+    #[test]
+    fn one_limit_that_cannot_be_read_takes_no_other_with_it() {
+        let defaults = TenantLimits {
+            pir_us_per_s: Some(400_000),
+            ..TenantLimits::default()
+        };
+        let record = json!({
+            "cir_us_per_s": 500_000, "kernels": ["compress"], "backends": ["cpu", "quantum"], "bytes_per_day": 7, "weight": 0,
+        });
+        assert!(read(&defaults, &record).is_err());
+        let limits = read_what_can_be(&defaults, &record);
+        assert_eq!(limits.cir_us_per_s, 400_000);
+        assert_eq!(
+            (limits.bytes_per_day, limits.weight),
+            (Some(7), defaults.weight)
+        );
+        assert!(limits.kernels.compress && !limits.kernels.decompress);
+        assert!(!limits.backends.cpu && !limits.backends.cards);
+        assert_eq!(read_what_can_be(&defaults, &json!([])), defaults);
     }
 
     #[test]

@@ -38,7 +38,7 @@ use crate::credentials::sigv4::{SigV4Error, is_presigned};
 use crate::credentials::{KINDS, Presented};
 use crate::dispatch::Dispatcher;
 use crate::events::Events;
-use crate::tenants::{DEMO_TENANT, Tenant, TenantLimits};
+use crate::tenants::{DEMO_TENANT, Tenant, TenantId, TenantLimits};
 
 /// See the module's head. Cheap to clone.
 #[derive(Clone)]
@@ -164,7 +164,8 @@ impl TenantDirectory {
     async fn book(&self) -> Result<MutexGuard<'_, Book>, DirectoryError> {
         let mut book = self.0.book.lock().await;
         if book.stale {
-            *book = Book::read(&self.0.store).await?;
+            let read = Book::read(&self.0.store).await?;
+            let before = std::mem::replace(&mut *book, read);
             if let Some(dispatcher) = self.0.dispatcher.get() {
                 for record in book
                     .tenants
@@ -175,6 +176,19 @@ impl TenantDirectory {
                 }
             }
             self.0.publish(&book);
+            // A removal whose answer was lost: nothing of such a tenant is to be found by the next one of its name.
+            let gone = before.tenants.keys();
+            let gone: Vec<_> = gone
+                .filter(|name| !book.tenants.contains_key(*name))
+                .collect();
+            if let Some(dispatcher) = self.0.dispatcher.get() {
+                for name in &gone {
+                    dispatcher.remove_tenant(&TenantId::new(name));
+                }
+            }
+            if let Some(admission) = self.0.admission.get().filter(|_| !gone.is_empty()) {
+                admission.retain_tenants(|tenant| self.tenant(tenant.as_str()).is_some());
+            }
         }
         Ok(book)
     }

@@ -138,7 +138,11 @@ fn grant(record: &CredentialRecord, tenant: &Arc<Tenant>, keyring: &Keyring) -> 
         verifier: verifier.unwrap_or_default(),
         root,
         version: record.version,
-        not_after: ended(record),
+        // What was revoked stays so, also where the clock is set back.
+        not_after: match record.revoked {
+            Some(_) => Some(Millis(i64::MIN)),
+            None => record.expires,
+        },
     }
 }
 

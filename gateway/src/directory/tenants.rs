@@ -381,16 +381,16 @@ fn with_namespaces(
 }
 
 impl Parts {
-    /// A tenant as its record has it. Limits that cannot be read are the defaults: they were checked when they were set, so
-    /// that another version wrote them, or the defaults have changed under them.
+    /// A tenant as its record has it. A limit that cannot be read is the default, the others count: they were checked when
+    /// they were set, so that another version wrote them, or the defaults have changed under them.
     pub(super) fn tenant(&self, record: &TenantRecord) -> Tenant {
         let limits = limits::read(&self.defaults, &record.limits).unwrap_or_else(|error| {
             tracing::error!(
                 tenant = record.name,
                 %error,
-                "a tenant's limits cannot be read, the defaults count; set them again with `faam tenant set`"
+                "some of a tenant's limits cannot be read, the others count; set them again with `faam tenant set`"
             );
-            self.defaults
+            limits::read_what_can_be(&self.defaults, &record.limits)
         });
         Tenant {
             id: TenantId::new(&record.name),

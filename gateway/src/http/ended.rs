@@ -68,10 +68,12 @@ pub struct Ended {
 impl Ended {
     /// Whether somebody may well ask about it.
     fn is_notable(&self) -> bool {
-        self.outcome != Some("ok")
-            || !self.limits.is_empty()
-            || self.engines.reasons().is_some()
-            || self.total >= SLOW_FROM
+        // Who has no key must not push out what tenants may ask about.
+        self.tenant.is_some()
+            && (self.outcome != Some("ok")
+                || !self.limits.is_empty()
+                || self.engines.reasons().is_some()
+                || self.total >= SLOW_FROM)
     }
 
     /// Failures are told within bounds.

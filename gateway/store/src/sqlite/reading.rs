@@ -198,14 +198,22 @@ fn usage_sql(query: &UsageQuery) -> String {
         .chain(["billable".to_owned()])
         .collect();
     let by = by.join(", ");
+    // A condition that is not asked for keeps its parameter, and keeps no index from being used.
+    let condition = |asked: bool, condition: &'static str, nothing: &'static str| match asked {
+        true => condition,
+        false => nothing,
+    };
+    let tenant = condition(query.tenant.is_some(), "tenant = ?1", "?1 IS NULL");
+    let since = condition(query.since.is_some(), "hour_ms >= ?2", "?2 IS NULL");
+    let until = condition(query.until.is_some(), "hour_ms < ?3", "?3 IS NULL");
+    let namespace = condition(query.namespace.is_some(), "namespace = ?5", "?5 IS NULL");
     let sums: String = SUMS
         .iter()
         .map(|name| format!(", sum({name}) AS {name}"))
         .collect();
     format!(
         "SELECT {period} AS period_ms{selected}, billable{sums} FROM usage \
-         WHERE (?1 IS NULL OR tenant = ?1) AND (?2 IS NULL OR hour_ms >= ?2) AND (?3 IS NULL OR hour_ms < ?3) \
-         AND (?5 IS NULL OR namespace = ?5) \
+         WHERE {tenant} AND {since} AND {until} AND {namespace} \
          GROUP BY {by} ORDER BY {by} LIMIT ?4"
     )
 }
