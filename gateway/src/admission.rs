@@ -512,6 +512,8 @@ impl Drop for AdmissionPermit {
             let mut ledger = self.tenant_use.ledger.lock();
             ledger.end(unused, self.paid.day, reference, day);
         }
+        // Whoever waits for the last request to end finds its usage in its account.
+        drop(std::mem::take(&mut self.tab));
         self.tenant_use.in_flight.fetch_sub(1, Ordering::AcqRel);
         self.inner.in_flight.fetch_sub(1, Ordering::AcqRel);
     }

@@ -59,6 +59,12 @@ const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 const EVENTS_FLUSH_MAX: Duration = Duration::from_secs(2);
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
+/// How long requests that have ended may take to be accounted for, and how often that is looked at.
+const SETTLED_MAX: Duration = Duration::from_secs(1);
+const SETTLED_LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// How long the last usage may take to be written, and the store to close: a service manager does not wait for ever.
+const USAGE_END_MAX: Duration = Duration::from_secs(3);
+const STORE_CLOSE_MAX: Duration = Duration::from_secs(2);
 /// How long the runtimes may take to end after all else has.
 const RUNTIME_STOP: Duration = Duration::from_secs(2);
 
@@ -472,17 +478,29 @@ impl Gateway {
                 "drained"
             );
             app.dispatcher.stop(ENGINES_STOP).await;
-            app.usage.end().await;
+            // What the engines have refused or ended is on its way to its account.
+            let settled = async {
+                while app.admission.in_flight() > 0 {
+                    tokio::time::sleep(SETTLED_LOOK_AGAIN).await;
+                }
+            };
+            let _ = tokio::time::timeout(SETTLED_MAX, settled).await;
+            if tokio::time::timeout(USAGE_END_MAX, app.usage.end())
+                .await
+                .is_err()
+            {
+                tracing::error!("the last usage could not be written in time, and may be lost");
+            }
             app.events
                 .record(event(kind::GATEWAY_STOPPED, GATEWAY, "", json!({})));
             if !app.events.flush(EVENTS_FLUSH_MAX).await {
                 tracing::warn!("not every event was written before the end");
             }
-            if let Err(error) = app.store.close().await {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
+            match tokio::time::timeout(STORE_CLOSE_MAX, app.store.close()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => tracing::warn!(
                     "the store has not closed in time; nothing that was acknowledged is lost"
-                );
+                ),
             }
         });
         if let Some(telemetry) = &app.telemetry {

@@ -314,7 +314,8 @@ impl JobQueue {
         }
         core.functions.wake(to_wake);
         if to_wake.contains(self.cpu) {
-            self.work.notify_one();
+            // More than one job may be let go on at once, and this is said once.
+            self.work.notify_all();
         }
     }
 
@@ -558,8 +559,8 @@ impl JobQueue {
             if deferred {
                 job.spec.permit.meter().met(LimitMet::Deferred);
             }
-            // From its first queueing on: what a failed attempt took counts as waiting.
-            job.phases.queue = job.phases.queue.max(Duration::from_nanos(waited.0));
+            // For room, then from its first queueing on: what a failed attempt took counts as waiting.
+            job.phases.queue = job.room_waited + Duration::from_nanos(waited.0);
             if job.is_unwanted() {
                 core.scheduler.refund(receipt);
                 continue;

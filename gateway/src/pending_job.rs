@@ -18,6 +18,8 @@ pub(crate) struct PendingJob {
     pub(crate) context: u32,
     reply: oneshot::Sender<Result<BlockOutcome, JobError>>,
     pub(crate) room: Option<RoomPermit>,
+    /// How long it waited for that, before it was queued.
+    pub(crate) room_waited: Duration,
     pub(crate) replays: u8,
     pub(crate) fallback: Option<FallbackReason>,
     pub(crate) phases: Phases,
@@ -37,6 +39,7 @@ impl PendingJob {
             context,
             reply,
             room: Some(room),
+            room_waited: waited,
             replays: 0,
             fallback: None,
             phases: Phases {

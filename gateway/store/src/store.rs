@@ -247,11 +247,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::TimedOut`]: it ends later.
     pub async fn close(&self) -> Result<(), StoreError> {
-        // Where it is closed already there is nothing to say.
-        let _ = self.0.requests.send(Request::Close).await;
         let mut ended = self.0.ended.clone();
         limited(
             async move {
+                // Where it is closed already there is nothing to say.
+                let _ = self.0.requests.send(Request::Close).await;
                 // Its sender never sends.
                 let _ = ended.changed().await;
                 Ok(())
