@@ -1,7 +1,7 @@
 //! What time it is, for rates and for days.
 //!
 //! Invariant: the moments never go back, and a day is the UTC day of the machine's clock, looked at again at least once in
-//! [`DAY_CHECK_MAX`]. Tests have a clock that they set.
+//! `DAY_CHECK_MAX`. Tests have a clock that they set.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

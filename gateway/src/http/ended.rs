@@ -2,7 +2,7 @@
 //!
 //! Owns the rings. Invariants: their memory has a bound ([`ENDED_KEPT_MAX`] records of a few hundred bytes, and
 //! [`NOTABLE_KEPT_MAX`] of those that an operator will ask for, which the others do not push out); keeping one takes a lock
-//! that only as many share as one in [`SHARDS`] requests, for as long as a move takes, and allocates nothing once a ring is
+//! that only as many share as one in `SHARDS` requests, for as long as a move takes, and allocates nothing once a ring is
 //! full. It does not know who may read it.
 
 use std::collections::VecDeque;

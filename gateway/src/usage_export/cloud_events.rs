@@ -1,4 +1,4 @@
-//! A batch of CloudEvents 1.0 in JSON (https://github.com/cloudevents/spec, JSON Event Format, 4): one event a sum.
+//! A batch of CloudEvents 1.0 in JSON (<https://github.com/cloudevents/spec>, JSON Event Format, 4): one event a sum.
 //!
 //! Invariant: an event's id is the same whenever it says the same, and another one where a sum has grown since: whoever takes them drops
 //! what it knows, and loses nothing.

@@ -1,5 +1,5 @@
 //! What is billed, with the columns of FOCUS, the FinOps Open Cost and Usage Specification, version 1.2
-//! (https://focus.finops.org/focus-specification/v1-2/), as CSV.
+//! (<https://focus.finops.org/focus-specification/v1-2/>), as CSV.
 //!
 //! One line a charge: a sum, and one of the meters that it is charged by. All of the specification's mandatory columns are there, and
 //! of the others those that there is something to say of; columns of our own begin with `x_`, as it wants. What is not billable is no charge,

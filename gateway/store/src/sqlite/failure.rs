@@ -1,4 +1,4 @@
-//! What SQLite says, in the store's words (https://www.sqlite.org/rescode.html).
+//! What SQLite says, in the store's words (<https://www.sqlite.org/rescode.html>).
 
 use std::path::Path;
 use std::sync::Arc;
