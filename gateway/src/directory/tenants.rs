@@ -4,7 +4,7 @@
 //! scheduler before a request can meet it; guaranteed rates never add up to more than [`CIR_PERCENT_MAX`] of what the
 //! engines in service give.
 
-use faam_store::{Millis, TenantRecord};
+use faam_store::{Millis, TenantRecord, UsageQuery};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -161,6 +161,18 @@ impl TenantDirectory {
                 what: "tenants",
                 max: TENANTS_MAX,
             });
+        }
+        // Usage is kept by name, and what one tenant has used is none of another's business.
+        let used = UsageQuery {
+            tenant: Some(new.name.clone()),
+            rows_max: 1,
+            ..UsageQuery::default()
+        };
+        if !self.0.store().usage(&used).await?.rows.is_empty() {
+            return Err(DirectoryError::State(format!(
+                "there was a tenant {:?} before, whose usage is kept and would be the new one's; choose another name",
+                new.name
+            )));
         }
         let record = TenantRecord {
             name: new.name,

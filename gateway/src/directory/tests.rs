@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use faam_store::{CredentialKind, Millis};
 use serde_json::json;
 
-use faam_store::CredentialRecord;
+use faam_store::{CredentialRecord, UsageKey, UsageRecord, UsageSums};
 
 use super::*;
 use crate::auth::Principal;
@@ -555,6 +555,42 @@ fn a_tenant_has_so_many_keys_and_those_that_ended_first_make_room() {
             .await
             .expect("listed");
         assert_eq!((first.items.len(), first.next), (tenants::PAGE_MAX, None));
+    });
+}
+
+#[test]
+fn a_name_with_usage_is_nobody_elses() {
+    runtime().block_on(async {
+        let (dir, store) = store().await;
+        let directory = open(&dir, &store).await;
+        let add = |name| directory.add_tenant(new_tenant(name), "operator", NOW);
+        add("acme").await.expect("made");
+        let removed = directory.remove_tenant("acme", "operator").await;
+        removed.expect("removed");
+        // It has used nothing.
+        add("acme").await.expect("made again");
+        let usage = UsageRecord {
+            key: UsageKey {
+                hour: Millis(0),
+                tenant: "acme".to_owned(),
+                namespace: String::new(),
+                kernel: "compress".to_owned(),
+                backend: "cpu".to_owned(),
+                outcome: "ok".to_owned(),
+                billable: true,
+            },
+            sums: UsageSums {
+                requests: 1,
+                ..UsageSums::default()
+            },
+        };
+        store.add_usage(1, vec![usage]).await.expect("written");
+        let removed = directory.remove_tenant("acme", "operator").await;
+        removed.expect("removed");
+        let again = add("acme").await;
+        assert!(matches!(again, Err(DirectoryError::State(_))), "{again:?}");
+        assert!(directory.tenant("acme").is_none());
+        add("acme-2").await.expect("made");
     });
 }
 

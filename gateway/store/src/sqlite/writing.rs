@@ -29,6 +29,9 @@ pub(super) async fn batch(
     match together(connection, changes, path).await {
         Ok(results) => results,
         Err(error) if changes.len() == 1 => vec![Err(error)],
+        // Somebody else holds the lock for longer than is waited for it: each change alone would wait as long again, and be
+        // answered long after its caller has given up.
+        Err(StoreError::Busy) => changes.iter().map(|_| Err(StoreError::Busy)).collect(),
         Err(_) => {
             let mut results = Vec::with_capacity(changes.len());
             for change in changes {

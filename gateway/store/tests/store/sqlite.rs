@@ -10,6 +10,7 @@ use crate::behaviour::{credential, tenant, usage};
 use faam_store::sqlite::{MIGRATIONS, Migration, SqliteOptions};
 use faam_store::{Store, StoreError, TenantRecord, UsageQuery};
 use serde_json::json;
+use sqlx::Connection;
 
 /// Bytes of a write-ahead log's header, of a frame's header, and of a page (https://www.sqlite.org/fileformat2.html#walformat).
 const WAL_HEADER: usize = 32;
@@ -66,6 +67,37 @@ async fn a_transaction_is_one_commit_in_the_log() {
     println!("200 changes, {batches} batches, {commits} commits");
     assert_eq!(u64::try_from(commits).expect("few"), batches);
     assert!(commits <= 50, "{commits}");
+}
+
+#[tokio::test]
+async fn who_waits_for_anothers_lock_is_told_so_in_time_and_nothing_is_written_later() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("faam.db");
+    let store = Store::open(&path).await.expect("a store");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+    let mut other = sqlx::SqliteConnection::connect_with(&options)
+        .await
+        .expect("another program");
+    sqlx::raw_sql("BEGIN IMMEDIATE")
+        .execute(&mut other)
+        .await
+        .expect("its lock");
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..20 {
+        let store = store.clone();
+        callers.spawn(async move { store.put_tenant(&tenant(&format!("t{caller}"))).await });
+    }
+    for refused in callers.join_all().await {
+        assert!(matches!(refused, Err(StoreError::Busy)), "{refused:?}");
+    }
+    sqlx::raw_sql("ROLLBACK")
+        .execute(&mut other)
+        .await
+        .expect("its end");
+    store.put_tenant(&tenant("t")).await.expect("new");
+    let tenants = store.tenants().await.expect("a list");
+    let names: Vec<_> = tenants.iter().map(|tenant| tenant.name.as_str()).collect();
+    assert_eq!(names, ["t"]);
 }
 
 /// Commits in the log of the database `path`: frames that say how many pages the database has after them.
