@@ -137,10 +137,50 @@ faults! {
     ServesTwoClients = "serves-two-clients",
     /// A kill that is asked for does not come.
     SurvivesKill = "survives-kill",
+    /// An engine stops with its job, until the function is reset or the fault is cleared.
+    EngineHangs = "engine-hangs",
+    /// A completion comes late, by so many milliseconds.
+    LateCompletion = "late-completion",
+    /// A completion is held back until after the next one. The contract allows it.
+    OutOfOrder = "out-of-order",
+    /// A completion carries its slot's generation before.
+    StaleGeneration = "stale-generation",
+    /// A completion names a slot that the queue does not have.
+    UnknownCommand = "unknown-command",
+    /// A completion says a byte less of output than was written.
+    ShortLength = "short-length",
+    /// A completion says more output than there was room for.
+    LengthBeyondRoom = "length-beyond-room",
+    /// A completion's phase word is written first, the rest of it so many milliseconds later.
+    TornCompletion = "torn-completion",
+    /// A completion is 28 random bytes, with the phase that is due.
+    RandomCompletion = "random-completion",
+    /// Doorbells are not heard.
+    LosesDoorbells = "loses-doorbells",
+    /// The queue's vector is raised without end, a thousand times a millisecond or as fast as can be.
+    InterruptStorm = "interrupt-storm",
+    /// A job ends as a DMA fault, though its memory is mapped.
+    DmaFaults = "dma-faults",
+    /// A job takes a multiple of its cycles, and of the time that it took.
+    SlowEngine = "slow-engine",
+    /// A reset that is asked for never ends: STATUS.resetting stays.
+    ResetSticks = "reset-sticks",
+    /// The function is pulled out: its client is cut off, and none is let in for so many milliseconds.
+    SurpriseRemoval = "surprise-removal",
+    /// The card's process stops (SIGSTOP), and goes on so many milliseconds later.
+    Stops = "stops",
+    /// The function resets itself, whatever is under way.
+    ResetsItself = "resets-itself",
+    /// A loaded table is said to lack a code that the job needs.
+    MissesTable = "misses-table",
+    /// A completion says that less was fetched than was.
+    LiesAboutHead = "lies-about-head",
+    /// CAPABILITIES announces longer queues, and more jobs an engine, than the card takes.
+    LiesAboutDepth = "lies-about-depth",
 }
 
 // Each has a bit.
-const _: () = assert!(Fault::ALL.len() <= 64);
+const _: () = assert!(Fault::ALL.len() <= 128);
 
 impl std::str::FromStr for Fault {
     type Err = String;
@@ -157,32 +197,38 @@ impl std::str::FromStr for Fault {
 
 /// The faults of one card that are on. Its functions share them.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(AtomicU64);
+pub(crate) struct Faults([AtomicU64; 2]);
 
 impl Faults {
     /// Whether a fault is on.
     pub(crate) fn on(&self, fault: Fault) -> bool {
-        self.0.load(Ordering::Relaxed) & bit(fault) != 0
+        let (word, bit) = self.place(fault);
+        word.load(Ordering::Relaxed) & bit != 0
     }
 
     /// Whether any fault is on.
     pub(crate) fn any(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != 0
+        self.0.iter().any(|word| word.load(Ordering::Relaxed) != 0)
     }
 
     /// Turns a fault on.
     pub(crate) fn set(&self, fault: Fault) {
-        self.0.fetch_or(bit(fault), Ordering::SeqCst);
+        let (word, bit) = self.place(fault);
+        word.fetch_or(bit, Ordering::SeqCst);
     }
 
     /// Turns all off.
     pub(crate) fn clear(&self) {
-        self.0.store(0, Ordering::SeqCst);
+        for word in &self.0 {
+            word.store(0, Ordering::SeqCst);
+        }
     }
-}
 
-const fn bit(fault: Fault) -> u64 {
-    1 << fault as u8
+    fn place(&self, fault: Fault) -> (&AtomicU64, u64) {
+        let [low, high] = &self.0;
+        let number = fault as u8;
+        (if number < 64 { low } else { high }, 1 << (number % 64))
+    }
 }
 
 #[cfg(test)]
