@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+use uuid::Uuid;
 
 use crate::metrics::Metrics;
 
@@ -171,8 +172,9 @@ impl Events {
 
     /// Writes what is recorded to `store`, as it comes, until the store is closed. To be called once.
     ///
-    /// What the store refuses because of its bounds or its disk is offered again and again, in its order; what comes
-    /// meanwhile waits, and what finds no place to wait is dropped and counted.
+    /// What the store refuses because of its bounds or its disk is offered again and again, in its order and under the
+    /// same id, so that one whose answer was lost is there once; what comes meanwhile waits, and what finds no place to
+    /// wait is dropped and counted, as is what the store would refuse for ever.
     pub fn write_to(&self, store: Store) -> impl Future<Output = ()> + use<> {
         let events = self.clone();
         let _ = events.0.store.set(store.clone());
@@ -182,19 +184,23 @@ impl Events {
                 let batch = events.batch();
                 if !batch.is_empty() {
                     let count = batch.len();
-                    while let Err(error) = store.append_events(batch.clone()).await {
+                    let appended = append(&store, batch).await;
+                    let outcome = if appended.is_ok() {
+                        "written"
+                    } else {
+                        "dropped"
+                    };
+                    events.0.metrics.events(outcome, count);
+                    if let Err(error) = appended {
                         if matches!(error, StoreError::Closed) {
-                            events.0.metrics.events("dropped", count);
                             return;
                         }
-                        tracing::warn!(
+                        tracing::error!(
                             error = &error as &dyn std::error::Error,
                             count,
-                            "events are not written yet: the store does not take them"
+                            "events are lost: the store would never take them"
                         );
-                        sleep(RETRY_PAUSE).await;
                     }
-                    events.0.metrics.events("written", count);
                     let written = u64::try_from(count).unwrap_or(u64::MAX);
                     events.0.written.send_modify(|so_far| *so_far += written);
                     continue;
@@ -234,6 +240,23 @@ impl Events {
     }
 }
 
+/// Has `store` keep `batch`, once, however often that has to be tried.
+async fn append(store: &Store, batch: Vec<EventRecord>) -> Result<(), StoreError> {
+    let id = Uuid::now_v7().as_u128();
+    loop {
+        match store.append_events(id, batch.clone()).await {
+            Ok(_) => return Ok(()),
+            Err(error) if !error.may_pass() => return Err(error),
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                count = batch.len(),
+                "events are not written yet: the store does not take them"
+            ),
+        }
+        sleep(RETRY_PAUSE).await;
+    }
+}
+
 /// Within its bounds.
 fn bounded(mut record: EventRecord) -> EventRecord {
     let words = [&mut record.kind, &mut record.actor, &mut record.subject];
@@ -252,6 +275,7 @@ fn bounded(mut record: EventRecord) -> EventRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fateful_store::{Fate, FatefulStore};
 
     /// A failure, not a measure.
     const SOON: Duration = Duration::from_secs(20);
@@ -285,6 +309,34 @@ mod tests {
             .expect("ends")
             .expect("no panic");
         assert!(!events.flush(Duration::ZERO).await);
+    }
+
+    #[tokio::test]
+    async fn what_is_written_and_not_answered_is_there_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let fateful = FatefulStore::open(&directory.path().join("faam.db")).await;
+        let store = fateful.store.clone();
+        let metrics = Arc::new(Metrics::new());
+        let events = Events::new(Arc::clone(&metrics));
+        let writing = tokio::spawn(events.write_to(store.clone()));
+        let fates = [Fate::Unanswered, Fate::Refused, Fate::Written];
+        for (number, fate) in (1..).zip(fates) {
+            fateful.next(fate);
+            events.record(event(&format!("{fate:?}"), GATEWAY, "", json!({})));
+            assert!(events.flush(SOON).await);
+            assert!(fateful.has_come());
+            let listed = store.events(&EventQuery::default()).await.expect("read");
+            let kinds: Vec<_> = listed.iter().map(|record| record.kind.as_str()).collect();
+            assert_eq!(kinds, ["Unanswered", "Refused", "Written"][..number]);
+        }
+        let written = r#"faam_events_total{outcome="written"} 3"#;
+        assert!(metrics.render().contains(written), "{}", metrics.render());
+        store.close().await.expect("closes");
+        events.record(event("x", GATEWAY, "", json!({})));
+        timeout(SOON, writing)
+            .await
+            .expect("ends")
+            .expect("no panic");
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub mod dispatch;
 pub mod engines;
 pub mod error;
 pub mod events;
+#[cfg(test)]
+mod fateful_store;
 pub mod gateway;
 pub mod http;
 pub mod job;

@@ -27,6 +27,7 @@ use faam_store::{EventRecord, Millis, Store, StoreError, TenantRecord};
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard};
+use uuid::Uuid;
 
 use self::book::Book;
 use self::error::DirectoryError;
@@ -199,7 +200,8 @@ impl TenantDirectory {
             events.record(event);
             return;
         }
-        if let Err(error) = self.0.store.append_events(vec![event]).await {
+        let batch = Uuid::now_v7().as_u128();
+        if let Err(error) = self.0.store.append_events(batch, vec![event]).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "the change is made, but not in the log of events"

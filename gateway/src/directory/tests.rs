@@ -281,7 +281,7 @@ fn openwhisks_uuid_and_key_are_a_credential() {
     );
     let (uuid, key) = issued.secret.split_once(':').expect("a pair");
     assert_eq!((uuid, key.len()), (issued.id.as_str(), 64));
-    assert!(uuid::Uuid::parse_str(uuid).is_ok());
+    assert!(Uuid::parse_str(uuid).is_ok());
     let records = [record(&issued, CredentialKind::OpenWhisk, "acme")];
     let directory = directory(keyring, None, &[tenant("acme")], &records);
     let basic = |pair: &str| {

@@ -1,106 +1,38 @@
 //! Any interleaving of requests, writes, failed writes and crashes, over a real database whose failures are injected at its seam.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::path::PathBuf;
 
-use faam_store::sqlite::{SqliteEngine, SqliteOptions};
-use faam_store::{
-    Answering, Applied, Change, CredentialRecord, Engine, EventQuery, EventRecord, TenantRecord,
-    UsageQuery, UsageRows,
-};
 use proptest::prelude::*;
 
 use super::account::{CELLS_AN_ACCOUNT_MAX, Ended};
 use super::*;
+use crate::fateful_store::{Fate, FatefulStore};
 use crate::meter::Spent;
-
-/// What becomes of the next write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Written,
-    /// Nothing of it is written.
-    Refused,
-    /// It is written, and its answer is lost.
-    Unanswered,
-}
-
-/// A database whose next write has a fate.
-struct Fateful {
-    inner: SqliteEngine,
-    fate: Arc<AtomicU8>,
-}
-
-impl Engine for Fateful {
-    fn apply<'a>(
-        &'a self,
-        changes: &'a [Change],
-    ) -> Answering<'a, Vec<Result<Applied, StoreError>>> {
-        Box::pin(async move {
-            match self.fate.swap(0, Ordering::AcqRel) {
-                0 => Engine::apply(&self.inner, changes).await,
-                1 => Err(StoreError::Full),
-                _ => {
-                    Engine::apply(&self.inner, changes).await?;
-                    Err(StoreError::TimedOut { limit_ms: 0 })
-                }
-            }
-        })
-    }
-
-    fn tenants(&self) -> Answering<'_, Vec<TenantRecord>> {
-        self.inner.tenants()
-    }
-
-    fn credentials(&self) -> Answering<'_, Vec<CredentialRecord>> {
-        self.inner.credentials()
-    }
-
-    fn usage<'a>(&'a self, query: &'a UsageQuery) -> Answering<'a, UsageRows> {
-        self.inner.usage(query)
-    }
-
-    fn events<'a>(&'a self, query: &'a EventQuery) -> Answering<'a, Vec<EventRecord>> {
-        self.inner.events(query)
-    }
-
-    fn backup<'a>(&'a self, to: &'a Path) -> Answering<'a, ()> {
-        self.inner.backup(to)
-    }
-
-    fn close(&self) -> Answering<'_, ()> {
-        self.inner.close()
-    }
-}
 
 /// A gateway's usage, which may crash.
 struct Running {
     path: PathBuf,
-    fate: Arc<AtomicU8>,
+    fateful: FatefulStore,
     store: Store,
     usage: Usage,
 }
 
 impl Running {
     async fn start(path: PathBuf) -> Self {
-        let fate = Arc::new(AtomicU8::new(0));
-        let (options, set) = (SqliteOptions::new(&path), Arc::clone(&fate));
-        let store = Store::start(path.clone(), async move {
-            let inner = SqliteEngine::open(options).await?;
-            Ok(Arc::new(Fateful { inner, fate: set }) as Arc<dyn Engine>)
-        });
-        let store = store.await.expect("a store");
+        let fateful = FatefulStore::open(&path).await;
+        let store = fateful.store.clone();
         let usage = Usage::new(store.clone(), Arc::new(Metrics::new()));
         Self {
             path,
-            fate,
+            fateful,
             store,
             usage,
         }
     }
 
     async fn flush(&self, fate: Fate) -> bool {
-        self.fate.store(fate as u8, Ordering::Release);
+        self.fateful.next(fate);
         self.usage.flush().await.is_ok()
     }
 

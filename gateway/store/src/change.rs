@@ -15,7 +15,7 @@ pub const EVENTS_A_CHANGE_MAX: usize = 1024;
 pub enum Change {
     /// Writes a tenant, where its revision is the stored one (0: there is none yet).
     PutTenant(TenantRecord),
-    /// Removes a tenant and its credentials; its usage and its events stay.
+    /// Removes a tenant and its credentials; its usage and its events stay, and its name is known as one that was removed.
     RemoveTenant(String),
     /// Writes credentials, all or none. An id never moves to another tenant.
     PutCredentials(Vec<CredentialRecord>),
@@ -28,8 +28,13 @@ pub enum Change {
         /// What is added.
         records: Vec<UsageRecord>,
     },
-    /// Appends events.
-    AppendEvents(Vec<EventRecord>),
+    /// Appends events, once for each batch id.
+    AppendEvents {
+        /// Chosen by the caller, the same whenever it tries again.
+        batch: u128,
+        /// What is appended.
+        events: Vec<EventRecord>,
+    },
 }
 
 /// What a change did.
@@ -37,6 +42,6 @@ pub enum Change {
 pub enum Applied {
     /// The tenant as it is stored now.
     Tenant(TenantRecord),
-    /// Whether there was anything to do: something to remove, a batch that had not been counted.
+    /// Whether there was anything to do: something to remove, a batch that had not been counted or appended.
     Done(bool),
 }

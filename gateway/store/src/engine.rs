@@ -25,6 +25,9 @@ pub trait Engine: Send + Sync + 'static {
     /// All tenants, by name.
     fn tenants(&self) -> Answering<'_, Vec<TenantRecord>>;
 
+    /// Whether a tenant of this name was removed, and not made again.
+    fn is_removed<'a>(&'a self, name: &'a str) -> Answering<'a, bool>;
+
     /// All credentials, by id. One whose kind this program does not know (a newer one made it) is left out: it is recognised by nobody.
     fn credentials(&self) -> Answering<'_, Vec<CredentialRecord>>;
 

@@ -146,6 +146,15 @@ impl Store {
         self.done(Change::RemoveTenant(name.to_owned())).await
     }
 
+    /// Whether there was a tenant of this name that was removed, and not made again. The last
+    /// [`crate::sqlite::REMOVED_TENANTS_KEPT`] are known.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn is_removed(&self, name: &str) -> Result<bool, StoreError> {
+        read(self.0.engine.is_removed(name)).await
+    }
+
     /// All credentials, by id.
     ///
     /// # Errors
@@ -202,13 +211,19 @@ impl Store {
         read(self.0.engine.usage(query)).await
     }
 
-    /// Appends events. The newest [`crate::sqlite::EVENTS_KEPT`] are kept.
+    /// Appends events once for each `batch`, however often it is tried; `false` where they had been appended before. The
+    /// newest [`crate::sqlite::EVENTS_KEPT`] are kept, and the ids of the last [`crate::sqlite::EVENT_BATCHES_KEPT`] batches
+    /// are known.
     ///
     /// # Errors
-    /// [`StoreError`]
-    pub async fn append_events(&self, events: Vec<EventRecord>) -> Result<(), StoreError> {
+    /// [`StoreError`]; after [`StoreError::TimedOut`] and other passing ones, try again with the same id.
+    pub async fn append_events(
+        &self,
+        batch: u128,
+        events: Vec<EventRecord>,
+    ) -> Result<bool, StoreError> {
         within("events", events.len(), EVENTS_A_CHANGE_MAX)?;
-        self.write(Change::AppendEvents(events)).await.map(|_| ())
+        self.done(Change::AppendEvents { batch, events }).await
     }
 
     /// The newest events that match, oldest first.

@@ -29,7 +29,7 @@ use tokio::sync::Mutex;
 
 pub use copy::{Arriving, Restored, restore};
 pub use schema::{MIGRATIONS, Migration};
-pub use writing::{EVENTS_KEPT, USAGE_BATCHES_KEPT};
+pub use writing::{EVENT_BATCHES_KEPT, EVENTS_KEPT, REMOVED_TENANTS_KEPT, USAGE_BATCHES_KEPT};
 
 use crate::change::{Applied, Change};
 use crate::engine::{Answering, Engine};
@@ -203,6 +203,10 @@ impl Engine for SqliteEngine {
 
     fn tenants(&self) -> Answering<'_, Vec<TenantRecord>> {
         Box::pin(reading::tenants(&self.readers, self.path()))
+    }
+
+    fn is_removed<'a>(&'a self, name: &'a str) -> Answering<'a, bool> {
+        Box::pin(reading::is_removed(&self.readers, name, self.path()))
     }
 
     fn credentials(&self) -> Answering<'_, Vec<CredentialRecord>> {

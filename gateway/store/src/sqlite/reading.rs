@@ -94,6 +94,18 @@ pub(super) async fn tenants(
         .collect()
 }
 
+pub(super) async fn is_removed(
+    readers: &SqlitePool,
+    name: &str,
+    path: &Path,
+) -> Result<bool, StoreError> {
+    let known = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM removed_tenant WHERE name = ?)")
+        .bind(name)
+        .fetch_one(readers)
+        .await;
+    known.map_err(|error| classify(error, path))
+}
+
 pub(super) async fn credentials(
     readers: &SqlitePool,
     path: &Path,

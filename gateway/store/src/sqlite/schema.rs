@@ -28,12 +28,20 @@ pub struct Migration {
 }
 
 /// All steps, in order.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    oldest: 1,
-    name: "tenants, credentials, usage, events",
-    sql: include_str!("0001_tenants_usage_events.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        oldest: 1,
+        name: "tenants, credentials, usage, events",
+        sql: include_str!("0001_tenants_usage_events.sql"),
+    },
+    Migration {
+        version: 2,
+        oldest: 1,
+        name: "batches of events, removed tenants",
+        sql: include_str!("0002_event_batches_removed_tenants.sql"),
+    },
+];
 
 /// Where the history is kept. This statement itself never changes.
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS faam_schema (\

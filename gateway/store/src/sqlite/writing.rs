@@ -17,6 +17,10 @@ use crate::record::{CredentialRecord, EventRecord, TenantRecord, UsageRecord};
 pub const USAGE_BATCHES_KEPT: i64 = 10_000;
 /// Events that are kept; the oldest go first.
 pub const EVENTS_KEPT: i64 = 1_000_000;
+/// Batches of events whose ids are kept.
+pub const EVENT_BATCHES_KEPT: i64 = 10_000;
+/// Tenants that were removed, and are known as such; the oldest are forgotten first.
+pub const REMOVED_TENANTS_KEPT: i64 = 100_000;
 
 type Results = Vec<Result<Applied, StoreError>>;
 
@@ -97,9 +101,7 @@ async fn apply(
 ) -> Result<Applied, StoreError> {
     match change {
         Change::PutTenant(record) => put_tenant(connection, record, path).await,
-        Change::RemoveTenant(name) => {
-            removed(connection, "DELETE FROM tenant WHERE name = ?", name, path).await
-        }
+        Change::RemoveTenant(name) => remove_tenant(connection, name, path).await,
         Change::PutCredentials(records) => {
             for record in records {
                 put_credential(connection, record, path).await?;
@@ -110,7 +112,9 @@ async fn apply(
             removed(connection, "DELETE FROM credential WHERE id = ?", id, path).await
         }
         Change::AddUsage { batch, records } => add_usage(connection, *batch, records, path).await,
-        Change::AppendEvents(events) => append_events(connection, events, path).await,
+        Change::AppendEvents { batch, events } => {
+            append_events(connection, *batch, events, path).await
+        }
     }
 }
 
@@ -148,6 +152,13 @@ async fn put_tenant(
     };
     if let Some(row) = query.fetch_optional(&mut *connection).await.map_err(said)? {
         let created = crate::record::Millis(row.try_get("created_ms").map_err(said)?);
+        if record.revision == 0 {
+            sqlx::query("DELETE FROM removed_tenant WHERE name = ?")
+                .bind(&record.name)
+                .execute(connection)
+                .await
+                .map_err(said)?;
+        }
         return Ok(Applied::Tenant(TenantRecord {
             revision,
             created,
@@ -211,6 +222,30 @@ async fn put_credential(
     Ok(())
 }
 
+async fn remove_tenant(
+    connection: &mut SqliteConnection,
+    name: &str,
+    path: &Path,
+) -> Result<Applied, StoreError> {
+    let said = |error| classify(error, path);
+    let sql = "DELETE FROM tenant WHERE name = ?";
+    let done = removed(&mut *connection, sql, name, path).await?;
+    if done == Applied::Done(true) {
+        let known = sqlx::query("INSERT OR REPLACE INTO removed_tenant (name) VALUES (?)")
+            .bind(name)
+            .execute(&mut *connection)
+            .await
+            .map_err(said)?;
+        let newest = known.last_insert_rowid();
+        sqlx::query("DELETE FROM removed_tenant WHERE sequence <= ?")
+            .bind(newest.saturating_sub(REMOVED_TENANTS_KEPT))
+            .execute(connection)
+            .await
+            .map_err(said)?;
+    }
+    Ok(done)
+}
+
 async fn removed(
     connection: &mut SqliteConnection,
     sql: &'static str,
@@ -229,17 +264,10 @@ async fn add_usage(
     path: &Path,
 ) -> Result<Applied, StoreError> {
     let said = |error| classify(error, path);
-    let new = sqlx::query(
-        "INSERT INTO usage_batch (batch) VALUES (?) ON CONFLICT (batch) DO NOTHING RETURNING sequence",
-    )
-    .bind(batch.to_be_bytes().to_vec())
-    .fetch_optional(&mut *connection)
-    .await
-    .map_err(said)?;
-    let Some(new) = new else {
+    let sql = "INSERT INTO usage_batch (batch) VALUES (?) ON CONFLICT (batch) DO NOTHING RETURNING sequence";
+    let Some(sequence) = new_batch(connection, sql, batch, path).await? else {
         return Ok(Applied::Done(false));
     };
-    let sequence: i64 = new.try_get("sequence").map_err(said)?;
     for UsageRecord { key, sums } in records {
         let mut query = sqlx::query(
             "INSERT INTO usage (hour_ms, tenant, namespace, kernel, backend, outcome, billable, requests, bytes_in, bytes_out, \
@@ -271,12 +299,36 @@ async fn add_usage(
     Ok(Applied::Done(true))
 }
 
+/// The sequence of a batch that was not known before `sql` put it down; `None` for one that was.
+async fn new_batch(
+    connection: &mut SqliteConnection,
+    sql: &'static str,
+    batch: u128,
+    path: &Path,
+) -> Result<Option<i64>, StoreError> {
+    let new = sqlx::query_scalar(sql)
+        .bind(batch.to_be_bytes().to_vec())
+        .fetch_optional(connection)
+        .await;
+    new.map_err(|error| classify(error, path))
+}
+
 async fn append_events(
     connection: &mut SqliteConnection,
+    batch: u128,
     events: &[EventRecord],
     path: &Path,
 ) -> Result<Applied, StoreError> {
     let said = |error| classify(error, path);
+    let sql = "INSERT INTO event_batch (batch) VALUES (?) ON CONFLICT (batch) DO NOTHING RETURNING sequence";
+    let Some(sequence) = new_batch(connection, sql, batch, path).await? else {
+        return Ok(Applied::Done(false));
+    };
+    sqlx::query("DELETE FROM event_batch WHERE sequence <= ?")
+        .bind(sequence.saturating_sub(EVENT_BATCHES_KEPT))
+        .execute(&mut *connection)
+        .await
+        .map_err(said)?;
     let mut last = None;
     for event in events {
         let written = sqlx::query(
@@ -300,7 +352,7 @@ async fn append_events(
             .await
             .map_err(said)?;
     }
-    Ok(Applied::Done(last.is_some()))
+    Ok(Applied::Done(true))
 }
 
 fn stored(sum: u64) -> Result<i64, StoreError> {

@@ -43,6 +43,8 @@ macro_rules! suite {
                 usage_is_added_once_for_each_batch
                 usage_is_summed_as_it_is_asked_for
                 the_newest_events_are_answered_oldest_first
+                events_are_appended_once_for_each_batch
+                who_was_removed_is_known_until_made_again
                 a_failing_change_fails_alone
                 who_writes_at_once_loses_nothing
                 many_callers_share_a_transaction
@@ -503,11 +505,11 @@ pub(crate) async fn the_newest_events_are_answered_oldest_first<O: Opens>() {
         event(4, "card.lost", None, "fpga0"),
     ];
     store
-        .append_events(stored[..2].to_vec())
+        .append_events(1, stored[..2].to_vec())
         .await
         .expect("appended");
     store
-        .append_events(stored[2..].to_vec())
+        .append_events(2, stored[2..].to_vec())
         .await
         .expect("appended");
     let ask = async |query: EventQuery| store.events(&query).await.expect("read");
@@ -534,6 +536,51 @@ pub(crate) async fn the_newest_events_are_answered_oldest_first<O: Opens>() {
         ..EventQuery::default()
     };
     assert_eq!(ask(about).await, stored[..2]);
+}
+
+pub(crate) async fn events_are_appended_once_for_each_batch<O: Opens>() {
+    let opens = O::new();
+    let store = open(&opens).await;
+    let stored = vec![
+        event(1, "key.added", Some("a"), "k1"),
+        event(1, "key.added", Some("a"), "k1"),
+    ];
+    let append = async |batch| {
+        store
+            .append_events(batch, stored.clone())
+            .await
+            .expect("kept")
+    };
+    assert!(append(1).await);
+    assert!(!append(1).await, "its answer may have been lost");
+    assert!(append(2).await, "another one that says the same");
+    assert!(!append(1).await);
+    let all = store.events(&EventQuery::default()).await.expect("read");
+    assert_eq!(all, [stored.clone(), stored.clone()].concat());
+    // Usage is another matter: its batches have ids of their own.
+    let used = store.add_usage(1, vec![usage("a", 1, "ok", 1)]).await;
+    assert!(used.expect("added"));
+    store.close().await.expect("closed");
+    let store = open(&opens).await;
+    let again = store.append_events(2, stored).await.expect("answered");
+    assert!(!again, "also after a restart");
+}
+
+pub(crate) async fn who_was_removed_is_known_until_made_again<O: Opens>() {
+    let opens = O::new();
+    let store = open(&opens).await;
+    let is_removed = async |name| store.is_removed(name).await.expect("read");
+    assert!(!store.remove_tenant("a").await.expect("answered"));
+    assert!(!is_removed("a").await, "there never was one");
+    for _ in 0..2 {
+        store.put_tenant(&tenant("a")).await.expect("new");
+        assert!(!is_removed("a").await);
+        assert!(store.remove_tenant("a").await.expect("removed"));
+        assert!(is_removed("a").await && !is_removed("b").await);
+    }
+    store.close().await.expect("closed");
+    let store = open(&opens).await;
+    assert!(store.is_removed("a").await.expect("read"));
 }
 
 pub(crate) async fn a_failing_change_fails_alone<O: Opens>() {
@@ -667,7 +714,7 @@ pub(crate) async fn what_was_acknowledged_is_there_after_it_was_opened_again<O: 
     let store = open(&opens).await;
     let written = store.put_tenant(&tenant("a")).await.expect("new");
     store
-        .append_events(vec![event(1, "x", None, "y")])
+        .append_events(1, vec![event(1, "x", None, "y")])
         .await
         .expect("appended");
     store.close().await.expect("closed");
@@ -710,7 +757,7 @@ pub(crate) async fn a_change_has_a_bound<O: Opens>() {
         "{refused}"
     );
     let many = vec![event(1, "x", None, "y"); faam_store::EVENTS_A_CHANGE_MAX + 1];
-    store.append_events(many).await.expect_err("too many");
+    store.append_events(1, many).await.expect_err("too many");
 }
 
 pub(crate) async fn a_backup_has_what_was_acknowledged_before_it<O: Opens>() {

@@ -113,26 +113,26 @@ fn commits(path: &Path) -> usize {
 #[tokio::test]
 async fn a_schema_that_is_too_new_or_somebody_elses_is_refused() {
     const ADDS: Migration = Migration {
-        version: 2,
-        oldest: 1,
+        version: 3,
+        oldest: 2,
         name: "adds",
         sql: "ALTER TABLE tenant ADD COLUMN region TEXT",
     };
     const ADDS_MORE: Migration = Migration {
-        version: 3,
-        oldest: 2,
+        version: 4,
+        oldest: 3,
         name: "adds more",
         sql: "ALTER TABLE tenant ADD COLUMN zone TEXT",
     };
     const TAKES: Migration = Migration {
-        version: 2,
-        oldest: 2,
+        version: 3,
+        oldest: 3,
         name: "takes something away",
         sql: "ALTER TABLE tenant DROP COLUMN limits",
     };
-    const TWO_NEWER: &[Migration] = &[MIGRATIONS[0], ADDS, ADDS_MORE];
-    const NOT_FOR_OLDER: &[Migration] = &[MIGRATIONS[0], TAKES];
-    for (schema, found) in [(TWO_NEWER, 3), (NOT_FOR_OLDER, 2)] {
+    const TWO_NEWER: &[Migration] = &[MIGRATIONS[0], MIGRATIONS[1], ADDS, ADDS_MORE];
+    const NOT_FOR_OLDER: &[Migration] = &[MIGRATIONS[0], MIGRATIONS[1], TAKES];
+    for (schema, found) in [(TWO_NEWER, 4), (NOT_FOR_OLDER, 3)] {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("faam.db");
         let options = SqliteOptions::new(&path).migrations(schema);
@@ -151,7 +151,7 @@ async fn a_schema_that_is_too_new_or_somebody_elses_is_refused() {
         let bytes = fs::read(&path).expect("a file");
         let refused = Store::open(&path).await.expect_err("it is newer");
         assert!(
-            matches!(refused, StoreError::NewerSchema { known: 1, found: f, .. } if f == found),
+            matches!(refused, StoreError::NewerSchema { known: 2, found: f, .. } if f == found),
             "{refused}"
         );
         assert!(refused.to_string().contains("faam restore"), "{refused}");
@@ -184,9 +184,10 @@ async fn a_schema_that_is_too_new_or_somebody_elses_is_refused() {
 async fn an_older_program_and_the_next_take_turns() {
     const NEXT: &[Migration] = &[
         MIGRATIONS[0],
+        MIGRATIONS[1],
         Migration {
-            version: 2,
-            oldest: 1,
+            version: 3,
+            oldest: 2,
             name: "adds",
             sql: "ALTER TABLE tenant ADD COLUMN region TEXT NOT NULL DEFAULT 'here'",
         },
