@@ -222,8 +222,18 @@ impl Gateway {
         let tenants = runtime.block_on(store.tenants())?;
         let has_demo = tenants.iter().any(|tenant| tenant.name == DEMO_TENANT);
         // Who has removed the demo tenant, or begun with others, does not find it made again.
-        let wants_demo =
+        let removed_demo = !has_demo && runtime.block_on(store.is_removed(DEMO_TENANT))?;
+        let may_want_demo =
             config.bootstrap_key.is_some() || serves_demo && (has_demo || tenants.is_empty());
+        let wants_demo = may_want_demo && !removed_demo;
+        if may_want_demo && removed_demo {
+            tracing::warn!(
+                chosen_key = config.bootstrap_key.is_some(),
+                tenants = tenants.len(),
+                "the demo tenant was removed, and is not made again: its key lets nobody in; make tenants with `faam tenant \
+                 add` and `faam key add`, and unset FAAM_BOOTSTRAP_KEY"
+            );
+        }
         let demo = match wants_demo {
             true => Some(KeptKey::demo(
                 &config.data_dir,
@@ -245,7 +255,8 @@ impl Gateway {
             directory.make_demo_tenant(now()).await?;
             Ok::<_, StoreError>(directory)
         })?;
-        if directory.served().is_empty() && demo.is_none() {
+        // Who removed the last tenant gets a gateway that waits for the next one.
+        if directory.served().is_empty() && demo.is_none() && !removed_demo {
             return Err(GatewayError::OpenDemo {
                 address: config.listen,
             });

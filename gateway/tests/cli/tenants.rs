@@ -529,3 +529,49 @@ fn other_machines_meet_no_demo_tenant_whose_key_nobody_chose() {
     drop(caller);
     gateway.stop();
 }
+
+#[test]
+fn a_demo_tenant_that_was_removed_stays_away_until_it_is_made_again() {
+    let start = |data: &std::path::Path, key: Option<&str>| {
+        let mut config = faam_gateway::config::GatewayConfig {
+            listen: ([127, 0, 0, 1], 0).into(),
+            admin_listen: ([127, 0, 0, 1], 0).into(),
+            data_dir: data.to_owned(),
+            bootstrap_key: key.map(str::to_owned),
+            ..Default::default()
+        };
+        config.dispatch.cards.clear();
+        config.dispatch.data_dir = data.to_owned();
+        Gateway::start(config).expect("starts")
+    };
+    let place = Place::new();
+    let demo = format!("Bearer {KEY}");
+    let mut caller = Kept::open(place.gateway.public_address());
+    assert_eq!(caller.who(&demo)["id"], "demo");
+    operator(&place, &["tenant", "rm", "demo"]).check(0, &[]);
+    assert_eq!(caller.status("POST", "/v1/compress", &demo), 401);
+    drop(caller);
+    let Place { gateway, data, .. } = place;
+    gateway.stop();
+    // It was the last one, and its key is chosen anew or still lies there: neither makes it again.
+    for key in [None, Some(KEY)] {
+        let gateway = start(data.path(), key);
+        assert!(gateway.demo_key().is_none());
+        let mut caller = Kept::open(gateway.public_address());
+        assert_eq!(caller.status("POST", "/v1/compress", &demo), 401);
+        drop(caller);
+        gateway.stop();
+    }
+    let mut command = faam(
+        data.path(),
+        "http://127.0.0.1:1",
+        &["tenant", "add", "demo"],
+    );
+    command.env("FAAM_DATA_DIR", data.path());
+    run(command, b"").check(0, &[]);
+    let gateway = start(data.path(), Some(KEY));
+    let mut caller = Kept::open(gateway.public_address());
+    assert_eq!(caller.who(&demo)["id"], "demo");
+    drop(caller);
+    gateway.stop();
+}
