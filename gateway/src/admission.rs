@@ -251,6 +251,12 @@ impl Admission {
         self.inner.draining.load(Ordering::Acquire)
     }
 
+    /// Whether the drain's limit has passed: what has not ended by then is broken off.
+    #[must_use]
+    pub fn is_drain_over(&self) -> bool {
+        self.is_draining() && self.drain_left().is_zero()
+    }
+
     /// What is left of the drain's limit.
     #[must_use]
     pub fn drain_left(&self) -> Duration {

@@ -487,7 +487,7 @@ impl Metrics {
         OpenConnection(open)
     }
 
-    /// A connection was ended (`evicted`, `peer-bound`), or a stream (`stream-stall`).
+    /// A connection was ended (`evicted`, `peer-bound`, `write-stall`, `drained`), or a stream (`stream-stall`).
     pub fn connection_ended(&self, reason: &'static str) {
         self.connections_ended
             .get_or_create(&Reason { reason })

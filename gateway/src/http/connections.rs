@@ -2,8 +2,8 @@
 //!
 //! Invariants: at most `connections_max` connections are open, and the one that has been longest without a complete
 //! request head (silent, between requests, in its TLS handshake or in slow headers) ends in favour of a new one. A
-//! connection that is being answered, or that still takes bytes, never ends that way. Every step costs O(log n). It knows
-//! no sockets and no HTTP.
+//! connection that is being answered, or that still takes bytes, never ends that way, but only with all others. Every step
+//! costs O(log n). It knows no sockets and no HTTP.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -26,6 +26,8 @@ pub(super) struct Connections {
     state: Mutex<State>,
     /// A place became free, or its connection idle.
     changed: Notify,
+    /// The parent of each place's: cancelled when all have to end.
+    all_end: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -49,8 +51,8 @@ pub(super) struct Place {
     peer: Option<IpAddr>,
     /// Locked before the table's state.
     activity: Mutex<Activity>,
-    /// Cancelled when the connection has to end in favour of another.
-    evicted: CancellationToken,
+    /// Cancelled when the connection has to end: in favour of another, or with all.
+    ends: CancellationToken,
     /// Whether its peer may still be sending when it ends.
     lingers: AtomicBool,
     /// Whether it ended because its peer took too little.
@@ -78,7 +80,13 @@ impl Connections {
             peer_connections_max,
             state: Mutex::default(),
             changed: Notify::new(),
+            all_end: CancellationToken::new(),
         })
+    }
+
+    /// Has every connection end, whatever it does.
+    pub(super) fn end_all(&self) {
+        self.all_end.cancel();
     }
 
     /// A place for an accepted connection, once there is one; `None` if its peer has as many as it may.
@@ -126,7 +134,7 @@ impl Connections {
             connections: Arc::clone(self),
             peer,
             activity: Mutex::default(),
-            evicted: CancellationToken::new(),
+            ends: self.all_end.child_token(),
             lingers: AtomicBool::new(false),
             too_slow: AtomicBool::new(false),
         };
@@ -183,22 +191,30 @@ impl Place {
         self.too_slow.load(Ordering::Acquire)
     }
 
-    /// Ready when the connection has to end in favour of another.
-    pub(super) async fn evicted(&self) {
-        self.evicted.cancelled().await;
+    /// Ready when the connection has to end: in favour of another, or with all.
+    pub(super) async fn ended(&self) {
+        self.ends.cancelled().await;
+    }
+
+    /// Which of them, as it is counted.
+    pub(super) fn why_ended(&self) -> &'static str {
+        match self.connections.all_end.is_cancelled() {
+            true => "drained",
+            false => "evicted",
+        }
     }
 
     /// Changes the activity, and puts the connection among those that wait or takes it out.
     fn settle(&self, change: impl FnOnce(&mut Activity)) {
         let mut activity = self.activity.lock();
         change(&mut activity);
-        let waits = activity.requests == 0 && !activity.writing && !self.evicted.is_cancelled();
+        let waits = activity.requests == 0 && !activity.writing && !self.ends.is_cancelled();
         match (activity.waiting_as, waits) {
             (None, true) => {
                 let mut state = self.connections.state.lock();
                 let key = state.next;
                 state.next += 1;
-                state.waiting.insert(key, self.evicted.clone());
+                state.waiting.insert(key, self.ends.clone());
                 activity.waiting_as = Some(key);
                 if state.wanting > 0 {
                     self.connections.changed.notify_waiters();
@@ -220,7 +236,7 @@ impl Drop for Place {
             state.waiting.remove(&key);
         }
         state.open = state.open.saturating_sub(1);
-        if self.evicted.is_cancelled() {
+        if self.ends.is_cancelled() {
             state.evicting = state.evicting.saturating_sub(1);
         }
         if let Some(peer) = self.peer
@@ -273,7 +289,7 @@ mod tests {
     }
 
     fn is_evicted(place: &Place) -> bool {
-        place.evicted.is_cancelled()
+        place.ends.is_cancelled()
     }
 
     #[tokio::test]
@@ -289,7 +305,7 @@ mod tests {
             let connections = Arc::clone(&connections);
             async move { connections.take(None).await }
         });
-        timeout(SOON, second.evicted()).await.expect("told to end");
+        timeout(SOON, second.ended()).await.expect("told to end");
         assert!(!is_evicted(&first) && !is_evicted(&third));
         assert!(!wanted.is_finished(), "its place is not free yet");
         drop(second);

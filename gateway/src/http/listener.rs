@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdTcpListener};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ use crate::metrics::Metrics;
 
 /// Pause after a failed accept (out of descriptors, say): others have to end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long connections may take to end that are broken off.
+const BREAK_OFF_MAX: Duration = Duration::from_secs(1);
 
 /// A port that could not be listened on.
 #[derive(Debug, Error)]
@@ -106,7 +109,8 @@ pub struct Endpoints {
     pub unix: Option<UnixSocket>,
 }
 
-/// Accepts until `stop`, then lets what is in flight end within `drain`. `name` is the listener's in the metrics.
+/// Accepts until `stop`, then lets what is in flight end within `drain`, and breaks off what has not: whatever it holds comes back,
+/// and is accounted for. `name` is the listener's in the metrics.
 ///
 /// # Errors
 /// A listener that the runtime cannot use.
@@ -146,12 +150,21 @@ pub async fn serve(
     // New connections are refused from here on.
     drop((tcp, unix, endpoints.unix));
     let open = server.graceful.count();
-    if timeout(drain, server.graceful.shutdown()).await.is_err() {
+    let mut ended = pin!(server.graceful.shutdown());
+    if timeout(drain, &mut ended).await.is_err() {
         warn!(
-            open,
+            name,
+            open_when_it_began = open,
             drain_s = drain.as_secs(),
-            "connections were still open at the drain limit"
+            "connections were still open at the drain limit, and are broken off"
         );
+        server.connections.end_all();
+        if timeout(BREAK_OFF_MAX, ended).await.is_err() {
+            warn!(
+                name,
+                "connections that were broken off have not ended in time"
+            );
+        }
     }
     Ok(())
 }
@@ -286,9 +299,10 @@ impl<S: Answers> Server<S> {
                         metrics.connection_ended("write-stall");
                     }
                 },
-                () = place.evicted() => {
-                    debug!("a connection without a request ended for a new one");
-                    metrics.connection_ended("evicted");
+                () = place.ended() => {
+                    let reason = place.why_ended();
+                    debug!(reason, "a connection ended for another, or at the drain limit");
+                    metrics.connection_ended(reason);
                 }
             }
             drop(place);

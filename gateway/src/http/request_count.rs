@@ -1,7 +1,7 @@
 //! A request of a kernel, counted once: in the metrics, among what is remembered, and as spans of its phases.
 //!
 //! Invariant: whatever becomes of it, it is counted, and once; whose caller hung up without anybody's saying so is
-//! `cancelled`. It knows no bodies.
+//! `cancelled`, and `draining` where it was the gateway that broke it off. It knows no bodies.
 
 use std::mem;
 use std::sync::Arc;
@@ -13,11 +13,14 @@ use super::ended::Ended;
 use super::invocation::Invocation;
 use super::phase_spans;
 use crate::admission::AdmissionPermit;
-use crate::error::Problem;
+use crate::error::{Problem, ProblemKind};
 use crate::limit_met::LimitsMet;
 use crate::meter::{self, Meter};
 use crate::metrics::{RequestEnd, TraceName};
 use crate::tenants::Tenant;
+
+/// Its caller went away.
+pub(super) const CANCELLED: &str = "cancelled";
 
 /// See the module's head.
 pub(super) struct RequestCount {
@@ -54,6 +57,14 @@ impl RequestCount {
             kernel,
             invocation,
             ended: false,
+        }
+    }
+
+    /// What it is counted as that ends so: no caller has cancelled what a drain broke off.
+    pub(super) fn outcome(&self, outcome: &'static str) -> &'static str {
+        match outcome == CANCELLED && self.app.admission.is_drain_over() {
+            true => ProblemKind::Draining.name(),
+            false => outcome,
         }
     }
 
@@ -134,9 +145,10 @@ impl Drop for RequestCount {
         if self.ended {
             return;
         }
-        self.count("none", "cancelled");
+        let outcome = self.outcome(CANCELLED);
+        self.count("none", outcome);
         let end = End {
-            outcome: "cancelled",
+            outcome,
             detail: None,
             at: Instant::now(),
             permit: None,

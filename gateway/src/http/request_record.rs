@@ -19,7 +19,7 @@ use super::invocations::InvocationFacts;
 use super::options::ServiceOptions;
 use super::outflow::OutflowError;
 use super::rate_limit;
-use super::request_count::{End, RequestCount};
+use super::request_count::{CANCELLED, End, RequestCount};
 use crate::admission::AdmissionPermit;
 use crate::auth::Principal;
 use crate::credentials::scopes::Scope;
@@ -52,7 +52,7 @@ impl Drop for RequestRecord {
     /// Nobody said how it ended: its caller went away.
     fn drop(&mut self) {
         if !self.permit.tab().is_closed() {
-            self.close_tab(&self.progress.lock(), "cancelled");
+            self.close_tab(&self.progress.lock(), self.count.outcome(CANCELLED));
         }
     }
 }
@@ -132,7 +132,7 @@ impl RequestRecord {
         match sent {
             Sent::Whole => self.ok(),
             Sent::Late => self.broke_off(ProblemKind::Deadline.name(), None),
-            Sent::Cut => self.broke_off("cancelled", None),
+            Sent::Cut => self.broke_off(CANCELLED, None),
         }
     }
 
@@ -164,6 +164,7 @@ impl RequestRecord {
 
     /// Its answer broke off after its first byte.
     pub(super) fn broke_off(self, outcome: &'static str, detail: Option<String>) {
+        let outcome = self.count.outcome(outcome);
         self.app.metrics.stream_broken(outcome);
         tracing::info!(outcome, detail, "an answer broke off after its first byte");
         self.end(outcome, detail);
@@ -172,6 +173,7 @@ impl RequestRecord {
     /// It ended so: `ok`, the name of a problem, or `cancelled` and the like.
     pub(super) fn end(mut self, outcome: &'static str, detail: Option<String>) {
         let at = Instant::now();
+        let outcome = self.count.outcome(outcome);
         let ended = {
             let mut progress = self.progress.lock();
             let send = |from| at.saturating_duration_since(from);

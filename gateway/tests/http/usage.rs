@@ -1,13 +1,13 @@
 //! What a tenant is told that it has used: sums are those of what was sent, however its requests ended.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use faam_gateway::gateway::Gateway;
 use serde_json::Value;
 
 use crate::samples::{gzip, noise, text};
 use crate::server::{KEY, SOON, Server, check_problem, config};
-use crate::wire::request;
+use crate::wire::{Wire, request};
 
 /// Usage by `group`, once it has as many requests.
 #[track_caller]
@@ -152,6 +152,63 @@ fn what_was_done_for_a_caller_who_hung_up_is_charged() {
         "{cancelled:#}"
     );
     assert!(cancelled["cpu_us"].as_u64() > Some(0), "{cancelled:#}");
+}
+
+#[test]
+fn what_is_open_at_the_drain_limit_is_broken_off_and_in_the_usage_of_before() {
+    let data = tempfile::tempdir().expect("a directory");
+    let start = || {
+        let mut config = config(data.path());
+        config.drain = Duration::from_millis(10);
+        Gateway::start(config).expect("starts")
+    };
+    let server = Server {
+        gateway: start(),
+        data: tempfile::tempdir().expect("a directory"),
+    };
+    let body = noise(1 << 20);
+    let mut sending = server.begin("/v1/compress", &[], &body);
+    assert_eq!(sending.first_byte(), Some(b'H'));
+    // One that reads nothing: its answer is whole, and waits for it.
+    let many = noise(1 << 20).repeat(64);
+    let reading = std::thread::spawn({
+        let address = server.address();
+        move || {
+            let mut wire = Wire::connect(address);
+            let key = format!("Bearer {KEY}");
+            let length = many.len().to_string();
+            let headers = [("Authorization", key.as_str()), ("Content-Length", &length)];
+            wire.head("POST", "/v1/compress?level=1", &headers);
+            // It may be broken off before it has sent all.
+            let _ = wire.send(&many);
+            wire
+        }
+    });
+    server.wait_for_in_flight(2);
+    server.gateway.stop();
+    let mut body = Vec::new();
+    sending.try_answer(true).expect("a head");
+    while let Ok(more) = sending.body_chunk(&mut body) {
+        assert!(more, "a torn answer looks whole");
+    }
+    drop(reading.join().expect("no panic"));
+
+    let server = Server {
+        gateway: start(),
+        ..server
+    };
+    let report = usage(&server, "kernel,outcome", 2);
+    let broken_off = row(&report, "compress", "draining");
+    assert_eq!(
+        (&broken_off["requests"], &broken_off["billable"]),
+        (&2.into(), &false.into())
+    );
+    assert!(
+        broken_off["bytes_in"].as_u64() > Some(128 << 10),
+        "{report:#}"
+    );
+    assert!(broken_off["cpu_us"].as_u64() > Some(0), "{report:#}");
+    server.gateway.stop();
 }
 
 #[test]
