@@ -34,6 +34,7 @@ use crate::model::{
     Alphabet, BadTable, Engine, Fault as ModelFault, Format, Job as ModelJob, LoadedTable, Params,
     Tables,
 };
+use crate::search::{Found, Pattern, Search};
 
 /// Cycles of a scrub: the 8,192 sets of the hash table, one a cycle; the window's 32 KiB, 16 bytes a cycle, go alongside.
 pub(crate) const SCRUB_CYCLES: u64 = 8_192;
@@ -53,6 +54,8 @@ pub(crate) struct EnginePool {
     state: Mutex<PoolState>,
     changed: Condvar,
     waiting_max: usize,
+    /// What a tester asks the engines.
+    search: Search,
     /// Jobs still executed before the engines hang.
     jobs_before_hang: AtomicU64,
 }
@@ -76,6 +79,7 @@ impl EnginePool {
             state: Mutex::default(),
             changed: Condvar::new(),
             waiting_max,
+            search: Search::default(),
             jobs_before_hang: AtomicU64::new(hang_after_jobs.unwrap_or(NO_HANG)),
         }
     }
@@ -136,17 +140,29 @@ impl EnginePool {
         self.changed.notify_all();
     }
 
-    /// The next job and the life that it belongs to; `None` when the card stops.
-    fn take(&self) -> Option<(Box<Job>, u64)> {
+    /// Asks so many engines what they hold of a pattern.
+    pub(crate) fn find(&self, pattern: Pattern, engines: u8) -> Result<Found, String> {
+        self.search.ask(pattern, usize::from(engines), || {
+            // Under the lock: an engine looks for questions under it, and would sleep through this one.
+            drop(self.state.lock());
+            self.changed.notify_all();
+        })
+    }
+
+    /// The next job and the life that it belongs to, or a question after `answered`; `None` when the card stops.
+    fn take(&self, answered: u64) -> Option<Taken> {
         let mut state = self.state.lock();
         loop {
             if state.stopped {
                 return None;
             }
+            if self.search.is_after(answered) {
+                return Some(Taken::Question);
+            }
             if let Some(job) = state.waiting.pop_front() {
                 // Under the lock that it was taken under. A reset revokes leases before it counts, and enables
                 // nothing before it has counted: a job whose lease still holds is of the life read here.
-                return Some((job, state.resets));
+                return Some(Taken::Job(job, state.resets));
             }
             self.changed
                 .wait_for(&mut state, Duration::from_millis(IDLE_MS_MAX));
@@ -186,6 +202,14 @@ impl EnginePool {
         }
         state.resets != resets || state.stopped
     }
+}
+
+/// What an engine does next.
+enum Taken {
+    /// A job, and the life that it belongs to.
+    Job(Box<Job>, u64),
+    /// A tester asks what it holds.
+    Question,
 }
 
 /// How a job ended.
@@ -230,6 +254,8 @@ pub(crate) struct Worker {
     aux: PageBuffer,
     dst: PageBuffer,
     domain: Option<ScrubDomain>,
+    /// The last question that it answered.
+    answered: u64,
     /// When the engine's modelled time has caught up with what it has done.
     free_at: Instant,
 }
@@ -246,6 +272,7 @@ impl Worker {
             aux: PageBuffer::new(faam_hwif::table::HISTOGRAM_BYTES as usize),
             dst: PageBuffer::new(output_bytes_max(JOB_BYTES_MAX)),
             domain: None,
+            answered: 0,
             free_at: Instant::now(),
         }
     }
@@ -253,7 +280,11 @@ impl Worker {
     /// Executes jobs until the card stops.
     pub(crate) fn run(mut self) {
         let function = Arc::clone(&self.function);
-        while let Some((job, life)) = function.pool.take() {
+        while let Some(taken) = function.pool.take(self.answered) {
+            let Taken::Job(job, life) = taken else {
+                self.answer();
+                continue;
+            };
             // There is room for another one.
             function.bell.ring();
             let over = job.queue.lease().is_revoked() || function.pool.hang();
@@ -262,6 +293,27 @@ impl Worker {
             }
             self.execute(&job, life);
         }
+    }
+
+    /// Tells a tester what there is of its pattern here. Of the hash tables, which hold positions, how many sets do.
+    fn answer(&mut self) {
+        let search = &self.function.pool.search;
+        let (number, pattern) = search.question();
+        let mut found = Found::default();
+        for (place, bytes) in [
+            ("src", self.src.all()),
+            ("history", self.history.all()),
+            ("aux", self.aux.all()),
+            ("dst", self.dst.all()),
+            ("stream", self.model.stream()),
+        ] {
+            found.add(place, pattern.occurrences(bytes));
+        }
+        found.add("sets", self.model.occupied_sets());
+        let errors = self.function.errors.page();
+        found.add("errors", pattern.occurrences(&errors));
+        self.answered = number;
+        search.answer(number, found);
     }
 
     fn execute(&mut self, job: &Job, life: u64) {
@@ -273,6 +325,10 @@ impl Worker {
             life,
             context: job.context,
         };
+        let charged = match function.faults.on(Fault::ChargesForSets) {
+            true => self.model.occupied_sets() as u64,
+            false => 0,
+        };
         let changed = self.domain.replace(domain) != Some(domain);
         if changed && !function.faults.on(Fault::Unscrubbed) {
             self.scrub();
@@ -282,6 +338,7 @@ impl Worker {
             Ok(ending) => ending,
             Err(ending) => ending,
         };
+        ending.cycles += charged;
         let end = start + self.time(ending.cycles);
         self.free_at = end;
         let mut due = if function.identity.paced {
@@ -410,6 +467,12 @@ impl Worker {
                 let faults = Arc::clone(&self.function.faults);
                 let table = table.filter(|_| !faults.on(Fault::IgnoresTables));
                 let history = history.filter(|_| !faults.on(Fault::IgnoresHistory));
+                let history_bytes = match history {
+                    None if faults.on(Fault::KeepsHistory) && format == Format::Raw => {
+                        self.history.touched
+                    }
+                    other => other.map_or(0, |span| span.bytes as usize),
+                };
                 let last = last || faults.on(Fault::EndsEachBlock);
                 let params = Params {
                     ways: if faults.on(Fault::SearchesOneWay) {
@@ -432,7 +495,7 @@ impl Worker {
                 };
                 let model_job = ModelJob {
                     src: self.src.get(src.bytes as usize),
-                    history: self.history.get(history.map_or(0, |h| h.bytes) as usize),
+                    history: self.history.get(history_bytes),
                     params,
                     format,
                     last,
@@ -652,6 +715,11 @@ impl PageBuffer {
     fn get(&self, len: usize) -> &[u8] {
         let end = self.start + len.min(self.capacity);
         self.bytes.get(self.start..end).unwrap_or_default()
+    }
+
+    /// All of it, with what lies before and behind what is handed out.
+    fn all(&self) -> &[u8] {
+        &self.bytes
     }
 
     fn get_mut(&mut self, len: usize) -> &mut [u8] {

@@ -12,6 +12,7 @@
 //! | `fault NAME` | turns the fault on |
 //! | `hang FUNCTION:JOBS` | the function's engines stop after so many more jobs |
 //! | `resume FUNCTION` | its engines go on where they hang |
+//! | `find FUNCTION HEX` | asks what the function's engines hold of a pattern: `nothing`, or `PLACE:TIMES ...`, where `sets` are those of the hash tables that hold anything, whatever it is |
 //! | `maps FUNCTION` | asks for the number of DMA maps that the function has |
 //! | `kill` | ends the card's process by SIGKILL, if the card has one of its own |
 //!
@@ -28,6 +29,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use crate::faults::{Fault, Faults};
 use crate::function::Function;
 use crate::options::HangPlan;
+use crate::search::Found;
 
 /// Name of the socket in the card's directory.
 pub(crate) const SOCKET: &str = "faults";
@@ -93,10 +95,14 @@ fn answer(control: &FaultControl, line: &str) -> String {
 }
 
 impl FaultControl {
-    fn run(&self, command: &str) -> Result<Option<usize>, String> {
+    fn run(&self, command: &str) -> Result<Option<String>, String> {
+        if let Some(question) = command.strip_prefix("find ") {
+            return self.find(question).map(|found| Some(found.to_string()));
+        }
         if let Some(function) = command.strip_prefix("maps ") {
             let function = function.parse().map_err(|_| "expected a function")?;
-            return Ok(Some(self.function(function)?.memory.map_count()));
+            let count = self.function(function)?.memory.map_count();
+            return Ok(Some(count.to_string()));
         }
         self.act(command).map(|()| None)
     }
@@ -127,9 +133,18 @@ impl FaultControl {
                 .map_err(|errno| format!("the process could not be killed: {errno}")),
             ("kill", "") => Err("this card has no process of its own".to_owned()),
             _ => Err(format!(
-                "expected clear, fault NAME, hang FUNCTION:JOBS, resume FUNCTION, maps FUNCTION or kill, got {command:?}"
+                "expected clear, fault NAME, hang FUNCTION:JOBS, resume FUNCTION, find FUNCTION HEX, maps FUNCTION or kill, got {command:?}"
             )),
         }
+    }
+
+    fn find(&self, question: &str) -> Result<Found, String> {
+        let (function, pattern) = question.split_once(' ').unwrap_or((question, ""));
+        let function = function.parse().map_err(|_| "expected a function")?;
+        let function = self.function(function)?;
+        function
+            .pool
+            .find(pattern.parse()?, function.identity.engines)
     }
 
     fn hang(&self, plan: HangPlan) -> Result<(), String> {

@@ -177,6 +177,10 @@ faults! {
     LiesAboutHead = "lies-about-head",
     /// CAPABILITIES announces longer queues, and more jobs an engine, than the card takes.
     LiesAboutDepth = "lies-about-depth",
+    /// A job pays for the sets of the hash table that the job before it filled.
+    ChargesForSets = "charges-for-sets",
+    /// A job that brings no history has that of the job before it.
+    KeepsHistory = "keeps-history",
 }
 
 // Each has a bit.

@@ -36,6 +36,7 @@ mod process;
 mod protocol;
 mod queues;
 mod registers;
+mod search;
 
 pub use card::{Card, StartError};
 pub use faults::Fault;

@@ -85,6 +85,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Behaviour> {
         crate::maps::BEHAVIOURS,
         crate::reset::BEHAVIOURS,
         crate::isolation::BEHAVIOURS,
+        crate::contexts::BEHAVIOURS,
         // The last of these kills the card.
         crate::end::BEHAVIOURS,
     ]

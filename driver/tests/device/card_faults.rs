@@ -79,6 +79,14 @@ impl CardFaults {
         self.run(&format!("resume {function}"));
     }
 
+    /// Where the function's engines hold a pattern, and how often: `nothing`, or `PLACE:TIMES ...`.
+    pub(crate) fn find(&self, function: u8, pattern: &[u8]) -> String {
+        let hex: String = pattern.iter().map(|byte| format!("{byte:02x}")).collect();
+        let answer = self.ask(&format!("find {function} {hex}"));
+        let found = answer.strip_prefix("ok ").map(str::to_owned);
+        found.unwrap_or_else(|| panic!("find: {answer}"))
+    }
+
     /// Has the card's process killed. Whether it died is not known when this returns.
     pub(crate) fn kill(&self) {
         // A dead card does not answer.
@@ -86,9 +94,12 @@ impl CardFaults {
     }
 
     fn run(&self, command: &str) {
+        assert_eq!(self.ask(command), "ok", "{command}");
+    }
+
+    fn ask(&self, command: &str) -> String {
         let answer = self.port.lock().unwrap().ask(command);
-        let answer = answer.unwrap_or_else(|| panic!("no answer to {command:?}"));
-        assert_eq!(answer, "ok", "{command}");
+        answer.unwrap_or_else(|| panic!("no answer to {command:?}"))
     }
 }
 

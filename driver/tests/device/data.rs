@@ -1,5 +1,6 @@
 //! Bytes to compress, and a decoder that is not the card's.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
 
 use faam_hwif::WireFormat;
@@ -22,7 +23,12 @@ pub(crate) fn text(bytes: usize) -> Vec<u8> {
 
 /// Bytes that do not compress.
 pub(crate) fn noise(bytes: usize) -> Vec<u8> {
-    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    noise_of(0x9E37_79B9_7F4A_7C15, bytes)
+}
+
+/// Others of them for each seed.
+pub(crate) fn noise_of(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut state = seed | 1;
     let mut next = || {
         state ^= state << 13;
         state ^= state >> 7;
@@ -30,6 +36,16 @@ pub(crate) fn noise(bytes: usize) -> Vec<u8> {
         state.to_le_bytes()[3]
     };
     (0..bytes).map(|_| next()).collect()
+}
+
+/// A seed: the one that the environment gives, or one that nobody knows. It is printed.
+pub(crate) fn seed() -> u64 {
+    let seed = match std::env::var("FAAM_TEST_SEED") {
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => RandomState::new().hash_one(0),
+    };
+    println!("FAAM_TEST_SEED={seed}");
+    seed
 }
 
 /// Decodes by an implementation that is not the card's; `None` if it cannot be decoded.

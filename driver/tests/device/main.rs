@@ -11,6 +11,7 @@
 //! - `FAAM_TEST_FUNCTIONS`: for kernel VFIO, the PCI addresses of the card's functions, in order, separated by commas;
 //! - `FAAM_TEST_CARD_ADMIN`: for kernel VFIO, the way to the simulated card's fault socket: a UNIX socket, or a character
 //!   device that leads to one. Without it what needs faults is skipped;
+//! - `FAAM_TEST_SEED`: of what is random, which is printed where it is drawn;
 //! - `FAAM_TEST_RESULTS`: a file that the lines below are appended to.
 //!
 //! Each result is one line on standard output: `behaviour: NAME: CARRIER: passed`, or `failed`, or `skipped: WHY`; and
@@ -45,6 +46,7 @@ mod runner;
 
 mod bring_up;
 mod commands;
+mod contexts;
 mod end;
 mod interrupts;
 mod isolation;

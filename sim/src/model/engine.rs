@@ -120,8 +120,8 @@ pub enum Fault {
 /// One engine. Its memory is allocated once, by [`Engine::new`].
 pub struct Engine {
     matcher: Matcher,
-    /// History and input side by side, for jobs that have history.
-    stream: Vec<u8>,
+    /// History and input side by side, for jobs that have history. Always of its full length.
+    stream: Box<[u8]>,
 }
 
 impl Default for Engine {
@@ -135,16 +135,24 @@ impl Engine {
     pub fn new() -> Self {
         Self {
             matcher: Matcher::new(),
-            stream: Vec::with_capacity(HISTORY_BYTES_MAX + INPUT_BYTES_MAX),
+            stream: vec![0; HISTORY_BYTES_MAX + INPUT_BYTES_MAX].into_boxed_slice(),
         }
     }
 
     /// Removes all traces of earlier jobs. Called when the engine goes from one tenant to another.
     pub fn scrub(&mut self) {
         self.matcher.clear();
-        self.stream.clear();
-        self.stream.resize(HISTORY_BYTES_MAX + INPUT_BYTES_MAX, 0);
-        self.stream.clear();
+        self.stream.fill(0);
+    }
+
+    /// What is left in it of jobs with history, for whoever looks for traces.
+    pub(crate) fn stream(&self) -> &[u8] {
+        &self.stream
+    }
+
+    /// Sets of its hash tables that hold a position.
+    pub(crate) fn occupied_sets(&self) -> usize {
+        self.matcher.occupied_sets()
     }
 
     /// Runs a count job: the symbols that [`compress`](Self::compress) would code for the same input, history and
@@ -247,11 +255,14 @@ impl Engine {
         if history.is_empty() {
             self.matcher.parse(src, 0, params, sink);
         } else {
-            self.stream.clear();
-            self.stream.extend_from_slice(history);
-            self.stream.extend_from_slice(src);
-            self.matcher
-                .parse(&self.stream, history.len(), params, sink);
+            // Both were measured: there is room, and were there none, the stream would be empty.
+            let whole = history.len() + src.len();
+            let stream = self.stream.get_mut(..whole).unwrap_or_default();
+            if let Some((before, after)) = stream.split_at_mut_checked(history.len()) {
+                before.copy_from_slice(history);
+                after.copy_from_slice(src);
+            }
+            self.matcher.parse(stream, history.len(), params, sink);
         }
     }
 }

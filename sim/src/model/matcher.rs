@@ -134,6 +134,14 @@ impl Matcher {
         self.four_ways.fill(Set::EMPTY);
     }
 
+    /// Sets that hold a position, in all tables.
+    pub(super) fn occupied_sets(&self) -> usize {
+        fn occupied<T: Set + PartialEq>(sets: &[T]) -> usize {
+            sets.iter().filter(|set| **set != T::EMPTY).count()
+        }
+        occupied(&self.one_way) + occupied(&self.two_ways) + occupied(&self.four_ways)
+    }
+
     /// Parses `stream` from `start` on into `sink`; the bytes before are history. `params` must be valid.
     pub(super) fn parse<S: Sink>(
         &mut self,

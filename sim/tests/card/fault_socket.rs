@@ -125,3 +125,46 @@ fn a_hang_ends_with_resume_and_loses_no_job() {
     // Nothing is left of the plan.
     assert_eq!(status(&host.run(&mut ring, &nop(4))), Status::Success);
 }
+
+#[test]
+fn what_an_engine_holds_is_found_until_it_is_scrubbed() {
+    let bench = with_faults();
+    let mut tester = Tester::of(&bench);
+    let mut host = bench.host(0);
+    let mut ring = host.create(1, 4, true, None);
+    let input = text(3000);
+    host.arena.write(SRC, &input);
+    let job = |context| faam_hwif::SubmissionEntry {
+        context,
+        ..compress(1, 3000, 8192)
+    };
+    let hex: String = input[1000..1020]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let mut found = |function: u8| tester.ask(&format!("1 find {function} {hex}\n"));
+    assert_eq!(found(0), "1 ok nothing");
+    assert_eq!(status(&host.run(&mut ring, &job(7))), Status::Success);
+    let answer = found(0);
+    assert!(answer.starts_with("1 ok sets:"), "{answer}");
+    assert!(answer.contains(" src:"), "{answer}");
+    assert_eq!(found(1), "1 ok nothing", "the other function's engines");
+    // Another context, and nothing of its own.
+    let empty = faam_hwif::SubmissionEntry {
+        src_len: 0,
+        ..job(8)
+    };
+    assert_eq!(status(&host.run(&mut ring, &empty)), Status::Success);
+    assert_eq!(found(0), "1 ok nothing");
+    assert_eq!(found(2), "1 error: there is no function 2");
+    for bad in [
+        "find",
+        "find 0",
+        "find 0 6161",
+        "find 0 zz",
+        "find x 61616161",
+    ] {
+        let answer = tester.ask(&format!("2 {bad}\n"));
+        assert!(answer.starts_with("2 error: expected "), "{answer}");
+    }
+}
