@@ -57,6 +57,9 @@ pub struct Arena {
     abandoned: AtomicBool,
     /// Where functions see it, from the first on.
     place: OnceLock<Iova>,
+    /// For the test that must see what scrubbing is for.
+    #[cfg(test)]
+    pub(super) unscrubbed: AtomicBool,
 }
 
 impl Arena {
@@ -85,6 +88,8 @@ impl Arena {
             quarantine: Quarantine::default(),
             abandoned: AtomicBool::new(false),
             place: OnceLock::new(),
+            #[cfg(test)]
+            unscrubbed: AtomicBool::new(false),
         })
     }
 
@@ -104,6 +109,10 @@ impl Arena {
             run
         };
         let buffer = DmaBuffer::new(Arc::clone(self), run);
+        #[cfg(test)]
+        if self.unscrubbed.load(Ordering::Relaxed) {
+            return Some(buffer);
+        }
         // Outside the lock: the pages are this buffer's already.
         if let Some((first, count)) = stale.span() {
             buffer.zero_pages(first, count);

@@ -13,6 +13,8 @@ mod pages;
 mod quarantine;
 mod queue_memory;
 mod shared_memory;
+#[cfg(test)]
+mod tests;
 
 pub use arena::{ARENA_BYTES_DEFAULT, ARENA_IOVA, ARENAS_ABANDONED_MAX, Arena, ArenaError};
 pub use buffer::{DmaBuffer, OutOfBounds};
