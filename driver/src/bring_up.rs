@@ -83,6 +83,17 @@ pub enum BringUpError {
     },
 }
 
+impl BringUpError {
+    /// Whether it is the way to the function that failed, and nothing is known of the function itself.
+    #[must_use]
+    pub const fn is_of_the_way(&self) -> bool {
+        matches!(
+            self,
+            Self::Transport(_) | Self::Identity(IdentityError::Gone | IdentityError::Transport(_))
+        )
+    }
+}
+
 impl Function {
     /// Bring the function behind `transport` up, with `arena` in its reach.
     ///
@@ -199,6 +210,7 @@ impl BringUp {
             admin: Mutex::new(admin),
             book: Mutex::new(QueueBook {
                 used,
+                retired: Vec::new(),
                 next_epoch: epoch,
                 maps: std::mem::take(&mut self.maps),
             }),

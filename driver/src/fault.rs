@@ -2,7 +2,8 @@
 //!
 //! Owns the list. Every fault but [`DeviceFault::CommandRefused`], [`DeviceFault::TooLarge`]
 //! and [`DeviceFault::NoMemory`] ends the worker that met it: its function is to be fenced
-//! before it is used again.
+//! before it is used again, or, where [`DeviceFault::is_of_the_queue`], its queue pair is to be
+//! retired.
 
 use faam_hwif::{CommandId, Status};
 use thiserror::Error;
@@ -125,6 +126,22 @@ impl DeviceFault {
         )
     }
 
+    /// Whether it is a completion that cannot be: a fault of one queue pair, as far as is known. Retiring that pair
+    /// ([`crate::Function::retire_queue_pair`]) is enough to go on; what its commands named is not free by that.
+    #[must_use]
+    pub const fn is_of_the_queue(&self) -> bool {
+        matches!(
+            self,
+            Self::BadCheck { .. }
+                | Self::ReservedStatus { .. }
+                | Self::UnknownCommand { .. }
+                | Self::StaleCommand { .. }
+                | Self::LengthBeyondLimit { .. }
+                | Self::InputLeftOver { .. }
+                | Self::BadSubmissionHead { .. }
+        )
+    }
+
     /// A short name for counters and logs.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -151,5 +168,50 @@ impl DeviceFault {
 impl From<TransportError> for DeviceFault {
     fn from(error: TransportError) -> Self {
         Self::Transport(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_a_queue_is_a_completion_that_cannot_be() {
+        let id = CommandId::new(1, 2);
+        let of_the_queue = [
+            DeviceFault::BadCheck {
+                expected: 1,
+                got: 2,
+            },
+            DeviceFault::ReservedStatus { bits: 0x7FFF },
+            DeviceFault::UnknownCommand { id },
+            DeviceFault::StaleCommand { id, generation: 3 },
+            DeviceFault::LengthBeyondLimit {
+                field: "out_len",
+                got: 2,
+                limit: 1,
+            },
+            DeviceFault::InputLeftOver {
+                expected: 2,
+                got: 1,
+            },
+            DeviceFault::BadSubmissionHead { sq_head: 9 },
+        ];
+        let of_the_function = [
+            DeviceFault::CommandFailed {
+                status: Status::DmaReadFault,
+                info: 0,
+            },
+            DeviceFault::Hang { limit_ms: 1 },
+            DeviceFault::Transport(TransportError::Gone),
+            DeviceFault::WorkerEnded,
+            DeviceFault::Wait(rustix::io::Errno::BADF),
+        ];
+        for fault in of_the_queue {
+            assert!(fault.is_of_the_queue() && fault.ends_worker(), "{fault:?}");
+        }
+        for fault in of_the_function {
+            assert!(!fault.is_of_the_queue() && fault.ends_worker(), "{fault:?}");
+        }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Owns the admin queue and what is mapped for the function. Invariant: queue pairs are
 //! created with a new epoch each; after [`Function::reset`] nothing of this life is used
-//! again, and the proof that it returns frees what was held back on its account.
+//! again, and the proof that it returns frees what was held back on its account. A queue
+//! pair that is retired frees nothing: its number and its map stay out of use until then.
 //! It deliberately does not decide when to reset: its supervisor does.
 
 use std::os::fd::OwnedFd;
@@ -97,6 +98,12 @@ pub enum QueuePairError {
     /// The function refused.
     #[error("the function did not create or delete the queue pair")]
     Admin(#[from] AdminError),
+    /// There is no such pair, or it was retired before.
+    #[error("queue pair {queue} is not in being, or was retired already")]
+    NotInBeing {
+        /// Which.
+        queue: QueueId,
+    },
     /// Commands are outstanding.
     #[error("{outstanding} commands are outstanding on the queue pair: finish or fence them first")]
     Busy {
@@ -149,6 +156,8 @@ impl FunctionShared {
 pub(crate) struct QueueBook {
     /// By queue number; the admin queue is in use for ever.
     pub(crate) used: Vec<bool>,
+    /// Pairs that were retired. They stay in use.
+    pub(crate) retired: Vec<QueueId>,
     pub(crate) next_epoch: QueueEpoch,
     /// Maps of this life, to be taken back after a reset.
     pub(crate) maps: Vec<(Iova, u64)>,
@@ -273,6 +282,35 @@ impl Function {
         self.unmap_queue(pair.queue().memory());
         self.give_back_queue_number(queue);
         Ok(())
+    }
+
+    /// Take a queue pair from the card whose worker ended on a fault of it ([`crate::DeviceFault::is_of_the_queue`]).
+    /// The others go on.
+    ///
+    /// A card whose completions cannot be is not believed that its DMA has ended either: what the pair's commands named
+    /// stays in quarantine, and its number and map out of use, until the function is fenced. So a function can retire no
+    /// more pairs than it was granted.
+    ///
+    /// # Errors
+    /// [`QueuePairError`]: the card did not say that it is deleted; fence the function.
+    pub fn retire_queue_pair(&self, queue: QueueId) -> Result<(), QueuePairError> {
+        {
+            let mut book = self.book.lock();
+            let used = book.used.get(usize::from(queue.0)).copied();
+            if queue == QueueId::ADMIN || used != Some(true) || book.retired.contains(&queue) {
+                return Err(QueuePairError::NotInBeing { queue });
+            }
+            book.retired.push(queue);
+        }
+        let deleted = AdminCommand::DeleteQueue { queue };
+        self.admin.lock().execute(deleted)?;
+        Ok(())
+    }
+
+    /// Queue pairs that were retired in this life.
+    #[must_use]
+    pub fn retired_queue_pairs(&self) -> Vec<QueueId> {
+        self.book.lock().retired.clone()
     }
 
     /// Health page.
@@ -432,7 +470,7 @@ impl Function {
         Ok(proof)
     }
 
-    /// I/O queue pairs that the function granted, and whether each is in being.
+    /// I/O queue pairs that the function granted, and whether each is in being or was retired.
     #[must_use]
     pub fn queue_pairs(&self) -> Vec<(QueueId, bool)> {
         let book = self.book.lock();

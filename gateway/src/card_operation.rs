@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
+use crate::card_recovery::{FunctionState, RecoveryStatus};
 use crate::cards::{CardEvent, CardStatus, FunctionStatus};
 use crate::dispatch::Dispatcher;
 
@@ -65,15 +66,17 @@ pub enum OperationError {
         limit_ms: u128,
     },
     /// It is not up.
-    #[error("{name} is not up: {why}; its supervisor tries again by itself")]
+    #[error("{name} is not up: {why}; {next}")]
     Down {
         /// Which function.
         name: String,
         /// Why.
         why: String,
+        /// What comes next.
+        next: String,
     },
     /// It was tried.
-    #[error("{name}: {why}; its card is being recovered")]
+    #[error("{name}: {why}; `faam device show {name}` says how it stands now")]
     Failed {
         /// Which function.
         name: String,
@@ -93,7 +96,7 @@ pub struct FunctionSummary {
     pub serial_id: Option<String>,
     /// Whether it is anything but hardware.
     pub simulated: bool,
-    /// `in-service`, `draining`, `drained` or `down`.
+    /// `in-service`, `draining`, `drained`, `down` (being started or recovered), `waiting` or `out-of-service`.
     pub state: &'static str,
     /// Jobs that it holds.
     pub in_flight: usize,
@@ -109,6 +112,8 @@ pub struct FunctionSummary {
     pub card_pid: Option<u32>,
     /// Why its card last failed.
     pub last_fault: Option<String>,
+    /// Its faults, what they have come to, and when it is tried again.
+    pub recovery: RecoveryStatus,
 }
 
 /// A reset that an operator asked for.
@@ -290,11 +295,13 @@ impl Dispatcher {
         status: &FunctionStatus,
     ) -> FunctionSummary {
         let in_flight = self.in_flight(number);
-        let state = match (status.drained, status.in_service) {
+        let state = match (status.drained, status.state) {
             (true, _) if in_flight > 0 => "draining",
-            (true, true) => "drained",
-            (false, true) => "in-service",
-            (_, false) => "down",
+            (true, FunctionState::InService) => "drained",
+            (false, FunctionState::InService) => "in-service",
+            (_, FunctionState::Waiting) => "waiting",
+            (_, FunctionState::OutOfService) => "out-of-service",
+            (_, FunctionState::Starting | FunctionState::Recovering) => "down",
         };
         let serial = card.serial.as_ref();
         FunctionSummary {
@@ -310,6 +317,7 @@ impl Dispatcher {
             card_restarts: card.restarts,
             card_pid: card.pid,
             last_fault: card.last_fault.clone(),
+            recovery: status.recovery.clone(),
         }
     }
 
@@ -358,14 +366,24 @@ impl Dispatcher {
     pub async fn inspect(&self, of: FunctionNumber) -> Result<FunctionDetail, OperationError> {
         let detail = self.ask(of, Operation::Inspect).await?;
         detail.ok_or_else(|| {
-            let cards = self.cards();
-            let fault = cards
-                .into_iter()
-                .find(|card| card.card == of.card)
-                .and_then(|card| card.last_fault);
+            let card = self.cards().into_iter().find(|card| card.card == of.card);
+            let function = card
+                .as_ref()
+                .and_then(|card| card.functions.get(usize::from(of.function)));
+            let reason = function.and_then(|function| function.recovery.reason.clone());
+            let fault = || card.as_ref().and_then(|card| card.last_fault.clone());
+            let is_out =
+                function.is_some_and(|function| function.state == FunctionState::OutOfService);
+            let name = name(of);
             OperationError::Down {
-                name: name(of),
-                why: fault.unwrap_or_else(|| "it is being started".to_owned()),
+                why: reason
+                    .or_else(fault)
+                    .unwrap_or_else(|| "it is being started".to_owned()),
+                next: match is_out {
+                    true => format!("`faam device reset {name}` has it tested"),
+                    false => "its supervisor tries again by itself".to_owned(),
+                },
+                name,
             }
         })
     }

@@ -2,17 +2,24 @@
 //!
 //! Owns the life of a card: its process (if it is our own simulated one), its
 //! functions, their workers, and the fences by which DMA memory becomes free again.
-//! The order of recovery is from the least to the most: a function that faulted is
-//! reset (fence (b)); where that does not help, the process is killed and its end
-//! awaited (fence (d)) and a new one started. A function serves only after its self-test.
+//! The order of recovery is from the least to the most (`ladder`): a queue pair whose
+//! completions cannot be is retired; a function that faulted is reset (fence (b)); where that
+//! does not help, the process is killed and its end awaited (fence (d)) and a new one started.
+//! A function serves only after its self-test, and who fails too often waits, and then is
+//! not tried any more (`damping`). `gateway/RECOVERY.md` has it on a page.
 //!
 //! Invariant: no buffer that a command named is reused before a fence; a foreign
 //! socket's hang-up is none, so there the arena is abandoned (fence (e)), a bounded number
 //! of times.
 
+mod damping;
+mod fences;
 mod inspection;
+mod ladder;
 mod operator;
+mod place;
 mod reach;
+mod standing;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -20,19 +27,25 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::RecvTimeoutError;
 use faam_driver::{
-    Arena, ChildFence, FenceProof, Function, FunctionConfig, FunctionIdentity, ModelKind, SelfTest,
-    Worker, WorkerConfig, WorkerExit, WorkerHandle,
+    Arena, Function, FunctionConfig, FunctionIdentity, ModelKind, SelfTest, Worker, WorkerConfig,
+    WorkerExit,
 };
 use serde_json::json;
+use tokio::sync::oneshot;
 
+use crate::card_operation::{Operation, ResetDone};
 use crate::card_process::{CardCommand, CardProcess};
+use crate::card_recovery::{FunctionState, Rung};
 use crate::card_worker::CardQueue;
-use crate::cards::{CardEvent, CardSource, CardState, Post, socket_dir};
+use crate::cards::{CardEvent, CardSource, Post, WorkerEnd, socket_dir};
 use crate::dispatch::{DispatchConfig, StartError};
 use crate::events::{Events, GATEWAY, event, kind as happened};
 use crate::job::EngineId;
 use crate::job_queue::JobQueue;
 
+use self::damping::{Damping, Verdict};
+use self::ladder::NotUp;
+use self::place::{FunctionPlace, Live, Next};
 use self::reach::Reach;
 
 /// How often an idle card is asked for its heartbeat.
@@ -46,6 +59,10 @@ const WORKER_END_LIMIT: Duration = Duration::from_secs(2);
 /// Pause before a failed start is tried again: doubled each time, between these.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(50);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Queue pairs that one life of a function may lose before the function is reset instead.
+const QUEUES_RETIRED_MAX: u16 = 3;
+/// Of the arena, one part in so many may lie in quarantine for pairs that a function lost.
+const RETIRED_ARENA_PART: usize = 4;
 /// Function resets in a row, without a job served between, after which the process is replaced instead.
 const RESETS_IN_A_ROW_MAX: u32 = 3;
 /// Arenas that a foreign card may leave behind unfenced before it is given up.
@@ -84,11 +101,13 @@ pub(crate) fn supervise(
             arenas_abandoned: 0,
             unfenced_bytes: 0,
             process: None,
-            functions: (0..source.functions()).map(|_| None).collect(),
+            functions: (0..source.functions())
+                .map(|_| FunctionPlace::default())
+                .collect(),
+            damping: Damping::default(),
             post,
-            down_since: None,
             lives: 0,
-            resets_in_a_row: 0,
+            came_up: false,
             served: false,
         };
         let thread = std::thread::Builder::new()
@@ -117,13 +136,12 @@ fn command(source: &CardSource, config: &DispatchConfig, number: u8) -> Option<C
     }
 }
 
-/// A function in service.
-struct Live {
-    function: Arc<Function>,
-    worker: WorkerHandle,
-    /// Which life of the function this is: a late event of an earlier one is ignored.
-    life: u64,
-    heartbeat: (u32, Instant),
+/// What a function is asked for: a pair that serves, one for a self-test, and as many as may be lost.
+fn function_config() -> FunctionConfig {
+    FunctionConfig {
+        queue_pairs: 2 + QUEUES_RETIRED_MAX,
+        ..FunctionConfig::default()
+    }
 }
 
 /// One card, on its supervisor's thread.
@@ -143,13 +161,14 @@ struct Card {
     /// Bytes that the card's present life left in quarantine without a fence.
     unfenced_bytes: usize,
     process: Option<CardProcess>,
-    functions: Vec<Option<Live>>,
+    functions: Vec<FunctionPlace>,
+    /// Of the card as a whole.
+    damping: Damping,
     post: Post,
-    /// Since when something has been out of service.
-    down_since: Option<Instant>,
     lives: u64,
-    resets_in_a_row: u32,
-    /// Whether any function has done a job since the card was brought up.
+    /// Whether any function came into service since the card was started.
+    came_up: bool,
+    /// Whether any function has done a job since then.
     served: bool,
 }
 
@@ -161,56 +180,138 @@ enum Ended {
     Lost(String),
 }
 
+/// How a wait ended.
+enum Waited {
+    /// Told to stop.
+    Stop,
+    /// It is over.
+    Over,
+    /// An operator would have the card started now, for a function's sake.
+    Asked(Asked),
+}
+
+/// A reset that an operator waits for.
+struct Asked {
+    function: u8,
+    reply: oneshot::Sender<Result<ResetDone, String>>,
+    began: Instant,
+}
+
 impl Card {
     fn run(mut self) {
         let mut pause = RETRY_PAUSE_MIN;
+        let mut asked = None;
+        self.stand_all(FunctionState::Starting, None, None);
         loop {
             let began = Instant::now();
-            let ended = match self.bring_up() {
+            self.came_up = false;
+            let up = self.bring_up();
+            if let Some(asked) = asked.take() {
+                self.answer(asked, up.as_ref().err());
+            }
+            let ended = match up {
                 Ok(()) => self.serve(),
-                Err(error) => Ended::Lost(format!("{error:#}")),
+                Err(why) => Ended::Lost(why),
             };
-            match ended {
+            let why = match ended {
                 Ended::Stopped => {
                     self.tear_down(None);
                     return;
                 }
-                Ended::Lost(why) => {
-                    tracing::warn!(card = self.number, %why, "card lost");
-                    // The card as a whole: what its functions failed of before that is counted as theirs.
-                    self.jobs
-                        .metrics
-                        .device_fault(&format!("fpga{}", self.number), "lost");
-                    self.happened(happened::CARD_LOST, json!({ "why": why }));
-                    self.down_since.get_or_insert_with(Instant::now);
-                    self.post.status.lock().last_fault = Some(why.clone());
-                    self.tear_down(Some(&why));
-                    if self.arenas_abandoned > ARENAS_ABANDONED_MAX {
-                        tracing::error!(
-                            card = self.number,
-                            "given up: it was lost {ARENAS_ABANDONED_MAX} times with DMA memory in its hands; restart the \
-                             gateway once its server is sound"
-                        );
-                        self.post.status.lock().state = CardState::OutOfService;
-                        self.happened(happened::CARD_GIVEN_UP, json!({ "why": why }));
-                        self.wait_for_stop(None);
-                        return;
-                    }
-                    // Starting is not serving: only a card that did some work, or lasted, starts afresh at once.
-                    if std::mem::take(&mut self.served) || began.elapsed() > STABLE_AFTER {
-                        pause = RETRY_PAUSE_MIN;
-                    }
-                    if self.wait_for_stop(Some(pause)) {
-                        return;
-                    }
-                    pause = (pause * 2).min(RETRY_PAUSE_MAX);
+                Ended::Lost(why) => why,
+            };
+            let verdict = self.lost(&why);
+            self.tear_down(Some(&why));
+            if self.arenas_abandoned > ARENAS_ABANDONED_MAX {
+                self.give_up(&why);
+                self.wait_given_up();
+                return;
+            }
+            // Starting is not serving: only a card that did some work, or lasted, starts afresh at once.
+            if std::mem::take(&mut self.served) || began.elapsed() > STABLE_AFTER {
+                pause = RETRY_PAUSE_MIN;
+            }
+            let limit = self.note_card_waits(verdict, pause, &why);
+            match self.wait(limit) {
+                Waited::Stop => return,
+                Waited::Over => {}
+                Waited::Asked(by) => {
+                    self.damping.forgive();
+                    self.forgive(by.function);
+                    pause = RETRY_PAUSE_MIN;
+                    asked = Some(by);
+                    continue;
                 }
             }
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
         }
     }
 
-    /// Wait for `limit` (or for ever), or until told to stop; `true` if so.
-    fn wait_for_stop(&mut self, limit: Option<Duration>) -> bool {
+    /// Notes that the card failed as a whole; what follows from it, where it had come up at all.
+    fn lost(&mut self, why: &str) -> Verdict {
+        tracing::warn!(card = self.number, %why, "card lost");
+        let name = format!("fpga{}", self.number);
+        // The card as a whole: what its functions failed of before that is counted as theirs.
+        self.jobs.metrics.device_fault(&name, "lost");
+        self.happened(happened::CARD_LOST, json!({ "why": why }));
+        let now = Instant::now();
+        for place in &mut self.functions {
+            place.down_since.get_or_insert(now);
+        }
+        self.post.status.lock().last_fault = Some(why.to_owned());
+        // What never came up is tried for ever: a card that is started after its gateway is no card that fails.
+        if !self.came_up {
+            return Verdict::AtOnce;
+        }
+        self.jobs
+            .metrics
+            .device_quarantine(&name, Rung::Card, "lost");
+        let verdict = self.damping.quarantined(Rung::Card, now);
+        let counted = self.damping.counted();
+        let mut status = self.post.status.lock();
+        status.recovery.note_fault(Rung::Card, "lost", why);
+        for function in &mut status.functions {
+            function.recovery.quarantines.count(Rung::Card);
+        }
+        if verdict == Verdict::OutOfService {
+            status.recovery.reason = Some(format!(
+                "lost {} times of late, the last time because {why}; not tried again until `faam device reset {name}` finds \
+                 that it passes its self-test",
+                counted.card
+            ));
+        }
+        verdict
+    }
+
+    /// For how long the card is left alone now; `None`: until an operator asks.
+    fn note_card_waits(
+        &mut self,
+        verdict: Verdict,
+        pause: Duration,
+        why: &str,
+    ) -> Option<Duration> {
+        let wait = match verdict {
+            Verdict::AtOnce => pause,
+            Verdict::Wait(wait) => {
+                let wait = wait.max(pause);
+                let detail = json!({ "why": why, "wait_ms": millis(wait), "quarantines": self.damping.counted() });
+                self.happened(happened::CARD_WAITS, detail);
+                wait
+            }
+            Verdict::OutOfService => {
+                let reason = self.post.status.lock().recovery.reason.clone();
+                tracing::error!(card = self.number, reason, "out of service");
+                self.stand_all(FunctionState::OutOfService, reason.as_deref(), None);
+                self.happened(happened::CARD_OUT_OF_SERVICE, json!({ "reason": reason }));
+                return None;
+            }
+        };
+        self.stand_all(FunctionState::Recovering, Some(why), Some(wait));
+        Some(wait)
+    }
+
+    /// Wait for `limit` (or for ever), or until told to stop or to go on.
+    fn wait(&mut self, limit: Option<Duration>) -> Waited {
         let until = limit.map(|limit| Instant::now() + limit);
         loop {
             let event = match until {
@@ -222,48 +323,126 @@ impl Card {
                 Some(until) => self.post.events.recv_deadline(until),
             };
             match event {
-                Ok(CardEvent::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
+                Ok(CardEvent::Stop) | Err(RecvTimeoutError::Disconnected) => return Waited::Stop,
+                Ok(CardEvent::Operator {
+                    function,
+                    operation: Operation::Reset(reply),
+                }) => {
+                    let began = Instant::now();
+                    return Waited::Asked(Asked {
+                        function,
+                        reply,
+                        began,
+                    });
+                }
                 Ok(CardEvent::Operator {
                     function,
                     operation,
                 }) => self.operate_down(function, operation),
                 // Events of lives that have ended.
                 Ok(_) => {}
-                Err(RecvTimeoutError::Timeout) => return false,
+                Err(RecvTimeoutError::Timeout) => return Waited::Over,
             }
         }
     }
 
-    /// Start the process, if it is ours, and every function.
-    fn bring_up(&mut self) -> anyhow::Result<()> {
+    fn give_up(&mut self, why: &str) {
+        tracing::error!(
+            card = self.number,
+            "given up: it was lost {ARENAS_ABANDONED_MAX} times with DMA memory in its hands; restart the \
+             gateway once its server is sound"
+        );
+        for place in &mut self.functions {
+            place.next = Next::Never;
+        }
+        let reason = format!(
+            "lost more than {ARENAS_ABANDONED_MAX} times with DMA memory in its hands, the last time because {why}; restart \
+             the gateway once its server is sound"
+        );
+        self.stand_all(FunctionState::OutOfService, Some(&reason), None);
+        self.happened(happened::CARD_GIVEN_UP, json!({ "why": why }));
+    }
+
+    /// Until told to stop; whoever asks is told that nothing helps.
+    fn wait_given_up(&mut self) {
+        while let Ok(event) = self.post.events.recv() {
+            match event {
+                CardEvent::Stop => return,
+                CardEvent::Operator {
+                    function,
+                    operation,
+                } => self.operate_down(function, operation),
+                CardEvent::WorkerEnded { .. } | CardEvent::VerifyFailed { .. } => {}
+            }
+        }
+    }
+
+    /// Start the process, if it is ours, and every function that is to serve. `Err`: there is no card to be had.
+    fn bring_up(&mut self) -> Result<(), String> {
         if let Some(command) = &self.command {
-            let process = CardProcess::start(command)?;
+            let process = CardProcess::start(command)
+                .map_err(|error| format!("{:#}", anyhow::anyhow!(error)))?;
             let mut status = self.post.status.lock();
             status.restarts += u32::from(status.serial.is_some());
             status.pid = Some(process.pid());
             drop(status);
             self.process = Some(process);
         }
-        self.reach.check(&self.arena, &FunctionConfig::default())?;
-        for function in 0..self.function_count() {
-            self.bring_up_function(function)?;
+        self.reach
+            .check(&self.arena, &function_config())
+            .map_err(|error| format!("{:#}", anyhow::anyhow!(error)))?;
+        for number in 0..self.function_count() {
+            if !self.is_due(number) {
+                continue;
+            }
+            match self.bring_up_function(number) {
+                Ok(_) => {}
+                Err(NotUp::Card(why)) => return Err(why),
+                Err(NotUp::Function(why)) => self.did_not_come_up(number, &why),
+            }
         }
         Ok(())
     }
 
     /// Connect, bring up, test, and put into service.
-    fn bring_up_function(&mut self, number: u8) -> anyhow::Result<SelfTest> {
-        let transport = self.reach.open(number)?;
+    fn bring_up_function(&mut self, number: u8) -> Result<SelfTest, NotUp> {
+        let name = self.name(number);
+        let transport = self
+            .reach
+            .open(number)
+            .map_err(|error| NotUp::Card(format!("{name} cannot be reached: {error:#}")))?;
         let arena = Arc::clone(&self.arena);
-        let function = Function::bring_up(transport, arena, FunctionConfig::default())?;
-        let function = Arc::new(function);
-        let passed = match function.self_test() {
-            Ok(passed) => passed,
+        let function = match Function::bring_up(transport, arena, function_config()) {
+            Ok(function) => Arc::new(function),
             Err(error) => {
-                self.cut_off(number, &function);
-                return Err(error.into());
+                let of_the_way = error.is_of_the_way();
+                let why = format!("bring-up failed: {:#}", anyhow::anyhow!(error));
+                return Err(match of_the_way {
+                    true => NotUp::Card(format!("{name}: {why}")),
+                    false => NotUp::Function(why),
+                });
             }
         };
+        let passed = function
+            .self_test()
+            .map_err(anyhow::Error::from)
+            .and_then(|passed| {
+                self.put_to_work(number, &function)?;
+                Ok(passed)
+            });
+        match passed {
+            Ok(passed) => {
+                if let Some(place) = self.place(number) {
+                    place.self_test = Some(passed);
+                }
+                Ok(passed)
+            }
+            Err(error) => Err(self.fence_untested(number, &function, &format!("{error:#}"))),
+        }
+    }
+
+    /// A new queue pair of a function that passed its self-test, with a worker, in service.
+    fn put_to_work(&mut self, number: u8, function: &Arc<Function>) -> anyhow::Result<()> {
         let heartbeat = (function.heartbeat()?, Instant::now());
         let queue_pair = function.create_queue_pair()?;
         let identity = function.identity().clone();
@@ -292,19 +471,11 @@ impl Card {
             },
             WorkerConfig::default(),
             move |exit| {
-                let (kind, why) = match exit {
-                    WorkerExit::Stopped { .. } => ("stopped", "its worker stopped".to_owned()),
-                    WorkerExit::Fault { fault, .. } => (fault.kind(), fault.to_string()),
-                    WorkerExit::Panicked { .. } => {
-                        ("worker-panic", "its worker panicked".to_owned())
-                    }
-                };
                 // Where the channel is full the supervisor finds out by asking the worker.
                 let _ = events.try_send(CardEvent::WorkerEnded {
                     function: number,
                     life,
-                    kind,
-                    why,
+                    end: worker_end(&exit),
                 });
             },
         )?;
@@ -313,51 +484,50 @@ impl Card {
             self.jobs
                 .set_in_service(self.number, number, Some(Box::new(move || waker.wake())));
         }
-        if let Some(place) = self.functions.get_mut(usize::from(number)) {
-            *place = Some(Live {
-                function,
+        let now = Instant::now();
+        if let Some(place) = self.place(number) {
+            place.live = Some(Live {
+                function: Arc::clone(function),
                 worker,
                 life,
                 heartbeat,
             });
+            place.next = Next::Start;
+            place.damping.serves(now);
         }
+        self.damping.serves(now);
+        self.came_up = true;
         self.note_in_service(number, &identity, simulated);
-        Ok(passed)
+        Ok(())
     }
 
     fn note_in_service(&mut self, number: u8, identity: &FunctionIdentity, simulated: bool) {
-        let back = self.down_since.map(|since| since.elapsed());
-        let all = self.functions.iter().all(Option::is_some);
-        if all {
-            self.down_since = None;
-        }
+        let name = self.name(number);
+        let down_since = self.place(number).and_then(|place| place.down_since.take());
+        let after = down_since.map(|since| since.elapsed());
+        let after_ms = after.map(millis);
+        self.stand(number, FunctionState::InService, None, None);
         let mut status = self.post.status.lock();
-        status.state = if all {
-            CardState::InService
-        } else {
-            CardState::Degraded
-        };
         status.simulated = simulated;
         status.serial = Some(identity.serial.clone());
-        let mut name = String::new();
+        status.recovery.reason = None;
+        status.recovery.next_attempt = None;
         if let Some(function) = status.functions.get_mut(usize::from(number)) {
-            function.in_service = true;
             function.engines = Some(identity.engines);
             function.clock_khz = Some(identity.clock_khz);
-            name.clone_from(&function.name);
         }
-        status.note_drained();
+        if after_ms.is_some() {
+            status.last_readmission_ms = after_ms;
+        }
         drop(status);
-        let after_ms = back.map(|back| u64::try_from(back.as_millis()).unwrap_or(u64::MAX));
         let detail =
             json!({ "simulated": simulated, "serial": identity.serial, "after_ms": after_ms });
         self.log
             .record(event(happened::CARD_UP, GATEWAY, &name, detail));
-        match back {
-            Some(back) => {
-                self.post.status.lock().last_readmission_ms = after_ms;
-                self.jobs.metrics.readmission(&name, back.as_secs_f64());
-                tracing::info!(function = %name, after_ms = back.as_millis(), "re-admitted after its self-test");
+        match after {
+            Some(after) => {
+                self.jobs.metrics.readmission(&name, after.as_secs_f64());
+                tracing::info!(function = %name, after_ms, "re-admitted after its self-test");
             }
             None => tracing::info!(function = %name, simulated, "in service"),
         }
@@ -367,77 +537,71 @@ impl Card {
     fn serve(&mut self) -> Ended {
         let mut look_at = Instant::now() + HEARTBEAT_EVERY;
         loop {
+            if let Err(why) = self.try_who_is_due() {
+                return Ended::Lost(why);
+            }
             // Not counted from the last event: however many there are, the card is looked at.
-            match self.post.events.recv_deadline(look_at) {
+            let until = self.next_try_at().map_or(look_at, |next| next.min(look_at));
+            let outcome = match self.post.events.recv_deadline(until) {
                 Ok(CardEvent::Stop) | Err(RecvTimeoutError::Disconnected) => return Ended::Stopped,
-                Ok(CardEvent::WorkerEnded {
-                    function,
-                    life,
-                    kind,
-                    why,
-                }) => {
-                    if self.life_of(function) != Some(life) {
-                        continue;
-                    }
-                    if let Err(why) = self.recover(function, kind, &why) {
-                        return Ended::Lost(why);
-                    }
+                // Results and ends of an earlier life say nothing about this one.
+                Ok(
+                    CardEvent::WorkerEnded { function, life, .. }
+                    | CardEvent::VerifyFailed { function, life },
+                ) if self.life_of(function) != Some(life) => Ok(()),
+                Ok(CardEvent::WorkerEnded { function, end, .. }) => {
+                    self.worker_ended(function, &end)
                 }
-                Ok(CardEvent::VerifyFailed { function, life }) => {
-                    // Results of an earlier life say nothing about this one.
-                    if self.life_of(function) != Some(life) {
-                        continue;
-                    }
-                    if let Err(why) =
-                        self.recover(function, "verify", "a result failed verification")
-                    {
-                        return Ended::Lost(why);
-                    }
+                Ok(CardEvent::VerifyFailed { function, .. }) => {
+                    self.recover(function, "verify", "a result failed verification")
                 }
                 Ok(CardEvent::Operator {
                     function,
                     operation,
-                }) => {
-                    if let Err(why) = self.operate(function, operation) {
-                        return Ended::Lost(why);
-                    }
-                }
+                }) => self.operate(function, operation),
+                Err(RecvTimeoutError::Timeout) if Instant::now() < look_at => Ok(()),
                 Err(RecvTimeoutError::Timeout) => {
                     look_at = Instant::now() + HEARTBEAT_EVERY;
-                    if self.process.as_ref().is_some_and(CardProcess::has_ended) {
-                        return Ended::Lost("its process ended".to_owned());
-                    }
-                    for function in 0..self.function_count() {
-                        if let Some((kind, why)) = self
-                            .ended_worker(function)
-                            .or_else(|| self.missed_heartbeat(function))
-                            && let Err(why) = self.recover(function, kind, &why)
-                        {
-                            return Ended::Lost(why);
-                        }
-                    }
+                    self.look()
                 }
+            };
+            if let Err(why) = outcome {
+                return Ended::Lost(why);
             }
         }
     }
 
+    /// Whether the card lives, and each function's processor.
+    fn look(&mut self) -> Result<(), String> {
+        if self.process.as_ref().is_some_and(CardProcess::has_ended) {
+            return Err("its process ended".to_owned());
+        }
+        for function in 0..self.function_count() {
+            let failed = self
+                .ended_worker(function)
+                .or_else(|| self.missed_heartbeat(function));
+            if let Some((kind, why)) = failed {
+                self.recover(function, kind, &why)?;
+            }
+        }
+        self.note_penalties();
+        Ok(())
+    }
+
     fn life_of(&self, function: u8) -> Option<u64> {
-        self.functions
-            .get(usize::from(function))?
-            .as_ref()
-            .map(|live| live.life)
+        self.live(function).map(|live| live.life)
     }
 
     /// Whether a function's worker has ended without its event having come through.
     fn ended_worker(&self, function: u8) -> Option<(&'static str, String)> {
-        let live = self.functions.get(usize::from(function))?.as_ref()?;
+        let live = self.live(function)?;
         let ended = live.worker.join(Duration::ZERO).is_ok();
         ended.then(|| ("worker-ended", "its worker has ended".to_owned()))
     }
 
     /// Ask a function for its heartbeat; what is wrong, if something is.
     fn missed_heartbeat(&mut self, function: u8) -> Option<(&'static str, String)> {
-        let live = self.functions.get_mut(usize::from(function))?.as_mut()?;
+        let live = self.place(function)?.live.as_mut()?;
         match live.function.heartbeat() {
             Ok(count) if count != live.heartbeat.0 => {
                 live.heartbeat = (count, Instant::now());
@@ -458,155 +622,6 @@ impl Card {
         }
     }
 
-    /// Take one function out, reset it (fence (b)) and bring it back. `Err`: only a new process helps.
-    fn recover(&mut self, number: u8, kind: &'static str, why: &str) -> Result<(), String> {
-        let name = format!("fpga{}.{number}", self.number);
-        tracing::warn!(function = %name, kind, why, "out of service");
-        self.jobs.metrics.device_fault(&name, kind);
-        let detail = json!({ "fault": kind, "why": why });
-        self.log
-            .record(event(happened::CARD_QUARANTINED, GATEWAY, &name, detail));
-        self.down_since.get_or_insert_with(Instant::now);
-        let Some(live) = self.take_out(number, Some(why)) else {
-            return Ok(());
-        };
-        if kind != "verify" && live.worker.counters().jobs.get() > 0 {
-            self.resets_in_a_row = 0;
-        }
-        self.resets_in_a_row += 1;
-        if self.process.as_ref().is_some_and(CardProcess::has_ended) {
-            return Err(format!("{name}: {why}; its process ended"));
-        }
-        if self.resets_in_a_row > RESETS_IN_A_ROW_MAX {
-            return Err(format!(
-                "{name}: {why}, after {RESETS_IN_A_ROW_MAX} resets in a row"
-            ));
-        }
-        let proof = live.function.reset(RESET_LIMIT).map_err(|error| {
-            self.cut_off(number, &live.function);
-            format!("{name}: {why}; reset failed: {error}")
-        })?;
-        let freed = self.arena.release_quarantined(&proof);
-        tracing::warn!(function = %name, freed_bytes = freed, "fence (b): reset returned, epoch changed, DMA idle");
-        drop(live);
-        self.bring_up_function(number)
-            .map_err(|error| format!("{name}: {why}; bring-up after reset failed: {error:#}"))?;
-        Ok(())
-    }
-
-    /// Stop scheduling to a function and end its worker: after a fault at once, its jobs to be replayed elsewhere;
-    /// without one after what is in flight.
-    fn take_out(&mut self, number: u8, fault: Option<&str>) -> Option<Live> {
-        self.jobs.set_in_service(self.number, number, None);
-        let live = self.functions.get_mut(usize::from(number))?.take()?;
-        if fault.is_some() {
-            live.function.end();
-        }
-        live.worker.stop();
-        if let Err(error) = live.worker.join(WORKER_END_LIMIT) {
-            tracing::error!(card = self.number, function = number, %error, "a worker is left behind, its memory in quarantine");
-        }
-        self.served |= live.worker.counters().jobs.get() > 0;
-        let serving = self.functions.iter().any(Option::is_some);
-        let mut status = self.post.status.lock();
-        status.state = if serving {
-            CardState::Degraded
-        } else {
-            CardState::Recovering
-        };
-        if let Some(function) = status.functions.get_mut(usize::from(number)) {
-            function.in_service = false;
-            function.faults += u32::from(fault.is_some());
-        }
-        if let Some(fault) = fault {
-            status.last_fault = Some(fault.to_owned());
-        }
-        Some(live)
-    }
-
-    /// End everything: workers, then the process, whose end is fence (d) for all that it held.
-    fn tear_down(&mut self, fault: Option<&str>) {
-        for number in 0..self.function_count() {
-            let live = self.take_out(number, fault);
-            self.resets_in_a_row = 0;
-            // A process of ours is ended below; any other card is left reset, if it can still be reached.
-            if self.process.is_none()
-                && let Some(live) = live
-            {
-                match live.function.reset(RESET_LIMIT) {
-                    Ok(proof) => {
-                        let freed = self.arena.release_quarantined(&proof);
-                        tracing::info!(
-                            card = self.number,
-                            function = number,
-                            freed_bytes = freed,
-                            "fence (b): left reset"
-                        );
-                    }
-                    Err(_) => self.cut_off(number, &live.function),
-                }
-            }
-        }
-        let unfenced = std::mem::take(&mut self.unfenced_bytes);
-        let Some(process) = self.process.take() else {
-            let held = match self.arena_is_shared {
-                true => unfenced,
-                false => self.arena.quarantine().held_bytes(),
-            };
-            if held > 0 {
-                self.abandon_arena(held);
-            }
-            return;
-        };
-        self.post.status.lock().pid = None;
-        let pid = process.pid();
-        match end_process(process) {
-            Ok(proof) => {
-                let freed = self.arena.release_quarantined(&proof);
-                let end = "the card's process was killed and has ended";
-                if fault.is_some() {
-                    tracing::warn!(
-                        card = self.number,
-                        pid,
-                        freed_bytes = freed,
-                        "fence (d): {end}"
-                    );
-                } else {
-                    tracing::info!(card = self.number, pid, "stopped: {end}");
-                }
-            }
-            Err(error) => {
-                tracing::error!(
-                    card = self.number,
-                    pid,
-                    error = format!("{error:#}"),
-                    "no fence: the arena is abandoned"
-                );
-                self.abandon_arena(self.arena.quarantine().held_bytes());
-            }
-        }
-    }
-
-    /// Fence (c), for a function whose reset does not finish, where an IOMMU stands before it.
-    fn cut_off(&mut self, number: u8, function: &Function) {
-        match function.cut_off() {
-            Ok(proof) => {
-                let freed = self.arena.release_quarantined(&proof);
-                tracing::warn!(
-                    card = self.number,
-                    function = number,
-                    freed_bytes = freed,
-                    "fence (c): cut off, its memory unmapped in the IOMMU"
-                );
-            }
-            Err(error) => {
-                let quarantine = self.arena.quarantine();
-                self.unfenced_bytes += quarantine.held_bytes_of(function.incarnation());
-                tracing::debug!(card = self.number, function = number, %error, "not cut off");
-            }
-        }
-    }
-
     /// To the card as a whole.
     fn happened(&self, kind: &str, detail: serde_json::Value) {
         let name = format!("fpga{}", self.number);
@@ -617,42 +632,40 @@ impl Card {
         u8::try_from(self.functions.len()).unwrap_or(u8::MAX)
     }
 
-    /// Fence (e): memory that a foreign card may still write is never used again. Where others share the arena, what the
-    /// card holds stays in quarantine for good instead.
-    fn abandon_arena(&mut self, held: usize) {
-        self.arenas_abandoned += 1;
-        if self.arena_is_shared {
-            tracing::warn!(
-                card = self.number,
-                held_bytes = held,
-                "fence (e): memory left in quarantine for good"
-            );
-            return;
-        }
-        match Arena::new(self.arena_bytes) {
-            Ok(arena) => {
-                tracing::warn!(
-                    card = self.number,
-                    held_bytes = held,
-                    "fence (e): arena abandoned"
-                );
-                if let Err(error) = std::mem::replace(&mut self.arena, arena).abandon() {
-                    tracing::error!(card = self.number, %error, "the card is given up");
-                    self.arenas_abandoned = ARENAS_ABANDONED_MAX + 1;
-                }
-            }
-            Err(error) => {
-                tracing::error!(card = self.number, %error, "no memory for a new arena: the card is given up");
-                self.arenas_abandoned = ARENAS_ABANDONED_MAX + 1;
-            }
-        }
+    fn name(&self, number: u8) -> String {
+        format!("fpga{}.{number}", self.number)
+    }
+
+    fn place(&mut self, number: u8) -> Option<&mut FunctionPlace> {
+        self.functions.get_mut(usize::from(number))
+    }
+
+    fn live(&self, number: u8) -> Option<&Live> {
+        let place = self.functions.get(usize::from(number))?;
+        place.live.as_ref()
     }
 }
 
-/// Kill a card's process and prove that it has ended.
-fn end_process(mut process: CardProcess) -> anyhow::Result<FenceProof> {
-    // Opened before the process is waited for, so that the descriptor names it and no other.
-    let fence = ChildFence::new(process.pidfd()?)?;
-    process.kill()?;
-    Ok(fence.proof()?)
+fn worker_end(exit: &WorkerExit) -> WorkerEnd {
+    match exit {
+        WorkerExit::Stopped { .. } => WorkerEnd {
+            kind: "stopped",
+            why: "its worker stopped".to_owned(),
+            queue: None,
+        },
+        WorkerExit::Fault { fault, queue, .. } => WorkerEnd {
+            kind: fault.kind(),
+            why: fault.to_string(),
+            queue: fault.is_of_the_queue().then_some(*queue),
+        },
+        WorkerExit::Panicked { .. } => WorkerEnd {
+            kind: "worker-panic",
+            why: "its worker panicked".to_owned(),
+            queue: None,
+        },
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -17,10 +17,6 @@ use crate::job::{EngineId, Kernel};
 use crate::job_queue::JobQueue;
 use crate::pending_job::RunningJob;
 
-/// How long a command may take before its function counts as hung: a whole
-/// job takes a few milliseconds, and with the queue ahead of it on a loaded machine some tens.
-pub(crate) const HANG_LIMIT: Duration = Duration::from_millis(1500);
-
 /// One function's view of the scheduler.
 pub(crate) struct CardQueue {
     pub(crate) jobs: Arc<JobQueue>,
@@ -90,7 +86,7 @@ impl Job for CardJob {
             input: &spec.input,
             output_bytes_max,
             context: self.running.job.context,
-            timeout: HANG_LIMIT,
+            timeout: self.running.command_limit,
         }
     }
 

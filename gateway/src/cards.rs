@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use faam_driver::PciAddress;
-use faam_hwif::FUNCTIONS;
+use faam_hwif::{FUNCTIONS, QueueId};
 use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::card_operation::Operation;
+use crate::card_recovery::{FunctionState, RecoveryStatus};
 use crate::dispatch::{DispatchConfig, StartError};
 use crate::job_queue::JobQueue;
 
@@ -80,12 +81,11 @@ pub(crate) fn socket_dir(data_dir: &Path, card: u8) -> PathBuf {
 /// What a supervisor is told.
 #[derive(Debug)]
 pub(crate) enum CardEvent {
-    /// A function's worker ended: the label for metrics, and why.
+    /// A function's worker ended.
     WorkerEnded {
         function: u8,
         life: u64,
-        kind: &'static str,
-        why: String,
+        end: WorkerEnd,
     },
     /// A function's result was wrong.
     VerifyFailed { function: u8, life: u64 },
@@ -93,6 +93,17 @@ pub(crate) enum CardEvent {
     Operator { function: u8, operation: Operation },
     /// Shut down.
     Stop,
+}
+
+/// How a worker ended.
+#[derive(Debug)]
+pub(crate) struct WorkerEnd {
+    /// The label for metrics.
+    pub(crate) kind: &'static str,
+    /// The same in a sentence.
+    pub(crate) why: String,
+    /// The queue pair that is at fault, where it is one alone.
+    pub(crate) queue: Option<QueueId>,
 }
 
 /// State of a card, as operators see it.
@@ -109,7 +120,7 @@ pub enum CardState {
     Drained,
     /// No function serves; recovery is under way.
     Recovering,
-    /// Given up, for the reason in `last_fault`.
+    /// No function serves, and none is tried any more: each has its reason in `recovery`.
     OutOfService,
 }
 
@@ -132,6 +143,8 @@ pub struct CardStatus {
     pub last_fault: Option<String>,
     /// How long it was out of service the last time, from the fault's detection to the first function back.
     pub last_readmission_ms: Option<u64>,
+    /// Its faults as a whole card, and when it is tried again.
+    pub recovery: RecoveryStatus,
     /// Its functions.
     pub functions: Vec<FunctionStatus>,
 }
@@ -156,6 +169,8 @@ pub struct FunctionStatus {
     pub name: String,
     /// Where it is, as it stays from start to start.
     pub address: String,
+    /// How it stands, drained or not.
+    pub state: FunctionState,
     /// Whether it serves, or would if it were not drained.
     pub in_service: bool,
     /// Whether an operator has it get no more jobs.
@@ -166,6 +181,8 @@ pub struct FunctionStatus {
     pub clock_khz: Option<u32>,
     /// Faults since start.
     pub faults: u32,
+    /// What its faults have come to, and when it is tried again.
+    pub recovery: RecoveryStatus,
 }
 
 /// All supervisors.
@@ -253,15 +270,18 @@ fn first_status(card: u8, source: &CardSource, data_dir: &Path) -> CardStatus {
         restarts: 0,
         last_fault: None,
         last_readmission_ms: None,
+        recovery: RecoveryStatus::default(),
         functions: (0..source.functions())
             .map(|function| FunctionStatus {
                 name: format!("fpga{card}.{function}"),
                 address: source.address(data_dir, card, function),
+                state: FunctionState::Starting,
                 in_service: false,
                 drained: false,
                 engines: None,
                 clock_khz: None,
                 faults: 0,
+                recovery: RecoveryStatus::default(),
             })
             .collect(),
     }

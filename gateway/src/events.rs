@@ -57,11 +57,17 @@ pub mod kind {
     pub const TLS_KEPT: &str = "tls.kept-old";
     /// A function passed its self-test and serves.
     pub const CARD_UP: &str = "card.up";
+    /// A queue pair of a function failed and is never used again.
+    pub const CARD_QUEUE_QUARANTINED: &str = "card.queue-quarantined";
     /// A function failed and is taken out until it is reset.
     pub const CARD_QUARANTINED: &str = "card.quarantined";
     /// A card failed as a whole.
     pub const CARD_LOST: &str = "card.lost";
-    /// A card is not tried any more.
+    /// A function, or a card, failed too often of late, and waits before it is tried again.
+    pub const CARD_WAITS: &str = "card.waits";
+    /// A function, or a card, failed too often of late, and is not tried until an operator resets it.
+    pub const CARD_OUT_OF_SERVICE: &str = "card.out-of-service";
+    /// A card is not tried any more, whatever an operator does.
     pub const CARD_GIVEN_UP: &str = "card.given-up";
     /// An operator has a function get no more jobs.
     pub const CARD_DRAINED: &str = "card.drained";

@@ -26,6 +26,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::card_claim::{Claim, Unverified};
 use crate::cards::CardEvent;
+use crate::command_limit::{COMMAND_LIMIT_MAX, command_limit};
 use crate::dispatch::{DispatchConfig, StartError};
 use crate::job::{BackendPolicy, EngineId, FallbackReason, JobError, JobSpec, Verification};
 use crate::limit_met::LimitMet;
@@ -49,8 +50,8 @@ const REPLAYS_MAX: u8 = 3;
 const UNVERIFIED_MAX: usize = 64;
 /// How long an idle CPU worker sleeps before it looks again although nobody woke it.
 const CPU_IDLE_MAX: Duration = Duration::from_millis(500);
-/// Most that a card is believed to have spent on a block: a command's time-out, and the same again.
-pub(crate) const CARD_TIME_MAX: Duration = Duration::from_secs(3);
+/// Most that a card is believed to have spent on a block: a command's longest limit, and the same again.
+pub(crate) const CARD_TIME_MAX: Duration = COMMAND_LIMIT_MAX.saturating_mul(2);
 /// A job that its engine has done, to be taken off its books: see [`JobQueue::settle`].
 pub(crate) struct Done {
     pub(crate) receipt: Receipt,
@@ -600,11 +601,15 @@ impl JobQueue {
                 self.metrics.fallback(reason.as_str());
                 job.fallback = Some(reason);
             }
+            let ends_within = core.scheduler.ends_within(&receipt);
+            let command_limit =
+                command_limit(ends_within.map(|Nanos(ns)| Duration::from_nanos(ns)));
             return Some(RunningJob {
                 job,
                 receipt,
                 engine,
                 life,
+                command_limit,
             });
         }
     }

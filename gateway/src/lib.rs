@@ -41,11 +41,13 @@ mod card_claim;
 pub mod card_operation;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod card_process;
+pub mod card_recovery;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod card_supervisor;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod card_worker;
 pub mod cards;
+mod command_limit;
 pub mod config;
 mod cpu;
 pub mod credentials;

@@ -8,10 +8,12 @@
 //! | module | owns |
 //! |---|---|
 //! | `phase_histogram` | times of a phase, with a trace for each bucket |
+//! | `recovery_series` | quarantines of devices, and how each stands |
 //! | `snapshot` | all that `faam top` shows, at one moment |
 //! | `tenant_series` | what is published of each tenant, and of which |
 
 mod phase_histogram;
+mod recovery_series;
 pub mod snapshot;
 mod tenant_series;
 
@@ -38,6 +40,7 @@ use crate::meter::Spent;
 
 use self::phase_histogram::PhaseHistogram;
 pub use self::phase_histogram::TraceName;
+use self::recovery_series::RecoverySeries;
 pub use self::tenant_series::TENANT_LABELS_MAX;
 use self::tenant_series::{End, TenantSeries};
 
@@ -131,6 +134,7 @@ pub struct Metrics {
     backlog: Family<Pool, Ratio>,
     device_busy: Family<Device, Ratio>,
     device_faults: Family<Fault, Counter>,
+    recovery: RecoverySeries,
     device_readmissions: Family<Device, Counter>,
     device_readmission_seconds: Family<Device, Ratio>,
     verify_failures: Family<Engine, Counter>,
@@ -234,6 +238,7 @@ impl Metrics {
                 "Share of time that the device computes",
             ),
             device_faults: register(&mut registry, "device_faults", "Faults of a device"),
+            recovery: RecoverySeries::register(&mut registry),
             device_readmissions: register(
                 &mut registry,
                 "device_readmissions",
@@ -572,6 +577,7 @@ fn saturating_i64(value: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::card_recovery::{FunctionState, Rung};
 
     #[test]
     fn names_are_those_of_the_interface() {
@@ -602,6 +608,10 @@ mod tests {
         metrics.refused("saturated");
         metrics.stream_broken("stalled");
         metrics.device_fault("fpga0.0", "hang");
+        metrics.device_quarantine("fpga0.0", Rung::Queue, "bad-check");
+        metrics.device_state("fpga0.0", FunctionState::Waiting);
+        metrics.device_penalty("fpga0.0", 1500.0);
+        metrics.device_next_attempt("fpga0.0", Some(1_609_459_200));
         metrics.verify_failure("fpga0.0");
         metrics.engine_refusal("isa-l");
         metrics.fallback("no-card");
@@ -632,6 +642,11 @@ mod tests {
             "faam_spill_bytes 0",
             r#"faam_streams_broken_total{reason="stalled"} 1"#,
             r#"faam_device_faults_total{device="fpga0.0",kind="hang"} 1"#,
+            r#"faam_device_quarantines_total{device="fpga0.0",rung="queue",kind="bad-check"} 1"#,
+            r#"faam_device_state{device="fpga0.0",state="waiting"} 1"#,
+            r#"faam_device_state{device="fpga0.0",state="in-service"} 0"#,
+            r#"faam_device_penalty{device="fpga0.0"} 1500.0"#,
+            r#"faam_device_next_attempt_seconds{device="fpga0.0"} 1609459200"#,
             r#"faam_verify_failures_total{engine="fpga0.0"} 1"#,
             r#"faam_engine_refusals_total{engine="isa-l"} 1"#,
             r#"faam_fallback_total{reason="no-card"} 1"#,

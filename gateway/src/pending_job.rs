@@ -81,4 +81,6 @@ pub(crate) struct RunningJob {
     pub(crate) engine: EngineId,
     /// Which life of the card's function took it; 0 for the CPU.
     pub(crate) life: u64,
+    /// How long each of its commands may take on a card.
+    pub(crate) command_limit: Duration,
 }

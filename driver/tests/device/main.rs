@@ -54,6 +54,7 @@ mod jobs;
 mod maps;
 mod queues;
 mod reset;
+mod retired;
 
 use std::process::ExitCode;
 

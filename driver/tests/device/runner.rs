@@ -17,7 +17,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::behaviour::{Behaviour, Need, all};
 use crate::carrier::{Bench, Carrier};
-use crate::{host_alone, host_lies};
+use crate::{host_alone, host_lies, retired};
 
 /// A trial that takes longer is hung: the process ends, and says which.
 const TRIAL_SECONDS_MAX: u64 = 240;
@@ -61,6 +61,7 @@ pub(crate) fn run() -> ExitCode {
             trials.extend(all().map(mutation_trial));
             trials.extend(host_alone::trials());
             trials.extend(host_lies::trials());
+            trials.extend(retired::trials());
             trials.extend(all().map(|behaviour| behaviour_trial(behaviour, carrier)));
         }
         // One card for all, one at a time. Mutations only where vfio-user cannot show them: the rest is the same twice.

@@ -275,6 +275,15 @@ impl<J, P: Predictor> Scheduler<J, P> {
         )
     }
 
+    /// How long a target takes for a job that it was given, and for what it holds beside it; `None` where it has never done
+    /// such a job, or a larger one.
+    #[must_use]
+    pub fn ends_within(&self, receipt: &Receipt) -> Option<Nanos> {
+        let JobShape { kernel, bytes } = receipt.request.shape;
+        let measured = self.predictor.measured(receipt.target, kernel, bytes);
+        measured.map(|measured| self.outstanding(receipt.target).max(measured))
+    }
+
     /// What the targets give, by what was measured; one that was never used counts as reference engines.
     #[must_use]
     pub fn capacity(&self) -> Capacity {

@@ -9,8 +9,11 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::inspection::inspect;
-use super::{Card, RESET_LIMIT};
+use super::ladder::NotUp;
+use super::place::Next;
+use super::{Card, RESET_LIMIT, millis};
 use crate::card_operation::{Operation, ResetDone};
+use crate::card_recovery::FunctionState;
 use crate::events::{OPERATOR, event, kind as happened};
 
 impl Card {
@@ -18,33 +21,32 @@ impl Card {
     ///
     /// Whoever asked may have gone: then there is nobody to tell.
     pub(super) fn operate(&mut self, function: u8, operation: Operation) -> Result<(), String> {
-        if self.life_of(function).is_none() {
-            self.operate_down(function, operation);
-            return Ok(());
-        }
         match operation {
-            Operation::Drain(on, reply) => {
-                self.set_drained(function, on);
-                let _ = reply.send(());
-            }
-            Operation::Inspect(reply) => {
-                let live = self.functions.get(usize::from(function));
-                let live = live.and_then(Option::as_ref);
+            Operation::Inspect(reply) if self.live(function).is_some() => {
+                let live = self.live(function);
                 let _ = reply.send(live.map(|live| inspect(&live.function, &live.worker)));
             }
             Operation::Reset(reply) => {
-                let done = self.reset_by_hand(function);
-                let lost = done.as_ref().err().cloned();
+                let done = match self.live(function).is_some() {
+                    true => self.reset_by_hand(function),
+                    false => self.bring_back(function),
+                };
+                let lost = match &done {
+                    Err(NotUp::Card(why)) => Some(why.clone()),
+                    Ok(_) | Err(NotUp::Function(_)) => None,
+                };
+                let done = done.map_err(|(NotUp::Card(why) | NotUp::Function(why))| why);
                 let _ = reply.send(done);
                 if let Some(why) = lost {
                     return Err(why);
                 }
             }
+            operation => self.operate_down(function, operation),
         }
         Ok(())
     }
 
-    /// The same while no function is up: what can only be remembered is, the rest is refused.
+    /// The same while the card is not up: what can only be remembered is, the rest is refused.
     pub(super) fn operate_down(&mut self, function: u8, operation: Operation) {
         match operation {
             Operation::Drain(on, reply) => {
@@ -55,8 +57,7 @@ impl Card {
                 let _ = reply.send(None);
             }
             Operation::Reset(reply) => {
-                let fault = self.post.status.lock().last_fault.clone();
-                let why = fault.unwrap_or_else(|| "it is being started".to_owned());
+                let why = self.why_down();
                 let _ = reply.send(Err(format!("it is not up ({why})")));
             }
         }
@@ -97,8 +98,7 @@ impl Card {
             tracing::info!(function = %name, "drained by an operator: it gets no more jobs");
             return;
         }
-        let live = self.functions.get(usize::from(number));
-        if let Some(live) = live.and_then(Option::as_ref) {
+        if let Some(live) = self.live(number) {
             let waker = live.worker.waker();
             self.jobs
                 .set_in_service(self.number, number, Some(Box::new(move || waker.wake())));
@@ -106,21 +106,21 @@ impl Card {
         tracing::info!(function = %name, "no longer drained");
     }
 
-    fn reset_by_hand(&mut self, number: u8) -> Result<ResetDone, String> {
+    fn reset_by_hand(&mut self, number: u8) -> Result<ResetDone, NotUp> {
         let began = Instant::now();
         // Without a fault: what is in flight ends first, within the limit for a worker's end.
         let Some(live) = self.take_out(number, None) else {
-            let fault = self.post.status.lock().last_fault.clone();
-            let why = fault.unwrap_or_else(|| "it is being started".to_owned());
-            return Err(format!("it is not up ({why})"));
+            return Err(NotUp::Function(self.why_down()));
         };
-        self.down_since.get_or_insert(began);
+        if let Some(place) = self.place(number) {
+            place.down_since.get_or_insert(began);
+        }
         let proof = live
             .function
             .function_level_reset(RESET_LIMIT)
             .map_err(|error| {
                 self.cut_off(number, &live.function);
-                format!("the reset failed: {error}")
+                NotUp::Card(format!("the reset failed: {error}"))
             })?;
         let fenced_bytes = self.arena.release_quarantined(&proof);
         tracing::info!(
@@ -130,6 +130,56 @@ impl Card {
             "reset by an operator: fence (b)"
         );
         drop(live);
+        self.undrain(number);
+        self.forgive(number);
+        let passed = match self.bring_up_function(number) {
+            Ok(passed) => passed,
+            Err(NotUp::Function(why)) => {
+                self.did_not_come_up(number, &why);
+                return Err(NotUp::Function(format!(
+                    "after the reset it did not come up: {why}"
+                )));
+            }
+            Err(NotUp::Card(why)) => {
+                return Err(NotUp::Card(format!(
+                    "bring-up after the reset failed: {why}"
+                )));
+            }
+        };
+        Ok(self.note_reset(number, began, fenced_bytes, passed.jobs))
+    }
+
+    /// A function that waits, or is out of service, is tried now, and forgiven if it passes its self-test. It was fenced when it
+    /// was taken out; coming up, it is reset once more.
+    fn bring_back(&mut self, number: u8) -> Result<ResetDone, NotUp> {
+        let began = Instant::now();
+        match self.bring_up_function(number) {
+            Ok(passed) => {
+                self.undrain(number);
+                self.forgive(number);
+                Ok(self.note_reset(number, began, 0, passed.jobs))
+            }
+            Err(NotUp::Function(why)) => {
+                // It stands where it stood: an operator's try is not counted.
+                let next = self
+                    .functions
+                    .get(usize::from(number))
+                    .map(|place| place.next);
+                if next == Some(Next::Never) {
+                    let name = self.name(number);
+                    let reason = format!(
+                        "an operator had it reset, and it did not come up: {why}; not tried again until `faam device reset \
+                         {name}`"
+                    );
+                    self.stand(number, FunctionState::OutOfService, Some(&reason), None);
+                }
+                Err(NotUp::Function(format!("it did not come up: {why}")))
+            }
+            Err(card) => Err(card),
+        }
+    }
+
+    fn undrain(&mut self, number: u8) {
         {
             let mut status = self.post.status.lock();
             if let Some(function) = status.functions.get_mut(usize::from(number)) {
@@ -138,17 +188,23 @@ impl Card {
             status.note_drained();
         }
         self.jobs.note_drained(self.number, number, false);
-        let passed = self
-            .bring_up_function(number)
-            .map_err(|error| format!("bring-up after the reset failed: {error:#}"))?;
+    }
+
+    fn note_reset(
+        &mut self,
+        number: u8,
+        began: Instant,
+        fenced_bytes: usize,
+        self_test_jobs: u32,
+    ) -> ResetDone {
         let done = ResetDone {
-            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            took_ms: millis(began.elapsed()),
             fenced_bytes,
-            self_test_jobs: passed.jobs,
+            self_test_jobs,
         };
-        let name = format!("fpga{}.{number}", self.number);
+        let name = self.name(number);
         self.log
             .record(event(happened::CARD_RESET, OPERATOR, &name, json!(done)));
-        Ok(done)
+        done
     }
 }

@@ -109,14 +109,18 @@ pub(super) fn gateway(subject: &Subject) -> Finding {
         text.unwrap_or("-").to_owned()
     };
     let version = text(&gateway.about, "version");
-    let down = gateway
-        .devices
-        .iter()
-        .find(|device| text(device, "state") == "down");
+    let down = gateway.devices.iter().find(|device| {
+        matches!(
+            text(device, "state").as_str(),
+            "down" | "waiting" | "out-of-service"
+        )
+    });
     if let Some(device) = down {
         let name = text(device, "name");
+        let reason = device.pointer("/recovery/reason").and_then(Value::as_str);
+        let why = reason.map_or_else(|| text(device, "last_fault"), str::to_owned);
         return Finding::fail(
-            format!("{name} is down: {}", text(device, "last_fault")),
+            format!("{name} is {}: {why}", text(device, "state")),
             format!("faam device reset {name}; journalctl -u faam"),
         );
     }

@@ -201,6 +201,7 @@ fn of_serving() -> Vec<Case> {
         case!("simulated-card", |_, subject| subject.gateway = gateway(json!({ "simulated": true, "state": "in-service", "address": "vfio-user:/d/fn0" })), Fine, "the gateway serves with one: vfio-user:/d/fn0", ""),
         case!("cpu-engines", |_, subject| subject.cpu_engines = vec!["libdeflate"], Warn, "without ISA-L", "libisal2"),
         case!("gateway", |_, subject| subject.gateway = gateway(json!({ "name": "fpga0.1", "state": "down", "last_fault": "no heartbeat" })), Fail, "fpga0.1 is down: no heartbeat", "faam device reset fpga0.1"),
+        case!("gateway", |_, subject| subject.gateway = gateway(json!({ "name": "fpga0.1", "state": "out-of-service", "last_fault": "-", "recovery": { "reason": "quarantined 7 times" } })), Fail, "fpga0.1 is out-of-service: quarantined 7 times", "faam device reset fpga0.1"),
         case!("gateway", |_, subject| subject.gateway = gateway(json!({ "name": "fpga0.1", "state": "drained" })), Warn, "fpga0.1 drained", "sudo faam device drain fpga0 --undo --data-dir /var/lib/faam"),
         case!("gateway", |_, subject| subject.gateway = gateway(json!({ "name": "fpga0.1", "state": "in-service" })), Fine, "fpga0.1 in-service", ""),
         case!("gateway", |_, subject| subject.gateway = Err(NoGateway::Unreachable("its owner alone".to_owned())), Warn, "owner alone", "sudo faam doctor"),

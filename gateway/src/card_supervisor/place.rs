@@ -1,0 +1,45 @@
+//! A function as its supervisor has it: what serves, what is held against it, and when it is tried again.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use faam_driver::{Function, SelfTest, WorkerHandle};
+
+use super::damping::Damping;
+
+/// A function in service.
+pub(super) struct Live {
+    pub(super) function: Arc<Function>,
+    pub(super) worker: WorkerHandle,
+    /// Which life of its queue this is: a late event of an earlier one is ignored.
+    pub(super) life: u64,
+    pub(super) heartbeat: (u32, Instant),
+}
+
+/// When a function that does not serve is tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Next {
+    /// With its card's start.
+    #[default]
+    Start,
+    /// Not before this.
+    At(Instant),
+    /// When an operator asks.
+    Never,
+}
+
+/// One function, serving or not.
+#[derive(Default)]
+pub(super) struct FunctionPlace {
+    pub(super) live: Option<Live>,
+    pub(super) damping: Damping,
+    pub(super) next: Next,
+    /// Since when it has been out of service for a fault, its own or its card's.
+    pub(super) down_since: Option<Instant>,
+    /// Resets in a row without a job served between.
+    pub(super) resets_in_a_row: u32,
+    /// Its card was started anew for its sake, and it has not been forgiven since: that is done once.
+    pub(super) card_was_started_anew: bool,
+    /// The last that it passed.
+    pub(super) self_test: Option<SelfTest>,
+}
