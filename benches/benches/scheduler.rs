@@ -29,10 +29,10 @@ impl Rig {
     fn new(tenants: u32, config: TenantConfig) -> Self {
         let mut scheduler = Scheduler::new(Config::default());
         let cpu = scheduler.add_target(8, true).unwrap();
-        scheduler.set_in_service(cpu, true);
+        scheduler.set_in_service(cpu, true, Nanos(0));
         for _ in 0..4 {
             let card = scheduler.add_target(1, false).unwrap();
-            scheduler.set_in_service(card, true);
+            scheduler.set_in_service(card, true, Nanos(0));
         }
         Self {
             cpu,

@@ -170,7 +170,7 @@ impl JobQueue {
         let cpu = scheduler
             .add_target(cpu_servers, true)
             .ok_or_else(too_many)?;
-        scheduler.set_in_service(cpu, true);
+        scheduler.set_in_service(cpu, true, Nanos(0));
         let mut functions = FunctionPlaces::default();
         let mut all_cards = TargetSet::EMPTY;
         for (card, source) in config.cards.iter().enumerate() {
@@ -461,7 +461,7 @@ impl JobQueue {
         let target = place.target;
         let on = wake.is_some();
         place.wake = wake;
-        core.scheduler.set_in_service(target, on);
+        core.scheduler.set_in_service(target, on, self.now());
         // Jobs that preferred a card may now be the CPU's.
         self.wake_all(&core);
     }

@@ -90,6 +90,17 @@ pub struct Measured {
     pub verified: Nanos,
 }
 
+/// What a job was charged when it was first taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Charge {
+    /// Reference time.
+    pub(crate) cost: Nanos,
+    /// Whether it was made against the guaranteed rate as well.
+    pub(crate) reserved: bool,
+    /// What of it the share tag was spared, because what its guarantee gave had put the tenant as far ahead as may be.
+    pub(crate) spared: Nanos,
+}
+
 /// What a target holds while it runs a job; goes back with [`crate::Scheduler::finish`], [`crate::Scheduler::abandon`],
 /// [`crate::Scheduler::refund`] or [`crate::Scheduler::requeue`].
 #[derive(Debug)]
@@ -99,9 +110,7 @@ pub struct Receipt {
     pub(crate) target: TargetIndex,
     pub(crate) request: JobRequest,
     pub(crate) predicted: Nanos,
-    pub(crate) charged: Nanos,
-    /// Whether the charge was made against the guaranteed rate as well.
-    pub(crate) reserved: bool,
+    pub(crate) charge: Charge,
     pub(crate) queued_at: Nanos,
     /// `None` for a job that never stood in the queue.
     pub(crate) id: Option<JobId>,
@@ -129,13 +138,13 @@ impl Receipt {
     /// What it was charged, reference time, until something better is known.
     #[must_use]
     pub const fn charged(&self) -> Nanos {
-        self.charged
+        self.charge.cost
     }
 
     /// Whether its tenant's guaranteed rate had it taken.
     #[must_use]
     pub const fn reserved(&self) -> bool {
-        self.reserved
+        self.charge.reserved
     }
 
     /// Who took it.

@@ -201,11 +201,13 @@ impl<J, P: Predictor> Scheduler<J, P> {
         self.rescale();
     }
 
-    /// Put a target into service or take it out; what it holds is not touched. Guarantees are scaled to what is left.
+    /// Put a target into service or take it out; what it holds is not touched. Guarantees are scaled to what is left, and with
+    /// them what was taken of them in advance.
     ///
     /// Linear in the tenants: where jobs may run changes, and with it with whom they are compared. Each flow keeps its
     /// distance from the others of its class.
-    pub fn set_in_service(&mut self, target: TargetIndex, on: bool) {
+    pub fn set_in_service(&mut self, target: TargetIndex, on: bool, now: Nanos) {
+        self.now = self.now.max(now.0);
         let this = TargetSet::of(target);
         let in_service = if on {
             self.in_service.union(this)
@@ -224,8 +226,9 @@ impl<J, P: Predictor> Scheduler<J, P> {
             }
         }
         self.in_service = in_service;
-        self.reseat(&before);
+        let scale_before = self.cir_scale;
         self.rescale();
+        self.reseat(&before, scale_before);
     }
 
     /// Targets in service.
@@ -344,7 +347,8 @@ impl<J, P: Predictor> Scheduler<J, P> {
         Ok(id)
     }
 
-    /// Takes a job out of the queue, if it is still there: one that was taken is its target's.
+    /// Takes a job out of the queue, if it is still there: one that was taken is its target's. One that came back from its target is
+    /// charged no longer.
     pub fn cancel(&mut self, id: JobId) -> Option<J> {
         let slot = self.jobs.find(id)?;
         let waiting = *self.jobs.get(slot)?;
@@ -354,6 +358,9 @@ impl<J, P: Predictor> Scheduler<J, P> {
             job
         });
         self.put(waiting.place);
+        if let Some(charge) = waiting.charged {
+            self.unclaim(&waiting, charge);
+        }
         job
     }
 
@@ -402,7 +409,7 @@ impl<J, P: Predictor> Scheduler<J, P> {
             place,
             class: seat.class.index,
             kind: LaneKind::Returned,
-            charged: Some((receipt.charged, receipt.reserved)),
+            charged: Some(receipt.charge),
         };
         let chain = self.tenants[place as usize].lane(seat.class, LaneKind::Returned);
         let job = match id {
@@ -495,9 +502,9 @@ impl<J, P: Predictor> Scheduler<J, P> {
             return None;
         }
         self.promote(now);
-        let charged = self.cost(request.shape, Some(target));
+        let cost = self.cost(request.shape, Some(target));
         let class = self.classes.of(request.placement, self.in_service);
-        if self.tenant(tenant)?.eligible_at(charged) > now.0
+        if self.tenant(tenant)?.eligible_at(cost) > now.0
             || self.somebody_goes_before(tenant, class, target)
         {
             return None;
@@ -514,15 +521,14 @@ impl<J, P: Predictor> Scheduler<J, P> {
         if let Some(target) = self.targets.get_mut(target.number()) {
             target.virtual_time = target.virtual_time.max(start);
         }
-        self.charge(place, target, charged, reserved);
+        let charge = self.charge(place, target, cost, reserved);
         self.put(place);
         Some(self.load(Receipt {
             tenant,
             target,
             request,
             predicted: Nanos(0),
-            charged,
-            reserved,
+            charge,
             queued_at: now,
             id: None,
         }))
@@ -567,7 +573,7 @@ impl<J, P: Predictor> Scheduler<J, P> {
         if let Some(cost) = reference {
             self.correct(&receipt, cost);
         }
-        reference.unwrap_or(receipt.charged)
+        reference.unwrap_or(receipt.charge.cost)
     }
 
     /// A job that was taken never ran: nothing is charged.
@@ -596,10 +602,7 @@ impl<J, P: Predictor> Scheduler<J, P> {
 
     /// A guarantee as it is held with what is in service.
     fn held(&self, cir_us_per_s: u64) -> u64 {
-        let held = u128::from(cir_us_per_s) * u128::from(self.cir_scale) / u128::from(MILLION);
-        u64::try_from(held)
-            .unwrap_or(u64::MAX)
-            .max(cir_us_per_s.min(1))
+        held_at(cir_us_per_s, self.cir_scale)
     }
 
     fn rescale(&mut self) {
@@ -619,6 +622,14 @@ impl<J, P: Predictor> Scheduler<J, P> {
         };
         self.predictor.predict(by, shape.kernel, shape.bytes)
     }
+}
+
+/// A guarantee of which so many millionths are held.
+fn held_at(cir_us_per_s: u64, scale: u64) -> u64 {
+    let held = u128::from(cir_us_per_s) * u128::from(scale) / u128::from(MILLION);
+    u64::try_from(held)
+        .unwrap_or(u64::MAX)
+        .max(cir_us_per_s.min(1))
 }
 
 /// The cost in reference time of a job that took so long where `predicted` was to be expected, and would be expected to

@@ -22,6 +22,15 @@ pub(crate) fn share_of(cost: Nanos, weight: u32) -> ShareTag {
     u128::from(cost.0) * TAG_PARTS * u128::from(WEIGHT_DEFAULT) / u128::from(weight.max(1))
 }
 
+/// The cost whose share at this weight this is; what is below a nanosecond counts as one.
+pub(crate) fn cost_of(share: ShareTag, weight: u32) -> Nanos {
+    let parts = TAG_PARTS * u128::from(WEIGHT_DEFAULT);
+    let cost = share
+        .saturating_mul(u128::from(weight.max(1)))
+        .div_ceil(parts);
+    Nanos(u64::try_from(cost).unwrap_or(u64::MAX))
+}
+
 /// How long a cost takes at a rate of so many microseconds a second; `u64::MAX` at none.
 pub(crate) fn span_at(cost: Nanos, us_per_s: u64) -> u64 {
     let span = u128::from(cost.0) * u128::from(MILLION);
@@ -81,9 +90,14 @@ impl Moments {
             .saturating_sub(span(burst).saturating_sub(span(cost)))
     }
 
+    /// What was taken of a guarantee in advance is the same work when another rate of it is held.
+    pub(crate) fn restate_reserved(&mut self, was_us_per_s: u64, is_us_per_s: u64, now: u64) {
+        self.reserved_at = restated(self.reserved_at, now, was_us_per_s, is_us_per_s);
+    }
+
     /// What is owed either way is kept when the rates change.
     pub(crate) fn restate(&mut self, was: &TenantConfig, is: &TenantConfig, now: u64) {
-        self.reserved_at = restated(self.reserved_at, now, was.cir_us_per_s, is.cir_us_per_s);
+        self.restate_reserved(was.cir_us_per_s, is.cir_us_per_s, now);
         self.paid_at = match (was.pir_us_per_s, is.pir_us_per_s) {
             (Some(was), Some(is)) => restated(self.paid_at, now, was.max(1), is.max(1)),
             _ => self.paid_at.min(now),

@@ -6,7 +6,7 @@
 //! only once its own has ended. It knows no tags and no targets.
 
 use crate::Nanos;
-use crate::job::{JobId, JobRequest};
+use crate::job::{Charge, JobId, JobRequest};
 use crate::queue::LaneKind;
 
 /// No slot.
@@ -61,8 +61,8 @@ pub(crate) struct Waiting {
     pub(crate) class: u16,
     /// In which lane.
     pub(crate) kind: LaneKind,
-    /// Set for a job that comes back: what it was charged when it was first taken, and whether against the guarantee.
-    pub(crate) charged: Option<(Nanos, bool)>,
+    /// Set for a job that comes back.
+    pub(crate) charged: Option<Charge>,
 }
 
 #[derive(Debug)]

@@ -42,7 +42,7 @@ impl Pool {
     fn new(servers: u32) -> Self {
         let mut scheduler = Scheduler::new(Config::default());
         let target = scheduler.add_target(servers, true).unwrap();
-        scheduler.set_in_service(target, true);
+        scheduler.set_in_service(target, true, Nanos(0));
         Self {
             scheduler,
             target,
@@ -148,7 +148,8 @@ fn what_was_never_measured_is_not_told() {
         pool.scheduler.forecast(tenant, &larger, Nanos(pool.now)),
         None
     );
-    pool.scheduler.set_in_service(pool.target, false);
+    pool.scheduler
+        .set_in_service(pool.target, false, Nanos(pool.now));
     assert_eq!(
         pool.scheduler.forecast(tenant, &announced, Nanos(pool.now)),
         None

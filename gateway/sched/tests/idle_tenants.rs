@@ -14,8 +14,8 @@ fn an_idle_tenant_takes_less_than_a_kibibyte_also_after_it_was_busy() {
     let mut scheduler: Scheduler<u64> = Scheduler::new(Config::default());
     let cpu = scheduler.add_target(1, true).unwrap();
     let card = scheduler.add_target(1, false).unwrap();
-    scheduler.set_in_service(cpu, true);
-    scheduler.set_in_service(card, true);
+    scheduler.set_in_service(cpu, true, Nanos(0));
+    scheduler.set_in_service(card, true, Nanos(0));
     let mut tenants = Vec::new();
     let never_used = allocation_counter::measure(|| {
         for _ in 0..TENANTS {

@@ -52,8 +52,8 @@ impl Rig {
         let mut scheduler = Scheduler::new(Config::default());
         let cpu = scheduler.add_target(1, true).unwrap();
         let card = scheduler.add_target(1, false).unwrap();
-        scheduler.set_in_service(cpu, true);
-        scheduler.set_in_service(card, true);
+        scheduler.set_in_service(cpu, true, Nanos(0));
+        scheduler.set_in_service(card, true, Nanos(0));
         Self {
             scheduler,
             cpu,
@@ -108,7 +108,7 @@ fn a_full_queue_gives_the_job_back() {
 fn a_job_that_waits_for_a_card_does_not_hold_up_one_that_does_not() {
     let mut rig = Rig::new();
     let tenant = rig.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 8));
-    rig.scheduler.set_in_service(rig.card, false);
+    rig.scheduler.set_in_service(rig.card, false, Nanos(0));
     let (any, card_only) = (rig.any(), Placement::any_of(TargetSet::of(rig.card)));
     rig.push(tenant, 1, 10, card_only, 0);
     rig.push(tenant, 2, 10, any, 0);
@@ -121,7 +121,7 @@ fn a_job_that_waits_for_a_card_does_not_hold_up_one_that_does_not() {
         rig.scheduler.next(rig.card, Nanos(0)).is_none(),
         "out of service"
     );
-    rig.scheduler.set_in_service(rig.card, true);
+    rig.scheduler.set_in_service(rig.card, true, Nanos(0));
     assert_eq!(rig.scheduler.next(rig.card, Nanos(0)).unwrap().job, 1);
 }
 
@@ -135,7 +135,7 @@ fn a_preference_holds_while_its_target_is_in_service() {
     };
     rig.push(tenant, 1, 10, prefer, 0);
     assert!(rig.scheduler.next(rig.cpu, Nanos(u64::MAX)).is_none());
-    rig.scheduler.set_in_service(rig.card, false);
+    rig.scheduler.set_in_service(rig.card, false, Nanos(0));
     assert_eq!(rig.scheduler.next(rig.cpu, Nanos(0)).unwrap().job, 1);
 }
 

@@ -3,13 +3,13 @@
 //! Invariant: whoever changes a tenant's tags or queue lifts it out of every order first and puts it back after, so that an
 //! order never holds a key that is not its tenant's.
 
-use super::Scheduler;
+use super::{Scheduler, held_at};
 use crate::Nanos;
 use crate::classes::ClassKey;
-use crate::job::{JobId, Receipt};
+use crate::job::{Charge, JobId, Receipt};
 use crate::predictor::Predictor;
 use crate::queue::{Flow, TenantQueue};
-use crate::tags::{ShareTag, corrected, share_of, span_at};
+use crate::tags::{ShareTag, corrected, cost_of, share_of, span_at};
 use crate::target::{Placement, Target, TargetIndex, TargetSet};
 use crate::waiting::Waiting;
 
@@ -166,13 +166,24 @@ impl<J, P: Predictor> Scheduler<J, P> {
     }
 
     /// Charges a lifted tenant for what a target took of it.
-    pub(super) fn charge(&mut self, place: u32, target: TargetIndex, cost: Nanos, reserved: bool) {
+    pub(super) fn charge(
+        &mut self,
+        place: u32,
+        target: TargetIndex,
+        cost: Nanos,
+        reserved: bool,
+    ) -> Charge {
         let now = self.now;
         let lead = self.config.lead_max;
         let arrears = self.config.arrears_max;
-        let served = self.flows_served(place, target);
+        let served = self.flows_served(place, |of| of.contains(target));
+        let mut charge = Charge {
+            cost,
+            reserved,
+            spared: Nanos(0),
+        };
         let Some(t) = self.tenants.get_mut(place as usize) else {
-            return;
+            return charge;
         };
         let cir = t.config.cir_us_per_s;
         let share = share_of(cost, t.config.weight);
@@ -184,12 +195,13 @@ impl<J, P: Predictor> Scheduler<J, P> {
                 flow.start = flow.start.max(base);
             }
             let charged = flow.start.saturating_add(share);
-            flow.start = if reserved {
-                let most = base.saturating_add(share_of(lead, t.config.weight));
-                charged.min(most).max(flow.start)
+            if reserved {
+                flow.start = led(flow.start, charged, base, share_of(lead, t.config.weight));
+                let spared = cost_of(charged.saturating_sub(flow.start), t.config.weight);
+                charge.spared = charge.spared.max(spared.min(cost));
             } else {
-                charged
-            };
+                flow.start = charged;
+            }
         }
         if let Some(pir) = t.config.pir_us_per_s {
             t.moments.pay(cost, pir.max(1), now);
@@ -201,6 +213,7 @@ impl<J, P: Predictor> Scheduler<J, P> {
             }
         }
         self.run_ahead(target, Nanos(0), cost, reserved);
+        charge
     }
 
     /// Notes what guarantees and shares took of a target, or what they are found to have taken instead of `was`.
@@ -218,18 +231,18 @@ impl<J, P: Predictor> Scheduler<J, P> {
         };
     }
 
-    /// A tenant's flows that a target serves, with where new ones of their classes would begin.
-    fn flows_served(
+    /// A tenant's flows that are served where they are to be, with where new ones of their classes would begin.
+    fn flows_served<IS: Fn(TargetSet) -> bool>(
         &self,
         place: u32,
-        target: TargetIndex,
-    ) -> impl Iterator<Item = (usize, ShareTag)> + use<J, P> {
+        is: IS,
+    ) -> impl Iterator<Item = (usize, ShareTag)> + use<IS, J, P> {
         // An idle tenant keeps a few flows; one with jobs in more places is charged in these.
         let mut served = [None; 8];
         let flows = self.tenants.get(place as usize).map(|t| &t.flows);
         let mut free = served.iter_mut();
         for (at, flow) in flows.into_iter().flatten().enumerate() {
-            if self.classes.effective(flow.class).contains(target)
+            if is(self.classes.effective(flow.class))
                 && let Some(entry) = free.next()
             {
                 *entry = Some((at, self.base(flow.class)));
@@ -240,31 +253,64 @@ impl<J, P: Predictor> Scheduler<J, P> {
 
     /// Corrects what a receipt was charged.
     pub(super) fn correct(&mut self, receipt: &Receipt, cost: Nanos) {
-        if cost == receipt.charged || self.tenant(receipt.tenant).is_none() {
+        let Receipt { target, charge, .. } = *receipt;
+        if cost == charge.cost || self.tenant(receipt.tenant).is_none() {
             return;
         }
-        let place = receipt.tenant.place;
-        self.run_ahead(receipt.target, receipt.charged, cost, receipt.reserved);
+        self.run_ahead(target, charge.cost, cost, charge.reserved);
+        self.restate_charge(receipt.tenant.place, charge, cost, |of| of.contains(target));
+    }
+
+    /// A job that came back and waits again is wanted no more. Which target's tenth it was taken from is not known here, and
+    /// that has its bound.
+    pub(super) fn unclaim(&mut self, waiting: &Waiting, charge: Charge) {
+        let class = self.classes.key_of(waiting.class);
+        let effective = self.classes.effective(class);
+        self.restate_charge(waiting.place, charge, Nanos(0), |of| {
+            of == effective || !of.intersection(effective).is_empty()
+        });
+    }
+
+    /// A tenant was to be charged `cost` in its flows that are served where they are to be.
+    fn restate_charge(
+        &mut self,
+        place: u32,
+        charge: Charge,
+        cost: Nanos,
+        is: impl Fn(TargetSet) -> bool,
+    ) {
         self.lift(place);
-        let served = self.flows_served(place, receipt.target);
+        let served = self.flows_served(place, is);
+        let lead = self.config.lead_max;
         let held = self.tenants[place as usize].config.cir_us_per_s;
         let held = self.held(held);
         let t = &mut self.tenants[place as usize];
         let of = |cost| share_of(cost, t.config.weight);
-        let (was, is) = (of(receipt.charged), of(cost));
-        for (at, _) in served {
-            if let Some(flow) = t.flows.get_mut(at) {
-                flow.start = flow.start.saturating_add(is).saturating_sub(was);
-            }
+        // What the tag was spared is not given back to it.
+        let shared = charge.cost.since(charge.spared);
+        for (at, base) in served {
+            let Some(flow) = t.flows.get_mut(at) else {
+                continue;
+            };
+            flow.start = if cost > charge.cost {
+                let raised = flow.start.saturating_add(of(cost) - of(charge.cost));
+                match charge.reserved {
+                    true => led(flow.start, raised, base, of(lead)),
+                    false => raised,
+                }
+            } else {
+                let less = of(shared) - of(cost.min(shared));
+                flow.start.saturating_sub(less)
+            };
         }
         let moved = |at, rate| {
-            let (was, is) = (span_at(receipt.charged, rate), span_at(cost, rate));
+            let (was, is) = (span_at(charge.cost, rate), span_at(cost, rate));
             corrected(at, was, is)
         };
         if let Some(pir) = t.config.pir_us_per_s {
             t.moments.paid_at = moved(t.moments.paid_at, pir.max(1));
         }
-        if receipt.reserved && held > 0 {
+        if charge.reserved && held > 0 {
             t.moments.reserved_at = moved(t.moments.reserved_at, held);
         }
         self.put(place);
@@ -300,8 +346,9 @@ impl<J, P: Predictor> Scheduler<J, P> {
     }
 
     /// What is in service has changed: each flow whose jobs may run elsewhere now keeps its distance from the others of its
-    /// class, for tags are compared only among those who share targets.
-    pub(super) fn reseat(&mut self, before: &[Target]) {
+    /// class, for tags are compared only among those who share targets; and what was taken in advance of guarantees, of which
+    /// another part is held now, is as much work as before.
+    pub(super) fn reseat(&mut self, before: &[Target], scale_before: u64) {
         let places = (0u32..).take(self.tenants.len());
         places.clone().for_each(|place| self.lift(place));
         let changed = self.classes.set_in_service(self.in_service);
@@ -320,12 +367,20 @@ impl<J, P: Predictor> Scheduler<J, P> {
             })
             .collect();
         for t in &mut self.tenants {
+            let cir = t.config.cir_us_per_s;
+            let (was, is) = (held_at(cir, scale_before), held_at(cir, self.cir_scale));
+            t.moments.restate_reserved(was, is, self.now);
             for (was, is, base_before, base) in &moves {
                 restate(t, *was, *is, *base_before, *base);
             }
         }
         places.for_each(|place| self.put(place));
     }
+}
+
+/// Where a tag stands that is charged up to `charged` for what a guarantee gave: at most so far ahead of its class.
+fn led(start: ShareTag, charged: ShareTag, base: ShareTag, lead_max: ShareTag) -> ShareTag {
+    charged.min(base.saturating_add(lead_max)).max(start)
 }
 
 /// Gives a tenant's flows and lanes of a class its new key, and moves their tags with the class's base.

@@ -198,12 +198,11 @@ impl<J, P: Predictor> Scheduler<J, P> {
             self.put(place);
             return None;
         };
-        let (charged, reserved) = match waiting.charged {
+        let charge = match waiting.charged {
             Some(before) => before,
             None => {
-                let charged = self.cost(waiting.request.shape, Some(target));
-                self.charge(place, target, charged, choice.reserved);
-                (charged, choice.reserved)
+                let cost = self.cost(waiting.request.shape, Some(target));
+                self.charge(place, target, cost, choice.reserved)
             }
         };
         self.put(place);
@@ -212,8 +211,7 @@ impl<J, P: Predictor> Scheduler<J, P> {
             target,
             request: waiting.request,
             predicted: Nanos(0),
-            charged,
-            reserved,
+            charge,
             queued_at: waiting.queued_at,
             id: Some(id),
         });

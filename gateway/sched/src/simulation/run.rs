@@ -189,7 +189,7 @@ impl<'a> Run<'a> {
         let cpu = scheduler
             .add_target(machine.cores, true)
             .unwrap_or_else(none);
-        scheduler.set_in_service(cpu, true);
+        scheduler.set_in_service(cpu, true, Nanos(0));
         let mut functions = Vec::new();
         let mut all_cards = TargetSet::EMPTY;
         for (number, card) in machine.cards.iter().enumerate() {
@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
                 let target = scheduler
                     .add_target(card.engines, false)
                     .unwrap_or_else(none);
-                scheduler.set_in_service(target, true);
+                scheduler.set_in_service(target, true, Nanos(0));
                 all_cards = all_cards.union(TargetSet::of(target));
                 functions.push(Function::new(number, target, card));
             }
@@ -704,7 +704,8 @@ impl<'a> Run<'a> {
                 function.hung = false;
                 if !function.in_service {
                     function.in_service = true;
-                    self.scheduler.set_in_service(function.target, true);
+                    self.scheduler
+                        .set_in_service(function.target, true, self.now);
                 }
             }
         }

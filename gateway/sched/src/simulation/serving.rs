@@ -519,7 +519,7 @@ impl Run<'_> {
         }
         let target = function.target;
         let held = function.fail(now);
-        self.scheduler.set_in_service(target, false);
+        self.scheduler.set_in_service(target, false, now);
         for running in held {
             self.replay(running)?;
         }

@@ -74,7 +74,7 @@ impl Books {
             .map(|n| scheduler.add_target(1 + u32::from(n), n == 0).expect("few"))
             .collect();
         for target in &targets {
-            scheduler.set_in_service(*target, true);
+            scheduler.set_in_service(*target, true, Nanos(0));
         }
         let config = TenantConfig {
             queued_max: 40,
@@ -228,7 +228,7 @@ impl Books {
             }
             Call::Service(target, on) => {
                 let target = self.targets[usize::from(target)];
-                self.scheduler.set_in_service(target, on);
+                self.scheduler.set_in_service(target, on, Nanos(self.now));
             }
             Call::Wait(span) => {
                 self.now += span;
@@ -264,7 +264,7 @@ impl Books {
         prop_assert_eq!(self.scheduler.oldest_queued_at(), None);
         for target in &self.targets {
             prop_assert_eq!(self.scheduler.outstanding(*target), Nanos(0));
-            self.scheduler.set_in_service(*target, true);
+            self.scheduler.set_in_service(*target, true, Nanos(0));
             prop_assert!(self.scheduler.next(*target, Nanos(u64::MAX)).is_none());
         }
         self.ended.sort_unstable();

@@ -78,7 +78,7 @@ impl Machine {
             .map(|(number, (servers, factor))| {
                 let wide = u32::try_from(*servers).expect("few");
                 let index = scheduler.add_target(wide, number == 0).expect("few");
-                scheduler.set_in_service(index, true);
+                scheduler.set_in_service(index, true, Nanos(0));
                 Target {
                     index,
                     servers: *servers,

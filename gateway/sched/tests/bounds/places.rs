@@ -1,6 +1,6 @@
 //! Tenants whose jobs may run in different places, and places that come and go.
 
-use faam_sched::{Config, Placement, TargetSet};
+use faam_sched::{Config, Nanos, Placement, TargetSet};
 
 use crate::machine::{MS, Machine, SECOND, weighted};
 
@@ -63,7 +63,8 @@ fn when_the_card_goes_those_who_preferred_it_share_the_cpu_at_once() {
     let [one, other] = [(); 2].map(|()| m.tenant(weighted(100), &[MS], preferred));
     let all = [on_cpu, one, other];
     m.run(600 * SECOND, fill(&all));
-    m.scheduler.set_in_service(m.targets[1].index, false);
+    m.scheduler
+        .set_in_service(m.targets[1].index, false, Nanos(m.now));
     m.run(100 * MS, fill(&all));
     let shares = had(&mut m, 3 * SECOND, all, fill(&all));
     assert!(
@@ -71,7 +72,8 @@ fn when_the_card_goes_those_who_preferred_it_share_the_cpu_at_once() {
         "{shares:?}"
     );
     // And back.
-    m.scheduler.set_in_service(m.targets[1].index, true);
+    m.scheduler
+        .set_in_service(m.targets[1].index, true, Nanos(m.now));
     m.run(100 * MS, fill(&all));
     let [a, b, c] = had(&mut m, SECOND, all, fill(&all));
     assert!(a >= 950 && b >= 4_900 && c >= 4_900, "{a} {b} {c}");
@@ -83,7 +85,8 @@ fn who_asks_in_several_places_gets_no_more_of_one_than_who_asks_there_alone() {
     let (cpu, anywhere) = (m.only(0), m.anywhere());
     let single = m.tenant(weighted(100), &[MS], cpu);
     let several = m.tenant(weighted(100), &[MS], cpu);
-    m.scheduler.set_in_service(m.targets[1].index, false);
+    m.scheduler
+        .set_in_service(m.targets[1].index, false, Nanos(m.now));
     let shares = had(&mut m, 2 * SECOND, [single, several], |m| {
         m.fill(single, 32);
         // Half of its jobs may run anywhere, so that they stand in an order of their own.

@@ -159,7 +159,9 @@ fn a_lost_card_scales_every_guarantee_and_one_that_comes_back_restores_it() {
     let [large, small, _] = second(&mut machine);
     assert!(large >= 2_900 && small >= 950, "{large} {small}");
     let card = machine.targets[1].index;
-    machine.scheduler.set_in_service(card, false);
+    machine
+        .scheduler
+        .set_in_service(card, false, Nanos(machine.now));
     let scale = machine.scheduler.cir_scale();
     assert!((0.19..0.21).contains(&scale), "{scale}");
     machine.run(SECOND, fill);
@@ -169,7 +171,9 @@ fn a_lost_card_scales_every_guarantee_and_one_that_comes_back_restores_it() {
     assert!(rest >= 150, "{rest}");
     let capacity = machine.scheduler.capacity();
     assert!(capacity.healthy_us_per_s * 5 <= capacity.full_us_per_s + 50_000);
-    machine.scheduler.set_in_service(card, true);
+    machine
+        .scheduler
+        .set_in_service(card, true, Nanos(machine.now));
     assert_eq!(machine.scheduler.cir_scale(), 1.0);
     let [large, small, _] = second(&mut machine);
     assert!(large >= 2_900 && small >= 950, "{large} {small}");
