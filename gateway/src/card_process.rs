@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::cards::SimulatedFaults;
+
 /// How long a new card may take until it listens.
 const READY_LIMIT: Duration = Duration::from_secs(5);
 /// How long the kernel may take to end a killed process.
@@ -32,8 +34,8 @@ pub(crate) struct CardCommand {
     pub(crate) engines: u8,
     /// Clock to pace completions by.
     pub(crate) pace_mhz: Option<u32>,
-    /// Fault to inject, as `faam sim --hang` takes it.
-    pub(crate) hang: Option<String>,
+    /// How it is to fail.
+    pub(crate) faults: SimulatedFaults,
 }
 
 /// Why a card's process is not there.
@@ -79,8 +81,14 @@ impl CardProcess {
         if let Some(mhz) = command.pace_mhz {
             sim.arg("--pace").arg(mhz.to_string());
         }
-        if let Some(hang) = &command.hang {
-            sim.arg("--allow-faults").arg("--hang").arg(hang);
+        if command.faults.allowed {
+            sim.arg("--allow-faults");
+        }
+        if let Some(file) = &command.faults.file {
+            sim.arg("--faults").arg(file);
+        }
+        for rule in &command.faults.rules {
+            sim.arg("--fault").arg(rule);
         }
         // A group of its own: Ctrl-C is for the gateway, which drains before it ends the card.
         sim.process_group(0);

@@ -124,13 +124,13 @@ fn command(source: &CardSource, config: &DispatchConfig, number: u8) -> Option<C
         CardSource::OwnSimulated {
             engines,
             pace_mhz,
-            hang,
+            faults,
         } => Some(CardCommand {
             program: config.sim_program.clone(),
             dir: socket_dir(&config.data_dir, number),
             engines: *engines,
             pace_mhz: *pace_mhz,
-            hang: hang.clone(),
+            faults: faults.clone(),
         }),
         CardSource::VfioUser { .. } | CardSource::Pci { .. } => None,
     }

@@ -35,8 +35,8 @@ pub enum CardSource {
         engines: u8,
         /// Clock by which completions are paced, MHz; `None` = as fast as the model runs.
         pace_mhz: Option<u32>,
-        /// Fault to inject, as `faam sim --hang` takes it.
-        hang: Option<String>,
+        /// How it is to fail.
+        faults: SimulatedFaults,
     },
     /// Functions of a PCI card, bound to vfio-pci.
     Pci {
@@ -48,6 +48,17 @@ pub enum CardSource {
         /// The directory.
         dir: PathBuf,
     },
+}
+
+/// How own simulated cards are to fail, as `faam sim` takes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SimulatedFaults {
+    /// Faults may be asked for while they run; without it the rest must be empty.
+    pub allowed: bool,
+    /// A file of rules.
+    pub file: Option<PathBuf>,
+    /// Rules.
+    pub rules: Vec<String>,
 }
 
 impl CardSource {

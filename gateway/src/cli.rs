@@ -2,9 +2,11 @@
 //!
 //! Owns the list of commands, the log, and the flags of `faam sim`. What the others take is theirs.
 
-use std::path::PathBuf;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use faam_gateway::http::request_span::RequestSpans;
 use tracing_subscriber::layer::SubscriberExt;
@@ -82,8 +84,15 @@ Examples:
       sockets /run/faam/card0/fn0 and fn1; use it with `faam serve --devices vfio-user:/run/faam/card0`
   faam sim --dir card0 --pace 250 --seed 7
       jobs end at the pace of a 250 MHz clock; the same serial number at each start
-  faam sim --dir card0 --allow-faults --hang 1:100
-      the engines of function 1 stop for good after 100 jobs";
+  faam sim --dir card0 --allow-faults --fault engine-hangs,function=1,after=100,times=1
+      an engine of function 1 stops with its 101st job, until the function is reset
+  faam sim --dir card0 --allow-faults --fault flips-a-bit,chance=0.01 --fault slow-engine,chance=0.1,factor=100
+      one job in a hundred comes back with a wrong bit, one in ten takes a hundred times as long
+
+A rule is NAME[,function=F][,after=N][,times=N][,chance=P][,ms=N][,factor=N]: after and times count jobs that engines
+take, chance is of each job, ms and factor say how long and how much. Without after, times and chance the fault is on
+from the start. A file has the same keys: seed = 7, then a [[fault]] with name = \"...\" for each rule.
+`faam sim --list-faults` prints the names.";
 
 /// Run one simulated card: a vfio-user socket a function
 #[derive(Debug, Args)]
@@ -92,8 +101,8 @@ struct Sim {
     #[command(flatten)]
     log: LogFlags,
     /// Directory for the sockets fn0 and fn1; made if it is not there
-    #[arg(long)]
-    dir: PathBuf,
+    #[arg(long, required_unless_present = "list_faults")]
+    dir: Option<PathBuf>,
     /// Engines a function
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(faam_sim::ENGINES_MAX)))]
     engines: u8,
@@ -103,12 +112,18 @@ struct Sim {
     /// Decides the serial number
     #[arg(long)]
     seed: Option<u64>,
-    /// Faults may be asked for: by --hang, and by name on the socket faults in DIR
+    /// Faults may be asked for: by --faults and --fault, and while the card runs on the socket faults in DIR
     #[arg(long)]
     allow_faults: bool,
-    /// Engines of a function stop for good after a number of jobs
-    #[arg(long, value_name = "FUNCTION:JOBS", requires = "allow_faults")]
-    hang: Option<faam_sim::HangPlan>,
+    /// Rules of faults as TOML
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, requires = "allow_faults")]
+    faults: Option<PathBuf>,
+    /// A rule of faults; may be given again
+    #[arg(long, value_name = "RULE", requires = "allow_faults")]
+    fault: Vec<faam_sim::FaultRule>,
+    /// Print the names of faults with what each does to jobs or the function, and exit
+    #[arg(long)]
+    list_faults: bool,
     /// Stop when standard input ends: whoever started the card is gone
     #[arg(long)]
     exit_on_stdin_eof: bool,
@@ -116,15 +131,53 @@ struct Sim {
 
 impl Sim {
     fn run(self) -> anyhow::Result<()> {
-        let mut options = faam_sim::Options::new(self.dir);
+        if self.list_faults {
+            return list_faults();
+        }
+        let mut options = faam_sim::Options::new(self.dir.unwrap_or_default());
         options.engines = self.engines;
         options.pace_mhz = self.pace;
         options.seed = self.seed;
         options.allow_faults = self.allow_faults;
-        options.hang = self.hang;
+        if let Some(path) = &self.faults {
+            options.faults = read_plan(path)?;
+        }
+        for rule in self.fault {
+            options.faults.push(rule)?;
+        }
         options.exit_on_stdin_eof = self.exit_on_stdin_eof;
         Ok(faam_sim::run(options)?)
     }
+}
+
+/// The rules in a file.
+fn read_plan(path: &Path) -> anyhow::Result<faam_sim::FaultPlan> {
+    let most = faam_sim::PLAN_BYTES_MAX as u64;
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(most + 1).read_to_string(&mut text))
+        .with_context(|| {
+            format!(
+                "cannot read the rules of faults in {}: give a file that can be read",
+                path.display()
+            )
+        })?;
+    faam_sim::FaultPlan::from_toml(&text).with_context(|| path.display().to_string())
+}
+
+/// Names, what is struck, and the keys besides those of every rule.
+fn list_faults() -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for fault in faam_sim::Fault::ALL {
+        let strikes = match fault.kind() {
+            faam_sim::FaultKind::Job => "job",
+            faam_sim::FaultKind::Level => "level",
+            faam_sim::FaultKind::Event => "event",
+        };
+        let about = fault.about();
+        writeln!(out, "{:24} {strikes:6} {about}", fault.name())?;
+    }
+    Ok(())
 }
 
 impl Cli {

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::card_operation::FunctionNumber;
-use crate::cards::{CardEvent, CardSource, CardStatus, Cards};
+use crate::cards::{CardEvent, CardSource, CardStatus, Cards, SimulatedFaults};
 use crate::cpu::{self, CpuPool};
 use crate::events::Events;
 use crate::job::{
@@ -65,7 +65,7 @@ impl Default for DispatchConfig {
             cards: vec![CardSource::OwnSimulated {
                 engines: 1,
                 pace_mhz: None,
-                hang: None,
+                faults: SimulatedFaults::default(),
             }],
             data_dir: PathBuf::from("data"),
             sim_program: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("faam")),

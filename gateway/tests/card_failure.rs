@@ -95,8 +95,13 @@ fn a_stopped_card_is_fenced_by_its_end_and_costs_no_request() {
 #[test]
 fn a_hung_function_is_reset_and_costs_no_request() {
     // Function 1 stops for good after 200 jobs; function 0 goes on.
-    let gateway =
-        GatewayProcess::start(&["--devices", "sim", "--allow-faults", "--sim-hang", "1:200"]);
+    let gateway = GatewayProcess::start(&[
+        "--devices",
+        "sim",
+        "--allow-faults",
+        "--sim-fault",
+        "engine-hangs,function=1,after=200,times=1",
+    ]);
     let card = CardPid::of(&gateway);
     let report = under_load(&gateway, |load| {
         let fence = gateway

@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use faam_gateway::cards::CardSource;
+use faam_gateway::cards::{CardSource, SimulatedFaults};
 use faam_gateway::config::GatewayConfig;
 use faam_gateway::gateway::Gateway;
 use faam_gateway::metrics::TENANT_LABELS_MAX;
@@ -125,7 +125,7 @@ impl Scraped {
         config.dispatch.cards = vec![CardSource::OwnSimulated {
             engines: 1,
             pace_mhz: None,
-            hang: None,
+            faults: SimulatedFaults::default(),
         }];
         let gateway = Gateway::start(config).expect("starts");
         wait_until("both functions are in service", || {

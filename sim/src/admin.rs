@@ -9,13 +9,14 @@ use std::sync::atomic::Ordering;
 use faam_hwif::admin::{AdminCommand, Feature, Identify, LogPage, field};
 use faam_hwif::error::ErrorCode;
 use faam_hwif::{
-    CommandId, CompletionEntry, HISTORY_BYTES_MAX, IO_PAIRS_MAX, Iova, QueueEntries, QueueId,
-    Status, SubmissionEntry, pci,
+    CommandId, CompletionEntry, HISTORY_BYTES_MAX, IO_PAIRS_MAX, Iova, QueueId, Status,
+    SubmissionEntry, pci,
 };
 
 use crate::dispatcher::Lanes;
 use crate::faults::Fault;
 use crate::function::Function;
+use crate::function_faults::Strikes;
 use crate::memory::DmaFault;
 use crate::queues::{CreateRefused, Queue, QueueShape};
 
@@ -65,7 +66,12 @@ pub(crate) fn execute(
         ..CompletionEntry::default()
     };
     // A fault is the end of the admin queue, and has been noted there.
-    let _ = admin.post(completion, answer.status, &function.errors);
+    let _ = admin.post(
+        completion,
+        answer.status,
+        &Strikes::default(),
+        &function.errors,
+    );
 }
 
 fn answer(function: &Function, admin: &Queue, lanes: &mut Lanes, command: AdminCommand) -> Answer {
@@ -191,7 +197,7 @@ fn abort(function: &Function, lanes: &mut Lanes, queue: QueueId, command: Comman
     function.count_failed_job();
     if job
         .queue
-        .post(completion, Status::Aborted, &function.errors)
+        .post(completion, Status::Aborted, &job.strikes, &function.errors)
         .is_ok()
     {
         job.queue.announce(&function.msix, &function.errors);
@@ -232,7 +238,7 @@ fn identify(function: &Function) -> Identify {
         history_bytes_max: HISTORY_BYTES_MAX,
         clock_khz: identity.clock_khz,
         io_pairs_max: IO_PAIRS_MAX,
-        entries_log2_max: QueueEntries::LOG2_MAX,
+        entries_log2_max: function.shown_entries_log2_max(),
         function: function.shown_index(),
     }
 }
@@ -251,8 +257,8 @@ mod tests {
     use super::*;
     use crate::function::Identity;
     use crate::memory::Rights;
-    use faam_hwif::QueueEpoch;
     use faam_hwif::doorbell::SHADOW_SQ_EVENT;
+    use faam_hwif::{QueueEntries, QueueEpoch};
     use rustix::fs::MemfdFlags;
 
     const BYTES: u64 = 1 << 16;
@@ -278,7 +284,7 @@ mod tests {
             clock_khz: 1,
             paced: false,
         };
-        let function = Function::new(identity, 1, None);
+        let function = Function::new(identity, 1);
         let fd = rustix::fs::memfd_create("test", MemfdFlags::CLOEXEC).unwrap();
         rustix::fs::ftruncate(&fd, BYTES).unwrap();
         let rights = Rights {

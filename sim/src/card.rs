@@ -19,9 +19,10 @@ use thiserror::Error;
 
 use crate::dispatcher;
 use crate::engine::Worker;
+use crate::fault_plan::RuleError;
 use crate::fault_socket::{self, FaultControl};
-use crate::faults::Faults;
 use crate::function::{Function, Identity};
+use crate::function_faults::Faults;
 use crate::memory::MAPS_MAX;
 use crate::options::{CLOCK_MHZ_DEFAULT, CLOCK_MHZ_MAX, ENGINES_MAX, Options};
 use crate::protocol::server;
@@ -44,9 +45,18 @@ pub enum StartError {
     },
     /// A fault was asked for without leave.
     #[error(
-        "a hang plan needs allow_faults (--allow-faults): it makes a card that fails on purpose"
+        "rules of faults need allow_faults (--allow-faults): they make a card that fails on purpose"
     )]
     FaultsNotAllowed,
+    /// A rule that this card cannot follow.
+    #[error("this card cannot follow the rule {rule:?}")]
+    Rule {
+        /// Which.
+        rule: String,
+        /// Why.
+        #[source]
+        source: RuleError,
+    },
     /// The directory could not be made.
     #[error("cannot make the directory {dir}: give one that can be written")]
     Dir {
@@ -116,9 +126,10 @@ impl Card {
             sockets: Vec::new(),
         };
         let serial = options.seed.map_or_else(|| random(b"serial"), serial_of);
-        let faults = Arc::new(Faults::default());
+        let seed = options.faults.seed().unwrap_or_else(|| random(b"faults"));
         for index in 0..FUNCTIONS {
-            card.start_function(options, index, serial, &faults)?;
+            let faults = Arc::new(Faults::new(index, seed));
+            card.start_function(options, index, serial, faults)?;
         }
         for (n, function) in card.functions.iter().enumerate() {
             if let Some(other) = card.functions.get(n ^ 1) {
@@ -126,7 +137,8 @@ impl Card {
             }
         }
         if options.allow_faults {
-            card.start_fault_socket(options, faults, own_process)?;
+            tracing::info!(seed, "faults are allowed; chances are drawn from this seed");
+            card.start_fault_socket(options, own_process)?;
         }
         Ok(card)
     }
@@ -136,7 +148,7 @@ impl Card {
         options: &Options,
         index: u8,
         serial: u64,
-        faults: &Arc<Faults>,
+        faults: Arc<Faults>,
     ) -> Result<(), StartError> {
         let path = options.dir.join(format!("fn{index}"));
         let listener = listen(&path)?;
@@ -148,18 +160,13 @@ impl Card {
             clock_khz: options.pace_mhz.unwrap_or(CLOCK_MHZ_DEFAULT) * 1000,
             paced: options.pace_mhz.is_some(),
         };
-        let hang = options
-            .hang
-            .filter(|plan| plan.function == index)
-            .map(|plan| plan.after_jobs);
         // Never from the seed: a driver tells a new process from the old one by this.
         let [a, b, c, d, ..] = random(b"epoch").to_le_bytes();
         let function = Arc::new(Function::with(
             identity,
             u32::from_le_bytes([a, b, c, d]),
-            hang,
             options.dma_maps_max,
-            Arc::clone(faults),
+            faults,
         ));
         self.functions.push(Arc::clone(&function));
 
@@ -180,17 +187,21 @@ impl Card {
     fn start_fault_socket(
         &mut self,
         options: &Options,
-        faults: Arc<Faults>,
-        may_kill: bool,
+        own_process: bool,
     ) -> Result<(), StartError> {
         let path = options.dir.join(fault_socket::SOCKET);
         let listener = listen(&path)?;
         self.sockets.push(path);
         let control = FaultControl {
             functions: self.functions.clone(),
-            faults,
-            may_kill,
+            own_process,
         };
+        for rule in options.faults.rules() {
+            control.add(rule).map_err(|source| StartError::Rule {
+                rule: rule.to_string(),
+                source,
+            })?;
+        }
         let stop = Arc::clone(&self.stop);
         self.spawn("faults-socket".to_owned(), move || {
             fault_socket::serve(&listener, &control, &stop);
@@ -273,15 +284,10 @@ fn check(options: &Options) -> Result<(), StartError> {
             got: options.dma_maps_max.to_string(),
         });
     }
-    match options.hang {
-        Some(_) if !options.allow_faults => Err(StartError::FaultsNotAllowed),
-        Some(plan) if plan.function >= FUNCTIONS => Err(StartError::Option {
-            option: "hang",
-            expected: format!("a function below {FUNCTIONS}"),
-            got: plan.function.to_string(),
-        }),
-        _ => Ok(()),
+    if !options.faults.is_empty() && !options.allow_faults {
+        return Err(StartError::FaultsNotAllowed);
     }
+    Ok(())
 }
 
 /// Listens on `path`, in place of a socket that a card left behind; never of one that still listens, or of another file.

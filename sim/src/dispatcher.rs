@@ -17,6 +17,7 @@ use faam_hwif::{CommandId, CompletionEntry, QueueId, Status, SubmissionEntry};
 use crate::admin;
 use crate::faults::Fault;
 use crate::function::{Function, not_all_ones};
+use crate::function_faults::Strikes;
 use crate::job::{self, Job};
 use crate::queues::Queue;
 
@@ -151,7 +152,7 @@ pub(crate) fn run(function: &Function, stopped: &dyn Fn() -> bool) {
             std::hint::spin_loop();
             continue;
         }
-        if arm(function, &mut lanes) {
+        if storm(function, &lanes) || arm(function, &mut lanes) {
             continue;
         }
         let sleep = if turns.full {
@@ -241,6 +242,7 @@ fn begin(function: &Function, queue: &Arc<Queue>, entry: &SubmissionEntry) -> Op
                 work,
                 fetched_at: Instant::now(),
                 timeout_us: entry.timeout_us,
+                strikes: Strikes::default(),
             }));
         }
         Ok(None) => (Status::Success, 0),
@@ -257,7 +259,7 @@ fn begin(function: &Function, queue: &Arc<Queue>, entry: &SubmissionEntry) -> Op
         ..CompletionEntry::default()
     };
     // A fault is the queue's end, and has been noted there.
-    let _ = queue.post(completion, status, &function.errors);
+    let _ = queue.post(completion, status, &Strikes::default(), &function.errors);
     None
 }
 
@@ -267,6 +269,9 @@ impl Lane {
         if self.tail != self.queue.fetched() {
             return true;
         }
+        if self.is_deaf(function) {
+            return false;
+        }
         match self.queue.tail() {
             Ok(tail) => self.take_tail(tail, function),
             Err(fault) => {
@@ -274,6 +279,11 @@ impl Lane {
                 false
             }
         }
+    }
+
+    /// For a fault: what the host says of its tail is not heard.
+    fn is_deaf(&self, function: &Function) -> bool {
+        self.queue.id() != QueueId::ADMIN && function.faults.is_on(Fault::LosesDoorbells)
     }
 
     /// Takes over a tail that the host wrote, if it can be one. Whether there are entries now.
@@ -338,6 +348,20 @@ impl Lane {
     }
 }
 
+/// For a fault: raises the vectors of all I/O queues, whatever they have. Whether it did.
+fn storm(function: &Function, lanes: &Lanes) -> bool {
+    if !function.faults.is_on(Fault::InterruptStorm) {
+        return false;
+    }
+    for lane in &lanes.lanes {
+        if lane.queue.id() != QueueId::ADMIN && lane.queue.is_alive() {
+            function.faults.count(Fault::InterruptStorm);
+            lane.queue.raise_for_nothing(&function.msix);
+        }
+    }
+    true
+}
+
 /// Asks every idle queue for a kick. Whether one of them has got an entry meanwhile.
 fn arm(function: &Function, lanes: &mut Lanes) -> bool {
     let mut found = false;
@@ -347,6 +371,7 @@ fn arm(function: &Function, lanes: &mut Lanes) -> bool {
             continue;
         }
         match lane.queue.arm() {
+            Ok(_) if lane.is_deaf(function) => {}
             Ok(tail) => found |= lane.take_tail(tail, function),
             Err(fault) => lane.queue.break_down(fault, &function.errors),
         }

@@ -1,6 +1,6 @@
 //! Engines: threads that take jobs, read their memory once, run the model and write the result.
 //!
-//! Owns the waiting jobs of a function, pacing, scrubbing and the hang plan. Invariants:
+//! Owns the waiting jobs of a function, pacing, scrubbing and hangs. Invariants:
 //! - at most [`JOBS_PER_ENGINE_MAX`] jobs an engine are taken from queues and not yet completed;
 //! - nothing of a job's result is written before it is known to fit `dst_cap`, and nothing ever beyond that;
 //! - an engine that goes from one context to another is scrubbed first, and no job pays for it; so is one that goes
@@ -13,7 +13,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use faam_codec::{Decompressor, InflateError};
@@ -46,8 +46,8 @@ const OUTPUT_BYTES_FIXED: usize = 4096;
 const IDLE_MS_MAX: u64 = 1_000;
 /// Bytes that the fault of writing beyond a job's room writes there.
 const SPILL_BYTES: usize = 64;
-/// A hang plan that never strikes.
-const NO_HANG: u64 = u64::MAX;
+/// Longest time that a fault makes a job take, milliseconds.
+const SLOW_MS_MAX: u64 = 60_000;
 
 /// The jobs that wait for a function's engines.
 pub(crate) struct EnginePool {
@@ -56,8 +56,13 @@ pub(crate) struct EnginePool {
     waiting_max: usize,
     /// What a tester asks the engines.
     search: Search,
-    /// Jobs still executed before the engines hang.
-    jobs_before_hang: AtomicU64,
+}
+
+/// What has ended hangs so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    resets: u64,
+    resumed: u64,
 }
 
 #[derive(Default)]
@@ -72,7 +77,7 @@ struct PoolState {
 
 impl EnginePool {
     /// A pool for `engines` engines.
-    pub(crate) fn new(engines: u8, hang_after_jobs: Option<u64>) -> Self {
+    pub(crate) fn new(engines: u8) -> Self {
         // One job runs in each engine; the others wait here.
         let waiting_max = usize::from(engines) * (JOBS_PER_ENGINE_MAX as usize - 1);
         Self {
@@ -80,7 +85,6 @@ impl EnginePool {
             changed: Condvar::new(),
             waiting_max,
             search: Search::default(),
-            jobs_before_hang: AtomicU64::new(hang_after_jobs.unwrap_or(NO_HANG)),
         }
     }
 
@@ -115,21 +119,14 @@ impl EnginePool {
         self.changed.notify_all();
     }
 
-    /// A reset of the function: ends a hang for good.
+    /// A reset of the function: ends hangs, and the jobs that hang.
     pub(crate) fn reset(&self) {
-        self.jobs_before_hang.store(NO_HANG, Ordering::Relaxed);
         self.state.lock().resets += 1;
         self.changed.notify_all();
     }
 
-    /// Plans a hang after so many more jobs.
-    pub(crate) fn hang_after(&self, jobs: u64) {
-        self.jobs_before_hang.store(jobs, Ordering::Relaxed);
-    }
-
-    /// Ends a hang, or the plan of one: engines go on with the jobs that they have.
+    /// Ends hangs: engines go on with the jobs that they have.
     pub(crate) fn resume(&self) {
-        self.jobs_before_hang.store(NO_HANG, Ordering::Relaxed);
         self.state.lock().resumed += 1;
         self.changed.notify_all();
     }
@@ -183,24 +180,30 @@ impl EnginePool {
         }
     }
 
-    /// Hangs if the plan says so, until the function is reset or told to go on. Whether the job's life ended meanwhile.
-    fn hang(&self) -> bool {
-        let struck =
-            self.jobs_before_hang
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                    (left != NO_HANG).then(|| left.saturating_sub(1))
-                });
-        if struck != Ok(0) {
-            return false;
+    fn mark(&self) -> Mark {
+        let state = self.state.lock();
+        Mark {
+            resets: state.resets,
+            resumed: state.resumed,
         }
+    }
+
+    /// Hangs until the function is reset or told to go on since `mark`, or the time is over. Whether the job's life ended
+    /// meanwhile.
+    fn hang(&self, mark: Mark, time: Option<Duration>) -> bool {
         tracing::warn!("an engine hangs, as planned");
+        let end = time.map(|time| Instant::now() + time);
         let mut state = self.state.lock();
-        let (resets, resumed) = (state.resets, state.resumed);
-        while state.resets == resets && state.resumed == resumed && !state.stopped {
+        while state.resets == mark.resets && state.resumed == mark.resumed && !state.stopped {
+            let now = Instant::now();
+            let most = now + Duration::from_millis(IDLE_MS_MAX);
+            if end.is_some_and(|end| end <= now) {
+                break;
+            }
             self.changed
-                .wait_for(&mut state, Duration::from_millis(IDLE_MS_MAX));
+                .wait_until(&mut state, end.map_or(most, |end| end.min(most)));
         }
-        state.resets != resets || state.stopped
+        state.resets != mark.resets || state.stopped
     }
 }
 
@@ -281,13 +284,13 @@ impl Worker {
     pub(crate) fn run(mut self) {
         let function = Arc::clone(&self.function);
         while let Some(taken) = function.pool.take(self.answered) {
-            let Taken::Job(job, life) = taken else {
+            let Taken::Job(mut job, life) = taken else {
                 self.answer();
                 continue;
             };
             // There is room for another one.
             function.bell.ring();
-            let over = job.queue.lease().is_revoked() || function.pool.hang();
+            let over = job.queue.lease().is_revoked() || self.befall(&mut job);
             if over && !function.faults.on(Fault::WorksThroughReset) {
                 continue;
             }
@@ -316,8 +319,24 @@ impl Worker {
         search.answer(number, found);
     }
 
+    /// Draws what strikes the job and the function. Whether the job's life ended by that.
+    fn befall(&self, job: &mut Job) -> bool {
+        let function = &self.function;
+        // Before the draw, so that a hang which is ended right after it has ended.
+        let mark = function.pool.mark();
+        let draw = function.faults.draw();
+        job.strikes = draw.strikes;
+        for event in draw.events {
+            function.befall(event);
+        }
+        let hang = function.faults.strike(Fault::EngineHangs, &job.strikes);
+        let over = hang.is_some_and(|hang| function.pool.hang(mark, hang.time()));
+        over || job.queue.lease().is_revoked()
+    }
+
     fn execute(&mut self, job: &Job, life: u64) {
         let function = Arc::clone(&self.function);
+        let began = Instant::now();
         // A job that waited starts in the modelled instant in which the one before it ended, however late this thread
         // woke up: oversleeping does not add up.
         let mut start = self.free_at.max(job.fetched_at);
@@ -325,12 +344,12 @@ impl Worker {
             life,
             context: job.context,
         };
-        let charged = match function.faults.on(Fault::ChargesForSets) {
+        let charged = match function.faults.hit(Fault::ChargesForSets, &job.strikes) {
             true => self.model.occupied_sets() as u64,
             false => 0,
         };
         let changed = self.domain.replace(domain) != Some(domain);
-        if changed && !function.faults.on(Fault::Unscrubbed) {
+        if changed && !function.faults.hit(Fault::Unscrubbed, &job.strikes) {
             self.scrub();
             start += self.time(SCRUB_CYCLES);
         }
@@ -339,12 +358,19 @@ impl Worker {
             Err(ending) => ending,
         };
         ending.cycles += charged;
-        let end = start + self.time(ending.cycles);
+        let slow = function.faults.strike(Fault::SlowEngine, &job.strikes);
+        let factor = slow.map_or(1, |slow| slow.factor);
+        ending.cycles = ending.cycles.saturating_mul(u64::from(factor));
+        let mut taken = self.time(ending.cycles);
+        if slow.is_some() {
+            taken = taken.min(Duration::from_millis(SLOW_MS_MAX));
+        }
+        let end = start + taken;
         self.free_at = end;
-        let mut due = if function.identity.paced {
-            end
-        } else {
-            Instant::now()
+        let mut due = match (function.identity.paced, slow) {
+            (true, _) => end,
+            (false, None) => Instant::now(),
+            (false, Some(_)) => began + slowed(began.elapsed(), factor),
         };
         if let Some(deadline) = deadline(job)
             && due > deadline
@@ -355,7 +381,8 @@ impl Worker {
             ending = Ending::failed(Status::TimedOut, 0);
             ending.cycles = cycles;
         }
-        if function.identity.paced && !function.pool.sleep_until(due, job.queue.lease()) {
+        let waits = function.identity.paced || slow.is_some();
+        if waits && !function.pool.sleep_until(due, job.queue.lease()) {
             return;
         }
         self.spoil(job, &mut ending);
@@ -371,36 +398,51 @@ impl Worker {
                 }
             }
         }
+        if let Some(late) = function.faults.strike(Fault::LateCompletion, &job.strikes) {
+            let due = Instant::now() + late.time().unwrap_or_default();
+            if !function.pool.sleep_until(due, job.queue.lease()) {
+                return;
+            }
+        }
         self.finish(job, ending);
     }
 
     /// What faults make of an ending.
     fn spoil(&mut self, job: &Job, ending: &mut Ending) {
         let faults = Arc::clone(&self.function.faults);
-        if !faults.any() {
+        if !faults.any(&job.strikes) {
             return;
         }
-        if faults.on(Fault::WrongChecksum) {
+        let hit = |fault| faults.hit(fault, &job.strikes);
+        if ending.status == Status::Success && hit(Fault::WrongChecksum) {
             ending.entry.crc32 ^= 1;
         }
+        if ending.entry.out_len > 0 && hit(Fault::ShortLength) {
+            ending.entry.out_len -= 1;
+        }
+        if let Work::Compress { dst, .. } | Work::Decompress { dst, .. } = job.work
+            && hit(Fault::LengthBeyondRoom)
+        {
+            ending.entry.out_len = dst.bytes.saturating_add(1);
+        }
         match (job.work, ending.output) {
-            (Work::Compress { .. }, Some((_, bytes))) if faults.on(Fault::FlipsABit) => {
+            (Work::Compress { .. }, Some((_, bytes))) if hit(Fault::FlipsABit) => {
                 if let Some(byte) = self.dst.get_mut(bytes).get_mut(bytes / 2) {
                     *byte ^= 0x10;
                 }
             }
-            (Work::Count { .. }, Some((_, bytes))) if faults.on(Fault::Miscounts) => {
+            (Work::Count { .. }, Some((_, bytes))) if hit(Fault::Miscounts) => {
                 // End of block, symbol 256: counts are 32-bit words.
                 if let Some(byte) = self.dst.get_mut(bytes).get_mut(256 * 4) {
                     *byte = byte.wrapping_add(1);
                 }
             }
             (Work::Compress { dst, .. } | Work::Decompress { dst, .. }, None)
-                if ending.status == Status::OutputFull && faults.on(Fault::WritesBeyondRoom) =>
+                if ending.status == Status::OutputFull && hit(Fault::WritesBeyondRoom) =>
             {
                 ending.output = Some((dst.at, dst.bytes as usize + SPILL_BYTES));
             }
-            (Work::Decompress { .. }, None) if faults.on(Fault::CorruptPasses) => {
+            (Work::Decompress { .. }, None) if hit(Fault::CorruptPasses) => {
                 ending.status = Status::Success;
             }
             _ => {}
@@ -428,7 +470,11 @@ impl Worker {
         job.queue.count(QueueCounter::Cycles, ending.cycles);
         let errors = &self.function.errors;
         // A fault here is the queue's end, and has been noted there.
-        if job.queue.post(entry, ending.status, errors).is_ok() {
+        if job
+            .queue
+            .post(entry, ending.status, &job.strikes, errors)
+            .is_ok()
+        {
             job.queue.announce(&self.function.msix, errors);
         }
     }
@@ -452,6 +498,11 @@ impl Worker {
 
     /// The ending, whichever arm it comes by: errors leave early.
     fn work(&mut self, job: &Job) -> Result<Ending, Ending> {
+        let faults = Arc::clone(&self.function.faults);
+        let hit = |fault| faults.hit(fault, &job.strikes);
+        if hit(Fault::DmaFaults) {
+            return Err(self.fault(job, ErrorCode::DataRead, job.work.source()));
+        }
         match job.work {
             Work::Compress {
                 src,
@@ -464,18 +515,20 @@ impl Worker {
                 sync,
             } => {
                 self.load(job, src, history)?;
-                let faults = Arc::clone(&self.function.faults);
-                let table = table.filter(|_| !faults.on(Fault::IgnoresTables));
-                let history = history.filter(|_| !faults.on(Fault::IgnoresHistory));
+                if table.is_some() && hit(Fault::MissesTable) {
+                    return Err(Ending::failed(Status::TableMiss, 0));
+                }
+                let table = table.filter(|_| !hit(Fault::IgnoresTables));
+                let history = history.filter(|_| !hit(Fault::IgnoresHistory));
                 let history_bytes = match history {
-                    None if faults.on(Fault::KeepsHistory) && format == Format::Raw => {
+                    None if format == Format::Raw && hit(Fault::KeepsHistory) => {
                         self.history.touched
                     }
                     other => other.map_or(0, |span| span.bytes as usize),
                 };
-                let last = last || faults.on(Fault::EndsEachBlock);
+                let last = last || hit(Fault::EndsEachBlock);
                 let params = Params {
-                    ways: if faults.on(Fault::SearchesOneWay) {
+                    ways: if hit(Fault::SearchesOneWay) {
                         1
                     } else {
                         params.ways
@@ -640,6 +693,12 @@ impl Worker {
         let nanos = u128::from(cycles) * 1_000_000 / u128::from(self.function.identity.clock_khz);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
+}
+
+/// The time that a job takes in all, where a fault makes it a multiple of what it took.
+fn slowed(took: Duration, factor: u32) -> Duration {
+    let most = Duration::from_millis(SLOW_MS_MAX);
+    took.checked_mul(factor).map_or(most, |time| time.min(most))
 }
 
 /// Most bytes that a compress job writes, bytes: the longest code is 15 bits a byte, and what is longer than stored is

@@ -11,7 +11,8 @@ use faam_hwif::admin::{ERROR_LOG_ENTRIES, ErrorLogEntry};
 use faam_hwif::error::ErrorCode;
 use parking_lot::Mutex;
 
-use crate::faults::{Fault, Faults};
+use crate::faults::Fault;
+use crate::function_faults::Faults;
 
 /// The log of one function. Lock order: a leaf.
 pub(crate) struct ErrorLog {

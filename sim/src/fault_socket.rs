@@ -8,9 +8,12 @@
 //!
 //! | command | does |
 //! |---|---|
-//! | `clear` | no fault is on, no engine hangs or is to hang |
-//! | `fault NAME` | turns the fault on |
-//! | `hang FUNCTION:JOBS` | the function's engines stop after so many more jobs |
+//! | `fault RULE` | adds a rule (`fault_plan` has the notation): without a condition the fault is on from now on |
+//! | `rules` | the rules that are on, a space between |
+//! | `struck` | how often each fault broke its rule since the card started: `NAME=TIMES`, a space between |
+//! | `seed N` | sets what chances are drawn from; the rules that there are begin again |
+//! | `clear` | no rule is left, no fault is on, no engine hangs |
+//! | `hang FUNCTION:JOBS` | the rule `engine-hangs,function=FUNCTION,after=JOBS`, which goes with the function's next reset or `resume` |
 //! | `resume FUNCTION` | its engines go on where they hang |
 //! | `find FUNCTION HEX` | asks what the function's engines hold of a pattern: `nothing`, or `PLACE:TIMES ...`, where `sets` are those of the hash tables that hold anything, whatever it is |
 //! | `maps FUNCTION` | asks for the number of DMA maps that the function has |
@@ -26,22 +29,21 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process};
 
-use crate::faults::{Fault, Faults};
+use crate::fault_plan::{self, FaultRule, RuleError};
+use crate::faults::Fault;
 use crate::function::Function;
-use crate::options::HangPlan;
 use crate::search::Found;
 
 /// Name of the socket in the card's directory.
 pub(crate) const SOCKET: &str = "faults";
 /// Longest line, bytes.
-const LINE_BYTES_MAX: usize = 128;
+const LINE_BYTES_MAX: usize = 256;
 
 /// What the commands act on.
 pub(crate) struct FaultControl {
     pub(crate) functions: Vec<Arc<Function>>,
-    pub(crate) faults: Arc<Faults>,
-    /// The process is the card's own, and may be killed.
-    pub(crate) may_kill: bool,
+    /// The process is the card's own, and may be stopped and killed.
+    pub(crate) own_process: bool,
 }
 
 /// Serves clients until `stop` becomes readable.
@@ -95,66 +97,155 @@ fn answer(control: &FaultControl, line: &str) -> String {
 }
 
 impl FaultControl {
+    /// Adds a rule to the functions that it concerns; what happens at once has happened when this returns.
+    ///
+    /// # Errors
+    /// The card cannot follow it, or has as many rules as it can.
+    pub(crate) fn add(&self, rule: &FaultRule) -> Result<(), RuleError> {
+        self.keep(rule, false)
+    }
+
+    fn keep(&self, rule: &FaultRule, until_reset: bool) -> Result<(), RuleError> {
+        fault_plan::check(rule, self.own_process)?;
+        let mut rule = rule.clone();
+        if rule.fault() == Fault::EngineHangs
+            && rule.function().is_some()
+            && self.on(Fault::HangsAllFunctions)
+        {
+            rule = rule.of_all_functions();
+        }
+        let mut at_once = Vec::new();
+        for function in &self.functions {
+            if rule
+                .function()
+                .is_none_or(|index| index == function.index())
+            {
+                let added = function.faults.add(&rule, until_reset);
+                at_once.extend(added?.map(|event| (function, event)));
+                function.bell.ring();
+            }
+        }
+        // The process stops once, however many functions it has.
+        if rule.fault() == Fault::Stops {
+            at_once.truncate(1);
+        }
+        for (function, event) in at_once {
+            function.befall(event);
+        }
+        Ok(())
+    }
+
+    /// Whether a fault of the whole card is on.
+    fn on(&self, fault: Fault) -> bool {
+        self.functions
+            .iter()
+            .any(|function| function.faults.on(fault))
+    }
+
     fn run(&self, command: &str) -> Result<Option<String>, String> {
-        if let Some(question) = command.strip_prefix("find ") {
-            return self.find(question).map(|found| Some(found.to_string()));
+        match command.split_once(' ').unwrap_or((command, "")) {
+            ("maps", function) => {
+                let maps = self.named(function)?.memory.map_count();
+                Ok(Some(maps.to_string()))
+            }
+            ("find", question) => Ok(Some(self.find(question)?.to_string())),
+            ("rules", "") => Ok(Some(self.rules())),
+            ("struck", "") => Ok(Some(self.struck())),
+            _ => self.act(command).map(|()| None),
         }
-        if let Some(function) = command.strip_prefix("maps ") {
-            let function = function.parse().map_err(|_| "expected a function")?;
-            let count = self.function(function)?.memory.map_count();
-            return Ok(Some(count.to_string()));
+    }
+
+    fn rules(&self) -> String {
+        let mut rules: Vec<String> = Vec::new();
+        for function in &self.functions {
+            for rule in function.faults.rules() {
+                let rule = rule.to_string();
+                if !rules.contains(&rule) {
+                    rules.push(rule);
+                }
+            }
         }
-        self.act(command).map(|()| None)
+        rules.join(" ")
+    }
+
+    fn struck(&self) -> String {
+        let times = |fault: &Fault| -> u64 {
+            let each = self.functions.iter();
+            each.map(|function| function.faults.struck(*fault)).sum()
+        };
+        let struck: Vec<String> = Fault::ALL
+            .iter()
+            .map(|fault| (fault.name(), times(fault)))
+            .filter(|(_, times)| *times > 0)
+            .map(|(name, times)| format!("{name}={times}"))
+            .collect();
+        struck.join(" ")
     }
 
     fn act(&self, command: &str) -> Result<(), String> {
         tracing::info!(command, "fault socket");
         match command.split_once(' ').unwrap_or((command, "")) {
             ("clear", "") => {
-                self.faults.clear();
                 for function in &self.functions {
+                    function.faults.clear();
+                    function.removal.put_back();
                     function.pool.resume();
                 }
                 Ok(())
             }
-            ("fault", name) => {
-                self.faults.set(name.parse()?);
+            ("fault", rule) => {
+                let rule = rule.parse().map_err(|error: RuleError| error.to_string())?;
+                self.add(&rule).map_err(|error| error.to_string())
+            }
+            ("seed", seed) => {
+                let seed = seed
+                    .parse()
+                    .map_err(|_| format!("expected a number for a seed, got {seed:?}"))?;
+                for function in &self.functions {
+                    function.faults.seed(seed);
+                }
                 Ok(())
             }
-            ("hang", plan) => self.hang(plan.parse()?),
+            ("hang", plan) => self.hang(plan),
             ("resume", function) => {
-                self.function(function.parse().map_err(|_| "expected a function")?)?
-                    .pool
-                    .resume();
+                let function = self.named(function)?;
+                function.faults.end_hangs();
+                function.pool.resume();
                 Ok(())
             }
-            ("kill", "") if self.faults.on(Fault::SurvivesKill) => Ok(()),
-            ("kill", "") if self.may_kill => kill_process(getpid(), Signal::KILL)
+            ("kill", "") if self.on(Fault::SurvivesKill) => Ok(()),
+            ("kill", "") if self.own_process => kill_process(getpid(), Signal::KILL)
                 .map_err(|errno| format!("the process could not be killed: {errno}")),
             ("kill", "") => Err("this card has no process of its own".to_owned()),
             _ => Err(format!(
-                "expected clear, fault NAME, hang FUNCTION:JOBS, resume FUNCTION, find FUNCTION HEX, maps FUNCTION or kill, got {command:?}"
+                "expected fault RULE, rules, struck, seed N, clear, hang FUNCTION:JOBS, resume FUNCTION, find FUNCTION HEX, maps FUNCTION or kill, got {command:?}"
             )),
         }
     }
 
     fn find(&self, question: &str) -> Result<Found, String> {
         let (function, pattern) = question.split_once(' ').unwrap_or((question, ""));
-        let function = function.parse().map_err(|_| "expected a function")?;
-        let function = self.function(function)?;
+        let function = self.named(function)?;
         function
             .pool
             .find(pattern.parse()?, function.identity.engines)
     }
 
-    fn hang(&self, plan: HangPlan) -> Result<(), String> {
-        let chosen = self.function(plan.function)?;
-        for function in &self.functions {
-            if Arc::ptr_eq(function, chosen) || self.faults.on(Fault::HangsAllFunctions) {
-                function.pool.hang_after(plan.after_jobs);
-            }
-        }
-        Ok(())
+    fn hang(&self, plan: &str) -> Result<(), String> {
+        let parsed = plan
+            .split_once(':')
+            .and_then(|(function, jobs)| Some((function.parse().ok()?, jobs.parse().ok()?)));
+        let (function, jobs) =
+            parsed.ok_or_else(|| format!("expected FUNCTION:JOBS, such as 1:100, got {plan:?}"))?;
+        self.function(function)?;
+        let rule = FaultRule::new(Fault::EngineHangs)
+            .of_function(function)
+            .after_jobs(jobs);
+        self.keep(&rule, true).map_err(|error| error.to_string())
+    }
+
+    fn named(&self, function: &str) -> Result<&Arc<Function>, String> {
+        self.function(function.parse().map_err(|_| "expected a function")?)
     }
 
     fn function(&self, index: u8) -> Result<&Arc<Function>, String> {

@@ -1,18 +1,16 @@
-//! Faults that a card can be told to have, by name, while it runs: what shows that a test of the contract can fail.
+//! Faults that a card can be told to have, by name: what shows that a test of the contract can fail.
 //!
-//! Owns the list and which of them are on. Invariant: none ever is unless the card was started with `allow_faults`, for
-//! nothing else sets one; each is looked at in one place, beside the rule that it breaks.
-//! It does not know schedules or chance: a fault is on from when it is set until it is cleared.
-
-use std::sync::atomic::{AtomicU64, Ordering};
+//! Owns the list, what each of them strikes, and the magnitudes that it takes. Invariant: each is looked at beside the
+//! rule that it breaks, and nowhere else. It does not know when they strike: rules say so (`fault_plan`), and a
+//! function's own book keeps it (`function_faults`).
 
 macro_rules! faults {
-    ($($(#[$doc:meta])+ $variant:ident = $name:literal,)+) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
         /// A way in which a card breaks the contract.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         pub enum Fault {
-            $($(#[$doc])+ $variant,)+
+            $($(#[doc = $doc])+ $variant,)+
         }
 
         impl Fault {
@@ -26,6 +24,14 @@ macro_rules! faults {
                     $(Self::$variant => $name,)+
                 }
             }
+
+            /// What it is, in a sentence.
+            #[must_use]
+            pub fn about(self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!($($doc),+).trim_start(),)+
+                }
+            }
         }
     };
 }
@@ -33,7 +39,7 @@ macro_rules! faults {
 faults! {
     /// Registers read as all-ones, as those of a function that was pulled out.
     Gone = "gone",
-    /// With [`Fault::Gone`]: they read as zeros instead.
+    /// With `gone`: they read as zeros instead.
     GoneReadsAsZero = "gone-reads-as-zero",
     /// STATUS.ready never comes.
     NeverReady = "never-ready",
@@ -153,11 +159,11 @@ faults! {
     LengthBeyondRoom = "length-beyond-room",
     /// A completion's phase word is written first, the rest of it so many milliseconds later.
     TornCompletion = "torn-completion",
-    /// A completion is 28 random bytes, with the phase that is due.
+    /// A completion is 32 random bytes, but for the phase, which is the one that is due.
     RandomCompletion = "random-completion",
-    /// Doorbells are not heard.
+    /// Doorbells of I/O queues are not heard, whether registers or shadow pages.
     LosesDoorbells = "loses-doorbells",
-    /// The queue's vector is raised without end, a thousand times a millisecond or as fast as can be.
+    /// The vectors of I/O queues are raised again and again, as fast as can be.
     InterruptStorm = "interrupt-storm",
     /// A job ends as a DMA fault, though its memory is mapped.
     DmaFaults = "dma-faults",
@@ -191,47 +197,94 @@ impl std::str::FromStr for Fault {
 
     fn from_str(name: &str) -> Result<Self, String> {
         let named = |fault: &&Self| fault.name() == name;
-        Self::ALL
-            .iter()
-            .find(named)
-            .copied()
-            .ok_or_else(|| format!("there is no fault {name:?}"))
+        Self::ALL.iter().find(named).copied().ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|fault| fault.name()).collect();
+            format!("there is no fault {name:?}; there are {}", names.join(", "))
+        })
     }
 }
 
-/// The faults of one card that are on. Its functions share them.
-#[derive(Debug, Default)]
-pub(crate) struct Faults([AtomicU64; 2]);
+/// What a fault strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// What the card makes of one job: its result, or its completion.
+    Job,
+    /// How the function behaves for as long as the fault is on.
+    Level,
+    /// Something that happens to the function, once.
+    Event,
+}
 
-impl Faults {
-    /// Whether a fault is on.
-    pub(crate) fn on(&self, fault: Fault) -> bool {
-        let (word, bit) = self.place(fault);
-        word.load(Ordering::Relaxed) & bit != 0
-    }
-
-    /// Whether any fault is on.
-    pub(crate) fn any(&self) -> bool {
-        self.0.iter().any(|word| word.load(Ordering::Relaxed) != 0)
-    }
-
-    /// Turns a fault on.
-    pub(crate) fn set(&self, fault: Fault) {
-        let (word, bit) = self.place(fault);
-        word.fetch_or(bit, Ordering::SeqCst);
-    }
-
-    /// Turns all off.
-    pub(crate) fn clear(&self) {
-        for word in &self.0 {
-            word.store(0, Ordering::SeqCst);
+impl Fault {
+    /// What it strikes.
+    #[must_use]
+    pub const fn kind(self) -> FaultKind {
+        match self {
+            Self::CompletesTwice
+            | Self::WrongCommandId
+            | Self::WithholdsCompletions
+            | Self::FlipsABit
+            | Self::WrongChecksum
+            | Self::Miscounts
+            | Self::EndsEachBlock
+            | Self::IgnoresTables
+            | Self::IgnoresHistory
+            | Self::SearchesOneWay
+            | Self::Unscrubbed
+            | Self::WritesBeyondRoom
+            | Self::CorruptPasses
+            | Self::EngineHangs
+            | Self::LateCompletion
+            | Self::OutOfOrder
+            | Self::StaleGeneration
+            | Self::UnknownCommand
+            | Self::ShortLength
+            | Self::LengthBeyondRoom
+            | Self::TornCompletion
+            | Self::RandomCompletion
+            | Self::DmaFaults
+            | Self::SlowEngine
+            | Self::MissesTable
+            | Self::LiesAboutHead
+            | Self::ChargesForSets
+            | Self::KeepsHistory => FaultKind::Job,
+            Self::SurpriseRemoval | Self::Stops | Self::ResetsItself => FaultKind::Event,
+            _ => FaultKind::Level,
         }
     }
 
-    fn place(&self, fault: Fault) -> (&AtomicU64, u64) {
-        let [low, high] = &self.0;
-        let number = fault as u8;
-        (if number < 64 { low } else { high }, 1 << (number % 64))
+    /// Whether a rule for it may say for how long, milliseconds.
+    #[must_use]
+    pub const fn takes_ms(self) -> bool {
+        match self.kind() {
+            FaultKind::Level => true,
+            FaultKind::Event => !matches!(self, Self::ResetsItself),
+            FaultKind::Job => matches!(
+                self,
+                Self::EngineHangs | Self::LateCompletion | Self::TornCompletion
+            ),
+        }
+    }
+
+    /// For how long where a rule does not say it, milliseconds; `None` = until something else ends it.
+    #[must_use]
+    pub const fn ms_default(self) -> Option<u32> {
+        match self {
+            Self::LateCompletion => Some(20),
+            Self::TornCompletion => Some(1),
+            Self::SurpriseRemoval => Some(1_000),
+            Self::Stops => Some(500),
+            _ => None,
+        }
+    }
+
+    /// By how much where a rule does not say it; `None` = it takes no factor.
+    #[must_use]
+    pub const fn factor_default(self) -> Option<u32> {
+        match self {
+            Self::SlowEngine => Some(4),
+            _ => None,
+        }
     }
 }
 
@@ -240,21 +293,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_has_a_name_and_a_bit_of_its_own() {
-        let faults = Faults::default();
-        for (n, fault) in Fault::ALL.iter().enumerate() {
+    fn each_has_a_name_of_its_own() {
+        for fault in Fault::ALL {
             assert_eq!(fault.name().parse(), Ok(*fault));
-            assert!(!faults.on(*fault));
-            faults.set(*fault);
-            assert!(
-                Fault::ALL
-                    .iter()
-                    .skip(n + 1)
-                    .all(|later| !faults.on(*later))
-            );
+            assert!(fault.ms_default().is_none() || fault.takes_ms());
         }
-        faults.clear();
-        assert!(Fault::ALL.iter().all(|fault| !faults.on(*fault)));
-        assert!("no-such".parse::<Fault>().is_err());
+        let unknown = "no-such".parse::<Fault>().unwrap_err();
+        assert!(unknown.contains("engine-hangs"), "{unknown}");
     }
 }

@@ -18,13 +18,16 @@ use crate::bell::Bell;
 use crate::config_space::{ConfigChange, ConfigSpace};
 use crate::engine::EnginePool;
 use crate::error_log::ErrorLog;
-use crate::faults::{Fault, Faults};
+use crate::faults::Fault;
+use crate::function_faults::{Faults, Strike};
 #[cfg(test)]
 use crate::memory::MAPS_MAX;
 use crate::memory::{Memory, StillInFlight};
 use crate::msix::Msix;
 use crate::queues::QueueTable;
 use crate::registers::Control;
+use crate::removal::Removal;
+use crate::stop::stop_process;
 
 /// What a function is, fixed for the card's life.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +81,10 @@ pub(crate) struct Function {
     /// All DMA of deleted queues has ended.
     settled: AtomicBool,
     pub(crate) faults: Arc<Faults>,
+    /// For a fault: a reset that was asked for does not end.
+    stuck: AtomicBool,
+    /// For a fault: whether it is in its slot.
+    pub(crate) removal: Removal,
     /// The other function's memory, for a fault.
     pub(crate) neighbour: OnceLock<Weak<Memory>>,
     power_on: Instant,
@@ -86,15 +93,14 @@ pub(crate) struct Function {
 impl Function {
     /// A function as after power-on, with a reset epoch of `epoch`, and no faults.
     #[cfg(test)]
-    pub(crate) fn new(identity: Identity, epoch: u32, hang_after_jobs: Option<u64>) -> Self {
-        Self::with(identity, epoch, hang_after_jobs, MAPS_MAX, Arc::default())
+    pub(crate) fn new(identity: Identity, epoch: u32) -> Self {
+        Self::with(identity, epoch, MAPS_MAX, Arc::default())
     }
 
-    /// A function as after power-on, with a reset epoch of `epoch`, of a card with these faults.
+    /// A function as after power-on, with a reset epoch of `epoch` and these faults.
     pub(crate) fn with(
         identity: Identity,
         epoch: u32,
-        hang_after_jobs: Option<u64>,
         maps_max: usize,
         faults: Arc<Faults>,
     ) -> Self {
@@ -107,13 +113,15 @@ impl Function {
             control: Mutex::new(Control::default()),
             queues: QueueTable::new(),
             bell: Bell::default(),
-            pool: EnginePool::new(identity.engines, hang_after_jobs),
+            pool: EnginePool::new(identity.engines),
             errors: ErrorLog::new(power_on, Arc::clone(&faults)),
             health: HealthCounters::default(),
             reset_epoch: AtomicU32::new(not_all_ones(epoch)),
             heartbeat: AtomicU32::new(0),
             settled: AtomicBool::new(true),
             faults,
+            stuck: AtomicBool::new(false),
+            removal: Removal::default(),
             neighbour: OnceLock::new(),
             power_on,
         }
@@ -201,7 +209,7 @@ impl Function {
         let _ = self.set_config(|config| change = config.write(offset, from));
         if change.function_level_reset {
             // The client has no way to learn of a time-out here but STATUS, which keeps saying so.
-            let _ = self.reset();
+            let _ = self.asked_reset();
             self.msix.reset();
             let _ = self.set_config(ConfigSpace::reset);
         }
@@ -229,12 +237,43 @@ impl Function {
         taken
     }
 
+    /// A reset that the client asks for.
+    pub(crate) fn asked_reset(&self) -> Result<(), StillInFlight> {
+        let ended = self.reset();
+        if self.faults.on(Fault::ResetSticks) {
+            self.stuck.store(true, Ordering::Release);
+            return Err(StillInFlight);
+        }
+        ended
+    }
+
+    /// What happens to the function because a fault of it says so.
+    pub(crate) fn befall(&self, event: Strike) {
+        self.faults.count(event.fault);
+        tracing::warn!(
+            function = self.identity.index,
+            fault = event.fault.name(),
+            "strikes"
+        );
+        let time = event.time().unwrap_or_default();
+        match event.fault {
+            Fault::ResetsItself => {
+                // STATUS says so if it did not end.
+                let _ = self.reset();
+            }
+            Fault::SurpriseRemoval => self.removal.pull(time),
+            Fault::Stops => stop_process(time),
+            _ => {}
+        }
+    }
+
     /// Resets the function: queues, engines' work, errors. PCI configuration stays.
     pub(crate) fn reset(&self) -> Result<(), StillInFlight> {
         let mut control = self.control.lock();
         *control = Control::default();
         let ended = self.delete_queues();
         self.errors.clear();
+        self.faults.reset();
         self.pool.reset();
         let epoch = self.reset_epoch.load(Ordering::Relaxed);
         let step = u32::from(!self.faults.on(Fault::ResetKeepsEpoch));
@@ -248,7 +287,7 @@ impl Function {
     /// VFIO_USER_DEVICE_RESET: a function-level reset with configuration saved and restored around it, which is what
     /// VFIO_DEVICE_RESET does.
     pub(crate) fn device_reset(&self) -> Result<(), StillInFlight> {
-        let ended = self.reset();
+        let ended = self.asked_reset();
         self.msix.reset();
         ended.and(self.set_config(|_| {}))
     }
@@ -275,6 +314,12 @@ impl Function {
 
     /// Whether the DMA of all queues that were deleted by reset or disable has ended.
     pub(crate) fn is_settled(&self) -> bool {
+        if self.stuck.load(Ordering::Acquire) {
+            if self.faults.is_on(Fault::ResetSticks) {
+                return false;
+            }
+            self.stuck.store(false, Ordering::Release);
+        }
         if !self.settled.load(Ordering::Acquire) && self.memory.barrier().is_ok() {
             self.settled.store(true, Ordering::Release);
         }
@@ -331,7 +376,7 @@ mod tests {
             clock_khz: 1,
             paced: false,
         };
-        Function::new(identity, 1, None)
+        Function::new(identity, 1)
     }
 
     fn command(function: &Function) -> u8 {

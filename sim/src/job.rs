@@ -13,6 +13,7 @@ use faam_hwif::{
     SubmissionEntry, TableMode, WireFormat,
 };
 
+use crate::function_faults::Strikes;
 use crate::model::{Format, Params};
 use crate::queues::Queue;
 
@@ -56,6 +57,17 @@ pub(crate) enum Work {
     },
 }
 
+impl Work {
+    /// Where its input begins.
+    pub(crate) fn source(&self) -> Iova {
+        match self {
+            Self::Compress { src, .. } | Self::Decompress { src, .. } | Self::Count { src, .. } => {
+                src.at
+            }
+        }
+    }
+}
+
 /// A command on its way through an engine.
 pub(crate) struct Job {
     pub(crate) queue: Arc<Queue>,
@@ -66,6 +78,8 @@ pub(crate) struct Job {
     pub(crate) fetched_at: Instant,
     /// Time from fetch to completion after which the job may be given up, microseconds; 0 = no limit.
     pub(crate) timeout_us: u32,
+    /// What strikes it: drawn when an engine takes it.
+    pub(crate) strikes: Strikes,
 }
 
 /// The work that an entry asks for; `None` for a Nop.

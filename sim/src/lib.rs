@@ -14,7 +14,7 @@
 //! | `function`, `registers` | a function's life, BAR0 |
 //! | `queues`, `dispatcher`, `admin`, `job` | rings, fetching, commands |
 //! | `engine`, `model` | executing jobs |
-//! | `faults`, `fault_socket` | misbehaving when told to, for tests |
+//! | `faults`, `fault_plan`, `function_faults`, `fault_socket`, `removal`, `stop` | misbehaving when told to, for tests |
 //! | `card`, `process`, `options` | the whole, as a value and as a process |
 
 mod admin;
@@ -24,9 +24,11 @@ mod config_space;
 mod dispatcher;
 mod engine;
 mod error_log;
+mod fault_plan;
 mod fault_socket;
 mod faults;
 mod function;
+mod function_faults;
 mod job;
 mod memory;
 pub mod model;
@@ -36,10 +38,15 @@ mod process;
 mod protocol;
 mod queues;
 mod registers;
+mod removal;
 mod search;
+mod stop;
 
 pub use card::{Card, StartError};
-pub use faults::Fault;
+pub use fault_plan::{
+    FACTOR_MAX, FAULT_MS_MAX, FaultPlan, FaultRule, PLAN_BYTES_MAX, RULES_MAX, RuleError,
+};
+pub use faults::{Fault, FaultKind};
 pub use memory::MAPS_MAX;
-pub use options::{CLOCK_MHZ_DEFAULT, CLOCK_MHZ_MAX, ENGINES_MAX, HangPlan, Options};
+pub use options::{CLOCK_MHZ_DEFAULT, CLOCK_MHZ_MAX, ENGINES_MAX, Options};
 pub use process::{RunError, run};

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::fault_plan::FaultPlan;
+
 /// Most engines a function may have.
 pub const ENGINES_MAX: u8 = 16;
 /// Clock that cycles are counted against when none is asked for, MHz: what the engine is designed to meet on a mid-range FPGA.
@@ -22,9 +24,9 @@ pub struct Options {
     pub seed: Option<u64>,
     /// Stop when standard input reaches its end: the parent holds the other end of a pipe, and is gone.
     pub exit_on_stdin_eof: bool,
-    /// A function whose engines stop for good. Refused unless `allow_faults`.
-    pub hang: Option<HangPlan>,
-    /// Faults may be asked for: by `hang`, and while the card runs by the socket `faults` in its directory.
+    /// Faults from the start. Refused unless `allow_faults`.
+    pub faults: FaultPlan,
+    /// Faults may be asked for: by `faults`, and while the card runs by the socket `faults` in its directory.
     pub allow_faults: bool,
     /// Most DMA maps of a function, 1 to [`crate::MAPS_MAX`].
     pub dma_maps_max: usize,
@@ -40,34 +42,9 @@ impl Options {
             pace_mhz: None,
             seed: None,
             exit_on_stdin_eof: false,
-            hang: None,
+            faults: FaultPlan::default(),
             allow_faults: false,
             dma_maps_max: crate::MAPS_MAX,
         }
-    }
-}
-
-/// The engines of one function stop for good after a number of jobs, until the function is reset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HangPlan {
-    /// Index of the function.
-    pub function: u8,
-    /// Jobs that are still executed.
-    pub after_jobs: u64,
-}
-
-impl std::str::FromStr for HangPlan {
-    type Err = String;
-
-    /// `FUNCTION:JOBS`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parse = || {
-            let (function, jobs) = text.split_once(':')?;
-            Some(Self {
-                function: function.parse().ok()?,
-                after_jobs: jobs.parse().ok()?,
-            })
-        };
-        parse().ok_or_else(|| format!("expected FUNCTION:JOBS, such as 1:100, got {text:?}"))
     }
 }

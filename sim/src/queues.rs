@@ -10,6 +10,8 @@
 //!
 //! Lock order: `QueueTable::slots`, then the memory's lock; `Queue::completions`, then the memory's lock.
 
+mod spoilt;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
@@ -27,6 +29,7 @@ use parking_lot::Mutex;
 
 use crate::error_log::ErrorLog;
 use crate::faults::Fault;
+use crate::function_faults::Strikes;
 use crate::memory::{DmaFault, DmaLease, StillInFlight};
 use crate::msix::Msix;
 
@@ -63,6 +66,8 @@ struct Completions {
     tail: u32,
     /// Index up to which interrupts have been considered.
     announced: u32,
+    /// For a fault: one that is held back until after the next one.
+    held_back: Option<(CompletionEntry, Status)>,
 }
 
 impl Queue {
@@ -77,6 +82,7 @@ impl Queue {
             completions: Mutex::new(Completions {
                 tail: 0,
                 announced: 0,
+                held_back: None,
             }),
             broken: AtomicBool::new(false),
             counters: Default::default(),
@@ -191,25 +197,21 @@ impl Queue {
         &self,
         entry: CompletionEntry,
         status: Status,
+        strikes: &Strikes,
         errors: &ErrorLog,
     ) -> Result<(), DmaFault> {
-        let faults = self.lease.faults();
         let mut completions = self.completions.lock();
-        let entry = CompletionEntry {
-            cid: entry.cid.wrapping_sub(u16::from(
-                faults.on(Fault::WrongCommandId) && self.shape.id != QueueId::ADMIN,
-            )),
-            ..entry
+        let held_back = completions.held_back.is_some();
+        let result = if self.shape.id != QueueId::ADMIN && self.lease.faults().any(strikes) {
+            self.post_spoilt(completions, entry, status, strikes)
+        } else {
+            let result = self.write_completion(&mut completions, entry, status);
+            drop(completions);
+            result
         };
-        let result = match faults.on(Fault::WithholdsCompletions) && self.shape.id != QueueId::ADMIN
-        {
-            true => Ok(()),
-            false => self.write_completion(&mut completions, entry, status),
-        };
-        if faults.on(Fault::CompletesTwice) && self.shape.id != QueueId::ADMIN {
-            let _ = self.write_completion(&mut completions, entry, status);
+        if held_back {
+            self.write_held_back();
         }
-        drop(completions);
         match result {
             Ok(()) => {
                 self.count(QueueCounter::Completed, 1);
@@ -218,6 +220,14 @@ impl Queue {
             Err(fault) => self.break_down(fault, errors),
         }
         result
+    }
+
+    /// Whatever became of the completion after it.
+    fn write_held_back(&self) {
+        let mut completions = self.completions.lock();
+        if let Some((entry, status)) = completions.held_back.take() {
+            let _ = self.write_completion(&mut completions, entry, status);
+        }
     }
 
     fn phase(&self, index: u32) -> bool {
@@ -231,26 +241,49 @@ impl Queue {
         status: Status,
     ) -> Result<(), DmaFault> {
         let index = completions.tail;
-        let [low, high, ..] = self.fetched().to_le_bytes();
-        let entry = CompletionEntry {
+        let entry = self.sealed(index, entry, status, self.fetched());
+        self.write_body(index, &entry)?;
+        self.write_phase_word(index, entry.phase_word())?;
+        completions.tail = index.wrapping_add(1);
+        Ok(())
+    }
+
+    /// The completion as it is to lie at `index`, with `fetched` for its submission head.
+    fn sealed(
+        &self,
+        index: u32,
+        entry: CompletionEntry,
+        status: Status,
+        fetched: u32,
+    ) -> CompletionEntry {
+        let [low, high, ..] = fetched.to_le_bytes();
+        CompletionEntry {
             sq_head: u16::from_le_bytes([low, high]),
             ..entry
         }
-        .sealed(status, self.phase(index), self.shape.epoch);
-        let at = slot(
+        .sealed(status, self.phase(index), self.shape.epoch)
+    }
+
+    /// Writes what comes before the phase word.
+    fn write_body(&self, index: u32, entry: &CompletionEntry) -> Result<(), DmaFault> {
+        let bytes = entry.to_bytes();
+        let (body, _) = bytes.split_at(PHASE_WORD_OFFSET);
+        self.lease.write(self.place(index)?, body)
+    }
+
+    /// Writes the phase word.
+    fn write_phase_word(&self, index: u32, word: u32) -> Result<(), DmaFault> {
+        let at = slot(self.place(index)?, 1, PHASE_WORD_OFFSET)?;
+        // Release; partner: the host's Acquire load of the phase word.
+        self.lease.access()?.store_u32(at, word)
+    }
+
+    fn place(&self, index: u32) -> Result<Iova, DmaFault> {
+        slot(
             self.shape.cq,
             self.shape.entries.slot(index),
             COMPLETION_BYTES,
-        )?;
-        let word = slot(at, 1, PHASE_WORD_OFFSET)?;
-        let bytes = entry.to_bytes();
-        let (body, _) = bytes.split_at(PHASE_WORD_OFFSET);
-        let access = self.lease.access()?;
-        access.write(at, body)?;
-        // Release; partner: the host's Acquire load of the phase word.
-        access.store_u32(word, entry.phase_word())?;
-        completions.tail = index.wrapping_add(1);
-        Ok(())
+        )
     }
 
     /// Raises an interrupt for the completions since the last call, if one is wanted.
@@ -286,10 +319,17 @@ impl Queue {
         }
     }
 
+    /// For a fault: raises the queue's vector, though there is no reason.
+    pub(crate) fn raise_for_nothing(&self, msix: &Msix) {
+        if let Some(vector) = self.shape.vector {
+            msix.raise(vector);
+        }
+    }
+
     fn raise(&self, msix: &Msix, vector: u16) {
         let faults = self.lease.faults();
         let admin = self.shape.id == QueueId::ADMIN;
-        if faults.on(Fault::WrongVector) && !admin {
+        if !admin && faults.on(Fault::WrongVector) {
             msix.raise(vector + 1);
         } else if !faults.on(Fault::LosesInterrupts) {
             msix.raise(vector);

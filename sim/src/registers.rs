@@ -20,6 +20,8 @@ use crate::faults::Fault;
 use crate::function::Function;
 use crate::queues::{Queue, QueueShape};
 
+/// How much deeper than they are the fault of lying says that queues are, log2.
+const LIE_LOG2: u8 = 3;
 /// MODEL.kind of a functional model.
 const MODEL_FUNCTIONAL: u32 = 1;
 /// Alignment of the admin rings, bytes.
@@ -135,11 +137,11 @@ impl Function {
             }
             R::CapabilitiesQueues => capabilities::Queues::default()
                 .with_io_pairs_max(u32::from(IO_PAIRS_MAX))
-                .with_entries_log2_max(u32::from(QueueEntries::LOG2_MAX))
+                .with_entries_log2_max(u32::from(self.shown_entries_log2_max()))
                 .bits(),
             R::CapabilitiesEngines => capabilities::Engines::default()
                 .with_count(u32::from(identity.engines))
-                .with_jobs_each_max(JOBS_PER_ENGINE_MAX)
+                .with_jobs_each_max(self.shown_jobs_each_max())
                 .bits(),
             R::CapabilitiesJobBytesMax => self.shown_job_bytes_max(),
             R::CapabilitiesHistoryBytesMax => HISTORY_BYTES_MAX,
@@ -221,6 +223,22 @@ impl Function {
         JOB_BYTES_MAX
     }
 
+    /// The longest queue, as it says itself, log2 of entries.
+    pub(crate) fn shown_entries_log2_max(&self) -> u8 {
+        if self.faults.on(Fault::LiesAboutDepth) {
+            return QueueEntries::LOG2_MAX + LIE_LOG2;
+        }
+        QueueEntries::LOG2_MAX
+    }
+
+    /// Jobs that may be queued an engine, as it says itself.
+    fn shown_jobs_each_max(&self) -> u32 {
+        if self.faults.on(Fault::LiesAboutDepth) {
+            return JOBS_PER_ENGINE_MAX << LIE_LOG2;
+        }
+        JOBS_PER_ENGINE_MAX
+    }
+
     fn status(&self) -> control::Status {
         let settled = self.is_settled();
         let control = self.control.lock();
@@ -246,7 +264,7 @@ impl Function {
             R::ControlControl => self.set_enable(control::Control(value).enable()),
             R::ControlReset if value == RESET_KEY => {
                 // STATUS says so if it did not end; there is no other answer to a register write.
-                let _ = self.reset();
+                let _ = self.asked_reset();
             }
             R::QueueControlAdminSqLo => self.control.lock().admin_sq_lo = value,
             R::QueueControlAdminSqHi => self.control.lock().admin_sq_hi = value,
@@ -294,6 +312,9 @@ impl Function {
     }
 
     fn doorbell(&self, id: QueueId, offset: u32, value: u32) {
+        if id != QueueId::ADMIN && self.faults.on(Fault::LosesDoorbells) {
+            return;
+        }
         let Some(queue) = self.queues.get(id) else {
             self.errors
                 .note(ErrorCode::DoorbellQueue, id, u64::from(value));

@@ -9,7 +9,7 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 use super::held_answers::{HELD_ANSWERS_MAX, HELD_FOR_MICROS_MAX};
 use super::*;
 use crate::admission::{Admission, AdmissionLimits};
-use crate::cards::CardSource;
+use crate::cards::{CardSource, SimulatedFaults};
 use crate::dispatch::DispatchConfig;
 use crate::job::Priority;
 use crate::metrics::Metrics;
@@ -45,7 +45,7 @@ impl Rig {
             cards: vec![CardSource::OwnSimulated {
                 engines: 1,
                 pace_mhz: None,
-                hang: None,
+                faults: SimulatedFaults::default(),
             }],
             ..DispatchConfig::default()
         };

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::admission::{Admission, AdmissionLimits};
 use crate::card_claim::CardResult;
-use crate::cards::CardSource;
+use crate::cards::{CardSource, SimulatedFaults};
 use crate::job::{BlockOutcome, Kernel, Priority};
 use crate::small_job::{HERE_DECODED_BYTES_MAX, HERE_OUTPUT_BYTES_MAX};
 use crate::tenants::{Tenant, TenantLimits};
@@ -27,7 +27,7 @@ impl Rig {
             cards: vec![CardSource::OwnSimulated {
                 engines: 1,
                 pace_mhz: None,
-                hang: None,
+                faults: SimulatedFaults::default(),
             }],
             ..DispatchConfig::default()
         };

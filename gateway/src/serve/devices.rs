@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use faam_driver::PciAddress;
-use faam_gateway::cards::CardSource;
+use faam_gateway::cards::{CardSource, SimulatedFaults};
 
 /// Most cards that `--devices sim:CARDS` starts.
 pub(crate) const SIMULATED_CARDS_MAX: u8 = 8;
@@ -32,8 +32,8 @@ pub(crate) struct SimulatedCard {
     pub(crate) engines: u8,
     /// Clock to keep.
     pub(crate) pace_mhz: Option<u32>,
-    /// Fault to inject.
-    pub(crate) hang: Option<faam_sim::HangPlan>,
+    /// How it is to fail.
+    pub(crate) faults: SimulatedFaults,
 }
 
 impl Devices {
@@ -53,9 +53,7 @@ impl Devices {
         let own = || CardSource::OwnSimulated {
             engines: simulated.engines,
             pace_mhz: simulated.pace_mhz,
-            hang: simulated
-                .hang
-                .map(|plan| format!("{}:{}", plan.function, plan.after_jobs)),
+            faults: simulated.faults.clone(),
         };
         let cards = list.iter().flat_map(|devices| match devices {
             Self::None => Vec::new(),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::builder::{StyledStr, TypedValueParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use faam_gateway::cards::SimulatedFaults;
 use faam_gateway::config::GatewayConfig;
 
 use super::settings::{Draft, Kind, SETTINGS, Setting};
@@ -54,9 +55,12 @@ pub(crate) struct Serve {
     /// Let faults be injected into the simulated cards
     #[arg(long)]
     allow_faults: bool,
-    /// A function of each simulated card stops for good after so many jobs, until it is reset
-    #[arg(long, value_name = "FUNCTION:JOBS", requires = "allow_faults")]
-    sim_hang: Option<faam_sim::HangPlan>,
+    /// Rules of faults for each of our own simulated cards, as TOML; `faam sim --help` has the notation
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, requires = "allow_faults")]
+    sim_faults: Option<PathBuf>,
+    /// A rule of faults for each of our own simulated cards, such as `engine-hangs,function=1,after=100,times=1`; may be given again
+    #[arg(long, value_name = "RULE", requires = "allow_faults")]
+    sim_fault: Vec<faam_sim::FaultRule>,
     /// Do not serve: show every setting and where it comes from, check that it can be served here, and exit 0 or 1
     #[arg(long)]
     pub(crate) check: bool,
@@ -77,7 +81,11 @@ impl Serve {
         });
         let variable = |name: &str| std::env::var_os(name);
         let mut sources = Sources::read(file.as_deref(), variable, &self.settings.0)?;
-        sources.draft.simulated.hang = self.sim_hang;
+        sources.draft.simulated.faults = SimulatedFaults {
+            allowed: self.allow_faults,
+            file: self.sim_faults.clone(),
+            rules: self.sim_fault.iter().map(ToString::to_string).collect(),
+        };
         Ok(sources)
     }
 
@@ -180,7 +188,7 @@ mod tests {
             [CardSource::OwnSimulated {
                 engines: 1,
                 pace_mhz: None,
-                hang: None
+                faults: SimulatedFaults::default()
             }]
         );
         assert!(config.listen.ip().is_loopback() && config.admin_listen.ip().is_loopback());
@@ -202,7 +210,7 @@ mod tests {
         let own = CardSource::OwnSimulated {
             engines: 4,
             pace_mhz: Some(250),
-            hang: None,
+            faults: SimulatedFaults::default(),
         };
         assert_eq!(
             config.dispatch.cards,
@@ -222,7 +230,7 @@ mod tests {
         }
         assert!(serve(&["--devices", "none", "--devices", "sim"]).is_err());
         assert!(
-            serve(&["--sim-hang", "0:1"]).is_err(),
+            serve(&["--sim-fault", "gone"]).is_err(),
             "faults are asked for twice"
         );
     }

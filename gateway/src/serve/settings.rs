@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use faam_gateway::cards::SimulatedFaults;
 use faam_gateway::config::GatewayConfig;
 use faam_gateway::job::{Verification, VerificationError};
 use faam_gateway::tenants::{AllowedBackends, AllowedKernels};
@@ -43,7 +44,7 @@ impl Default for Draft {
             simulated: SimulatedCard {
                 engines: 1,
                 pace_mhz: None,
-                hang: None,
+                faults: SimulatedFaults::default(),
             },
             listeners: Listeners::default(),
         }

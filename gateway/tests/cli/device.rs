@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use faam_gateway::cards::CardSource;
+use faam_gateway::cards::{CardSource, SimulatedFaults};
 use faam_gateway::dispatch::DispatchConfig;
 use faam_gateway::http::admin_socket::ADMIN_SOCKET_FILE;
 use rustix::process::{Pid, Signal, kill_process};
@@ -26,7 +26,7 @@ fn place_with(pace_mhz: Option<u32>, hw_wait: Duration) -> Place {
         config.dispatch.cards = vec![CardSource::OwnSimulated {
             engines: 1,
             pace_mhz,
-            hang: None,
+            faults: SimulatedFaults::default(),
         }];
     });
     let device = Device(&place);
@@ -375,7 +375,7 @@ fn a_tenant_without_cards_is_told_of_none() {
         config.dispatch.cards = vec![CardSource::OwnSimulated {
             engines: 1,
             pace_mhz: None,
-            hang: None,
+            faults: SimulatedFaults::default(),
         }];
         config.tenant_limits.backends.cards = false;
     });

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use faam_codec::{Format, Level, Position};
 use faam_gateway::admission::{Admission, AdmissionLimits};
-use faam_gateway::cards::{CardSource, CardState};
+use faam_gateway::cards::{CardSource, CardState, SimulatedFaults};
 use faam_gateway::dispatch::{DispatchConfig, Dispatcher};
 use faam_gateway::job::{BackendPolicy, BlockOutcome, JobSpec, Kernel, Priority};
 use faam_gateway::metrics::Metrics;
@@ -97,7 +97,7 @@ impl Rig {
             cards: vec![CardSource::OwnSimulated {
                 engines: 1,
                 pace_mhz,
-                hang: None,
+                faults: SimulatedFaults::default(),
             }],
             data_dir: dir.path().to_owned(),
             sim_program: env!("CARGO_BIN_EXE_faam").into(),

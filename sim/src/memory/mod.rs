@@ -26,7 +26,8 @@ use thiserror::Error;
 
 use backing::{Backing, FileKey};
 
-use crate::faults::{Fault, Faults};
+use crate::faults::Fault;
+use crate::function_faults::Faults;
 
 /// Most maps of a function: the protocol's default for `max_dma_maps`.
 pub const MAPS_MAX: usize = 65_535;
@@ -305,7 +306,7 @@ pub(crate) struct DmaLease {
 }
 
 impl DmaLease {
-    /// The card's faults.
+    /// The function's faults.
     pub(crate) fn faults(&self) -> &Faults {
         &self.memory.faults
     }

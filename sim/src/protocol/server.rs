@@ -67,6 +67,9 @@ pub(crate) fn serve(listener: &UnixListener, function: &Arc<Function>, stop: &Ow
         match listener.accept() {
             Ok((stream, _)) => {
                 tracing::debug!(function = function.index(), "a client connected");
+                if !function.removal.admits(&stream) {
+                    continue;
+                }
                 if function.faults.on(Fault::ServesTwoClients) {
                     serve_aside(stream, function, stop);
                     continue;
@@ -75,6 +78,7 @@ pub(crate) fn serve(listener: &UnixListener, function: &Arc<Function>, stop: &Ow
                 // The client's maps, eventfds and work go before the socket does, so that its end is seen late
                 // rather than early.
                 let detached = detach(listener, function, stop);
+                function.removal.leave();
                 drop(stream);
                 tracing::debug!(function = function.index(), %end, source = ?std::error::Error::source(&end), "the client is gone");
                 if !detached || matches!(end, End::Stopping) {
@@ -307,7 +311,7 @@ mod tests {
             clock_khz: 1,
             paced: false,
         };
-        let function = Arc::new(Function::new(identity, 0, None));
+        let function = Arc::new(Function::new(identity, 0));
         let stop = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| serve(&listener, &function, &stop));

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use faam_hwif::admin::{AdminCommand, ERROR_LOG_ENTRY_BYTES, ErrorLogEntry, LogPage};
 use faam_hwif::regs::CardRegister;
 use faam_hwif::{CommandId, Iova, QueueId, Status};
-use faam_sim::HangPlan;
 use rustix::io::Errno;
 
 use crate::client::{BAR0, CONFIG, Client, DEVICE_RESET, MAP_READ, MAP_WRITE};
@@ -366,10 +365,8 @@ fn deleting_a_queue_ends_its_dma_and_no_others() {
 fn a_hung_function_answers_registers_and_a_reset_mends_it() {
     let bench = Bench::with(|options| {
         options.allow_faults = true;
-        options.hang = Some(HangPlan {
-            function: 0,
-            after_jobs: 3,
-        });
+        let hang = "engine-hangs,function=0,after=3,times=1".parse().unwrap();
+        options.faults.push(hang).unwrap();
     });
     let mut host = bench.host(0);
     let mut ring = host.create(1, 4, true, None);
@@ -405,10 +402,8 @@ fn a_hung_function_answers_registers_and_a_reset_mends_it() {
 fn a_waiting_command_is_aborted_and_a_finished_one_is_not_found() {
     let bench = Bench::with(|options| {
         options.allow_faults = true;
-        options.hang = Some(HangPlan {
-            function: 0,
-            after_jobs: 0,
-        });
+        let hang = "engine-hangs,function=0".parse().unwrap();
+        options.faults.push(hang).unwrap();
     });
     let mut host = bench.host(0);
     let mut ring = host.create(1, 4, true, None);

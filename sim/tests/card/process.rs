@@ -196,13 +196,16 @@ fn options_out_of_range_are_refused() {
         (|o| o.engines = 17, "engines"),
         (|o| o.pace_mhz = Some(0), "pace_mhz"),
         (|o| o.pace_mhz = Some(4001), "pace_mhz"),
-        (|o| o.hang = "0:1".parse().ok(), "allow-faults"),
+        (
+            |o| o.faults.push("gone".parse().unwrap()).unwrap(),
+            "allow-faults",
+        ),
         (
             |o| {
                 o.allow_faults = true;
-                o.hang = "2:1".parse().ok();
+                o.faults.push("stops".parse().unwrap()).unwrap();
             },
-            "hang",
+            "\"stops\"",
         ),
     ] {
         let message = refused(change).expect("it started");

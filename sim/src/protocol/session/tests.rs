@@ -16,7 +16,7 @@ fn function() -> Arc<Function> {
         clock_khz: 250_000,
         paced: false,
     };
-    Arc::new(Function::new(identity, 5, None))
+    Arc::new(Function::new(identity, 5))
 }
 
 fn header(command: u16, payload: usize) -> Header {
