@@ -12,10 +12,10 @@ use crate::client::WAIT_S_MAX;
 use crate::host::{Bench, SRC, compress, eventually, nop, status, text};
 
 /// A conversation with the socket.
-struct Tester(BufReader<UnixStream>);
+pub(crate) struct Tester(BufReader<UnixStream>);
 
 impl Tester {
-    fn of(bench: &Bench) -> Self {
+    pub(crate) fn of(bench: &Bench) -> Self {
         let path = bench.card.socket(0).unwrap().with_file_name("faults");
         let stream = UnixStream::connect(path).unwrap();
         let limit = Duration::from_secs(WAIT_S_MAX);
@@ -23,7 +23,7 @@ impl Tester {
         Self(BufReader::new(stream))
     }
 
-    fn ask(&mut self, line: &str) -> String {
+    pub(crate) fn ask(&mut self, line: &str) -> String {
         self.0.get_mut().write_all(line.as_bytes()).unwrap();
         let mut answer = String::new();
         self.0.read_line(&mut answer).unwrap();
@@ -31,7 +31,7 @@ impl Tester {
     }
 }
 
-fn with_faults() -> Bench {
+pub(crate) fn with_faults() -> Bench {
     Bench::with(|options| options.allow_faults = true)
 }
 

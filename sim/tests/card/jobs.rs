@@ -203,7 +203,7 @@ fn entries_that_break_a_rule_are_refused_by_name() {
 
 /// A table block with the fixed code's literal and length lengths (RFC 1951, section 3.2.6), all distances 5 bits, and
 /// the packed header that says so.
-fn table_block() -> Vec<u8> {
+pub(crate) fn table_block() -> Vec<u8> {
     let litlen: Vec<u8> = (0..286)
         .map(|symbol| match symbol {
             0..144 => 8,

@@ -9,6 +9,7 @@
 
 mod bring_up;
 mod client;
+mod fault_effects;
 mod fault_socket;
 mod faults;
 mod host;

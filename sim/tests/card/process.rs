@@ -1,9 +1,11 @@
 //! The card as a process of its own: signals, its parent's end, what it leaves behind.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use faam_hwif::Status;
 use faam_hwif::regs::CardRegister;
@@ -14,6 +16,8 @@ use crate::client::{BAR0, Client};
 use crate::host::{Host, SRC, compress, eventually, nop, status, text};
 
 const DIR: &str = "FAAM_TEST_CARD_DIR";
+/// Set: with faults.
+const FAULTS: &str = "FAAM_TEST_CARD_FAULTS";
 
 /// Not a test: what the tests below start, in a process of its own.
 #[test]
@@ -24,6 +28,7 @@ fn child() {
     };
     let mut options = Options::new(dir);
     options.exit_on_stdin_eof = true;
+    options.allow_faults = std::env::var_os(FAULTS).is_some();
     faam_sim::run(options).unwrap();
 }
 
@@ -38,9 +43,15 @@ struct Process {
 impl Process {
     /// Starts it and waits until it is ready.
     fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &[])
+    }
+
+    /// The same with these variables.
+    fn start_with(dir: &Path, variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "process::child", "--ignored", "--nocapture"])
             .env(DIR, dir)
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -181,6 +192,30 @@ fn a_directory_in_use_is_refused_and_files_are_not_removed() {
     ));
     assert_eq!(std::fs::read(inner.join("fn1")).unwrap(), b"mine");
     assert_eq!(sockets(&inner), 1, "fn0 was removed again");
+}
+
+#[test]
+fn stops_stands_still_for_its_time_and_leaves_nobody_behind() {
+    const MS: u64 = 200;
+    let dir = tempfile::tempdir().unwrap();
+    let card = Process::start_with(dir.path(), &[(FAULTS, "1")]);
+    let mut host = card.host();
+    let mut ring = host.create(1, 4, false, None);
+    let mut tester = UnixStream::connect(dir.path().join("faults")).unwrap();
+    let begin = Instant::now();
+    tester
+        .write_all(format!("1 fault stops,ms={MS}\n").as_bytes())
+        .unwrap();
+    let pid = Pid::from_child(&card.child);
+    let stopped = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
+    assert!(stopped.1.stopped(), "{stopped:?}");
+    let mut answer = String::new();
+    BufReader::new(&tester).read_line(&mut answer).unwrap();
+    assert_eq!(answer, "1 ok\n");
+    assert!(begin.elapsed() >= Duration::from_millis(MS));
+    assert_eq!(status(&host.run(&mut ring, &nop(1))), Status::Success);
+    let children = format!("/proc/{0}/task/{0}/children", card.child.id());
+    assert_eq!(std::fs::read_to_string(children).unwrap(), "");
 }
 
 #[test]
