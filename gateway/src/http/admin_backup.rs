@@ -1,9 +1,13 @@
 //! A copy of the store for an operator: `GET /admin/v1/backup`.
 //!
 //! Invariants: what is sent is a copy of one moment, checked before its first byte leaves; it has no name while it is sent, so
-//! that nothing of it stays, however the caller ends; one is made at a time. Where the caller puts it is the caller's.
+//! that nothing of it stays, however the caller ends; one is made or sent at a time, so that there is one copy on the disk at
+//! most. Where the caller puts it is the caller's, and how long it may take to is the connection's.
 
 use std::fs::File;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
@@ -14,7 +18,8 @@ use axum::routing::get;
 use faam_store::StoreError;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::sync::Mutex;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::io::ReaderStream;
 
 use super::app::App;
@@ -32,15 +37,31 @@ const MADE: &str = "store.backed-up";
 /// Disk for one copy is enough.
 static MAKING: Mutex<()> = Mutex::const_new(());
 
+/// A copy that is sent. It is on the disk, without a name, for as long as this lives.
+struct Sending {
+    file: tokio::fs::File,
+    _making: MutexGuard<'static, ()>,
+}
+
+impl AsyncRead for Sending {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.file).poll_read(cx, into)
+    }
+}
+
 pub(super) fn routes() -> Router<App> {
     Router::new().route("/admin/v1/backup", get(backup))
 }
 
 async fn backup(State(app): State<App>) -> Result<Response<Body>, Problem> {
-    let Ok(_making) = MAKING.try_lock() else {
+    let Ok(making) = MAKING.try_lock() else {
         return Err(Problem::new(
             ProblemKind::Saturated,
-            "a backup is being made already; ask again once it is done",
+            "a backup is being made or sent already; ask again once it is done",
         ));
     };
     // Beside the store: there its gateway may write, whatever else it may not.
@@ -52,7 +73,11 @@ async fn backup(State(app): State<App>) -> Result<Response<Body>, Problem> {
     directory.close().map_err(|error| broken(&error))?;
     let made = json!({ "bytes": length });
     app.events.record(event(MADE, OPERATOR, "store", made));
-    let pieces = ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE_BYTES);
+    let sending = Sending {
+        file: tokio::fs::File::from_std(file),
+        _making: making,
+    };
+    let pieces = ReaderStream::with_capacity(sending, PIECE_BYTES);
     let mut response = Response::new(Body::from_stream(pieces));
     let headers = response.headers_mut();
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));

@@ -1,13 +1,16 @@
 //! `faam backup` and `faam restore`: with a gateway and without one, and what is refused.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Instant;
 
-use faam_store::{Millis, Store, TenantRecord};
+use faam_store::{EVENTS_A_CHANGE_MAX, EventRecord, Millis, Store, TenantRecord};
 use serde_json::{Value, json};
 
-use crate::faam::{Ended, Place, faam, names, run};
+use crate::faam::{Ended, Place, SOON, faam, names, run};
 
 fn tenant(name: &str) -> TenantRecord {
     TenantRecord {
@@ -169,4 +172,53 @@ fn what_is_no_backup_changes_nothing() {
         assert_eq!(tenants(&store), ["a"], "{name}");
     }
     for_data(dir, data, &["restore", "missing"]).check(1, &["missing"]);
+}
+
+#[test]
+fn while_one_copy_is_sent_no_other_is_made() {
+    // More than the kernel keeps for whoever does not read.
+    const EVENTS: usize = 12 * 1024;
+    let data = tempfile::tempdir().expect("a directory");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let store = Store::open(&data.path().join("faam.db")).await;
+        let store = store.expect("a store");
+        let event = EventRecord {
+            at: Millis(1),
+            kind: "x".to_owned(),
+            actor: "operator".to_owned(),
+            tenant: None,
+            subject: String::new(),
+            detail: json!({ "x": "y".repeat(2000) }),
+        };
+        for batch in 0..EVENTS / EVENTS_A_CHANGE_MAX {
+            let events = vec![event.clone(); EVENTS_A_CHANGE_MAX];
+            let id = u128::try_from(batch).expect("small");
+            store.append_events(id, events).await.expect("kept");
+        }
+        store.close().await.expect("closed");
+    });
+    let place = Place::with_data(data, |_| {});
+    let (dir, data) = (place.dir.path(), place.data.path());
+    // It reads the head of its answer, and no more.
+    let mut taker = UnixStream::connect(data.join("admin.sock")).expect("it listens");
+    taker.set_read_timeout(Some(SOON)).expect("set");
+    taker
+        .write_all(b"GET /admin/v1/backup HTTP/1.1\r\nHost: faam\r\n\r\n")
+        .expect("sent");
+    let mut status = [0; 12];
+    taker.read_exact(&mut status).expect("a head");
+    assert_eq!(&status, b"HTTP/1.1 200");
+    for_data(dir, data, &["backup", "two.db"]).check(1, &["made or sent already", "ask again"]);
+    assert_eq!(names(dir), [""; 0]);
+    drop(taker);
+    // Its end is noticed some time.
+    let until = Instant::now() + SOON;
+    while for_data(dir, data, &["backup", "two.db"]).code != Some(0) {
+        assert!(Instant::now() < until, "the next one is never made");
+    }
+    assert_eq!(names(dir), ["two.db"]);
 }
