@@ -120,11 +120,24 @@ impl Dispatcher {
     /// Start the CPU workers and a supervisor for each card. Cards come into service by and by.
     ///
     /// # Errors
-    /// [`StartError`]
+    /// [`StartError`]; no CPU worker is left running.
     pub fn start(config: DispatchConfig, metrics: Arc<Metrics>) -> Result<Self, StartError> {
         let jobs = Arc::new(JobQueue::new(&config, metrics)?);
-        let pool = CpuPool::start(&jobs, config.cpu_workers.max(1)).map_err(StartError::Thread)?;
-        let cards = Cards::start(&jobs, &config)?;
+        let end = || {
+            jobs.stop();
+            jobs.end();
+        };
+        let pool = CpuPool::start(&jobs, config.cpu_workers.max(1));
+        // Those that were begun end by themselves.
+        let pool = pool.inspect_err(|_| end()).map_err(StartError::Thread)?;
+        let cards = match Cards::start(&jobs, &config) {
+            Ok(cards) => cards,
+            Err(error) => {
+                end();
+                pool.join();
+                return Err(error);
+            }
+        };
         jobs.report_to(cards.event_senders());
         Ok(Self {
             jobs,
@@ -421,6 +434,21 @@ mod tests {
 
     /// A failure, not a measure.
     const SOON: Duration = Duration::from_secs(20);
+
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    #[test]
+    fn a_start_that_fails_leaves_nobody_working() {
+        let metrics = Arc::new(Metrics::new());
+        let config = DispatchConfig {
+            cpu_workers: 3,
+            arena_bytes: usize::MAX >> 1,
+            ..DispatchConfig::default()
+        };
+        let error = Dispatcher::start(config, Arc::clone(&metrics)).err();
+        assert!(matches!(error, Some(StartError::Arena { .. })), "{error:?}");
+        // Every worker has a hold of the queue, and that of these.
+        assert_eq!(Arc::strong_count(&metrics), 1);
+    }
 
     #[tokio::test]
     async fn nobody_waits_for_ever_for_room_in_a_queue() {

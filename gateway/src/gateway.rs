@@ -284,14 +284,15 @@ impl Gateway {
             events: events.clone(),
             ..config.dispatch
         };
+        let admission = Admission::new(admission);
+        // Before the engines: what fails after they have begun has to end them.
+        runtime.block_on(recall_today(&store, &admission))?;
         let dispatcher = Dispatcher::start(dispatch, Arc::clone(&metrics))?;
         metrics.begin(
             ProblemKind::ALL.into_iter().map(ProblemKind::name),
             &dispatcher.cards(),
         );
-        let admission = Admission::new(admission);
         directory.serve_by(&dispatcher, &admission);
-        runtime.block_on(recall_today(&store, &admission))?;
         let app = App::new(AppParts {
             dispatcher,
             admission,
@@ -330,6 +331,7 @@ impl Gateway {
         );
         let operator_serving = operator_socket
             .map(|socket| admin_socket::serve(socket, &app, about, admin_stop.clone()));
+        let engines = app.dispatcher.clone();
         let admin_thread = std::thread::Builder::new()
             .name("faam-admin".to_owned())
             .spawn(move || {
@@ -344,6 +346,7 @@ impl Gateway {
                     probes.and(operator)
                 })
             })
+            .inspect_err(|_| runtime.block_on(engines.stop(ENGINES_STOP)))
             .map_err(GatewayError::Runtime)?;
 
         let public_stop = CancellationToken::new();
