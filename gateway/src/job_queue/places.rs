@@ -27,12 +27,17 @@ pub(crate) struct TenantPlace {
     pub(crate) context: u32,
     /// As many permits as the queue has places.
     pub(crate) room: Arc<QueueRoom>,
+    /// Where it stands in the order of all.
+    at: usize,
 }
 
 /// Every tenant's.
 #[derive(Default)]
 pub(super) struct TenantPlaces {
     tenants: HashMap<TenantId, TenantPlace>,
+    /// The same in an order that stays, for whoever looks at some and goes on later; with gaps where tenants were removed.
+    order: Vec<Option<(TenantId, TenantIndex)>>,
+    gaps: Vec<usize>,
     /// Scrub domains given out so far, to tenants that were removed as well.
     contexts: u32,
 }
@@ -42,8 +47,10 @@ impl TenantPlaces {
         self.tenants.get(tenant)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&TenantId, &TenantPlace)> {
-        self.tenants.iter()
+    /// The places from `from` on in the order of all, at most `max` of them; none beyond the last.
+    pub(super) fn some(&self, from: usize, max: usize) -> &[Option<(TenantId, TenantIndex)>] {
+        let rest = self.order.get(from..).unwrap_or_default();
+        rest.get(..max).unwrap_or(rest)
     }
 
     /// A place for a tenant that has none, with so much room. `None` once there are no more scrub domains.
@@ -54,11 +61,19 @@ impl TenantPlaces {
         index: impl FnOnce() -> TenantIndex,
     ) -> Option<()> {
         self.contexts = self.contexts.checked_add(1)?;
+        let at = self.gaps.pop().unwrap_or_else(|| {
+            self.order.push(None);
+            self.order.len() - 1
+        });
         let place = TenantPlace {
             index: index(),
             context: self.contexts,
             room: QueueRoom::new(room),
+            at,
         };
+        if let Some(entry) = self.order.get_mut(at) {
+            *entry = Some((tenant.id.clone(), place.index));
+        }
         self.tenants.insert(tenant.id.clone(), place);
         Some(())
     }
@@ -67,6 +82,10 @@ impl TenantPlaces {
     pub(super) fn remove(&mut self, tenant: &TenantId) -> Option<TenantPlace> {
         let place = self.tenants.remove(tenant)?;
         place.room.close();
+        if let Some(entry) = self.order.get_mut(place.at) {
+            *entry = None;
+            self.gaps.push(place.at);
+        }
         Some(place)
     }
 }

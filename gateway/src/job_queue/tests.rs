@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::gauges::{Queued, TENANTS_A_LOOK};
 use super::*;
 use crate::admission::{Admission, AdmissionLimits};
 use crate::card_claim::CardResult;
@@ -342,4 +343,56 @@ fn a_callers_thread_decodes_only_what_cannot_become_much() {
         kernel(),
         &body(HERE_DECODED_BYTES_MAX + 1, 1_000)
     ));
+}
+
+#[test]
+fn a_look_at_the_gauges_holds_the_lock_for_some_tenants_at_a_time() {
+    const TENANTS: usize = 10_000;
+    let mut rig = Rig::new();
+    let named = |n: usize| Tenant {
+        id: TenantId::new(&format!("t{n}")),
+        limits: TenantLimits::default(),
+    };
+    let mut answers = Vec::new();
+    for n in 0..TENANTS {
+        let tenant = named(n);
+        rig.queue.set_tenant(&tenant);
+        if [0, 300, TENANTS - 1].contains(&n) {
+            rig.tenant = tenant;
+            answers.push(rig.push(BackendPolicy::Auto));
+        }
+    }
+    // A gap is filled by the next one, and nobody moves.
+    rig.queue.remove_tenant(&named(300).id);
+    rig.queue.remove_tenant(&named(301).id);
+    rig.tenant = named(TENANTS);
+    rig.queue.set_tenant(&rig.tenant);
+    answers.push(rig.push(BackendPolicy::Auto));
+
+    let mut queued = Queued::default();
+    let (mut from, mut longest) = (0, Duration::ZERO);
+    loop {
+        let began = Instant::now();
+        let next = rig.queue.look_at_queued(from, &mut queued);
+        longest = longest.max(began.elapsed());
+        let Some(next) = next else { break };
+        assert!(
+            next > from && next - from <= TENANTS_A_LOOK,
+            "{from} to {next}"
+        );
+        from = next;
+    }
+    println!("{TENANTS} tenants: the lock is held for {longest:?} at the most (unoptimised)");
+    let mut depths: Vec<_> = queued
+        .depths
+        .iter()
+        .map(|(tenant, depth)| (tenant.as_str(), *depth))
+        .collect();
+    depths.sort_unstable();
+    assert_eq!(depths, [("t0", 1), ("t10000", 1), ("t9999", 1)]);
+    assert!(queued.cost > Nanos(0));
+    rig.queue.refresh_gauges();
+    let line = r#"faam_queue_depth{tenant="t9999"} 1"#;
+    let text = rig.queue.metrics.render();
+    assert!(text.contains(line), "{text}");
 }
