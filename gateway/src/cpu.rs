@@ -32,7 +32,7 @@ use crate::job::{
 use crate::job_queue::{CARD_TIME_MAX, CpuWork, Done, Ended, JobQueue};
 use crate::meter::Spent;
 use crate::pending_job::{PendingJob, RunningJob};
-use crate::small_job::HERE_OUTPUT_BYTES_MAX;
+use crate::small_job::{HERE_OUTPUT_BYTES_MAX, may_be_awaited};
 use crate::thread_time::{Stopwatch, Took};
 
 /// The pool's threads.
@@ -95,7 +95,9 @@ impl PoolThread {
     fn step(&mut self, jobs: &JobQueue) -> ControlFlow<()> {
         let work = jobs.next_at_once(self.done.take());
         let held = match &work {
-            Some(CpuWork::Run(next)) => self.held.may_wait(next.receipt.predicted()),
+            Some(CpuWork::Run(next)) => {
+                may_be_awaited(&next.job.spec) && self.held.may_wait(next.receipt.predicted())
+            }
             _ => false,
         };
         if !held {

@@ -17,6 +17,27 @@ pub(crate) const HERE_OUTPUT_BYTES_MAX: u64 = 128 << 10;
 /// that the output's bound is not enough.
 pub(crate) const HERE_DECODED_BYTES_MAX: usize = 32 << 10;
 
+/// Most output of a body that answers to others wait for while it is decoded, by what the body says.
+const AWAITED_OUTPUT_BYTES_MAX: u64 = 64 << 10;
+
+/// What a body says that it makes, where its format has a place for that; what it says need not be so.
+fn told_output(format: Format, input: &[u8]) -> Option<u64> {
+    let length = input.last_chunk::<4>().filter(|_| format == Format::Gzip)?;
+    Some(u64::from(u32::from_le_bytes(*length)))
+}
+
+/// Whether how long a job takes is known well enough by its input's size that others may wait for it. Of a decompression it is
+/// the output that counts: one that does not tell its own, or tells of much, is waited for by nobody.
+pub(crate) fn may_be_awaited(spec: &JobSpec) -> bool {
+    match &spec.kernel {
+        Kernel::Compress { .. } | Kernel::CompressPart { .. } => true,
+        Kernel::Decompress { format, .. } => {
+            told_output(*format, &spec.input).is_some_and(|bytes| bytes <= AWAITED_OUTPUT_BYTES_MAX)
+        }
+        Kernel::DecompressPart { .. } => false,
+    }
+}
+
 /// Whether a thread that has other things to do may run a job at all, whatever was measured: with engines that are small, and
 /// on data that cannot make much more of itself.
 pub(crate) fn may_run_here(spec: &JobSpec) -> bool {
@@ -25,10 +46,7 @@ pub(crate) fn may_run_here(spec: &JobSpec) -> bool {
         // A zstd compressor is 2 to 44 MiB with the decoder that verifies, made for the body unless one like it is at hand.
         Kernel::CompressPart { format, .. } => *format == Format::Lz4,
         Kernel::Decompress { format, .. } => {
-            let told = match (format, spec.input.last_chunk::<4>()) {
-                (Format::Gzip, Some(length)) => u64::from(u32::from_le_bytes(*length)),
-                _ => 0,
-            };
+            let told = told_output(*format, &spec.input).unwrap_or(0);
             spec.input.len() <= HERE_DECODED_BYTES_MAX && told <= HERE_OUTPUT_BYTES_MAX
         }
         Kernel::DecompressPart { .. } => false,

@@ -221,15 +221,15 @@ async fn a_block_is_metered_also_when_it_is_sent_back_or_nobody_waits_for_it() {
     rig.end();
 }
 
-/// `len` zeros as a zlib body.
-fn zeros(len: usize) -> Bytes {
+/// `len` zeros as a body.
+fn zeros(format: Format, len: usize) -> Bytes {
     let data = vec![0; len];
     let mut body = Vec::new();
-    write_header(Format::Zlib, Level::DEFAULT, &mut body);
+    write_header(format, Level::DEFAULT, &mut body);
     LibdeflateEngine::new()
         .compress_block(&data, Level::DEFAULT, Position::Last, &mut body)
         .unwrap();
-    write_trailer(&BlockChecksum::of(Format::Zlib, &data), &mut body);
+    write_trailer(&BlockChecksum::of(format, &data), &mut body);
     body.into()
 }
 
@@ -244,7 +244,7 @@ fn a_body_with_more_data_than_its_callers_thread_decodes_is_left_to_the_pool() {
     let spec = |len| {
         let format = Format::Zlib;
         let kernel = Kernel::Decompress { format, limits };
-        rig.spec_of(kernel, zeros(len), BackendPolicy::Cpu)
+        rig.spec_of(kernel, zeros(format, len), BackendPolicy::Cpu)
     };
     // A job with a longer input than any below was measured, and was short.
     let _answer = rig.push_spec(spec(3 << 20));
@@ -328,5 +328,28 @@ fn answers_are_held_for_few_short_jobs_and_told_to_each_caller_at_once() {
         held.release();
     }
     drop(held);
+    rig.end();
+}
+
+#[test]
+fn nobody_waits_for_a_decompression_whose_size_is_not_known() {
+    let rig = Rig::start(1);
+    let limits = Limits {
+        output_bytes_max: 4 << 20,
+        ratio_max: 2_000,
+    };
+    let decompress = |format, input: Bytes| {
+        let kernel = Kernel::Decompress { format, limits };
+        may_be_awaited(&rig.spec_of(kernel, input, BackendPolicy::Cpu))
+    };
+    assert!(may_be_awaited(&rig.spec(b"hello", BackendPolicy::Cpu)));
+    assert!(decompress(Format::Gzip, zeros(Format::Gzip, 1000)));
+    let large = zeros(Format::Gzip, 1 << 20);
+    assert!(large.len() < 4096, "its input does not show it");
+    assert!(!decompress(Format::Gzip, large));
+    for format in [Format::Zlib, Format::Deflate] {
+        assert!(!decompress(format, zeros(format, 1000)), "{format:?}");
+    }
+    assert!(!decompress(Format::Gzip, Bytes::from_static(b"x")));
     rig.end();
 }
