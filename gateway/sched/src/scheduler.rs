@@ -39,6 +39,12 @@ const SCALE_EVERY: u32 = 64;
 /// How far from its prediction a cost may be measured by comparison of targets: one wild figure of a card must not put a
 /// tenant behind for hours.
 const CORRECTION_FACTOR_MAX: u64 = 64;
+/// How many times its prediction a job teaches at the most that the reference engine took for it: one that the machine
+/// interrupted must not make those after it dear. What really takes longer is learned all the same, by a factor of up to
+/// 1.7 a job.
+const TAUGHT_FACTOR_MAX: u64 = 8;
+/// What is predicted to take less counts as this much for that.
+const TAUGHT_LEAST: Nanos = Nanos(1_000);
 
 /// What is tuned.
 #[derive(Clone, Copy, Debug)]
@@ -552,8 +558,13 @@ impl<J, P: Predictor> Scheduler<J, P> {
             None => self.compared(shape, target, measured.engine.unwrap_or(served)),
         };
         if self.reference == Some(target) {
+            let reference = TargetIndex::REFERENCE;
+            let known = self.predictor.measured(reference, kernel, bytes);
+            let most = known.map_or(u64::MAX, |known| {
+                known.max(TAUGHT_LEAST).0.saturating_mul(TAUGHT_FACTOR_MAX)
+            });
             self.predictor
-                .learn(TargetIndex::REFERENCE, kernel, bytes, cost);
+                .learn(reference, kernel, bytes, cost.min(Nanos(most)));
         }
         if let Some(t) = self.targets.get_mut(target.number()) {
             t.learn_speed(served, Nanos(cost.0.saturating_sub(measured.verified.0)));

@@ -526,3 +526,30 @@ fn a_tenant_that_may_go_on_is_told_of_whoever_saw_it_first() {
         assert!(rig.scheduler.next(rig.card, goes_on).is_some());
     }
 }
+
+#[test]
+fn one_interrupted_job_does_not_make_those_after_it_dear() {
+    const COST: u64 = 20_000;
+    let mut rig = Rig::new();
+    let cpu_only = Placement::any_of(TargetSet::of(rig.cpu));
+    let tenant = rig.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 8));
+    let mut run = |ns: u64| {
+        rig.push(tenant, 0, 2_000, cpu_only, 0);
+        let taken = rig.scheduler.next(rig.cpu, Nanos(0)).unwrap();
+        let charged = taken.receipt.charged().0;
+        let paid = rig.scheduler.finish(taken.receipt, took(ns, Some(ns)));
+        assert_eq!(paid.0, ns, "what it took is what is paid for");
+        charged
+    };
+    for _ in 0..100 {
+        run(COST);
+    }
+    run(200 * COST);
+    let after = run(COST);
+    assert!(after < 2 * COST, "{after}");
+    // Yet what takes so long from now on is known soon.
+    let jobs = (0..).take_while(|_| run(200 * COST) < 100 * COST).count();
+    assert!(jobs <= 30, "{jobs} jobs");
+    let far = (0..60).map(|_| run(200 * COST)).last().unwrap();
+    assert!(far > 195 * COST, "{far}");
+}
