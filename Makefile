@@ -20,7 +20,7 @@ BEHAVIOURS := $(CURDIR)/target/behaviours
 DEVICE_SUITE := cargo test --locked -p faam-driver --test device
 step = @printf '\n== %s\n' "$(1)"
 
-.PHONY: help run test behaviours who-may-what test-quick test-large test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check openapi corpus loom fuzz engines clean
+.PHONY: help run test behaviours who-may-what test-quick test-large test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check openapi corpus loom fuzz soak engines clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -170,6 +170,13 @@ fuzz: ## Fuzz the decompressors and the verifier, each for SECONDS=60; what is f
 	@.ci/install build
 	$(call step,fuzzing: $(SECONDS) s a target)
 	@gateway/codec/fuzz/run.sh $(SECONDS) $(ARGS)
+
+SOAK_SECONDS ?= 1800
+soak: ## Faults at random, kills of cards and gateway under 32 callers; nothing lost, wrong or leaked (SOAK_SECONDS=1800 SOAK_SEED=N)
+	@.ci/install build
+	$(call step,soak of $(SOAK_SECONDS) s)
+	@env $(TOOLS_POLICY) SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) \
+	  cargo test --release --locked -p faam-gateway --test soak -- --nocapture
 
 engines: ## The table of engines and levels over the corpus: text, JSON, HTML in target/engines (ARGS=--full: all of it)
 	@.ci/install build test

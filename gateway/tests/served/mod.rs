@@ -1,10 +1,11 @@
 //! A `faam serve` of a test's own, as an operator starts it, and where it listens.
 //!
-//! Owns the process, its data directory and its log. Invariants: ports are the system's choice; when it is dropped the
+//! Owns the process and its log, and its data directory with whoever else holds it. Invariants: ports are the system's choice; when it is dropped the
 //! gateway is killed and reaped, and after a failed test its log is shown.
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::process_log::ProcessLog;
@@ -19,7 +20,7 @@ pub(crate) struct Served {
     pub(crate) public: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) key: String,
-    pub(crate) data: tempfile::TempDir,
+    pub(crate) data: Arc<tempfile::TempDir>,
 }
 
 impl Served {
@@ -31,12 +32,18 @@ impl Served {
     }
 
     /// The same, by a command that becomes the gateway's.
-    pub(crate) fn start_as(
+    pub(crate) fn start_as(command: Command, flags: &[&str], variables: &[(&str, &str)]) -> Self {
+        let data = tempfile::TempDir::with_prefix("faam-test-").expect("a temporary directory");
+        Self::start_on(Arc::new(data), command, flags, variables)
+    }
+
+    /// The same, on a data directory that another one may have left behind.
+    pub(crate) fn start_on(
+        data: Arc<tempfile::TempDir>,
         mut command: Command,
         flags: &[&str],
         variables: &[(&str, &str)],
     ) -> Self {
-        let data = tempfile::TempDir::with_prefix("faam-test-").expect("a temporary directory");
         let began = Instant::now();
         let mut child = command
             .args(["--listen", "127.0.0.1:0"])

@@ -1,0 +1,307 @@
+//! A soak: a gateway with simulated cards that fail in every way, callers of every kind, kills and restarts, and a history in
+//! which nothing may be lost, wrong or left behind.
+//!
+//! `make soak` runs it, for SOAK_SECONDS (30) with SOAK_SEED (drawn). The chaos is a function of the seed and of counts of
+//! requests; how they fall together is the machine's.
+//!
+//! | module | is |
+//! |---|---|
+//! | `life` | the gateway, killed and started again on its data directory |
+//! | `load` | the callers' gate and tally |
+//! | `caller`, `wire`, `samples` | requests, how they are sent, what of |
+//! | `chaos`, `card_faults` | what goes wrong |
+//! | `quiet` | what must be back when nothing is under way |
+//! | `accounts` | usage against the callers' own counts |
+//! | `report` | what it came to |
+
+#![expect(
+    clippy::panic,
+    reason = "what these tests share fails by panicking, as they do"
+)]
+
+mod accounts;
+mod caller;
+mod card_faults;
+mod chaos;
+#[path = "../decoders/mod.rs"]
+mod decoders;
+mod dice;
+mod life;
+mod load;
+#[path = "../process_log/mod.rs"]
+mod process_log;
+mod quiet;
+mod report;
+mod samples;
+#[path = "../served/mod.rs"]
+mod served;
+mod wire;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use accounts::{Accounts, TENANTS};
+use caller::Scene;
+use chaos::Chaos;
+use life::{EndKind, Life, Lives};
+use load::{Load, Phase};
+use quiet::{Leaks, Rest};
+use report::{Recoveries, Report};
+use samples::Samples;
+
+/// Callers at once, by tenant.
+const CALLERS_OF: [usize; 4] = [14, 8, 4, 6];
+/// Simulated cards.
+const CARDS: u64 = 2;
+/// How long it takes unless said otherwise.
+const SECONDS_DEFAULT: u64 = 30;
+/// A run that is at least so long has longer cycles.
+const LONG_SECONDS: u64 = 300;
+/// How long requests may take to end once no more begin: longer than any of them may last.
+const CLOSE_LIMIT: Duration = Duration::from_secs(120);
+/// How long a calm phase's requests may take.
+const CALM_LIMIT: Duration = Duration::from_secs(60);
+/// Lines of a gateway's log that are shown with a failure.
+const LOG_LINES_SHOWN: usize = 120;
+
+#[test]
+fn nothing_is_lost_wrong_or_left_behind() {
+    let number = |name: &str| {
+        let text = std::env::var(name).ok().filter(|text| !text.is_empty());
+        text.map(|text| match text.parse::<u64>() {
+            Ok(number) => number,
+            Err(_) => panic!("{name} is {text:?}, expected a number"),
+        })
+    };
+    let seconds = number("SOAK_SECONDS").unwrap_or(SECONDS_DEFAULT);
+    let seed = number("SOAK_SEED").unwrap_or_else(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(1, |since| u64::from(since.subsec_nanos()) ^ since.as_secs())
+    });
+    println!("soak of {seconds} s; again with: make soak SOAK_SECONDS={seconds} SOAK_SEED={seed}");
+    match soak(seconds, seed) {
+        Ok(report) => {
+            report.print();
+            match report.write() {
+                Ok(path) => println!("written to {}", path.display()),
+                Err(error) => panic!("the report could not be written: {error}"),
+            }
+        }
+        Err(story) => panic!("SOAK_SEED={seed}\n{story}"),
+    }
+}
+
+/// Everything; or what went wrong, with what led to it.
+fn soak(seconds: u64, seed: u64) -> Result<Report, String> {
+    let cards = format!("sim:{CARDS}");
+    let lives = Lives::begin(&["--devices", &cards, "--allow-faults"]);
+    let load = Load::new();
+    let outcome = keys(&lives).and_then(|keys| {
+        let samples = Samples::make(seed);
+        let accounts = Accounts::default();
+        let scene = Scene {
+            load: &load,
+            lives: &lives,
+            samples: &samples,
+            accounts: &accounts,
+            keys: &keys,
+        };
+        std::thread::scope(|scope| {
+            let tenants = CALLERS_OF.iter().enumerate();
+            let callers = tenants.flat_map(|(tenant, count)| std::iter::repeat_n(tenant, *count));
+            for (number, tenant) in callers.enumerate() {
+                let scene = &scene;
+                scope.spawn(move || caller::call(scene, number, tenant, seed));
+            }
+            let conducted = Conductor::new(&scene, seconds, seed).and_then(Conductor::run);
+            load.finish();
+            conducted
+        })
+    });
+    outcome.map_err(|why| {
+        let (failures, notes) = load.story();
+        let log = lives.now().log.text();
+        let lines: Vec<_> = log.lines().collect();
+        let last = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
+        format!(
+            "{why}\n--- failures ---\n{}\n--- what happened last ---\n{}\n--- the gateway's last lines ---\n{}",
+            failures.join("\n"),
+            notes.join("\n"),
+            last.join("\n")
+        )
+    })
+}
+
+/// Tenants and a key each.
+fn keys(lives: &Lives) -> Result<Vec<String>, String> {
+    let key = |(name, in_flight_max): &(&str, Option<u32>)| {
+        let in_flight_max = in_flight_max.map(|max| max.to_string());
+        let mut words = vec!["tenant", "add", name];
+        if let Some(max) = &in_flight_max {
+            words.extend(["--in-flight-max", max]);
+        }
+        if *name == TENANTS[0].0 {
+            return Ok(lives.demo_key.clone());
+        }
+        lives.faam_json(&words)?;
+        let made = lives.faam_json(&["key", "add", "--tenant", name, "--kind", "api"])?;
+        let key = made["key"].as_str().ok_or("a key without a key")?;
+        Ok(key.to_owned())
+    };
+    TENANTS.iter().map(key).collect()
+}
+
+/// Who opens and closes the gate, has things go wrong, and looks at what is left.
+struct Conductor<'a> {
+    scene: &'a Scene<'a>,
+    chaos: Chaos<'a>,
+    seed: u64,
+    began: Instant,
+    seconds: Duration,
+    /// Requests of a calm phase, steps of a chaos.
+    calm_requests: u64,
+    steps: u64,
+    rest: Rest,
+    leaks: Leaks,
+    recoveries: Recoveries,
+    killed: u64,
+    stopped: u64,
+}
+
+impl<'a> Conductor<'a> {
+    fn new(scene: &'a Scene<'a>, seconds: u64, seed: u64) -> Result<Self, String> {
+        let long = seconds >= LONG_SECONDS;
+        Ok(Self {
+            scene,
+            chaos: Chaos::new(scene.load, scene.lives, CARDS, seed),
+            seed,
+            began: Instant::now(),
+            seconds: Duration::from_secs(seconds),
+            calm_requests: if long { 2_000 } else { 250 },
+            steps: if long { 14 } else { 6 },
+            rest: Rest::begin(&scene.lives.now())?,
+            leaks: Leaks::default(),
+            recoveries: Recoveries::default(),
+            killed: 0,
+            stopped: 0,
+        })
+    }
+
+    fn run(mut self) -> Result<Report, String> {
+        // Each kind of end comes, however short the soak is.
+        let mut ends = vec![EndKind::Stopped, EndKind::Killed];
+        while !ends.is_empty() || self.began.elapsed() < self.seconds {
+            let cycles = match ends.is_empty() {
+                false => 1,
+                true if self.seconds.as_secs() < LONG_SECONDS => self.chaos.draw(1, 2),
+                // One life in four is long, for memory to be seen to be flat.
+                true => match self.chaos.draw(0, 3) {
+                    0 => self.chaos.draw(8, 16),
+                    _ => self.chaos.draw(1, 4),
+                },
+            };
+            for _ in 0..cycles {
+                self.cycle()?;
+                if ends.is_empty() && self.began.elapsed() >= self.seconds {
+                    return self.finish();
+                }
+            }
+            let end = match ends.pop() {
+                Some(end) => end,
+                None if self.chaos.draw(0, 2) == 0 => EndKind::Stopped,
+                None => EndKind::Killed,
+            };
+            self.end_life(end)?;
+        }
+        self.finish()
+    }
+
+    /// Calm, chaos, and a quiet point.
+    fn cycle(&mut self) -> Result<(), String> {
+        let load = self.scene.load;
+        load.open(Phase::Calm);
+        if !load.wait_ended(self.calm_requests, CALM_LIMIT)? {
+            let limit_s = CALM_LIMIT.as_secs();
+            return Err(format!(
+                "HANG: without any fault {} requests did not end within {limit_s} s",
+                self.calm_requests
+            ));
+        }
+        load.open(Phase::Chaos);
+        for _ in 0..self.steps {
+            self.chaos.step()?;
+        }
+        self.quiet()
+    }
+
+    fn quiet(&mut self) -> Result<(), String> {
+        self.close()?;
+        self.chaos.calm_down()?;
+        let life = self.scene.lives.now();
+        let cards = usize::try_from(CARDS).unwrap_or(usize::MAX);
+        self.rest.check(self.scene.lives, &life, cards)?;
+        self.scene.accounts.settle(self.scene.lives, &life, None)?;
+        self.scene.load.note("quiet point".to_owned());
+        Ok(())
+    }
+
+    fn close(&self) -> Result<(), String> {
+        let callers = CALLERS_OF.iter().sum();
+        self.scene.load.close(callers, CLOSE_LIMIT)
+    }
+
+    /// The gateway ends in the middle of load and chaos, and another one takes over.
+    fn end_life(&mut self, kind: EndKind) -> Result<(), String> {
+        let lives = self.scene.lives;
+        self.scene.load.open(Phase::Chaos);
+        for _ in 0..self.chaos.draw(1, 4) {
+            self.chaos.step()?;
+        }
+        self.chaos.count_struck();
+        let life = lives.now();
+        self.scene.load.note(format!("the gateway ends: {kind:?}"));
+        lives.end(kind)?;
+        self.remember(&life);
+        match kind {
+            EndKind::Killed => self.killed += 1,
+            EndKind::Stopped => self.stopped += 1,
+        }
+        let killed = match kind {
+            EndKind::Killed => life.end().map(|end| end.at),
+            EndKind::Stopped => None,
+        };
+        let next = lives.begin_next();
+        self.scene.load.note("the next gateway listens".to_owned());
+        self.close()?;
+        self.chaos.calm_down()?;
+        self.rest = Rest::begin(&next)?;
+        self.scene.accounts.settle(lives, &next, killed)
+    }
+
+    /// What is known of a life that has ended.
+    fn remember(&mut self, life: &Arc<Life>) {
+        self.leaks.add(&self.rest);
+        self.recoveries.add(&life.log);
+    }
+
+    fn finish(mut self) -> Result<Report, String> {
+        let took = self.began.elapsed();
+        let life = self.scene.lives.now();
+        self.scene.lives.end(EndKind::Stopped)?;
+        self.remember(&life);
+        Ok(Report {
+            seed: self.seed,
+            took,
+            callers: CALLERS_OF.iter().sum(),
+            cards: CARDS,
+            tally: self.scene.load.tally(),
+            done: self.chaos.done(),
+            leaks: self.leaks,
+            checks: self.scene.accounts.checks(),
+            usage: self.scene.accounts.total(),
+            gateways_killed: self.killed,
+            gateways_stopped: self.stopped + 1,
+            recoveries: self.recoveries,
+        })
+    }
+}

@@ -1,0 +1,260 @@
+//! A quiet point: the load stands still, no fault is on, and what requests held must be back.
+//!
+//! Owns the measures of a gateway at rest. Invariants: everything is compared within one life; descriptors and threads with its
+//! beginning, memory with its first quiet point, when caches and pools are warm. It does not know what happened before.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::life::{Life, Lives, card_processes};
+
+/// How long cards may take to come back once nothing disturbs them: an outage may have raised their supervisor's pauses.
+const CARDS_LIMIT: Duration = Duration::from_secs(60);
+/// How long what requests held may outlive them.
+const REST_LIMIT: Duration = Duration::from_secs(20);
+/// Descriptors more than at the life's beginning: connections to its store that a pool keeps.
+const DESCRIPTORS_MORE_MAX: usize = 8;
+/// Threads of the runtime more than at the life's beginning: those for work that blocks end by themselves when idle.
+const RUNTIME_THREADS_MORE_MAX: usize = 64;
+/// What those are called.
+const RUNTIME_THREADS: &str = "tokio";
+/// Resident memory more than at the life's first quiet point, KiB: what allocators keep between loads.
+const RESIDENT_KIB_MORE_MAX: u64 = 48 << 10;
+/// Gauges that must be 0 when nothing is under way.
+const GAUGES: [&str; 4] = [
+    "faam_inflight",
+    "faam_body_memory_bytes",
+    "faam_queue_depth",
+    "faam_spill_bytes",
+];
+
+/// What a process holds.
+#[derive(Clone, Debug)]
+struct Held {
+    descriptors: usize,
+    /// Threads by name; those of one kind and another number are one kind.
+    threads: BTreeMap<String, usize>,
+    resident_kib: u64,
+}
+
+/// One life's measures.
+#[derive(Clone, Debug)]
+pub(crate) struct Rest {
+    beginning: Held,
+    /// At the first quiet point after a load.
+    first: Option<Held>,
+    worst: Held,
+    pub(crate) points: u64,
+}
+
+/// Most that was held at quiet points, over all lives.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Leaks {
+    pub(crate) points: u64,
+    pub(crate) descriptors_more_max: usize,
+    pub(crate) runtime_threads_more_max: usize,
+    pub(crate) resident_kib_max: u64,
+    pub(crate) resident_kib_more_max: u64,
+    /// Points of the life with the most of them.
+    pub(crate) points_of_one_life_max: u64,
+}
+
+impl Rest {
+    /// At a life's beginning: waits for its cards.
+    pub(crate) fn begin(life: &Life) -> Result<Self, String> {
+        wait_for_cards(life)?;
+        let held = Held::of(life.pid)?;
+        Ok(Self {
+            beginning: held.clone(),
+            first: None,
+            worst: held,
+            points: 0,
+        })
+    }
+
+    /// Everything is back; else what is not.
+    pub(crate) fn check(&mut self, lives: &Lives, life: &Life, cards: usize) -> Result<(), String> {
+        wait_for_cards(life)?;
+        life.wait_until("gauges are back at 0", REST_LIMIT, || gauges(life))?;
+        life.wait_until("all DMA memory is free", REST_LIMIT, || arenas(lives))?;
+        let held = life.wait_until("descriptors and threads as before", REST_LIMIT, || {
+            let held = Held::of(life.pid)?;
+            self.compare(&held)?;
+            Ok(held)
+        })?;
+        let processes = card_processes(lives.data());
+        if processes.len() != cards {
+            return Err(format!("{cards} cards have the processes {processes:?}"));
+        }
+        stray_files(lives.data())?;
+        let first = self.first.get_or_insert_with(|| held.clone());
+        if held.resident_kib > first.resident_kib + RESIDENT_KIB_MORE_MAX {
+            return Err(format!(
+                "LEAK: {} KiB are resident, {} KiB at this life's first quiet point, {} points ago; at most \
+                 {RESIDENT_KIB_MORE_MAX} KiB more are expected",
+                held.resident_kib, first.resident_kib, self.points
+            ));
+        }
+        self.points += 1;
+        self.worst.descriptors = self.worst.descriptors.max(held.descriptors);
+        self.worst.resident_kib = self.worst.resident_kib.max(held.resident_kib);
+        for (name, count) in held.threads {
+            let worst = self.worst.threads.entry(name).or_default();
+            *worst = count.max(*worst);
+        }
+        Ok(())
+    }
+
+    fn compare(&self, held: &Held) -> Result<(), String> {
+        if held.descriptors > self.beginning.descriptors + DESCRIPTORS_MORE_MAX {
+            return Err(format!(
+                "LEAK: {} descriptors are open, {} were at this life's beginning, at most {DESCRIPTORS_MORE_MAX} more are \
+                 expected",
+                held.descriptors, self.beginning.descriptors
+            ));
+        }
+        for (name, count) in &held.threads {
+            let before = self.beginning.threads.get(name).copied().unwrap_or(0);
+            let more_max = match name.starts_with(RUNTIME_THREADS) {
+                true => RUNTIME_THREADS_MORE_MAX,
+                false => 0,
+            };
+            if *count > before + more_max {
+                return Err(format!(
+                    "LEAK: {count} threads are called {name:?}, {before} were at this life's beginning"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Leaks {
+    /// With a life's measures.
+    pub(crate) fn add(&mut self, rest: &Rest) {
+        let runtime = |held: &Held| {
+            let named = held.threads.iter();
+            let runtime = named.filter(|(name, _)| name.starts_with(RUNTIME_THREADS));
+            runtime.map(|(_, count)| count).sum::<usize>()
+        };
+        let first = rest.first.as_ref().unwrap_or(&rest.beginning);
+        let more = |worst: usize, before: usize| worst.saturating_sub(before);
+        self.points += rest.points;
+        self.points_of_one_life_max = self.points_of_one_life_max.max(rest.points);
+        self.descriptors_more_max = self
+            .descriptors_more_max
+            .max(more(rest.worst.descriptors, rest.beginning.descriptors));
+        self.runtime_threads_more_max = self
+            .runtime_threads_more_max
+            .max(more(runtime(&rest.worst), runtime(&rest.beginning)));
+        self.resident_kib_max = self.resident_kib_max.max(rest.worst.resident_kib);
+        if rest.first.is_some() {
+            let more = rest.worst.resident_kib.saturating_sub(first.resident_kib);
+            self.resident_kib_more_max = self.resident_kib_more_max.max(more);
+        }
+    }
+}
+
+impl Held {
+    fn of(pid: u32) -> Result<Self, String> {
+        let process = PathBuf::from(format!("/proc/{pid}"));
+        let failed = |error: std::io::Error| format!("{}: {error}", process.display());
+        let descriptors = std::fs::read_dir(process.join("fd"))
+            .map_err(failed)?
+            .count();
+        let mut threads = BTreeMap::new();
+        for task in std::fs::read_dir(process.join("task"))
+            .map_err(failed)?
+            .flatten()
+        {
+            // One that has just ended has no name any more.
+            if let Ok(name) = std::fs::read_to_string(task.path().join("comm")) {
+                *threads.entry(name.trim().to_owned()).or_default() += 1;
+            }
+        }
+        let status = std::fs::read_to_string(process.join("status")).map_err(failed)?;
+        let resident = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+        Ok(Self {
+            descriptors,
+            threads,
+            resident_kib: resident.ok_or("no VmRSS")?,
+        })
+    }
+}
+
+/// Every function of every card serves, and the gateway says that it is ready.
+pub(crate) fn wait_for_cards(life: &Life) -> Result<Duration, String> {
+    let began = Instant::now();
+    life.wait_until("every card is in service", CARDS_LIMIT, || {
+        let (ready, cards) = life.ready()?;
+        let out = cards.iter().find(|card| card["state"] != "in-service");
+        match out {
+            _ if !ready => Err("/readyz says that it is not ready".to_owned()),
+            Some(card) => Err(card.to_string()),
+            None => Ok(()),
+        }
+    })?;
+    Ok(began.elapsed())
+}
+
+fn gauges(life: &Life) -> Result<(), String> {
+    let (_, body) = life.get("/metrics")?;
+    let text = String::from_utf8_lossy(&body);
+    for line in text.lines() {
+        let Some((series, value)) = line.rsplit_once(' ') else {
+            continue;
+        };
+        let name = series.split('{').next().unwrap_or("");
+        let public = name == "faam_connections" && series.contains("\"public\"");
+        if (GAUGES.contains(&name) || public) && value.parse::<f64>() != Ok(0.0) {
+            return Err(format!("LEAK: {series} is {value}"));
+        }
+    }
+    Ok(())
+}
+
+/// All of the arena is free, and no byte in quarantine, by each function's word.
+fn arenas(lives: &Lives) -> Result<(), String> {
+    let devices = lives.faam_json(&["device", "ls"])?;
+    for device in devices["devices"].as_array().ok_or("no devices")? {
+        let name = device["name"].as_str().ok_or("a device without a name")?;
+        let shown = lives.faam_json(&["device", "show", name])?;
+        let arena = shown
+            .pointer("/devices/0/detail/arena")
+            .ok_or_else(|| format!("{name} shows no arena: {shown}"))?;
+        let bytes = |member: &str| arena[member].as_u64();
+        if bytes("quarantined_bytes") != Some(0)
+            || bytes("free_bytes").is_none()
+            || bytes("free_bytes") != bytes("bytes")
+        {
+            return Err(format!("LEAK: {name} has {arena}"));
+        }
+        if device["in_flight"] != 0 {
+            return Err(format!("LEAK: {name} holds {} jobs", device["in_flight"]));
+        }
+    }
+    Ok(())
+}
+
+/// In the data directory is nothing but what belongs there.
+fn stray_files(data: &Path) -> Result<(), String> {
+    let belongs = |name: &str| {
+        [
+            "faam.db", "card", "demo.key", "admin.", "pepper", "root", "gateway", "keys", "lock",
+        ]
+        .iter()
+        .any(|known| name.starts_with(known))
+    };
+    let names = std::fs::read_dir(data).map_err(|error| error.to_string())?;
+    for name in names.flatten() {
+        let name = name.file_name().to_string_lossy().into_owned();
+        if !belongs(&name) {
+            return Err(format!("LEAK: {name:?} is left in the data directory"));
+        }
+    }
+    Ok(())
+}
