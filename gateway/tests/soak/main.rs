@@ -10,6 +10,7 @@
 //! | `load` | the callers' gate and tally |
 //! | `caller`, `wire`, `samples` | requests, how they are sent, what of |
 //! | `chaos`, `card_faults` | what goes wrong |
+//! | `hostile`, `hostile_run` | a card that lies, and a gateway that has to live with it |
 //! | `quiet` | what must be back when nothing is under way |
 //! | `accounts` | usage against the callers' own counts |
 //! | `report` | what it came to |
@@ -26,6 +27,8 @@ mod chaos;
 #[path = "../decoders/mod.rs"]
 mod decoders;
 mod dice;
+mod hostile;
+mod hostile_run;
 mod life;
 mod load;
 #[path = "../process_log/mod.rs"]
@@ -45,7 +48,7 @@ use caller::Scene;
 use chaos::Chaos;
 use life::{EndKind, Life, Lives};
 use load::{Load, Phase};
-use quiet::{Leaks, Rest};
+use quiet::{Leaks, Rest, SOUND, wait_for_cards};
 use report::{Recoveries, Report};
 use samples::Samples;
 
@@ -55,6 +58,8 @@ const CALLERS_OF: [usize; 4] = [14, 8, 4, 6];
 const CARDS: u64 = 2;
 /// How long it takes unless said otherwise.
 const SECONDS_DEFAULT: u64 = 30;
+/// And beside a card that lies.
+const HOSTILE_SECONDS_DEFAULT: u64 = 10;
 /// A run that is at least so long has longer cycles.
 const LONG_SECONDS: u64 = 300;
 /// How long requests may take to end once no more begin: longer than any of them may last.
@@ -66,18 +71,8 @@ const LOG_LINES_SHOWN: usize = 120;
 
 #[test]
 fn nothing_is_lost_wrong_or_left_behind() {
-    let number = |name: &str| {
-        let text = std::env::var(name).ok().filter(|text| !text.is_empty());
-        text.map(|text| match text.parse::<u64>() {
-            Ok(number) => number,
-            Err(_) => panic!("{name} is {text:?}, expected a number"),
-        })
-    };
     let seconds = number("SOAK_SECONDS").unwrap_or(SECONDS_DEFAULT);
-    let seed = number("SOAK_SEED").unwrap_or_else(|| {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        since.map_or(1, |since| u64::from(since.subsec_nanos()) ^ since.as_secs())
-    });
+    let seed = number("SOAK_SEED").unwrap_or_else(drawn_seed);
     println!("soak of {seconds} s; again with: make soak SOAK_SECONDS={seconds} SOAK_SEED={seed}");
     match soak(seconds, seed) {
         Ok(report) => {
@@ -89,6 +84,32 @@ fn nothing_is_lost_wrong_or_left_behind() {
         }
         Err(story) => panic!("SOAK_SEED={seed}\n{story}"),
     }
+}
+
+#[test]
+fn a_card_that_lies_harms_nothing() {
+    let seconds = number("HOSTILE_SECONDS").unwrap_or(HOSTILE_SECONDS_DEFAULT);
+    let seed = number("HOSTILE_SEED").unwrap_or_else(drawn_seed);
+    println!(
+        "{seconds} s beside a card that lies; again with HOSTILE_SECONDS={seconds} HOSTILE_SEED={seed}"
+    );
+    if let Err(story) = hostile_run::run(seconds, seed) {
+        panic!("HOSTILE_SEED={seed}\n{story}");
+    }
+}
+
+/// A variable's number, if it is set.
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+    match text.parse() {
+        Ok(number) => Some(number),
+        Err(_) => panic!("{name} is {text:?}, expected a number"),
+    }
+}
+
+fn drawn_seed() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(1, |since| u64::from(since.subsec_nanos()) ^ since.as_secs())
 }
 
 /// Everything; or what went wrong, with what led to it.
@@ -105,31 +126,45 @@ fn soak(seconds: u64, seed: u64) -> Result<Report, String> {
             samples: &samples,
             accounts: &accounts,
             keys: &keys,
+            cards_are_own: true,
         };
         std::thread::scope(|scope| {
-            let tenants = CALLERS_OF.iter().enumerate();
-            let callers = tenants.flat_map(|(tenant, count)| std::iter::repeat_n(tenant, *count));
-            for (number, tenant) in callers.enumerate() {
-                let scene = &scene;
+            let scene = &scene;
+            for (number, tenant) in callers().enumerate() {
                 scope.spawn(move || caller::call(scene, number, tenant, seed));
             }
-            let conducted = Conductor::new(&scene, seconds, seed).and_then(Conductor::run);
+            let conducted = Conductor::new(scene, seconds, seed).and_then(Conductor::run);
             load.finish();
             conducted
         })
     });
-    outcome.map_err(|why| {
-        let (failures, notes) = load.story();
-        let log = lives.now().log.text();
-        let lines: Vec<_> = log.lines().collect();
-        let last = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
-        format!(
-            "{why}\n--- failures ---\n{}\n--- what happened last ---\n{}\n--- the gateway's last lines ---\n{}",
-            failures.join("\n"),
-            notes.join("\n"),
-            last.join("\n")
-        )
-    })
+    outcome.map_err(|why| story(&lives, &load, &why))
+}
+
+/// The tenant of each caller.
+fn callers() -> impl Iterator<Item = usize> {
+    let tenants = CALLERS_OF.iter().enumerate();
+    tenants.flat_map(|(tenant, count)| std::iter::repeat_n(tenant, *count))
+}
+
+/// What went wrong, with what led to it.
+fn story(lives: &Lives, load: &Load, why: &str) -> String {
+    let (failures, notes) = load.story();
+    let log = lives.now().log.text();
+    let lines: Vec<_> = log.lines().collect();
+    let last = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
+    format!(
+        "{why}\n--- failures ---\n{}\n--- what happened last ---\n{}\n--- the gateway's last lines ---\n{}",
+        failures.join("\n"),
+        notes.join("\n"),
+        last.join("\n")
+    )
+}
+
+/// What a life holds at its beginning, its cards being in service.
+fn begin_rest(life: &Life) -> Result<Rest, String> {
+    wait_for_cards(life)?;
+    Rest::begin(life, SOUND)
 }
 
 /// Tenants and a key each.
@@ -179,7 +214,7 @@ impl<'a> Conductor<'a> {
             seconds: Duration::from_secs(seconds),
             calm_requests: if long { 2_000 } else { 250 },
             steps: if long { 14 } else { 6 },
-            rest: Rest::begin(&scene.lives.now())?,
+            rest: begin_rest(&scene.lives.now())?,
             leaks: Leaks::default(),
             recoveries: Recoveries::default(),
             killed: 0,
@@ -239,7 +274,8 @@ impl<'a> Conductor<'a> {
         self.chaos.calm_down()?;
         let life = self.scene.lives.now();
         let cards = usize::try_from(CARDS).unwrap_or(usize::MAX);
-        self.rest.check(self.scene.lives, &life, cards)?;
+        Rest::check_cards(self.scene.lives, &life, cards)?;
+        self.rest.check(self.scene.lives, &life)?;
         self.scene.accounts.settle(self.scene.lives, &life, None)?;
         self.scene.load.note("quiet point".to_owned());
         Ok(())
@@ -274,7 +310,7 @@ impl<'a> Conductor<'a> {
         self.scene.load.note("the next gateway listens".to_owned());
         self.close()?;
         self.chaos.calm_down()?;
-        self.rest = Rest::begin(&next)?;
+        self.rest = begin_rest(&next)?;
         self.scene.accounts.settle(lives, &next, killed)
     }
 

@@ -13,14 +13,36 @@ use crate::life::{Life, Lives, card_processes};
 const CARDS_LIMIT: Duration = Duration::from_secs(60);
 /// How long what requests held may outlive them.
 const REST_LIMIT: Duration = Duration::from_secs(20);
-/// Descriptors more than at the life's beginning: connections to its store that a pool keeps.
-const DESCRIPTORS_MORE_MAX: usize = 8;
-/// Threads of the runtime more than at the life's beginning: those for work that blocks end by themselves when idle.
-const RUNTIME_THREADS_MORE_MAX: usize = 64;
+/// What a life may hold more at a quiet point than it held at its beginning.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Descriptors.
+    pub(crate) descriptors: usize,
+    /// Threads of the runtime: those for work that blocks end by themselves when idle.
+    pub(crate) runtime_threads: usize,
+    /// Threads of another name, of each.
+    pub(crate) named_threads: usize,
+    /// Resident memory, KiB, more than at the life's first quiet point.
+    pub(crate) resident_kib: u64,
+}
+
+/// With sound cards: connections to its store that a pool keeps, and what allocators keep between loads.
+pub(crate) const SOUND: Bounds = Bounds {
+    descriptors: 8,
+    runtime_threads: 64,
+    named_threads: 0,
+    resident_kib: 48 << 10,
+};
+/// With a foreign card that may be down at the life's beginning and up at a quiet point, or the other way round: two functions'
+/// sockets, eventfds and queues, and a thread each; and five arenas of 24 MiB, which may have to be abandoned.
+pub(crate) const HOSTILE: Bounds = Bounds {
+    descriptors: 8 + 2 * 24 + 5,
+    runtime_threads: 64,
+    named_threads: 1,
+    resident_kib: (48 + 5 * 24) << 10,
+};
 /// What those are called.
 const RUNTIME_THREADS: &str = "tokio";
-/// Resident memory more than at the life's first quiet point, KiB: what allocators keep between loads.
-const RESIDENT_KIB_MORE_MAX: u64 = 48 << 10;
 /// Gauges that must be 0 when nothing is under way.
 const GAUGES: [&str; 4] = [
     "faam_inflight",
@@ -41,6 +63,7 @@ struct Held {
 /// One life's measures.
 #[derive(Clone, Debug)]
 pub(crate) struct Rest {
+    bounds: Bounds,
     beginning: Held,
     /// At the first quiet point after a load.
     first: Option<Held>,
@@ -61,11 +84,11 @@ pub(crate) struct Leaks {
 }
 
 impl Rest {
-    /// At a life's beginning: waits for its cards.
-    pub(crate) fn begin(life: &Life) -> Result<Self, String> {
-        wait_for_cards(life)?;
+    /// At a life's beginning.
+    pub(crate) fn begin(life: &Life, bounds: Bounds) -> Result<Self, String> {
         let held = Held::of(life.pid)?;
         Ok(Self {
+            bounds,
             beginning: held.clone(),
             first: None,
             worst: held,
@@ -73,26 +96,32 @@ impl Rest {
         })
     }
 
-    /// Everything is back; else what is not.
-    pub(crate) fn check(&mut self, lives: &Lives, life: &Life, cards: usize) -> Result<(), String> {
+    /// With sound cards: every one serves, all DMA memory is free, each has one process.
+    pub(crate) fn check_cards(lives: &Lives, life: &Life, cards: usize) -> Result<(), String> {
         wait_for_cards(life)?;
-        life.wait_until("gauges are back at 0", REST_LIMIT, || gauges(life))?;
         life.wait_until("all DMA memory is free", REST_LIMIT, || arenas(lives))?;
+        let processes = card_processes(lives.data());
+        match processes.len() == cards {
+            true => Ok(()),
+            false => Err(format!("{cards} cards have the processes {processes:?}")),
+        }
+    }
+
+    /// Everything that requests held is back; else what is not.
+    pub(crate) fn check(&mut self, lives: &Lives, life: &Life) -> Result<(), String> {
+        life.wait_until("gauges are back at 0", REST_LIMIT, || gauges(life))?;
         let held = life.wait_until("descriptors and threads as before", REST_LIMIT, || {
             let held = Held::of(life.pid)?;
             self.compare(&held)?;
             Ok(held)
         })?;
-        let processes = card_processes(lives.data());
-        if processes.len() != cards {
-            return Err(format!("{cards} cards have the processes {processes:?}"));
-        }
         stray_files(lives.data())?;
         let first = self.first.get_or_insert_with(|| held.clone());
-        if held.resident_kib > first.resident_kib + RESIDENT_KIB_MORE_MAX {
+        let more_max = self.bounds.resident_kib;
+        if held.resident_kib > first.resident_kib + more_max {
             return Err(format!(
-                "LEAK: {} KiB are resident, {} KiB at this life's first quiet point, {} points ago; at most \
-                 {RESIDENT_KIB_MORE_MAX} KiB more are expected",
+                "LEAK: {} KiB are resident, {} KiB at this life's first quiet point, {} points ago; at most {more_max} KiB more \
+                 are expected",
                 held.resident_kib, first.resident_kib, self.points
             ));
         }
@@ -107,18 +136,17 @@ impl Rest {
     }
 
     fn compare(&self, held: &Held) -> Result<(), String> {
-        if held.descriptors > self.beginning.descriptors + DESCRIPTORS_MORE_MAX {
+        if held.descriptors > self.beginning.descriptors + self.bounds.descriptors {
             return Err(format!(
-                "LEAK: {} descriptors are open, {} were at this life's beginning, at most {DESCRIPTORS_MORE_MAX} more are \
-                 expected",
-                held.descriptors, self.beginning.descriptors
+                "LEAK: {} descriptors are open, {} were at this life's beginning, at most {} more are expected",
+                held.descriptors, self.beginning.descriptors, self.bounds.descriptors
             ));
         }
         for (name, count) in &held.threads {
             let before = self.beginning.threads.get(name).copied().unwrap_or(0);
             let more_max = match name.starts_with(RUNTIME_THREADS) {
-                true => RUNTIME_THREADS_MORE_MAX,
-                false => 0,
+                true => self.bounds.runtime_threads,
+                false => self.bounds.named_threads,
             };
             if *count > before + more_max {
                 return Err(format!(

@@ -15,6 +15,9 @@ use crate::load::Tally;
 use crate::process_log::ProcessLog;
 use crate::quiet::Leaks;
 
+/// Reasons that are told apart.
+const REASONS_MAX: usize = 40;
+
 /// Everything that is reported.
 pub(crate) struct Report {
     pub(crate) seed: u64,
@@ -39,6 +42,8 @@ pub(crate) struct Recoveries {
     /// Functions taken out, by what was detected.
     quarantined: BTreeMap<String, u64>,
     cards_lost: u64,
+    /// Why, numbers left out.
+    lost_because: BTreeMap<String, u64>,
     fences: BTreeMap<&'static str, u64>,
 }
 
@@ -63,9 +68,30 @@ impl Recoveries {
                 *self.quarantined.entry(kind).or_default() += 1;
             } else if is("card.lost") {
                 self.cards_lost += 1;
+                let why = without_numbers(detail["why"].as_str().unwrap_or("?"));
+                if self.lost_because.len() < REASONS_MAX || self.lost_because.contains_key(&why) {
+                    *self.lost_because.entry(why).or_default() += 1;
+                }
             }
         }
         self.readmissions_ms.sort_unstable();
+    }
+
+    /// For people.
+    pub(crate) fn print(&self) {
+        println!(
+            "functions quarantined {:?}, cards lost {}, {:?}; re-admissions {}: p50 {} ms, p99 {} ms, slowest {} ms",
+            self.quarantined,
+            self.cards_lost,
+            self.fences,
+            self.readmissions_ms.len(),
+            self.quantile(0.5),
+            self.quantile(0.99),
+            self.quantile(1.0),
+        );
+        for (why, count) in &self.lost_because {
+            println!("  {count:>9}  lost: {why}");
+        }
     }
 
     fn quantile(&self, of: f64) -> u64 {
@@ -74,6 +100,17 @@ impl Recoveries {
         let at = (0..=last).rev().find(|n| *n as f64 <= at).unwrap_or(0);
         self.readmissions_ms.get(at).copied().unwrap_or(0)
     }
+}
+
+/// A reason with the same words is the same reason.
+fn without_numbers(why: &str) -> String {
+    let words = why
+        .split(' ')
+        .map(|word| match word.contains(|c: char| c.is_ascii_digit()) {
+            true => "#",
+            false => word,
+        });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// The detail of an event in a log's line.
@@ -146,6 +183,7 @@ impl Report {
             "recovery": {
                 "functions_quarantined": recoveries.quarantined,
                 "cards_lost": recoveries.cards_lost,
+                "cards_lost_because": recoveries.lost_because,
                 "fences": recoveries.fences,
                 "readmissions": readmissions,
             },
@@ -212,17 +250,7 @@ impl Report {
             "gateways killed {}, stopped in order {}",
             self.gateways_killed, self.gateways_stopped
         );
-        let recoveries = &self.recoveries;
-        println!(
-            "functions quarantined {:?}, cards lost {}, {:?}; re-admissions {}: p50 {} ms, p99 {} ms, slowest {} ms",
-            recoveries.quarantined,
-            recoveries.cards_lost,
-            recoveries.fences,
-            recoveries.readmissions_ms.len(),
-            recoveries.quantile(0.5),
-            recoveries.quantile(0.99),
-            recoveries.quantile(1.0),
-        );
+        self.recoveries.print();
         println!(
             "quiet points {} (up to {} in one life): DMA memory all free, no permit out; at most {} descriptors and {} runtime \
              threads more than at a life's beginning; resident at most {} KiB, at most {} KiB more than at a life's first",

@@ -1,0 +1,125 @@
+//! A gateway beside a card that lies: its callers must not notice, and it must not suffer.
+//!
+//! Owns the order of events. Invariants: as in a soak, every request has one right end; at each quiet point everything is back,
+//! within bounds for what a foreign card keeps in its hands; a card that is given up stays so until the next life, which begins
+//! then.
+
+use std::time::{Duration, Instant};
+
+use crate::accounts::Accounts;
+use crate::caller::{self, Scene};
+use crate::hostile::HostileCard;
+use crate::life::{EndKind, Life, Lives};
+use crate::load::{Load, Phase};
+use crate::quiet::{HOSTILE, Leaks, Rest};
+use crate::report::Recoveries;
+use crate::samples::Samples;
+use crate::{CALLERS_OF, CLOSE_LIMIT, callers, keys, story};
+
+/// Requests between two looks at `/readyz`, and longest wait for them: callers that require a card may have to wait for one.
+const LOOK_REQUESTS: u64 = 60;
+const LOOK_LIMIT: Duration = Duration::from_secs(15);
+/// Looks between two quiet points.
+const LOOKS: u64 = 6;
+/// Quiet points of a life at most.
+const POINTS_OF_LIFE_MAX: u64 = 6;
+
+/// Everything; or what went wrong.
+pub(crate) fn run(seconds: u64, seed: u64) -> Result<(), String> {
+    let card = HostileCard::start(seed);
+    let device = format!("vfio-user:{}", card.dir().display());
+    let lives = Lives::begin(&["--devices", &device]);
+    let load = Load::new();
+    let outcome = keys(&lives).and_then(|keys| {
+        let samples = Samples::make(seed);
+        let accounts = Accounts::default();
+        let scene = Scene {
+            load: &load,
+            lives: &lives,
+            samples: &samples,
+            accounts: &accounts,
+            keys: &keys,
+            cards_are_own: false,
+        };
+        std::thread::scope(|scope| {
+            let scene = &scene;
+            for (number, tenant) in callers().enumerate() {
+                scope.spawn(move || caller::call(scene, number, tenant, seed));
+            }
+            let conducted = conduct(scene, Duration::from_secs(seconds));
+            load.finish();
+            conducted
+        })
+    });
+    let done = outcome.map_err(|why| story(&lives, &load, &why))?;
+    let tally = load.tally();
+    println!(
+        "beside a card that lies, seed {seed}: {} requests, 0 lost, 0 wrong; {} lives of the gateway, {} in which it \
+         gave the card up",
+        tally.ended, done.lives, done.given_up
+    );
+    for (outcome, count) in &tally.by_outcome {
+        println!("  {count:>9}  {outcome}");
+    }
+    println!(
+        "right answers by the backend that their heads name: {:?}",
+        tally.by_backend
+    );
+    println!("what the card did:");
+    for (what, count) in card.told() {
+        println!("  {count:>9}  {what}");
+    }
+    done.recoveries.print();
+    println!("at rest: {:?}", done.leaks);
+    Ok(())
+}
+
+/// What it came to.
+#[derive(Default)]
+struct Done {
+    leaks: Leaks,
+    lives: u64,
+    given_up: u64,
+    recoveries: Recoveries,
+}
+
+fn conduct(scene: &Scene<'_>, limit: Duration) -> Result<Done, String> {
+    let (load, lives) = (scene.load, scene.lives);
+    let began = Instant::now();
+    let mut done = Done {
+        lives: 1,
+        ..Done::default()
+    };
+    let mut rest = Rest::begin(&lives.now(), HOSTILE)?;
+    loop {
+        load.open(Phase::Chaos);
+        for _ in 0..LOOKS {
+            load.wait_ended(LOOK_REQUESTS, LOOK_LIMIT)?;
+            if !lives.now().ready()?.0 {
+                return Err("/readyz says that it is not ready".to_owned());
+            }
+        }
+        load.close(CALLERS_OF.iter().sum(), CLOSE_LIMIT)?;
+        let life = lives.now();
+        rest.check(lives, &life)?;
+        scene.accounts.settle(lives, &life, None)?;
+        let over = began.elapsed() >= limit;
+        let gave_up = is_given_up(&life)?;
+        done.given_up += u64::from(gave_up);
+        if over || gave_up || rest.points >= POINTS_OF_LIFE_MAX {
+            done.leaks.add(&rest);
+            lives.end(EndKind::Stopped)?;
+            done.recoveries.add(&life.log);
+            if over {
+                return Ok(done);
+            }
+            done.lives += 1;
+            rest = Rest::begin(&lives.begin_next(), HOSTILE)?;
+        }
+    }
+}
+
+fn is_given_up(life: &Life) -> Result<bool, String> {
+    let (_, cards) = life.ready()?;
+    Ok(cards.iter().any(|card| card["state"] == "out-of-service"))
+}
