@@ -4,10 +4,12 @@
 //! within bounds for what a foreign card keeps in its hands; a card that is given up stays so until the next life, which begins
 //! then.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::accounts::Accounts;
 use crate::caller::{self, Scene};
+use crate::dice::Dice;
 use crate::hostile::HostileCard;
 use crate::life::{EndKind, Life, Lives};
 use crate::load::{Load, Phase};
@@ -16,19 +18,27 @@ use crate::report::Recoveries;
 use crate::samples::Samples;
 use crate::{CALLERS_OF, CLOSE_LIMIT, callers, keys, story};
 
+/// Cards, each a liar of its own.
+const CARDS: u64 = 3;
+/// How long a request that requires a card waits for one: they are down most of the time.
+const HW_WAIT: (&str, &str) = ("FAAM_HW_WAIT_MS_MAX", "500");
 /// Requests between two looks at `/readyz`, and longest wait for them: callers that require a card may have to wait for one.
-const LOOK_REQUESTS: u64 = 60;
+const LOOK_REQUESTS: u64 = 50;
 const LOOK_LIMIT: Duration = Duration::from_secs(15);
 /// Looks between two quiet points.
-const LOOKS: u64 = 6;
+const LOOKS: u64 = 4;
 /// Quiet points of a life at most.
 const POINTS_OF_LIFE_MAX: u64 = 6;
 
 /// Everything; or what went wrong.
 pub(crate) fn run(seconds: u64, seed: u64) -> Result<(), String> {
-    let card = HostileCard::start(seed);
-    let device = format!("vfio-user:{}", card.dir().display());
-    let lives = Lives::begin(&["--devices", &device]);
+    let cards = (0..CARDS).map(|card| HostileCard::start(Dice::new(seed, card).next()));
+    let cards: Vec<_> = cards.collect();
+    let devices = cards
+        .iter()
+        .map(|card| format!("vfio-user:{}", card.dir().display()));
+    let devices: Vec<_> = devices.collect();
+    let lives = Lives::begin(&["--devices", &devices.join(",")], &[HW_WAIT]);
     let load = Load::new();
     let outcome = keys(&lives).and_then(|keys| {
         let samples = Samples::make(seed);
@@ -65,8 +75,12 @@ pub(crate) fn run(seconds: u64, seed: u64) -> Result<(), String> {
         "right answers by the backend that their heads name: {:?}",
         tally.by_backend
     );
-    println!("what the card did:");
-    for (what, count) in card.told() {
+    println!("what {CARDS} cards did:");
+    let mut told = BTreeMap::<String, u64>::new();
+    for (what, count) in cards.iter().flat_map(HostileCard::told) {
+        *told.entry(what).or_default() += count;
+    }
+    for (what, count) in told {
         println!("  {count:>9}  {what}");
     }
     done.recoveries.print();

@@ -17,7 +17,7 @@ use crate::process_log::ProcessLog;
 use crate::served::Served;
 
 /// What gateways log: not each refusal of a caller, of which there are thousands.
-const LOG: [(&str, &str); 1] = [("FAAM_LOG", "info,faam_gateway::http=warn")];
+const LOG: (&str, &str) = ("FAAM_LOG", "info,faam_gateway::http=warn");
 /// Longest orderly end: what is in flight may run to its own limits.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// How long card processes may outlive their gateway.
@@ -124,6 +124,7 @@ impl Life {
 pub(crate) struct Lives {
     data: Arc<tempfile::TempDir>,
     flags: Vec<String>,
+    variables: Vec<(&'static str, &'static str)>,
     /// Key of the tenant that is there from the start.
     pub(crate) demo_key: String,
     current: Mutex<Arc<Life>>,
@@ -131,12 +132,14 @@ pub(crate) struct Lives {
 }
 
 impl Lives {
-    /// The first life, on a directory of its own.
-    pub(crate) fn begin(flags: &[&str]) -> Self {
-        let served = Served::start(flags, &LOG);
+    /// The first life, on a directory of its own, with these flags and variables.
+    pub(crate) fn begin(flags: &[&str], variables: &[(&'static str, &'static str)]) -> Self {
+        let variables = [variables, &[LOG]].concat();
+        let served = Served::start(flags, &variables);
         let data = Arc::clone(&served.data);
         Self {
             data,
+            variables,
             demo_key: served.key.clone(),
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             current: Mutex::new(Arc::new(Life::new(0, served))),
@@ -223,7 +226,7 @@ impl Lives {
         let mut command = Command::new(env!("CARGO_BIN_EXE_faam"));
         command.arg("serve");
         let flags: Vec<_> = self.flags.iter().map(String::as_str).collect();
-        let served = Served::start_on(Arc::clone(&self.data), command, &flags, &LOG);
+        let served = Served::start_on(Arc::clone(&self.data), command, &flags, &self.variables);
         let life = Arc::new(Life::new(number, served));
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&life);
         self.next.notify_all();

@@ -115,7 +115,7 @@ fn drawn_seed() -> u64 {
 /// Everything; or what went wrong, with what led to it.
 fn soak(seconds: u64, seed: u64) -> Result<Report, String> {
     let cards = format!("sim:{CARDS}");
-    let lives = Lives::begin(&["--devices", &cards, "--allow-faults"]);
+    let lives = Lives::begin(&["--devices", &cards, "--allow-faults"], &[]);
     let load = Load::new();
     let outcome = keys(&lives).and_then(|keys| {
         let samples = Samples::make(seed);
@@ -213,7 +213,7 @@ impl<'a> Conductor<'a> {
             began: Instant::now(),
             seconds: Duration::from_secs(seconds),
             calm_requests: if long { 2_000 } else { 250 },
-            steps: if long { 14 } else { 6 },
+            steps: if long { 14 } else { 9 },
             rest: begin_rest(&scene.lives.now())?,
             leaks: Leaks::default(),
             recoveries: Recoveries::default(),

@@ -33,13 +33,13 @@ pub(crate) const SOUND: Bounds = Bounds {
     named_threads: 0,
     resident_kib: 48 << 10,
 };
-/// With a foreign card that may be down at the life's beginning and up at a quiet point, or the other way round: two functions'
-/// sockets, eventfds and queues, and a thread each; and five arenas of 24 MiB, which may have to be abandoned.
+/// With three foreign cards that may each be down at the life's beginning and up at a quiet point, or the other way round: two functions'
+/// sockets, eventfds and queues, and a thread each; and five arenas of 24 MiB of each, which may have to be abandoned.
 pub(crate) const HOSTILE: Bounds = Bounds {
-    descriptors: 8 + 2 * 24 + 5,
+    descriptors: 8 + 3 * (2 * 24 + 5),
     runtime_threads: 64,
     named_threads: 1,
-    resident_kib: (48 + 5 * 24) << 10,
+    resident_kib: (48 + 3 * 5 * 24) << 10,
 };
 /// What those are called.
 const RUNTIME_THREADS: &str = "tokio";

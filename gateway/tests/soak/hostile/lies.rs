@@ -78,7 +78,7 @@ impl Character {
             },
             7 => Self {
                 name: "storm",
-                floods: 20,
+                floods: 5,
                 stalls: 2,
                 ..Self::default()
             },
