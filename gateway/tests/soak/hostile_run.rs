@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::accounts::Accounts;
 use crate::caller::{self, Scene};
 use crate::dice::Dice;
-use crate::hostile::HostileCard;
+use crate::hostile::{HostileCard, LIES};
 use crate::life::{EndKind, Life, Lives};
 use crate::load::{Load, Phase};
 use crate::quiet::{HOSTILE, Leaks, Rest};
@@ -18,6 +18,9 @@ use crate::report::Recoveries;
 use crate::samples::Samples;
 use crate::{CALLERS_OF, CLOSE_LIMIT, callers, keys, story};
 
+/// Lies that have to be told, and how many times as long as was asked for that may take.
+const LIES_MIN: u64 = 20;
+const LIMITS_MAX: u32 = 10;
 /// Cards, each a liar of its own.
 const CARDS: u64 = 3;
 /// How long a request that requires a card waits for one: they are down most of the time.
@@ -56,7 +59,7 @@ pub(crate) fn run(seconds: u64, seed: u64) -> Result<(), String> {
             for (number, tenant) in callers().enumerate() {
                 scope.spawn(move || caller::call(scene, number, tenant, seed));
             }
-            let conducted = conduct(scene, Duration::from_secs(seconds));
+            let conducted = conduct(scene, &cards, Duration::from_secs(seconds));
             load.finish();
             conducted
         })
@@ -97,7 +100,7 @@ struct Done {
     recoveries: Recoveries,
 }
 
-fn conduct(scene: &Scene<'_>, limit: Duration) -> Result<Done, String> {
+fn conduct(scene: &Scene<'_>, cards: &[HostileCard], limit: Duration) -> Result<Done, String> {
     let (load, lives) = (scene.load, scene.lives);
     let began = Instant::now();
     let mut done = Done {
@@ -117,7 +120,14 @@ fn conduct(scene: &Scene<'_>, limit: Duration) -> Result<Done, String> {
         let life = lives.now();
         rest.check(lives, &life)?;
         scene.accounts.settle(lives, &life, None)?;
-        let over = began.elapsed() >= limit;
+        let lies = cards
+            .iter()
+            .map(|card| card.told().get(LIES).copied().unwrap_or(0));
+        let lies = lies.sum::<u64>();
+        let over = began.elapsed() >= limit && lies >= LIES_MIN;
+        if began.elapsed() >= limit * LIMITS_MAX && !over {
+            return Err(format!("only {lies} lies were told: this shows nothing"));
+        }
         let gave_up = is_given_up(&life)?;
         done.given_up += u64::from(gave_up);
         if over || gave_up || rest.points >= POINTS_OF_LIFE_MAX {

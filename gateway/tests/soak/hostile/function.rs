@@ -119,7 +119,7 @@ impl Session<'_> {
             let lies = self.lies();
             let character = if lies { &self.character } else { &sound };
             if dice.below(1000) < character.stalls {
-                self.stage.told.note("nothing for a while");
+                self.stage.told.lie("nothing for a while");
                 self.pause(STALL);
             }
             let (taken, given) = {
@@ -156,7 +156,7 @@ impl Session<'_> {
             let lies = self.lies();
             let told = self.stage.told;
             if lies && dice.below(1000) < self.character.hang_ups {
-                told.note("hung up before an answer");
+                told.lie("hung up before an answer");
                 return Ok(());
             }
             self.pass_in(&mut message);
@@ -174,7 +174,7 @@ impl Session<'_> {
                 return Ok(());
             }
             if lies && dice.below(1000) < self.character.hang_ups {
-                told.note("hung up after an answer");
+                told.lie("hung up after an answer");
                 return Ok(());
             }
         }
@@ -226,7 +226,7 @@ impl Session<'_> {
             3 => reply.u32(32) ^ 1 << dice.below(32),
             _ => u32::try_from(dice.next() >> 32).unwrap_or(0),
         };
-        self.stage.told.note("register read as another value");
+        self.stage.told.lie("register read as another value");
         reply.set_u32(32, value);
     }
 
@@ -236,52 +236,52 @@ impl Session<'_> {
         let random = u32::try_from(dice.next() >> 32).unwrap_or(0);
         match dice.below(11) {
             0 => {
-                told.note("answer with another id");
+                told.lie("answer with another id");
                 reply.set_u32(0, reply.u32(0) ^ 1 << dice.below(16));
             }
             1 => {
-                told.note("answer to another command");
+                told.lie("answer to another command");
                 reply.set_u32(0, reply.u32(0) ^ 1 << dice.between(16, 31));
             }
             2 => {
-                told.note("error for an answer");
+                told.lie("error for an answer");
                 reply.set_u32(8, 1 | 1 << 5);
                 reply.set_u32(12, random % 200);
             }
             3 => {
-                told.note("answer of another type");
+                told.lie("answer of another type");
                 reply.set_u32(8, random);
             }
             4 => {
-                told.note("answer that claims to be longer");
+                told.lie("answer that claims to be longer");
                 reply.set_u32(4, reply.u32(4).saturating_add(random % 10_000));
             }
             5 => {
-                told.note("answer too long");
+                told.lie("answer too long");
                 let more = usize::try_from(dice.below(200_000)).unwrap_or(0);
                 reply.bytes.resize(reply.bytes.len() + more, 0xA5);
                 reply.set_u32(4, u32::try_from(reply.bytes.len()).unwrap_or(u32::MAX));
             }
             6 => {
-                told.note("answer twice");
+                told.lie("answer twice");
                 reply.send(host, usize::MAX)?;
             }
             7 => {
-                told.note("answer late");
+                told.lie("answer late");
                 self.pause(*dice.pick(&LATE));
             }
             8 => {
-                told.note("no answer");
+                told.lie("no answer");
                 return Ok(true);
             }
             9 => {
-                told.note("hung up in the middle of an answer");
+                told.lie("hung up in the middle of an answer");
                 let part = usize::try_from(dice.below(HEADER_BYTES as u64 + 16)).unwrap_or(0);
                 reply.send(host, part)?;
                 return Ok(false);
             }
             _ => {
-                told.note("answer with descriptors and other contents");
+                told.lie("answer with descriptors and other contents");
                 for _ in 0..dice.between(1, 8) {
                     reply.fds.extend(host.try_clone().map(Into::into));
                 }

@@ -99,18 +99,22 @@ impl Character {
         // Nothing at all before it lies; or identity, bring-up and self-test; or some load too.
         (drawn.sound_messages, drawn.sound_completions) = match dice.below(4) {
             0 => (0, 0),
-            1 => (dice.below(200), u64::MAX),
-            _ => (u64::MAX, dice.between(10, 400)),
+            1 => (dice.below(300), u64::MAX),
+            _ => (u64::MAX, dice.between(5, 120)),
         };
         drawn
     }
 }
+
+/// Under which name all lies are counted together.
+pub(crate) const LIES: &str = "lies in all";
 
 /// How often each lie was told, and what else happened.
 #[derive(Default)]
 pub(super) struct Told(Mutex<BTreeMap<String, u64>>);
 
 impl Told {
+    /// Something that a sound card does too.
     pub(super) fn note(&self, what: &str) {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match told.get_mut(what) {
@@ -119,6 +123,12 @@ impl Told {
                 told.insert(what.to_owned(), 1);
             }
         }
+    }
+
+    /// A lie.
+    pub(super) fn lie(&self, what: &str) {
+        self.note(what);
+        self.note(LIES);
     }
 
     pub(super) fn all(&self) -> BTreeMap<String, u64> {

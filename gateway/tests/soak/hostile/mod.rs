@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use self::function::Stage;
+pub(crate) use self::lies::LIES;
 use self::lies::Told;
 
 /// Functions of a card.

@@ -254,7 +254,7 @@ impl Queues {
                 };
                 let forges = lies(dice, character.results);
                 if forges && dice.percent(50) {
-                    told.note("result changed before its completion");
+                    told.lie("result changed before its completion");
                     forge(dice);
                 }
                 queue.complete(&self.maps, &entry, character, dice, told);
@@ -263,18 +263,18 @@ impl Queues {
                     let _ = rustix::io::write(interrupt, &1u64.to_ne_bytes());
                 }
                 if forges {
-                    told.note("result changed after its completion");
+                    told.lie("result changed after its completion");
                     forge(dice);
                 }
             }
         }
         if lies(dice, character.scribbles) && !self.maps.is_empty() {
-            told.note("scribbled on memory");
+            told.lie("scribbled on memory");
             let map = dice.pick(&self.maps);
             scribble(&self.maps, dice, map.iova, map.bytes);
         }
         if lies(dice, character.floods) && !self.interrupts.is_empty() {
-            told.note("flood of interrupts");
+            told.lie("flood of interrupts");
             let interrupt = dice.pick(&self.interrupts);
             for _ in 0..FLOOD_INTERRUPTS {
                 let _ = rustix::io::write(interrupt, &1u64.to_ne_bytes());
@@ -319,9 +319,9 @@ impl Queue {
     ) {
         if dice.below(1000) < character.garbage {
             match dice.below(5) {
-                0 => told.note("completion swallowed"),
+                0 => told.lie("completion swallowed"),
                 1 => {
-                    told.note("completion of random bytes");
+                    told.lie("completion of random bytes");
                     let mut bytes = [0; COMPLETION_BYTES];
                     bytes.fill_with(|| dice.next().to_le_bytes()[0]);
                     let phase = u8::from(self.entries.phase(self.given));
@@ -329,17 +329,17 @@ impl Queue {
                     self.write(maps, &bytes, false);
                 }
                 2 => {
-                    told.note("completion torn");
+                    told.lie("completion torn");
                     let bytes = self.sealed(*entry).to_bytes();
                     self.write(maps, &bytes, true);
                 }
                 3 => {
-                    told.note("completion twice");
+                    told.lie("completion twice");
                     self.give(maps, *entry);
                     self.give(maps, *entry);
                 }
                 _ => {
-                    told.note("completion held back");
+                    told.lie("completion held back");
                     self.held = Some(*entry);
                 }
             }
@@ -350,7 +350,7 @@ impl Queue {
             let random = u32::try_from(dice.next() >> 32).unwrap_or(0);
             match dice.below(10) {
                 0 => {
-                    told.note("completion: another output length");
+                    told.lie("completion: another output length");
                     entry.out_len = match dice.below(4) {
                         0 => 0,
                         1 => entry.out_len.wrapping_sub(1),
@@ -359,7 +359,7 @@ impl Queue {
                     };
                 }
                 1 => {
-                    told.note("completion: another input length");
+                    told.lie("completion: another input length");
                     entry.in_len = if dice.percent(50) {
                         random
                     } else {
@@ -367,41 +367,41 @@ impl Queue {
                     };
                 }
                 2 => {
-                    told.note("completion: another checksum");
+                    told.lie("completion: another checksum");
                     entry.crc32 ^= random;
                     entry.adler32 = random;
                 }
                 3 => {
-                    told.note("completion: other cycles");
+                    told.lie("completion: other cycles");
                     entry.cycles = if dice.percent(50) { u32::MAX } else { random };
                 }
                 4 => {
-                    told.note("completion: other info");
+                    told.lie("completion: other info");
                     entry.info = random;
                 }
                 5 => {
-                    told.note("completion: another head");
+                    told.lie("completion: another head");
                     entry.sq_head = random.to_le_bytes()[..2]
                         .try_into()
                         .map_or(0, u16::from_le_bytes);
                 }
                 6 => {
-                    told.note("completion: another slot");
+                    told.lie("completion: another slot");
                     entry.cid = random.to_le_bytes()[..2]
                         .try_into()
                         .map_or(0, u16::from_le_bytes);
                 }
                 7 => {
-                    told.note("completion: another generation");
+                    told.lie("completion: another generation");
                     let id = CommandId(entry.cid);
                     entry.cid = CommandId::new(id.slot(), id.generation().wrapping_add(63)).0;
                 }
                 8 => {
-                    told.note("completion: the one before");
+                    told.lie("completion: the one before");
                     entry = self.last;
                 }
                 _ => {
-                    told.note("completion: another status");
+                    told.lie("completion: another status");
                     let status = *dice.pick(&Status::ALL);
                     entry.status_phase = status.bits() << 1;
                     if dice.percent(20) {
