@@ -222,6 +222,8 @@ pub struct QueuePairDetail {
     pub queue: u16,
     /// Whether it is in being.
     pub in_use: bool,
+    /// Whether it failed, and is out of use until the function's next fence.
+    pub retired: bool,
     /// The card's counters of it, since its creation.
     pub counters: BTreeMap<&'static str, u64>,
 }

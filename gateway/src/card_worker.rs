@@ -114,7 +114,7 @@ impl Job for CardJob {
                 let why = format!("{:?} at byte {}", refusal.status, refusal.info);
                 jobs.card_claims(running, Claim::Refused(CardRefusal::Data(why)));
             }
-            Outcome::Fault(fault) => jobs.card_failed(running, &fault.to_string()),
+            Outcome::Fault(fault) => jobs.card_failed(running, fault.kind(), &fault.to_string()),
         }
     }
 }

@@ -487,6 +487,7 @@ impl Worker {
             Verdict::Wrong(why) => {
                 tracing::error!(engine = %running.engine, %why, "a card's result failed verification; replaying the job");
                 jobs.report_verify_failure(running.engine, running.life);
+                running.note_fault("verify", &why);
                 jobs.replay(running, FallbackReason::VerifyFailed);
             }
         }
@@ -652,6 +653,9 @@ impl Made {
 
 fn finish(job: PendingJob, engine: EngineId, result: Result<Made, JobError>) {
     let (fallback, phases) = (job.fallback, job.phases);
+    if let (Some(on), Ok(_)) = (job.failed_on, &result) {
+        job.spec.permit.meter().done_instead(on, engine);
+    }
     job.answer(result.map(|made| made.outcome(engine, fallback, phases)));
 }
 

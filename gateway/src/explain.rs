@@ -101,7 +101,30 @@ fn drawn(facts: &Value) -> String {
         let says = word(limit, "says").unwrap_or_default();
         let _ = writeln!(text, "  {name:<14} {says}");
     }
+    for fault in list(facts, "faults") {
+        let _ = writeln!(text, "  {}", device_fault(fault));
+    }
     text
+}
+
+/// Which device failed, how, and who did its blocks instead.
+fn device_fault(fault: &Value) -> String {
+    let device = word(fault, "device").unwrap_or_default();
+    let kind = word(fault, "kind").unwrap_or_default();
+    let why = word(fault, "why").unwrap_or_default();
+    let blocks = match fault.get("blocks").and_then(Value::as_u64) {
+        Some(1) => "a block".to_owned(),
+        blocks => format!("{} blocks", blocks.unwrap_or_default()),
+    };
+    let instead: Vec<_> = list(fault, "instead")
+        .into_iter()
+        .filter_map(|by| by.as_str().map(printable))
+        .collect();
+    let instead = match instead.is_empty() {
+        true => "by nobody so far".to_owned(),
+        false => format!("by {}", instead.join(", ")),
+    };
+    format!("{device:<14} failed with {blocks} of it in hand, done {instead}: {kind}: {why}")
 }
 
 fn engine(facts: &Value) -> Option<String> {
@@ -231,6 +254,10 @@ mod tests {
                 { "phase": "send", "from_ms": 9.99, "to_ms": 10.0, "sum_ms": 0.01 },
             ],
             "limits": [{ "name": "replay", "says": "again" }],
+            "faults": [
+                { "device": "fpga0.1", "kind": "hang", "why": "it hangs", "blocks": 2, "instead": ["fpga0.0", "cpu"] },
+                { "device": "fpga0.0", "kind": "verify", "why": "wrong", "blocks": 1, "instead": [] },
+            ],
         });
         let text = drawn(&facts);
         for line in [
@@ -246,6 +273,8 @@ mod tests {
             ),
             &format!("  send      |{}#| 0.010 ms", " ".repeat(49)),
             "  replay         again",
+            "  fpga0.1        failed with 2 blocks of it in hand, done by fpga0.0, cpu: hang: it hangs",
+            "  fpga0.0        failed with a block of it in hand, done by nobody so far: verify: wrong",
         ] {
             assert!(
                 text.lines().any(|got| got == line),

@@ -624,8 +624,9 @@ impl JobQueue {
     }
 
     /// A function failed with this job in hand: replay it.
-    pub(crate) fn card_failed(&self, running: RunningJob, fault: &str) {
-        tracing::debug!(engine = %running.engine, fault, "replaying a job");
+    pub(crate) fn card_failed(&self, mut running: RunningJob, kind: &'static str, why: &str) {
+        tracing::debug!(engine = %running.engine, kind, why, "replaying a job");
+        running.note_fault(kind, why);
         let target = running.receipt.target();
         self.core.lock().functions.end(target);
         self.replay(running, FallbackReason::CardFault);

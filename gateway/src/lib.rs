@@ -59,6 +59,7 @@ pub mod error;
 pub mod events;
 #[cfg(test)]
 mod fateful_store;
+pub mod fault_met;
 pub mod gateway;
 pub mod http;
 pub mod job;

@@ -7,6 +7,8 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::fault_met::{FailedOn, FaultMet, FaultsMet};
+use crate::job::EngineId;
 use crate::limit_met::{LimitMet, LimitsMet};
 
 /// Sums of one request. Cheap to add to from any thread.
@@ -20,6 +22,7 @@ pub struct Meter {
     retried_cpu_ns: AtomicU64,
     fallbacks: AtomicU64,
     limits: AtomicU32,
+    faults: FaultsMet,
 }
 
 /// What a block took, or what a request has taken so far.
@@ -63,6 +66,22 @@ impl Meter {
     #[must_use]
     pub fn limits(&self) -> LimitsMet {
         LimitsMet(self.limits.load(Ordering::Relaxed))
+    }
+
+    /// A device failed with a block of it in hand.
+    pub(crate) fn fault(&self, on: FailedOn, why: &str) {
+        self.faults.met(on, why);
+    }
+
+    /// A block that came back from there was done by `by`.
+    pub(crate) fn done_instead(&self, on: FailedOn, by: EngineId) {
+        self.faults.done_instead(on, by);
+    }
+
+    /// Devices that failed with blocks of it in hand, so far.
+    #[must_use]
+    pub fn faults(&self) -> Vec<FaultMet> {
+        self.faults.list()
     }
 
     /// Adds what a card and its verification took of a block that came to nothing and was sent back: it is known, and nobody is

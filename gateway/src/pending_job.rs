@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use faam_sched::Receipt;
 use tokio::sync::oneshot;
 
+use crate::fault_met::FailedOn;
 use crate::job::{BlockOutcome, EngineId, FallbackReason, JobError, JobSpec, Phases};
 use crate::meter::Spent;
 use crate::queue_room::RoomPermit;
@@ -21,6 +22,8 @@ pub(crate) struct PendingJob {
     /// How long it waited for that, before it was queued.
     pub(crate) room_waited: Duration,
     pub(crate) replays: u8,
+    /// The device that it last came back from, for a fault of that.
+    pub(crate) failed_on: Option<FailedOn>,
     pub(crate) fallback: Option<FallbackReason>,
     pub(crate) phases: Phases,
 }
@@ -41,6 +44,7 @@ impl PendingJob {
             room: Some(room),
             room_waited: waited,
             replays: 0,
+            failed_on: None,
             fallback: None,
             phases: Phases {
                 since: Instant::now().checked_sub(waited),
@@ -83,4 +87,16 @@ pub(crate) struct RunningJob {
     pub(crate) life: u64,
     /// How long each of its commands may take on a card.
     pub(crate) command_limit: Duration,
+}
+
+impl RunningJob {
+    /// Its engine failed with it, or made it wrong: its request is told, and it remembers.
+    pub(crate) fn note_fault(&mut self, kind: &'static str, why: &str) {
+        let on = FailedOn {
+            engine: self.engine,
+            kind,
+        };
+        self.job.failed_on = Some(on);
+        self.job.spec.permit.meter().fault(on, why);
+    }
 }

@@ -23,12 +23,20 @@ pub(super) fn inspect(function: &Function, worker: &WorkerHandle) -> FunctionDet
     let health = note(&mut unreadable, "health page", function.health());
     let errors = note(&mut unreadable, "error log", function.error_log());
     let pairs = function.queue_pairs();
+    let retired = function.retired_queue_pairs();
     let queue_pairs = pairs
         .into_iter()
         .map(|(queue, in_use)| QueuePairDetail {
             queue: queue.0,
             in_use,
-            counters: counters(&mut unreadable, function, queue, in_use),
+            retired: retired.contains(&queue),
+            // The card has none of a pair that it was told to delete.
+            counters: counters(
+                &mut unreadable,
+                function,
+                queue,
+                in_use && !retired.contains(&queue),
+            ),
         })
         .collect();
     let arena = function.arena();

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::answer::{EngineUse, Spent};
+use crate::fault_met::FaultMet;
 use crate::limit_met::LimitsMet;
 use crate::meter;
 use crate::tenants::TenantId;
@@ -61,6 +62,8 @@ pub struct Ended {
     pub cost: meter::Spent,
     /// What it met.
     pub limits: LimitsMet,
+    /// Devices that failed with it in hand.
+    pub faults: Vec<FaultMet>,
     /// The trace that it stands in.
     pub trace: Option<u128>,
 }
@@ -157,6 +160,7 @@ pub(super) mod tests {
             total: Duration::from_millis(1),
             cost: meter::Spent::default(),
             limits: LimitsMet::default(),
+            faults: Vec::new(),
             trace: None,
         }
     }

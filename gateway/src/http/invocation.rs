@@ -166,6 +166,7 @@ fn refused(invocation: Invocation, problem: &Problem) -> Ended {
         total: invocation.began.elapsed(),
         cost: meter::Spent::default(),
         limits: LimitsMet::default(),
+        faults: Vec::new(),
         trace: invocation.trace.map(|trace| trace.trace),
     }
 }

@@ -20,6 +20,7 @@ use super::ended::{Ended, EndedRings};
 use super::openapi::{NotFoundProblems, TenantProblems};
 use super::path_name::PathName;
 use crate::error::{Problem, ProblemKind};
+use crate::fault_met::FaultMet;
 use crate::tenants::{Tenant, TenantId};
 use crate::usage::billing::is_billable;
 
@@ -76,6 +77,8 @@ pub struct InvocationFacts {
     pub billable: Option<bool>,
     /// What held it up without ending it, by name.
     pub limits: Vec<LimitFacts>,
+    /// Devices that failed while they had blocks of it in hand, how, and who did these instead.
+    pub faults: Vec<FaultMet>,
 }
 
 /// A phase of an invocation.
@@ -164,6 +167,7 @@ impl InvocationFacts {
             },
             billable: ended.outcome.map(is_billable),
             limits: limits.collect(),
+            faults: ended.faults.clone(),
         }
     }
 }

@@ -91,6 +91,7 @@ impl RequestCount {
             total: end.at.saturating_duration_since(self.invocation.began),
             cost: meter.map_or_else(meter::Spent::default, Meter::spent),
             limits: meter.map_or_else(LimitsMet::default, Meter::limits),
+            faults: meter.map_or_else(Vec::new, Meter::faults),
             trace: self.invocation.trace.map(|trace| trace.trace),
         }
     }

@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 
 use super::gauges::{Queued, TENANTS_A_LOOK};
 use super::*;
-use crate::admission::{Admission, AdmissionLimits};
+use crate::admission::{Admission, AdmissionLimits, AdmissionPermit};
 use crate::card_claim::CardResult;
 use crate::cards::{CardSource, SimulatedFaults};
 use crate::job::{BlockOutcome, Kernel, Priority};
@@ -48,8 +48,29 @@ impl Rig {
     }
 
     fn push_as(&self, policy: BackendPolicy, priority: Priority) -> (Answer, JobId) {
+        let permit = Arc::new(self.admission.admit(&self.tenant, 5).unwrap());
+        self.push_job(&self.tenant, policy, priority, permit)
+    }
+
+    fn push_with(&self, policy: BackendPolicy, permit: Arc<AdmissionPermit>) -> Answer {
+        self.push_job(&self.tenant, policy, Priority::default(), permit)
+            .0
+    }
+
+    fn push_of(&self, tenant: &Tenant, policy: BackendPolicy) -> Answer {
+        let permit = Arc::new(self.admission.admit(tenant, 5).unwrap());
+        self.push_job(tenant, policy, Priority::default(), permit).0
+    }
+
+    fn push_job(
+        &self,
+        tenant: &Tenant,
+        policy: BackendPolicy,
+        priority: Priority,
+        permit: Arc<AdmissionPermit>,
+    ) -> (Answer, JobId) {
         let spec = JobSpec {
-            tenant: self.tenant.id.clone(),
+            tenant: tenant.id.clone(),
             kernel: Kernel::Compress {
                 format: Format::Gzip,
                 level: Level::DEFAULT,
@@ -59,10 +80,10 @@ impl Rig {
             policy,
             priority,
             deadline: None,
-            permit: Arc::new(self.admission.admit(&self.tenant, 5).unwrap()),
+            permit,
         };
         let placement = self.queue.placement(&spec).unwrap();
-        let place = self.queue.tenant(&self.tenant.id).unwrap();
+        let place = self.queue.tenant(&tenant.id).unwrap();
         let (reply, answer) = oneshot::channel();
         let room = Arc::clone(&place.room).try_acquire().unwrap();
         let job = PendingJob::new(spec, place.context, reply, room, Duration::ZERO);
@@ -132,7 +153,7 @@ fn a_required_card_that_keeps_failing_ends_in_an_answer() {
     for _ in 0..=REPLAYS_MAX {
         assert!(answer.try_recv().is_err());
         let running = rig.take(0).unwrap();
-        rig.queue.card_failed(running, "a fault");
+        rig.queue.card_failed(running, "hang", "a fault");
     }
     assert!(matches!(
         answer.try_recv().unwrap(),
@@ -146,7 +167,7 @@ fn a_failed_job_goes_elsewhere_and_says_why() {
     let rig = Rig::new();
     let _answer = rig.push(BackendPolicy::PreferHardware);
     let running = rig.take(0).unwrap();
-    rig.queue.card_failed(running, "a fault");
+    rig.queue.card_failed(running, "hang", "a fault");
     assert!(rig.take(0).is_none(), "not to the function that failed");
     let CpuWork::Run(running) = rig.queue.next_for_cpu() else {
         panic!("the CPU takes it");
@@ -395,4 +416,92 @@ fn a_look_at_the_gauges_holds_the_lock_for_some_tenants_at_a_time() {
     let line = r#"faam_queue_depth{tenant="t9999"} 1"#;
     let text = rig.queue.metrics.render();
     assert!(text.contains(line), "{text}");
+}
+
+/// What its tenant is charged for a job that is finished after so many failures on function 0, and what its request is.
+fn charged_after(
+    failures: u8,
+) -> (
+    Duration,
+    crate::meter::Spent,
+    Vec<crate::fault_met::FaultMet>,
+) {
+    let rig = Rig::new();
+    let permit = Arc::new(rig.admission.admit(&rig.tenant, 5).unwrap());
+    let mut answer = rig.push_with(BackendPolicy::RequireHardware, Arc::clone(&permit));
+    for _ in 0..failures {
+        let running = rig.take(0).expect("it comes back");
+        rig.queue.card_failed(running, "hang", "it hangs");
+    }
+    let running = rig.take(0).expect("a job");
+    // As a CPU worker does it that finds the result right.
+    let ended = Ended::OnCard {
+        device: Duration::from_micros(500),
+        engine: Duration::from_micros(400),
+        verify: Duration::from_micros(100),
+    };
+    let charged = rig.queue.settle(running.receipt, ended);
+    running.job.meter(charged, Duration::ZERO);
+    drop(running.job);
+    assert!(answer.try_recv().is_err());
+    assert_eq!(rig.queue.outstanding_ns(), 0, "nobody's books hold it");
+    (charged, permit.meter().spent(), permit.meter().faults())
+}
+
+#[test]
+fn a_job_that_is_done_again_is_charged_once() {
+    let (once, spent_once, no_faults) = charged_after(0);
+    assert!(once > Duration::ZERO && no_faults.is_empty());
+    for failures in 1..=REPLAYS_MAX {
+        let (charged, spent, faults) = charged_after(failures);
+        assert_eq!(charged, once, "after {failures} failures");
+        assert_eq!(spent.reference, spent_once.reference);
+        // What the card that failed took is nobody's bill.
+        assert_eq!(
+            (spent.device, spent.cpu),
+            (spent_once.device, spent_once.cpu)
+        );
+        assert_eq!(spent.fallbacks, 1);
+        assert_eq!(faults.len(), 1);
+        assert_eq!(
+            (faults[0].blocks, faults[0].kind),
+            (u32::from(failures), "hang")
+        );
+    }
+}
+
+#[test]
+fn a_failure_moves_no_tenants_turn() {
+    // Two tenants with the same work: whoever's job failed and was done again is not behind the other for it.
+    let order = |fails: bool| {
+        let rig = Rig::new();
+        let other = Tenant {
+            id: TenantId::new("other"),
+            ..Tenant::demo(TenantLimits::default())
+        };
+        rig.queue.set_tenant(&other);
+        let policy = BackendPolicy::RequireHardware;
+        let mut answers = Vec::new();
+        for _ in 0..6 {
+            answers.push(rig.push(policy));
+            answers.push(rig.push_of(&other, policy));
+        }
+        let mut order = Vec::new();
+        while let Some(mut running) = rig.take(0) {
+            if fails && order.is_empty() {
+                rig.queue.card_failed(running, "hang", "it hangs");
+                running = rig.take(0).expect("it is first again");
+            }
+            order.push(running.job.spec.tenant.to_string());
+            rig.claim(running);
+        }
+        order
+    };
+    for order in [order(false), order(true)] {
+        assert_eq!(order.len(), 12);
+        for turns in (2..=12).step_by(2) {
+            let demos = order.iter().take(turns).filter(|id| *id == "demo").count();
+            assert_eq!(demos, turns / 2, "of the first {turns}: {order:?}");
+        }
+    }
 }

@@ -26,7 +26,8 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// A running `faam serve`.
 pub(crate) struct GatewayProcess {
-    served: Served,
+    /// Its process, its data directory, and where it listens.
+    pub(crate) served: Served,
     /// What it has written so far.
     pub(crate) log: ProcessLog,
     client: Client,

@@ -1,0 +1,317 @@
+//! A card that fails again and again: the ladder of quarantine, what damps it, and what an operator sees and does.
+//!
+//! Callers go on meanwhile, and lose nothing: what the card spoils is done again elsewhere. Faults are those of the simulated
+//! card, set by its fault socket while it runs.
+
+#![expect(
+    clippy::panic,
+    reason = "what these tests share fails by panicking, as they do"
+)]
+
+mod gateway_process;
+mod process_log;
+mod served;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use flate2::read::GzDecoder;
+use gateway_process::{Client, GatewayProcess};
+use serde_json::Value;
+
+/// Callers at once.
+const CALLERS: usize = 16;
+/// Bytes of a body: within a block.
+const BODY_BYTES: usize = 48 << 10;
+/// A failure, not a measure.
+const SOON: Duration = Duration::from_secs(60);
+/// From a function's being in quarantine to its service, where nothing is held against it. Ten times what was measured.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// The way to a running card's faults.
+struct Faults(UnixStream);
+
+impl Faults {
+    fn of(gateway: &GatewayProcess) -> Self {
+        let path = gateway.served.data.path().join("card0/faults");
+        let stream = UnixStream::connect(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        stream.set_read_timeout(Some(SOON)).expect("set");
+        Self(stream)
+    }
+
+    #[track_caller]
+    fn tell(&self, command: &str) {
+        writeln!(&self.0, "1 {command}").expect("the card listens");
+        let mut line = String::new();
+        BufReader::new(&self.0)
+            .read_line(&mut line)
+            .expect("the card answers");
+        assert!(line.starts_with("1 ok"), "{command}: {line}");
+    }
+}
+
+/// Runs `meanwhile` while callers send; every answer is right.
+fn under_load<T>(gateway: &GatewayProcess, policy: &str, meanwhile: impl FnOnce() -> T) -> T {
+    let (stop, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let body: Vec<u8> = (0..BODY_BYTES)
+        .map(|at| b"quarantine of a queue, then a function, then a card. "[at % 53])
+        .collect();
+    let done = std::thread::scope(|scope| {
+        for _ in 0..CALLERS {
+            let (client, stop, served, body) = (gateway.client().clone(), &stop, &served, &body);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    request(&client, policy, body);
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        // Also where it fails: a caller would never end.
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(meanwhile));
+        stop.store(true, Ordering::Relaxed);
+        done
+    });
+    println!(
+        "{} requests by {policy}, 0 lost, 0 wrong",
+        served.into_inner()
+    );
+    match done {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+#[track_caller]
+fn request(client: &Client, policy: &str, body: &[u8]) -> String {
+    let headers = [("Faam-Backend", policy)];
+    let answer = client
+        .post("/v1/compress", &headers, body)
+        .expect("no request is lost");
+    assert_eq!(
+        answer.status,
+        200,
+        "{}",
+        String::from_utf8_lossy(&answer.body)
+    );
+    let mut decoded = Vec::with_capacity(body.len());
+    GzDecoder::new(&answer.body[..])
+        .read_to_end(&mut decoded)
+        .expect("gzip");
+    assert!(decoded == body, "wrong bytes");
+    answer.header("faam-invocation-id").to_owned()
+}
+
+/// `faam` for the gateway's operator; what it printed.
+#[track_caller]
+fn faam(gateway: &GatewayProcess, words: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_faam"))
+        .args(words)
+        .arg("--data-dir")
+        .arg(gateway.served.data.path())
+        .output()
+        .expect("faam starts");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words:?}: {error}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn function(gateway: &GatewayProcess, number: usize) -> Value {
+    gateway.card()["functions"][number].clone()
+}
+
+#[track_caller]
+fn until_state(gateway: &GatewayProcess, number: usize, state: &str, limit: Duration) -> Value {
+    gateway.wait_until(&format!("function {number} is {state}"), limit, |gateway| {
+        let function = function(gateway, number);
+        (function["state"] == state).then_some(function)
+    })
+}
+
+/// Kinds of the events of cards so far.
+fn kinds(gateway: &GatewayProcess) -> Vec<String> {
+    let text = faam(gateway, &["events", "--kind", "card", "--json"]);
+    let kind = |line: &str| {
+        let event: Value = serde_json::from_str(line).expect("an event a line");
+        event["kind"].as_str().expect("a kind").to_owned()
+    };
+    text.lines().map(kind).collect()
+}
+
+#[test]
+fn a_completion_that_cannot_be_costs_a_queue_pair_and_nothing_else() {
+    let gateway = GatewayProcess::start(&["--devices", "sim", "--allow-faults"]);
+    let faults = Faults::of(&gateway);
+    under_load(&gateway, "prefer-hw", || {
+        faults.tell("fault torn-completion,function=1,times=1,ms=20");
+        gateway.wait_until("a pair was retired", SOON, |gateway| {
+            let lost = &function(gateway, 1)["recovery"]["quarantines"]["queue"];
+            (*lost == 1).then_some(())
+        });
+        until_state(&gateway, 1, "in-service", AT_ONCE);
+    });
+    let [first, second] = [0, 1].map(|number| function(&gateway, number));
+    assert_eq!(second["recovery"]["quarantines"]["function"], 0, "{second}");
+    assert_eq!(second["recovery"]["last_fault"]["rung"], "queue");
+    assert_eq!(second["recovery"]["last_fault"]["kind"], "bad-check");
+    assert_eq!(
+        first["faults"], 0,
+        "the other function was disturbed: {first}"
+    );
+    assert_eq!(gateway.card()["restarts"], 0);
+    // Its number and what its commands named stay out of use until the function's fence.
+    let shown: Value =
+        serde_json::from_str(&faam(&gateway, &["device", "show", "fpga0.1", "--json"]))
+            .expect("JSON");
+    let detail = &shown["devices"][0]["detail"];
+    assert_eq!(detail["queue_pairs"][0]["in_use"], true, "{detail}");
+    assert_eq!(detail["queue_pairs"][0]["retired"], true, "{detail}");
+    assert!(kinds(&gateway).contains(&"card.queue-quarantined".to_owned()));
+    let quarantines = gateway.metric("faam_device_quarantines_total");
+    assert!((quarantines - 1.0).abs() < f64::EPSILON, "{quarantines}");
+    // The fence frees all of it.
+    faam(&gateway, &["device", "reset", "fpga0.1"]);
+    gateway.check_at_rest();
+}
+
+#[test]
+fn a_function_that_fails_each_job_goes_out_of_service_alone_and_an_operator_brings_it_back() {
+    let gateway = GatewayProcess::start(&["--devices", "sim", "--allow-faults"]);
+    let rule = "fault stale-generation,function=1";
+    let out = under_load(&gateway, "prefer-hw", || {
+        let faults = Faults::of(&gateway);
+        faults.tell(rule);
+        // A new process has no faults: the card's ladder ends where its function's does, so it is told again.
+        let pid = || gateway.card()["pid"].as_u64();
+        let first = pid();
+        gateway.wait_until(
+            "it is out of service, or its card was started anew",
+            SOON,
+            |gateway| {
+                let is_out = function(gateway, 1)["state"] == "out-of-service";
+                (is_out || pid().is_some_and(|now| Some(now) != first)).then_some(())
+            },
+        );
+        if function(&gateway, 1)["state"] != "out-of-service" {
+            gateway.wait_until("the new card has its faults", SOON, |gateway| {
+                gateway
+                    .served
+                    .data
+                    .path()
+                    .join("card0/faults")
+                    .exists()
+                    .then_some(())
+            });
+            Faults::of(&gateway).tell(rule);
+        }
+        until_state(&gateway, 1, "out-of-service", SOON)
+    });
+    let reason = out["recovery"]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("faam device reset fpga0.1"), "{reason}");
+    assert!(reason.contains("quarantined"), "{reason}");
+    // The other function serves on, and the gateway is ready.
+    let card = gateway.card();
+    assert_eq!(card["state"], "degraded", "{card}");
+    assert_eq!(card["functions"][0]["state"], "in-service", "{card}");
+    under_load(&gateway, "require-hw", || {
+        let before = gateway.metric("faam_requests_total");
+        gateway.wait_until("the other function serves", SOON, |gateway| {
+            (gateway.metric("faam_requests_total") > before + 32.0).then_some(())
+        });
+    });
+    let kinds = kinds(&gateway);
+    for kind in ["card.quarantined", "card.waits", "card.out-of-service"] {
+        assert!(kinds.contains(&kind.to_owned()), "{kind}: {kinds:?}");
+    }
+    assert!(gateway.metric("faam_device_penalty") > 6000.0);
+    let shown = faam(&gateway, &["device", "show", "fpga0.1"]);
+    for word in [
+        "out-of-service",
+        "penalty",
+        "quarantines",
+        "last fault",
+        "reason",
+    ] {
+        assert!(shown.contains(word), "{word} in {shown}");
+    }
+    // Sound again, it comes back when an operator says so, tested.
+    let faults = Faults::of(&gateway);
+    faults.tell("clear");
+    let said = faam(&gateway, &["device", "reset", "fpga0.1"]);
+    assert!(said.contains("self-test"), "{said}");
+    let back = until_state(&gateway, 1, "in-service", AT_ONCE);
+    assert_eq!(back["recovery"]["reason"], Value::Null, "{back}");
+    assert!(gateway.all_in_service());
+    gateway.check_at_rest();
+}
+
+#[test]
+fn a_flapping_function_waits_longer_each_time_and_comes_back_by_itself() {
+    let gateway = GatewayProcess::start(&["--devices", "sim", "--allow-faults"]);
+    let faults = Faults::of(&gateway);
+    under_load(&gateway, "prefer-hw", || {
+        // Four faults of the function with next to no service between them: the fourth is damped.
+        for faulted in 1..=4 {
+            faults.tell("fault engine-hangs,function=1,times=1");
+            gateway.wait_until("its next fault", SOON, |gateway| {
+                let recovery = &function(gateway, 1)["recovery"]["quarantines"]["function"];
+                (*recovery == faulted).then_some(())
+            });
+            faults.tell("clear");
+            if faulted < 4 {
+                until_state(&gateway, 1, "in-service", AT_ONCE);
+            }
+        }
+        gateway.wait_until("it is said to have waited", SOON, |gateway| {
+            gateway
+                .log
+                .text()
+                .contains("waits before it is tried again")
+                .then_some(())
+        });
+        // And comes back, for nothing is wrong with it.
+        until_state(&gateway, 1, "in-service", SOON);
+    });
+    assert_eq!(function(&gateway, 0)["faults"], 0);
+    assert!(kinds(&gateway).contains(&"card.waits".to_owned()));
+    gateway.check_at_rest();
+}
+
+#[test]
+fn explain_says_which_device_failed_how_and_what_served_instead() {
+    let gateway = GatewayProcess::start(&["--devices", "sim", "--allow-faults"]);
+    let faults = Faults::of(&gateway);
+    faults.tell("fault engine-hangs,times=1");
+    let body = vec![b'x'; BODY_BYTES];
+    let id = gateway.wait_until("a request that met the fault", SOON, |gateway| {
+        let id = request(gateway.client(), "prefer-hw", &body);
+        let text = faam(gateway, &["explain", &id]);
+        text.contains("failed with a block of it in hand")
+            .then_some(id)
+    });
+    let text = faam(&gateway, &["explain", &id]);
+    let line = text
+        .lines()
+        .find(|line| line.contains("failed with"))
+        .expect("a line of it");
+    println!("{}", line.trim());
+    assert!(line.trim_start().starts_with("fpga0."), "{line}");
+    assert!(line.contains("hang: no completion within"), "{line}");
+    assert!(line.contains("done by "), "{line}");
+    let facts: Value =
+        serde_json::from_str(&faam(&gateway, &["explain", &id, "--json"])).expect("JSON");
+    let fault = &facts["faults"][0];
+    assert_eq!(
+        (&fault["kind"], &fault["blocks"]),
+        (&"hang".into(), &1.into()),
+        "{facts}"
+    );
+    let instead = fault["instead"][0].as_str().expect("somebody served it");
+    assert_ne!(fault["device"], instead, "{facts}");
+    // The failed attempt's time is nobody's bill: far less than the limit that it hung for.
+    let charged_us = facts["cost"]["device_us"].as_u64().expect("a number");
+    assert!(charged_us < 500_000, "{facts}");
+}
