@@ -133,6 +133,7 @@ impl PoolThread {
         let ended = ended_here(took, result.is_ok());
         self.done = Some(Done { receipt, ended });
         let (fallback, phases) = (job.fallback, job.phases);
+        job.note_done_by(EngineId::Cpu, result.is_ok());
         let answer = result.map(|made| made.outcome(EngineId::Cpu, fallback, phases));
         self.held.hold(job, answer);
     }
@@ -653,9 +654,7 @@ impl Made {
 
 fn finish(job: PendingJob, engine: EngineId, result: Result<Made, JobError>) {
     let (fallback, phases) = (job.fallback, job.phases);
-    if let (Some(on), Ok(_)) = (job.failed_on, &result) {
-        job.spec.permit.meter().done_instead(on, engine);
-    }
+    job.note_done_by(engine, result.is_ok());
     job.answer(result.map(|made| made.outcome(engine, fallback, phases)));
 }
 

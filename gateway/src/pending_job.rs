@@ -71,6 +71,13 @@ impl PendingJob {
         });
     }
 
+    /// An engine has ended with it; where it came back from a device that failed, its request is told who did it instead.
+    pub(crate) fn note_done_by(&self, engine: EngineId, is_done: bool) {
+        if let Some(on) = self.failed_on.filter(|_| is_done) {
+            self.spec.permit.meter().done_instead(on, engine);
+        }
+    }
+
     /// Answer the caller, if there still is one.
     pub(crate) fn answer(self, answer: Result<BlockOutcome, JobError>) {
         // A caller that has hung up wants no answer.

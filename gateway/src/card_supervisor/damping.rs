@@ -148,6 +148,45 @@ mod tests {
         verdicts
     }
 
+    /// The page for operators has these figures.
+    #[test]
+    fn the_page_has_the_constants() {
+        let page = include_str!("../../RECOVERY.md").replace('\n', " ");
+        for said in [
+            format!("adds {PENALTY_QUEUE}, one of a function or of the card {PENALTY_FUNCTION}"),
+            format!("halves it each {} s", PENALTY_HALF_LIFE.as_secs()),
+            format!(
+                "Above {PENALTY_WAITS_ABOVE} the next try waits {} ms",
+                WAIT_MIN.as_millis()
+            ),
+            format!("up to {} s", WAIT_MAX.as_secs()),
+            format!("Above {PENALTY_OUT_ABOVE} there is none"),
+            format!(
+                "Service for {} s without a fault forgives",
+                FORGIVEN_AFTER.as_secs()
+            ),
+            format!(
+                "{} pairs were lost",
+                crate::card_supervisor::QUEUES_RETIRED_MAX
+            ),
+            format!(
+                "not proven in {} ms",
+                crate::card_supervisor::RESET_LIMIT.as_millis()
+            ),
+            format!(
+                "times {}, at least {} ms and at most {} ms",
+                crate::command_limit::COMMAND_LIMIT_FACTOR,
+                crate::command_limit::COMMAND_LIMIT_MIN.as_millis(),
+                crate::command_limit::COMMAND_LIMIT_MAX.as_millis()
+            ),
+        ] {
+            assert!(
+                page.contains(&said),
+                "{said:?} is not in gateway/RECOVERY.md"
+            );
+        }
+    }
+
     fn every(served: Duration, times: usize) -> Vec<Verdict> {
         let lives = life(std::iter::repeat_n((served, Rung::Function), times));
         lives.into_iter().map(|(_, verdict)| verdict).collect()

@@ -96,7 +96,9 @@ impl Card {
                 Ok(())
             }
             Err(error) => {
-                let why = format!("{why}; without queue {queue}: {error:#}");
+                let why = format!("{why}; without {queue}: {error:#}");
+                // Its way is closed with the last hold of it, and opened anew after the reset.
+                drop(function);
                 self.recover(number, kind, &why)
             }
         }
