@@ -28,6 +28,8 @@ mod event;
 pub mod fault;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod function;
+#[cfg(all(any(test, fuzzing), target_os = "linux", target_arch = "x86_64"))]
+pub mod fuzzing;
 pub mod huffman;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod identity;

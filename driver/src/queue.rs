@@ -200,6 +200,12 @@ impl Queue {
         }
     }
 
+    /// Index after the last entry that the card may know of.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn published(&self) -> u32 {
+        self.submissions.published()
+    }
+
     fn doorbell(&self, register: u32) -> BarOffset {
         BarOffset(self.page.0.wrapping_add(register))
     }

@@ -463,6 +463,18 @@ impl Gateway {
         self.stop_once(async move { tokio::time::sleep(delay).await });
     }
 
+    /// The public surface, for who calls it without a connection.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn surface(&self) -> Surface {
+        Surface::new(self.app.clone())
+    }
+
+    /// Waits for what is done on the gateway's own threads.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn block_on<F: Future>(&self, work: F) -> F::Output {
+        self.runtime.block_on(work)
+    }
+
     /// As [`Gateway::stop`], with the end of `known` for the end of the drain delay: when everybody who sends callers here
     /// knows that it is not ready.
     pub fn stop_once(self, known: impl Future<Output = ()>) {

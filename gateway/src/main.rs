@@ -1,5 +1,11 @@
 //! `faam`: the one binary.
 
+#![cfg_attr(fuzzing, no_main)]
+#![cfg_attr(
+    fuzzing,
+    expect(dead_code, reason = "a fuzz target calls readers of files alone")
+)]
+
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -17,6 +23,8 @@ mod device;
 mod doctor;
 mod event_log;
 mod explain;
+#[cfg(any(test, fuzzing))]
+mod fuzzing;
 mod key;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod machine;

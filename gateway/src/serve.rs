@@ -7,6 +7,8 @@
 mod check;
 pub(crate) mod devices;
 mod flags;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod listeners;
 pub(crate) mod settings;
 pub(crate) mod sources;

@@ -166,6 +166,17 @@ pub(crate) fn run(function: &Function, stopped: &dyn Fn() -> bool) {
     }
 }
 
+/// One turn at every queue, and the question for a kick that comes before sleep. Whether there is more to do.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn turn(function: &Function, lanes: &mut Lanes) -> bool {
+    lanes.follow(function);
+    let mut turns = Turns::default();
+    for n in 0..lanes.lanes.len() {
+        turns.note(serve(function, lanes, n));
+    }
+    turns.progress || arm(function, lanes)
+}
+
 #[derive(Default)]
 struct Turns {
     progress: bool,

@@ -166,6 +166,14 @@ impl EnginePool {
         }
     }
 
+    /// As [`Self::take`], without waiting.
+    #[cfg(any(test, fuzzing))]
+    fn take_waiting(&self) -> Option<(Box<Job>, u64)> {
+        let mut state = self.state.lock();
+        let job = state.waiting.pop_front()?;
+        Some((job, state.resets))
+    }
+
     /// Sleeps until `time`, or until the lease is revoked or the card stops: `false` then.
     fn sleep_until(&self, time: Instant, lease: &DmaLease) -> bool {
         let mut state = self.state.lock();
@@ -332,6 +340,20 @@ impl Worker {
         let hang = function.faults.strike(Fault::EngineHangs, &job.strikes);
         let over = hang.is_some_and(|hang| function.pool.hang(mark, hang.time()));
         over || job.queue.lease().is_revoked()
+    }
+
+    /// Executes the jobs that wait now. Whether there was one.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn execute_waiting(&mut self) -> bool {
+        let function = Arc::clone(&self.function);
+        let mut any = false;
+        while let Some((job, life)) = function.pool.take_waiting() {
+            any = true;
+            if !job.queue.lease().is_revoked() {
+                self.execute(&job, life);
+            }
+        }
+        any
     }
 
     fn execute(&mut self, job: &Job, life: u64) {

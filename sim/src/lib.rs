@@ -16,6 +16,7 @@
 //! | `engine`, `model` | executing jobs |
 //! | `faults`, `fault_plan`, `function_faults`, `fault_socket`, `removal`, `stop` | misbehaving when told to, for tests |
 //! | `card`, `process`, `options` | the whole, as a value and as a process |
+//! | `fuzzing` | what arbitrary input must not break; in no build that is used |
 
 mod admin;
 mod bell;
@@ -29,6 +30,8 @@ mod fault_socket;
 mod faults;
 mod function;
 mod function_faults;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod job;
 mod memory;
 pub mod model;

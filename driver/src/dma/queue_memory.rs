@@ -151,7 +151,7 @@ impl QueueMemory {
     }
 
     /// What a card does with the page, for tests that play one.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn read_submission(&self, index: u32) -> [u8; SUBMISSION_BYTES] {
         let start = self.layout.entries.slot(index) as usize * SUBMISSION_BYTES;
         let mut entry = [0; SUBMISSION_BYTES];
@@ -165,7 +165,7 @@ impl QueueMemory {
     }
 
     /// Write a completion as a card does: the phase word last, with Release.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn write_completion(&self, index: u32, entry: &[u8; COMPLETION_BYTES]) {
         let start = self.completion_start(index);
         for (n, word) in entry.as_chunks::<4>().0.iter().enumerate() {

@@ -63,6 +63,11 @@ impl SubmissionQueue {
         self.outstanding = self.outstanding.saturating_sub(1);
     }
 
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn published(&self) -> u32 {
+        self.published
+    }
+
     pub(crate) fn outstanding(&self) -> u32 {
         self.outstanding
     }

@@ -10,6 +10,8 @@
 //! all that was entered since the last.
 
 mod counters;
+#[cfg(any(test, fuzzing))]
+mod fuzzing;
 mod in_flight;
 mod job;
 mod plan;
@@ -23,6 +25,8 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 pub use self::counters::{Counter, WorkerCounters};
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::fuzzing::completions;
 use self::in_flight::{Begun, InFlight, Step};
 pub use self::job::{Completion, DataRefusal, Job, JobSource, Kernel, Outcome, Request};
 pub use self::waker::Waker;

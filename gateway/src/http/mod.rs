@@ -60,6 +60,8 @@ mod digest;
 mod docs;
 pub mod ended;
 mod entry;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod host;
 mod http2_stream;
 pub mod intake;

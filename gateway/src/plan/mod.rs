@@ -15,6 +15,8 @@ mod calibrate;
 mod defaults;
 mod figures;
 mod fleet;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod goal;
 mod page;
 mod scenario_file;

@@ -116,6 +116,24 @@ impl Sources {
             let text = read_file(path)?;
             sources.take_file(path, &text)?;
         }
+        sources.take_environment(variable)?;
+        for (setting, values) in flags {
+            let flag = setting.flag.map_or(setting.key, |(flag, _)| flag);
+            sources.set(setting, values, Origin::Flag(flag))?;
+        }
+        Ok(sources)
+    }
+
+    /// Where a setting's value came from.
+    pub(crate) fn origin(&self, setting: &Setting) -> &Origin {
+        self.origins.get(setting.key).unwrap_or(&Origin::Default)
+    }
+
+    /// Every variable that is set.
+    pub(super) fn take_environment(
+        &mut self,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<(), SettingsError> {
         for setting in SETTINGS {
             let name = setting.variable();
             // An empty variable is one that is not set, as for most services.
@@ -127,18 +145,9 @@ impl Sources {
                 super::settings::Kind::List => value.split(',').map(str::to_owned).collect(),
                 _ => vec![value],
             };
-            sources.set(setting, &values, Origin::Environment(name))?;
+            self.set(setting, &values, Origin::Environment(name))?;
         }
-        for (setting, values) in flags {
-            let flag = setting.flag.map_or(setting.key, |(flag, _)| flag);
-            sources.set(setting, values, Origin::Flag(flag))?;
-        }
-        Ok(sources)
-    }
-
-    /// Where a setting's value came from.
-    pub(crate) fn origin(&self, setting: &Setting) -> &Origin {
-        self.origins.get(setting.key).unwrap_or(&Origin::Default)
+        Ok(())
     }
 
     fn set(
@@ -158,7 +167,7 @@ impl Sources {
         Ok(())
     }
 
-    fn take_file(&mut self, path: &Path, text: &str) -> Result<(), SettingsError> {
+    pub(super) fn take_file(&mut self, path: &Path, text: &str) -> Result<(), SettingsError> {
         let line_of = |offset: usize| {
             let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
             1 + before.iter().filter(|byte| **byte == b'\n').count()

@@ -36,7 +36,7 @@ const PAYLOAD_KEPT_BYTES: usize = 1 << 16;
 
 /// Why a connection ended.
 #[derive(Debug, Error)]
-enum End {
+pub(crate) enum End {
     #[error("the client hung up")]
     HungUp,
     #[error("the card is stopping")]
@@ -142,7 +142,7 @@ fn converse(stream: &UnixStream, function: &Arc<Function>, stop: &OwnedFd) -> En
 }
 
 /// One message and its reply.
-fn exchange(
+pub(crate) fn exchange(
     stream: &UnixStream,
     session: &mut Session,
     payload: &mut Vec<u8>,

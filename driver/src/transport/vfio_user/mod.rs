@@ -9,8 +9,13 @@
 //!
 //! Protocol: QEMU, docs/interop/vfio-user.rst. Lock order: `calls`, then `sending`.
 
+#[cfg(any(test, fuzzing))]
+mod fuzzing;
 mod message;
 mod socket;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::fuzzing::replies;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -90,6 +95,11 @@ impl VfioUser {
                 errno,
             },
         })?;
+        Self::over(socket)
+    }
+
+    /// The same over a socket that is connected.
+    fn over(socket: Socket) -> Result<Self, TransportError> {
         let mut device = Self {
             peer_pid: socket.peer_pid(),
             socket,

@@ -59,6 +59,12 @@ impl Socket {
         }
     }
 
+    /// A socket that is connected.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn of(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+
     /// Process id of the peer, as it was when it began to listen (SO_PEERCRED).
     pub(super) fn peer_pid(&self) -> Option<u32> {
         let credentials = sockopt::socket_peercred(&self.fd).ok()?;
