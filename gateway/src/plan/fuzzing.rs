@@ -23,7 +23,8 @@ pub(crate) fn scenario(bytes: &[u8]) {
         Ok(plan) => {
             plan.scenario.check().expect("what is read can be run");
             let sweep = plan.sweep.iter();
-            let values = sweep.flat_map(|sweep| sweep.values.iter().map(|value| (sweep, *value)));
+            let values =
+                sweep.flat_map(|sweep| sweep.values.iter().map(move |value| (sweep, *value)));
             for (sweep, value) in values.take(POINTS_MAX) {
                 // A point may be beyond what can be run, and says so.
                 if let Ok((fleet, scenario)) =
