@@ -182,7 +182,7 @@ impl Bench {
         };
         let answer = self
             .gateway
-            .block_on(tokio::time::timeout(ANSWER_MAX, answer));
+            .block_on(async { tokio::time::timeout(ANSWER_MAX, answer).await });
         let (head, body) = answer.expect("an answer in time");
         let body = body.map(http_body_util::Collected::to_bytes);
         let status = head.status.as_u16();
