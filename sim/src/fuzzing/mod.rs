@@ -8,10 +8,12 @@ mod commands;
 mod host;
 mod input;
 mod messages;
+mod plans;
 mod registers;
 
 pub use commands::commands;
 pub use messages::messages;
+pub use plans::plans;
 pub use registers::registers;
 
 #[cfg(test)]
@@ -40,6 +42,11 @@ mod tests {
     #[test]
     fn every_command_of_the_corpus_completes_once() {
         replay("commands", super::commands);
+    }
+
+    #[test]
+    fn every_plan_of_the_corpus_reads_back() {
+        replay("plans", super::plans);
     }
 
     #[test]

@@ -163,7 +163,13 @@ fn check_fixed(host: &Host) {
         host.get(CardRegister::IdentityMagic),
         CardRegister::IdentityMagic.reset()
     );
-    for register in CardRegister::ALL {
+    // These never do, so that a function that is gone is known by them.
+    for register in [
+        CardRegister::ControlStatus,
+        CardRegister::ControlResetEpoch,
+        CardRegister::ControlHeartbeat,
+        CardRegister::ErrorCount,
+    ] {
         assert_ne!(host.get(register), u32::MAX, "{register:?} reads as gone");
     }
 }
