@@ -100,12 +100,7 @@ impl Host {
             clock_khz: 250_000,
             paced: false,
         };
-        let function = Arc::new(Function::with(
-            identity,
-            1,
-            64,
-            Arc::new(crate::faults::Faults::default()),
-        ));
+        let function = Arc::new(Function::with(identity, 1, 64, Arc::default()));
         let file =
             rustix::fs::memfd_create("fuzz", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
                 .expect("a file in memory");
