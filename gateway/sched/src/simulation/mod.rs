@@ -15,18 +15,20 @@
 //! | `random`, `events`, `histogram` | numbers, moments, percentiles |
 //! | `admission`, `requests` | who may begin; who is in flight |
 //! | `engines`, `serving` | cores and cards; what they do next |
-//! | `run` | the run itself |
+//! | `run`, `request_life`, `card_faults` | the run itself; what becomes of a request; what befalls cards |
 //! | `invariants` | what must hold |
 //! | `report` | the figures |
 
 mod admission;
 mod arrivals;
+mod card_faults;
 mod engines;
 mod events;
 mod histogram;
 mod invariants;
 mod random;
 mod report;
+mod request_life;
 mod requests;
 mod run;
 mod scenario;
