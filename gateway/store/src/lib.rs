@@ -18,7 +18,7 @@
 //! PostgreSQL becomes an implementation of [`Engine`] beside `sqlite`, and a schema in its own words: a batch of
 //! [`Change`]s applied in one transaction with a savepoint each, five reads, a backup (or the answer that its own tools make
 //! one). Queue, group commit, time-outs and retries are above the seam and stay. What every implementation must do is one
-//! suite, `tests/store/behaviour.rs`, generic over how a store is opened: implement its `Opens` and name it in
+//! suite, `tests/store/behaviour`, generic over how a store is opened: implement its `Opens` and name it in
 //! `tests/store/main.rs`.
 
 #![forbid(unsafe_code)]
