@@ -3,10 +3,12 @@
 //! Owns the checks that need no gateway. Invariant: nothing is left behind or changed, and every
 //! check that fails says what to do. It starts nothing; a card's sockets are looked at, not connected to.
 
+mod cards;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod iommu_groups;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod locked_memory;
+mod memory;
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
@@ -16,8 +18,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use faam_driver::PciAddress;
-use faam_gateway::cards::CardSource;
 use faam_gateway::config::{ENGINES_STOP, GatewayConfig};
 use faam_gateway::credentials::api_key::is_key;
 use faam_gateway::credentials::kept_key::{ADMIN_KEY_FILE, DEMO_KEY_FILE, KeyError};
@@ -36,8 +36,6 @@ use super::settings::{Kind, SETTINGS};
 use super::sources::{Sources, nearest};
 use crate::quantity;
 
-/// Share of the memory that bodies and the arena may be planned to take, in percent.
-const MEMORY_PERCENT_MAX: u64 = 80;
 /// Name of the lock in a data directory that a gateway holds.
 const LOCK_FILE: &str = "gateway.lock";
 /// Permission bits of others than a file's owner.
@@ -225,10 +223,10 @@ fn findings(config: &GatewayConfig) -> Vec<Finding> {
     findings.extend(open_keys(&config.data_dir));
     findings.extend(spill(config));
     findings.extend(spill_files(config));
-    findings.extend(cards(config));
+    findings.extend(cards::cards(config));
     findings.push(processors(config));
     findings.push(descriptors(config));
-    findings.push(memory(config));
+    findings.push(memory::memory(config));
     findings.push(stop(config));
     findings.extend(unknown_variables(std::env::vars_os().map(|(name, _)| name)));
     findings
@@ -411,104 +409,6 @@ fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn cards(config: &GatewayConfig) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let sources = &config.dispatch.cards;
-    if sources.is_empty() {
-        findings.push(Finding::ok("devices: none; the CPU engines serve"));
-    }
-    if !sources.is_empty() && !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-        findings.push(Finding::failed(
-            "devices: cards need x86-64 Linux",
-            "use devices = [\"none\"]",
-        ));
-    }
-    let own = sources
-        .iter()
-        .filter(|source| matches!(source, CardSource::OwnSimulated { .. }))
-        .count();
-    if own > 0 {
-        let program = &config.dispatch.sim_program;
-        findings.push(match access(program, Access::EXEC_OK) {
-            Ok(()) => Finding::ok(format!(
-                "devices: {own} simulated, run by {}",
-                program.display()
-            )),
-            Err(error) => Finding::failed(
-                format!("sim_program: cannot run {}: {error}", program.display()),
-                "set sim_program to a faam binary, or use devices = [\"none\"]",
-            ),
-        });
-    }
-    for source in sources {
-        match source {
-            CardSource::VfioUser { dir } => findings.push(card_sockets(dir)),
-            CardSource::Pci { functions } => findings.extend(functions.iter().map(pci_function)),
-            CardSource::OwnSimulated { .. } => {}
-        }
-    }
-    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-    findings.extend(iommu_groups::iommu_groups(&config.dispatch.cards));
-    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-    findings.extend(locked_memory::locked_memory(
-        config,
-        faam_driver::MemoryLock::of_this_process(),
-    ));
-    findings
-}
-
-/// Whether its group's file can be opened. Opening it would take it away from a gateway that runs.
-fn pci_function(address: &PciAddress) -> Finding {
-    let group = std::fs::read_link(address.sysfs().join("iommu_group"));
-    let Some(group) = group
-        .ok()
-        .and_then(|link| Some(link.file_name()?.to_owned()))
-    else {
-        return Finding::failed(
-            format!("devices: no PCI function with an IOMMU at {address}"),
-            "compare with lspci -D, and switch the IOMMU on in the firmware and on the kernel's command line",
-        );
-    };
-    let file = Path::new("/dev/vfio").join(group);
-    match access(&file, Access::READ_OK | Access::WRITE_OK) {
-        Ok(()) => Finding::ok(format!("devices: pci:{address} is {}", file.display())),
-        Err(error) => Finding::failed(
-            format!(
-                "devices: {}, for {address}, cannot be opened: {error}",
-                file.display()
-            ),
-            format!(
-                "bind the function to vfio-pci, and give {} a group of which this user is a member",
-                file.display()
-            ),
-        ),
-    }
-}
-
-/// A card's socket takes one client: connecting would take it away from the gateway.
-fn card_sockets(dir: &Path) -> Finding {
-    let missing: Vec<_> = (0..faam_hwif::FUNCTIONS)
-        .map(|function| dir.join(format!("fn{function}")))
-        .filter(|path| {
-            !std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
-        })
-        .map(|path| path.display().to_string())
-        .collect();
-    if missing.is_empty() {
-        return Finding::ok(format!(
-            "devices: vfio-user:{} has its sockets",
-            dir.display()
-        ));
-    }
-    Finding::failed(
-        format!("devices: no socket at {}", missing.join(", ")),
-        format!(
-            "start `faam sim --dir {}`, or correct devices",
-            dir.display()
-        ),
-    )
-}
-
 fn processors(config: &GatewayConfig) -> Finding {
     let workers = config.dispatch.cpu_workers;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -579,55 +479,6 @@ fn tls(files: TlsFiles) -> Finding {
     }
 }
 
-fn memory(config: &GatewayConfig) -> Finding {
-    let bytes = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
-    let planned = bytes(config.admission.body_memory_bytes_max)
-        .saturating_add(bytes(config.dispatch.arena_bytes));
-    let shown = quantity::show_bytes;
-    let Some((there, of)) = memory_bytes() else {
-        return Finding::warning(
-            "body_memory_bytes_max: cannot tell how much memory there is",
-            "see that it fits",
-        );
-    };
-    let allowed = there / 100 * MEMORY_PERCENT_MAX;
-    if planned > allowed {
-        return Finding::failed(
-            format!(
-                "body_memory_bytes_max and arena_bytes are {} together; {of} is {} MiB",
-                shown(planned),
-                there >> 20
-            ),
-            format!(
-                "lower body_memory_bytes_max to at most {} ({MEMORY_PERCENT_MAX} % less the arena)",
-                shown(allowed.saturating_sub(bytes(config.dispatch.arena_bytes)) >> 20 << 20)
-            ),
-        );
-    }
-    Finding::ok(format!(
-        "memory: {} planned for bodies and arena, {of} is {} MiB",
-        shown(planned),
-        there >> 20
-    ))
-}
-
-/// Bytes of memory, and whose limit that is: the control group's where it is lower than the machine's.
-fn memory_bytes() -> Option<(u64, &'static str)> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    let machine = kib.saturating_mul(1024);
-    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max")
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .filter(|limit| *limit < machine);
-    Some(group.map_or((machine, "the machine's memory"), |limit| {
-        (limit, "the control group's limit")
-    }))
-}
-
 /// Variables that look like settings and are none. Orchestrators set some of their own, so this is a note.
 fn unknown_variables(names: impl Iterator<Item = impl AsRef<OsStr>>) -> Vec<Finding> {
     let known: Vec<_> = SETTINGS
@@ -651,6 +502,7 @@ fn unknown_variables(names: impl Iterator<Item = impl AsRef<OsStr>>) -> Vec<Find
 #[cfg(test)]
 mod tests {
     use faam_gateway::admission::AdmissionLimits;
+    use faam_gateway::cards::CardSource;
 
     use super::*;
 
