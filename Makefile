@@ -130,7 +130,7 @@ lint: ## Format, clippy, documentation, licences, scripts: a warning is an error
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --locked check licenses bans sources; \
 	else echo "skipped: cargo install --locked cargo-deny"; fi
 	$(call step,shell scripts)
-	@if command -v shellcheck >/dev/null; then shellcheck --severity=warning .ci/run .ci/install benches/corpus.sh fuzz/run.sh driver/tests/guest/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck --severity=warning .ci/run .ci/install benches/corpus.sh .ci/fuzz driver/tests/guest/*.sh; \
 	else echo "skipped: sudo apt-get install -y shellcheck"; fi
 
 regs: $(VENV)/ready ## Write the views of the register map anew from its SystemRDL source
@@ -166,10 +166,10 @@ corpus: ## Fetch the corpus that ratios and round trips are measured on (145 MB,
 
 # Not ?=, for every shell sets SECONDS; the command line overrides it.
 SECONDS := 60
-fuzz: ## Fuzz what takes foreign bytes, each target for SECONDS=60 (ARGS="sim gateway:http" for some): fuzz/FUZZING.md
+fuzz: ## Fuzz what takes foreign bytes, each target for SECONDS=60 (ARGS="sim gateway:http" for some): gateway/FUZZING.md
 	@.ci/install build
 	$(call step,fuzzing: $(SECONDS) s a target)
-	@fuzz/run.sh $(SECONDS) $(ARGS)
+	@.ci/fuzz $(SECONDS) $(ARGS)
 
 SOAK_SECONDS ?= 1800
 soak: ## Faults at random, kills of cards and gateway under 32 callers; nothing lost, wrong or leaked (SOAK_SECONDS=1800 SOAK_SEED=N)
