@@ -65,7 +65,7 @@ const LONG_SECONDS: u64 = 300;
 /// How long requests may take to end once no more begin: longer than any of them may last.
 const CLOSE_LIMIT: Duration = Duration::from_secs(120);
 /// How long a calm phase's requests may take.
-const CALM_LIMIT: Duration = Duration::from_secs(60);
+const CALM_LIMIT: Duration = Duration::from_secs(180);
 /// Lines of a gateway's log that are shown with a failure.
 const LOG_LINES_SHOWN: usize = 120;
 
