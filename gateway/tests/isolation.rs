@@ -17,8 +17,9 @@ mod served;
 
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -157,7 +158,12 @@ struct Rig {
 
 impl Rig {
     fn start(devices: &str) -> Self {
-        let served = Served::start(&["--devices", devices], &[]);
+        let mut flags = vec!["--devices", devices];
+        if devices != "none" {
+            // For the search of the card's memory; no fault is ever on.
+            flags.push("--allow-faults");
+        }
+        let served = Served::start(&flags, &[]);
         let caller = |key: &str| Caller {
             address: served.public,
             authorization: format!("Bearer {key}"),
@@ -563,6 +569,47 @@ fn with_a_card_nothing_of_one_tenant_reaches_another() {
     let rig = Rig::start("sim");
     shows(&rig);
     arena_is_scrubbed(&rig);
+    engines_are_scrubbed(&rig);
+}
+
+/// What engines of the card hold of the first tenant's job is there, and is gone from each that the second's went through.
+fn engines_are_scrubbed(rig: &Rig) {
+    let path = rig.served.data.path().join("card0/faults");
+    let mut tester = UnixStream::connect(&path).expect("the card's fault socket");
+    tester.set_read_timeout(Some(LIMIT)).expect("set");
+    let secret = Random(seed() ^ 0xE).bytes(TRACE_BYTES);
+    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut find = |function: u8| {
+        let question = format!("{function} find {function} {hex}\n");
+        tester.write_all(question.as_bytes()).expect("asked");
+        let mut answer = String::new();
+        BufReader::new(&tester)
+            .read_line(&mut answer)
+            .expect("answered");
+        let found = answer.trim().strip_prefix(&format!("{function} ok "));
+        let found = found.unwrap_or_else(|| panic!("{answer}")).to_owned();
+        // Occupied sets are of any job.
+        found
+            .split(' ')
+            .any(|place| place != "nothing" && !place.starts_with("sets:"))
+    };
+    let headers = [("Faam-Backend", "require-hw")];
+    let run = |caller: &Caller, bytes: usize, mark: &[u8]| {
+        let body = Random(5).text(bytes, mark);
+        let answer = caller.ask("POST", "/v1/compress?level=6", &headers, &body);
+        assert_eq!(answer.status, 200, "{}", answer.head);
+    };
+    run(&rig.first, 40_000, &secret);
+    assert!(find(0) || find(1), "the search finds what is there");
+    let until = Instant::now() + LIMIT;
+    while find(0) || find(1) {
+        assert!(
+            Instant::now() < until,
+            "an engine that the second tenant's jobs went through holds the first one's data"
+        );
+        // Less than there was, so that its own data do not cover that.
+        run(&rig.second, 9_000, b"none");
+    }
 }
 
 /// What jobs of the second tenant were given of the arena holds nothing of the first one's: the arena's memory itself is
