@@ -47,6 +47,7 @@ fn ended(tenant: &TenantId) -> Ended {
         total: Duration::from_micros(50),
         cost: meter::Spent::default(),
         limits: LimitsMet::default(),
+        faults: Vec::new(),
         trace: None,
     }
 }
