@@ -83,6 +83,30 @@ pub enum OperationError {
         /// What went wrong.
         why: String,
     },
+    /// It is not to be told to fail.
+    #[error("{name} takes no faults: {why}")]
+    NoFaults {
+        /// Which card.
+        name: String,
+        /// Why, and what would help.
+        why: String,
+    },
+    /// The card cannot follow the rule.
+    #[error("{name} refuses: {why}")]
+    FaultRefused {
+        /// Which card.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// The card's fault socket did not answer.
+    #[error("{name} does not answer about its faults: {why}; try again")]
+    NoFaultAnswer {
+        /// Which card.
+        name: String,
+        /// What came instead.
+        why: String,
+    },
 }
 
 /// A function, as a list shows it.

@@ -17,6 +17,7 @@ use faam_sched::{Capacity, Forecast, JobId};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::card_faults::FaultDoor;
 use crate::card_operation::FunctionNumber;
 use crate::cards::{CardEvent, CardSource, CardStatus, Cards, SimulatedFaults};
 use crate::cpu::{self, CpuPool};
@@ -114,6 +115,7 @@ pub struct Dispatcher {
     jobs: Arc<JobQueue>,
     threads: Arc<Mutex<Option<(CpuPool, Cards)>>>,
     queue_wait: Duration,
+    fault_doors: Arc<[FaultDoor]>,
 }
 
 impl Dispatcher {
@@ -143,7 +145,15 @@ impl Dispatcher {
             jobs,
             threads: Arc::new(Mutex::new(Some((pool, cards)))),
             queue_wait: config.queue_wait,
+            fault_doors: FaultDoor::of(&config).into(),
         })
+    }
+
+    /// Where a card's faults are asked for.
+    pub(crate) fn fault_door(&self, card: u8) -> &FaultDoor {
+        self.fault_doors
+            .get(usize::from(card))
+            .unwrap_or(&FaultDoor::NotOwn)
     }
 
     /// Gives a tenant its bounded queue, weight and rates; for one that has them, changes them. What it has queued stays.

@@ -543,7 +543,11 @@ impl From<NotAllowed> for Problem {
 
 impl From<OperationError> for Problem {
     fn from(error: OperationError) -> Self {
-        Self::new(ProblemKind::DeviceState, error.to_string())
+        let kind = match error {
+            OperationError::FaultRefused { .. } => ProblemKind::InvalidOption,
+            _ => ProblemKind::DeviceState,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 

@@ -73,6 +73,8 @@ pub mod kind {
     pub const CARD_DRAINED: &str = "card.drained";
     /// An operator has it get jobs again.
     pub const CARD_UNDRAINED: &str = "card.undrained";
+    /// An operator told a simulated card to fail, or no more.
+    pub const CARD_FAULT: &str = "card.fault";
     /// An operator had a function reset.
     pub const CARD_RESET: &str = "card.reset";
 }

@@ -19,6 +19,7 @@
 //! | `card_claim`, `small_job` | what a card says it made of a job; which jobs run where they come from |
 //! | `cpu`, `engines`, `thread_time` | the CPU engines' workers; which engine serves a level; what work took of its thread's time |
 //! | `cards`, `card_supervisor`, `card_process`, `card_worker` | cards: their processes, their supervision, their queue pairs |
+//! | `card_faults` | our own simulated cards told to fail |
 //! | `card_operation` | what an operator asks of a card's function |
 //! | `limit_met` | what holds a request up without ending it |
 //! | `metrics` | what is published |
@@ -38,6 +39,7 @@ pub mod auth;
 pub mod auth_failures;
 mod busy;
 mod card_claim;
+pub mod card_faults;
 pub mod card_operation;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod card_process;

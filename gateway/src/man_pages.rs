@@ -190,6 +190,7 @@ fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Text | Kind::Secret => "text",
         Kind::List => "list of texts",
+        Kind::Rules => "list of texts, in a variable with ; between",
         Kind::Count(..) => "whole number",
         Kind::Bytes(..) => "bytes, or text with KiB, MiB, GiB",
         Kind::Millis(..) => "milliseconds, or text with ms, s, m, h",

@@ -262,7 +262,7 @@ impl Gateway {
                 path.to_owned(),
                 json!({ "tenant": "other", "kind": "api" }).to_string(),
             ),
-            ("PATCH" | "DELETE", _) => {
+            ("PATCH" | "DELETE", path) if !path.contains("/devices/") => {
                 tenant(&name);
                 (path.replace("{name}", &name), String::new())
             }

@@ -197,10 +197,13 @@ impl Card {
             own_process,
         };
         for rule in options.faults.rules() {
-            control.add(rule).map_err(|source| StartError::Rule {
+            let stop = control.add(rule).map_err(|source| StartError::Rule {
                 rule: rule.to_string(),
                 source,
             })?;
+            if let Some((function, strike)) = stop {
+                function.befall(strike);
+            }
         }
         let stop = Arc::clone(&self.stop);
         self.spawn("faults-socket".to_owned(), move || {

@@ -332,7 +332,7 @@ impl Worker {
         let function = &self.function;
         // Before the draw, so that a hang which is ended right after it has ended.
         let mark = function.pool.mark();
-        let draw = function.faults.draw();
+        let draw = function.faults.draw(|fault| job.work.feels(fault));
         job.strikes = draw.strikes;
         for event in draw.events {
             function.befall(event);

@@ -32,6 +32,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use crate::fault_plan::{self, FaultRule, RuleError};
 use crate::faults::Fault;
 use crate::function::Function;
+use crate::function_faults::Strike;
 use crate::search::Found;
 
 /// Name of the socket in the card's directory.
@@ -70,10 +71,14 @@ fn converse(stream: &UnixStream, control: &FaultControl, stop: &OwnedFd) -> Resu
         for byte in chunk.iter().take(read) {
             match byte {
                 b'\n' => {
-                    let answer = answer(control, &String::from_utf8_lossy(&line));
+                    let (answer, stop) = answer(control, &String::from_utf8_lossy(&line));
                     line.clear();
                     // A client that does not read is no reason to wait: a full socket ends its conversation.
                     rustix::net::send(stream, answer.as_bytes(), send_flags())?;
+                    // A process that stands still answers nobody.
+                    if let Some((function, strike)) = stop {
+                        function.befall(strike);
+                    }
                 }
                 byte if line.len() < LINE_BYTES_MAX => line.push(*byte),
                 _ => return Err(Errno::MSGSIZE),
@@ -87,25 +92,46 @@ fn send_flags() -> rustix::net::SendFlags {
     rustix::net::SendFlags::NOSIGNAL | rustix::net::SendFlags::DONTWAIT
 }
 
-fn answer(control: &FaultControl, line: &str) -> String {
+/// The answer, and what happens after it is sent.
+fn answer(control: &FaultControl, line: &str) -> (String, Option<AtOnce>) {
     let (number, command) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
     match control.run(command) {
-        Ok(None) => format!("{number} ok\n"),
-        Ok(Some(value)) => format!("{number} ok {value}\n"),
-        Err(why) => format!("{number} error: {why}\n"),
+        Ok(Done::Silent) => (format!("{number} ok\n"), None),
+        Ok(Done::Value(value)) if value.is_empty() => (format!("{number} ok\n"), None),
+        Ok(Done::Value(value)) => (format!("{number} ok {value}\n"), None),
+        Ok(Done::Stops(stop)) => (format!("{number} ok\n"), Some(stop)),
+        Err(why) => (format!("{number} error: {why}\n"), None),
+    }
+}
+
+/// What happens to a function at once.
+pub(crate) type AtOnce = (Arc<Function>, Strike);
+
+/// What a command came to.
+enum Done {
+    Silent,
+    Value(String),
+    /// The process is to stop, once that has been answered.
+    Stops(AtOnce),
+}
+
+impl From<Option<AtOnce>> for Done {
+    fn from(stop: Option<AtOnce>) -> Self {
+        stop.map_or(Self::Silent, Self::Stops)
     }
 }
 
 impl FaultControl {
-    /// Adds a rule to the functions that it concerns; what happens at once has happened when this returns.
+    /// Adds a rule to the functions that it concerns; what happens at once has happened when this returns, but for a stop
+    /// of the process, which is returned.
     ///
     /// # Errors
     /// The card cannot follow it, or has as many rules as it can.
-    pub(crate) fn add(&self, rule: &FaultRule) -> Result<(), RuleError> {
+    pub(crate) fn add(&self, rule: &FaultRule) -> Result<Option<AtOnce>, RuleError> {
         self.keep(rule, false)
     }
 
-    fn keep(&self, rule: &FaultRule, until_reset: bool) -> Result<(), RuleError> {
+    fn keep(&self, rule: &FaultRule, until_reset: bool) -> Result<Option<AtOnce>, RuleError> {
         fault_plan::check(rule, self.own_process)?;
         let mut rule = rule.clone();
         if rule.fault() == Fault::EngineHangs
@@ -121,18 +147,18 @@ impl FaultControl {
                 .is_none_or(|index| index == function.index())
             {
                 let added = function.faults.add(&rule, until_reset);
-                at_once.extend(added?.map(|event| (function, event)));
+                at_once.extend(added?.map(|event| (Arc::clone(function), event)));
                 function.bell.ring();
             }
         }
         // The process stops once, however many functions it has.
         if rule.fault() == Fault::Stops {
-            at_once.truncate(1);
+            return Ok(at_once.pop());
         }
         for (function, event) in at_once {
             function.befall(event);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Whether a fault of the whole card is on.
@@ -142,16 +168,16 @@ impl FaultControl {
             .any(|function| function.faults.on(fault))
     }
 
-    fn run(&self, command: &str) -> Result<Option<String>, String> {
+    fn run(&self, command: &str) -> Result<Done, String> {
         match command.split_once(' ').unwrap_or((command, "")) {
             ("maps", function) => {
                 let maps = self.named(function)?.memory.map_count();
-                Ok(Some(maps.to_string()))
+                Ok(Done::Value(maps.to_string()))
             }
-            ("find", question) => Ok(Some(self.find(question)?.to_string())),
-            ("rules", "") => Ok(Some(self.rules())),
-            ("struck", "") => Ok(Some(self.struck())),
-            _ => self.act(command).map(|()| None),
+            ("find", question) => Ok(Done::Value(self.find(question)?.to_string())),
+            ("rules", "") => Ok(Done::Value(self.rules())),
+            ("struck", "") => Ok(Done::Value(self.struck())),
+            _ => self.act(command),
         }
     }
 
@@ -182,7 +208,7 @@ impl FaultControl {
         struck.join(" ")
     }
 
-    fn act(&self, command: &str) -> Result<(), String> {
+    fn act(&self, command: &str) -> Result<Done, String> {
         tracing::info!(command, "fault socket");
         match command.split_once(' ').unwrap_or((command, "")) {
             ("clear", "") => {
@@ -191,11 +217,12 @@ impl FaultControl {
                     function.removal.put_back();
                     function.pool.resume();
                 }
-                Ok(())
+                Ok(Done::Silent)
             }
             ("fault", rule) => {
                 let rule = rule.parse().map_err(|error: RuleError| error.to_string())?;
-                self.add(&rule).map_err(|error| error.to_string())
+                let stop = self.add(&rule).map_err(|error| error.to_string())?;
+                Ok(stop.into())
             }
             ("seed", seed) => {
                 let seed = seed
@@ -204,17 +231,18 @@ impl FaultControl {
                 for function in &self.functions {
                     function.faults.seed(seed);
                 }
-                Ok(())
+                Ok(Done::Silent)
             }
             ("hang", plan) => self.hang(plan),
             ("resume", function) => {
                 let function = self.named(function)?;
                 function.faults.end_hangs();
                 function.pool.resume();
-                Ok(())
+                Ok(Done::Silent)
             }
-            ("kill", "") if self.on(Fault::SurvivesKill) => Ok(()),
+            ("kill", "") if self.on(Fault::SurvivesKill) => Ok(Done::Silent),
             ("kill", "") if self.own_process => kill_process(getpid(), Signal::KILL)
+                .map(|()| Done::Silent)
                 .map_err(|errno| format!("the process could not be killed: {errno}")),
             ("kill", "") => Err("this card has no process of its own".to_owned()),
             _ => Err(format!(
@@ -231,7 +259,7 @@ impl FaultControl {
             .find(pattern.parse()?, function.identity.engines)
     }
 
-    fn hang(&self, plan: &str) -> Result<(), String> {
+    fn hang(&self, plan: &str) -> Result<Done, String> {
         let parsed = plan
             .split_once(':')
             .and_then(|(function, jobs)| Some((function.parse().ok()?, jobs.parse().ok()?)));
@@ -241,7 +269,8 @@ impl FaultControl {
         let rule = FaultRule::new(Fault::EngineHangs)
             .of_function(function)
             .after_jobs(jobs);
-        self.keep(&rule, true).map_err(|error| error.to_string())
+        let kept = self.keep(&rule, true).map_err(|error| error.to_string())?;
+        Ok(kept.into())
     }
 
     fn named(&self, function: &str) -> Result<&Arc<Function>, String> {

@@ -180,8 +180,8 @@ impl Faults {
         !strikes.0.is_empty() || self.on.iter().any(|word| word.load(Ordering::Relaxed) != 0)
     }
 
-    /// An engine takes a job: draws what strikes it, and ends what was on until now.
-    pub(crate) fn draw(&self) -> Draw {
+    /// An engine takes a job: draws what strikes it, of what can, and ends what was on until now.
+    pub(crate) fn draw(&self, can: impl Fn(Fault) -> bool) -> Draw {
         let mut draw = Draw::default();
         if !self.draws.load(Ordering::Relaxed) {
             return draw;
@@ -192,7 +192,7 @@ impl Faults {
         book.until_next_job = 0;
         let mut levels = Vec::new();
         for kept in &mut book.rules {
-            if !kept.is_due(seed, self.function) {
+            if !kept.is_due(seed, self.function, can(kept.rule.fault())) {
                 continue;
             }
             let strike = Strike::of(&kept.rule);
@@ -368,13 +368,13 @@ impl Faults {
 pub(crate) struct NoRoom;
 
 impl Kept {
-    /// Counts a job. Whether the rule strikes it.
-    fn is_due(&mut self, seed: u64, function: u8) -> bool {
+    /// Counts a job. Whether the rule strikes it, which it does only if it can.
+    fn is_due(&mut self, seed: u64, function: u8, can: bool) -> bool {
         if !self.rule.is_of_jobs() {
             return false;
         }
         self.seen += 1;
-        if self.seen <= self.rule.after() || self.struck >= self.rule.times() {
+        if !can || self.seen <= self.rule.after() || self.struck >= self.rule.times() {
             return false;
         }
         // By the job's number rather than in turn: what one rule draws does not depend on the others.
@@ -429,7 +429,14 @@ mod tests {
     /// The jobs, from 1, of so many that a rule's fault struck.
     fn struck(faults: &Faults, fault: Fault, jobs: u64) -> Vec<u64> {
         (1..=jobs)
-            .filter(|_| faults.draw().strikes.0.iter().any(|s| s.fault == fault))
+            .filter(|_| {
+                faults
+                    .draw(|_| true)
+                    .strikes
+                    .0
+                    .iter()
+                    .any(|s| s.fault == fault)
+            })
             .collect()
     }
 
@@ -480,11 +487,18 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_cannot_be_struck_spends_no_strike() {
+        let faults = with(0, &["miscounts,times=1"]);
+        assert!(faults.draw(|_| false).strikes.0.is_empty());
+        assert_eq!(struck(&faults, Fault::Miscounts, 2), [1]);
+    }
+
+    #[test]
     fn a_level_that_a_job_turned_on_is_on_until_the_next_job() {
         let faults = with(0, &["gone,after=1,times=1"]);
         let mut on = Vec::new();
         for _ in 0..3 {
-            faults.draw();
+            faults.draw(|_| true);
             on.push(faults.is_on(Fault::Gone));
         }
         assert_eq!(on, [false, true, false]);
@@ -499,8 +513,8 @@ mod tests {
         assert!(!faults.on(Fault::Gone));
         assert!(faults.rules().is_empty());
         let faults = with(0, &["gone,times=1,ms=60000"]);
-        faults.draw();
-        faults.draw();
+        faults.draw(|_| true);
+        faults.draw(|_| true);
         assert!(faults.on(Fault::Gone), "the next job does not end it");
         faults.book.lock().timed[0].1 = Instant::now();
         assert!(!faults.on(Fault::Gone));
@@ -512,8 +526,8 @@ mod tests {
             0,
             &["slow-engine,factor=7", "slow-engine,times=1,factor=100"],
         );
-        let first = faults.draw().strikes;
-        let second = faults.draw().strikes;
+        let first = faults.draw(|_| true).strikes;
+        let second = faults.draw(|_| true).strikes;
         let factor = |strikes: &Strikes| faults.strike(Fault::SlowEngine, strikes).unwrap().factor;
         assert_eq!((factor(&first), factor(&second)), (100, 7));
     }
@@ -526,8 +540,8 @@ mod tests {
         assert!(faults.rules().is_empty());
         let later = faults.add(&rule("surprise-removal,times=1,ms=5"), false);
         assert_eq!(later, Ok(None));
-        assert_eq!(faults.draw().events[0].ms, Some(5));
-        assert!(faults.draw().events.is_empty());
+        assert_eq!(faults.draw(|_| true).events[0].ms, Some(5));
+        assert!(faults.draw(|_| true).events.is_empty());
     }
 
     #[test]
@@ -549,7 +563,7 @@ mod tests {
     fn a_reset_takes_what_goes_with_it() {
         let faults = with(0, &["loses-doorbells,times=1", "gone,times=1"]);
         faults.add(&rule("engine-hangs,after=5"), true).unwrap();
-        faults.draw();
+        faults.draw(|_| true);
         faults.reset();
         assert!(!faults.on(Fault::LosesDoorbells));
         assert!(faults.on(Fault::Gone));

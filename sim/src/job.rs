@@ -13,6 +13,7 @@ use faam_hwif::{
     SubmissionEntry, TableMode, WireFormat,
 };
 
+use crate::faults::Fault;
 use crate::function_faults::Strikes;
 use crate::model::{Format, Params};
 use crate::queues::Queue;
@@ -58,6 +59,40 @@ pub(crate) enum Work {
 }
 
 impl Work {
+    /// Whether a fault can change anything about it.
+    pub(crate) fn feels(&self, fault: Fault) -> bool {
+        let (compress, decompress) = match self {
+            Self::Compress { .. } => (true, false),
+            Self::Decompress { .. } => (false, true),
+            Self::Count { .. } => (false, false),
+        };
+        match fault {
+            Fault::FlipsABit | Fault::EndsEachBlock | Fault::SearchesOneWay => compress,
+            Fault::IgnoresTables | Fault::MissesTable => {
+                matches!(self, Self::Compress { table: Some(_), .. })
+            }
+            Fault::IgnoresHistory => {
+                matches!(
+                    self,
+                    Self::Compress {
+                        history: Some(_),
+                        ..
+                    }
+                )
+            }
+            Fault::KeepsHistory => {
+                matches!(self, Self::Compress { history: None, .. })
+            }
+            Fault::CorruptPasses => decompress,
+            Fault::Miscounts => !compress && !decompress,
+            Fault::WrongChecksum
+            | Fault::ShortLength
+            | Fault::LengthBeyondRoom
+            | Fault::WritesBeyondRoom => compress || decompress,
+            _ => true,
+        }
+    }
+
     /// Where its input begins.
     pub(crate) fn source(&self) -> Iova {
         match self {

@@ -5,6 +5,7 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | `fault` | `fault`: a simulated card told to fail |
 //! | `served` | `ls`, `show`, `drain`, `reset`: a gateway's functions, and how they are shown |
 //! | `binding` | a function handed to processes, and back |
 //! | `bus` | `bind`, `unbind`, and the cards on the PCI bus |
@@ -13,6 +14,7 @@
 mod binding;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod bus;
+mod fault;
 mod served;
 #[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
 mod tests;
@@ -31,6 +33,8 @@ Examples:
       identity, health, counters, queue pairs of one
   sudo faam device bind 0000:03:00.0
       hands a function on the PCI bus to processes: `faam serve --devices pci:0000:03:00.0`
+  faam device fault fpga0 slow-engine,chance=0.1,factor=100
+      has a simulated card fail, to see what becomes of it; see `faam device fault --help`
   faam device drain fpga0 && faam device reset fpga0 --json
       a card's functions end what they do, and serve again after a reset and a self-test";
 
@@ -48,6 +52,7 @@ enum DeviceCommand {
     Show(Show),
     Drain(Drain),
     Reset(Reset),
+    Fault(fault::Fault),
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     Bind(bus::Bind),
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -150,6 +155,7 @@ impl Device {
             DeviceCommand::Drain(drain) if drain.undo => served::undrain(&drain.named),
             DeviceCommand::Drain(drain) => served::drain(&drain.named, drain.timeout_ms),
             DeviceCommand::Reset(reset) => served::reset(&reset.named),
+            DeviceCommand::Fault(fault) => fault.run(),
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
             DeviceCommand::Bind(bind) => bind.run(),
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -249,7 +249,7 @@ fn in_line(value: &Value) -> String {
     parts.join(", ")
 }
 
-fn print_json(value: &Value) -> anyhow::Result<ExitCode> {
+pub(super) fn print_json(value: &Value) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, value)?;
     writeln!(out)?;
@@ -257,7 +257,7 @@ fn print_json(value: &Value) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(text: &str) -> anyhow::Result<ExitCode> {
+pub(super) fn print(text: &str) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()?;

@@ -167,7 +167,10 @@ fn now<T>(app: &App, number: FunctionNumber, more: T) -> Option<Device<T>> {
 }
 
 /// What `name` names, at least one function.
-fn named(app: &App, name: &str) -> Result<Vec<(FunctionNumber, FunctionSummary)>, Problem> {
+pub(super) fn named(
+    app: &App,
+    name: &str,
+) -> Result<Vec<(FunctionNumber, FunctionSummary)>, Problem> {
     let functions = app.dispatcher.functions_named(name);
     if !functions.is_empty() {
         return Ok(functions);

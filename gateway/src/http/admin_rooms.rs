@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `/admin/v1` | the gateway itself |
 //! | `/admin/v1/backup` | `super::admin_backup` |
-//! | `/admin/v1/devices` | `super::admin_devices` |
+//! | `/admin/v1/devices` | `super::admin_devices`, `super::admin_faults` |
 //! | `/admin/v1/events` | `super::admin_events` |
 //! | `/admin/v1/invocations` | `super::admin_invocations` |
 //! | `/admin/v1/top` | `super::admin_top` |
@@ -21,8 +21,8 @@ use super::admin_socket::About;
 use super::admin_tenants::Actor;
 use super::app::App;
 use super::{
-    admin_backup, admin_devices, admin_events, admin_invocations, admin_tenants, admin_top,
-    admin_usage,
+    admin_backup, admin_devices, admin_events, admin_faults, admin_invocations, admin_tenants,
+    admin_top, admin_usage,
 };
 use crate::error::{Problem, ProblemKind};
 
@@ -38,6 +38,7 @@ pub(super) fn rooms(app: &App, about: About, actor: &'static str) -> Router<App>
         .route("/admin/v1", get(async move || Json(about.clone())))
         .merge(admin_backup::routes())
         .merge(admin_devices::routes())
+        .merge(admin_faults::routes())
         .merge(admin_events::routes())
         .merge(admin_invocations::routes())
         .merge(admin_top::routes())

@@ -40,6 +40,7 @@ pub mod admin_access;
 mod admin_backup;
 mod admin_devices;
 mod admin_events;
+mod admin_faults;
 mod admin_invocations;
 mod admin_rooms;
 pub mod admin_socket;

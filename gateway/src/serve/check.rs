@@ -166,7 +166,7 @@ fn report(sources: &Sources, findings: &[Finding], able: bool) -> Value {
         let text = texts.join(",");
         let value = match setting.kind {
             Kind::Secret => Value::from(setting.shown(&sources.draft)),
-            Kind::List => Value::from(texts),
+            Kind::List | Kind::Rules => Value::from(texts),
             _ if text == "none" => Value::Null,
             _ => text.parse::<u64>().map_or(Value::from(text), Value::from),
         };

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use faam_driver::PciAddress;
 use faam_gateway::cards::{CardSource, SimulatedFaults};
+use faam_sim::FaultRule;
 
 /// Most cards that `--devices sim:CARDS` starts.
 pub(crate) const SIMULATED_CARDS_MAX: u8 = 8;
@@ -26,14 +27,25 @@ pub(crate) enum Devices {
 }
 
 /// What every simulated card of our own is started with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct SimulatedCard {
     /// Engines a function.
     pub(crate) engines: u8,
     /// Clock to keep.
     pub(crate) pace_mhz: Option<u32>,
     /// How it is to fail.
-    pub(crate) faults: SimulatedFaults,
+    pub(crate) faults: CardFaults,
+}
+
+/// How simulated cards are to fail.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CardFaults {
+    /// `--allow-faults`: no file says it.
+    pub(crate) allowed: bool,
+    /// A file of rules.
+    pub(crate) file: Option<PathBuf>,
+    /// Rules.
+    pub(crate) rules: Vec<FaultRule>,
 }
 
 impl Devices {
@@ -53,7 +65,16 @@ impl Devices {
         let own = || CardSource::OwnSimulated {
             engines: simulated.engines,
             pace_mhz: simulated.pace_mhz,
-            faults: simulated.faults.clone(),
+            faults: SimulatedFaults {
+                allowed: simulated.faults.allowed,
+                file: simulated.faults.file.clone(),
+                rules: simulated
+                    .faults
+                    .rules
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
+            },
         };
         let cards = list.iter().flat_map(|devices| match devices {
             Self::None => Vec::new(),

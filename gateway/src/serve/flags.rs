@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use clap::builder::{StyledStr, TypedValueParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use faam_gateway::cards::SimulatedFaults;
 use faam_gateway::config::GatewayConfig;
 
 use super::settings::{Draft, Kind, SETTINGS, Setting};
@@ -39,6 +38,8 @@ Settings come from the file, then from the environment, then from flags; the lat
   body_bytes_max = \"256 MiB\"
   [tenant]
   in_flight_max = 64
+With --allow-faults, `faam device fault fpga0 RULE` has a simulated card fail (see its --help), and so do
+  faam serve --allow-faults --sim-fault engine-hangs,function=1,after=100,times=1
 Each key has a variable (FAAM_LISTEN, FAAM_HTTP_BODY_BYTES_MAX); `faam serve --check` lists them all.";
 
 /// Serve compression over HTTP; with no flags, on a simulated card of its own
@@ -52,15 +53,9 @@ pub(crate) struct Serve {
     config: Option<PathBuf>,
     #[command(flatten)]
     settings: SettingFlags,
-    /// Let faults be injected into the simulated cards
+    /// Let the simulated cards be told to fail: by --sim-fault and --sim-faults, and by `faam device fault` while they run
     #[arg(long)]
     allow_faults: bool,
-    /// Rules of faults for each of our own simulated cards, as TOML; `faam sim --help` has the notation
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, requires = "allow_faults")]
-    sim_faults: Option<PathBuf>,
-    /// A rule of faults for each of our own simulated cards, such as `engine-hangs,function=1,after=100,times=1`; may be given again
-    #[arg(long, value_name = "RULE", requires = "allow_faults")]
-    sim_fault: Vec<faam_sim::FaultRule>,
     /// Do not serve: show every setting and where it comes from, check that it can be served here, and exit 0 or 1
     #[arg(long)]
     pub(crate) check: bool,
@@ -81,11 +76,7 @@ impl Serve {
         });
         let variable = |name: &str| std::env::var_os(name);
         let mut sources = Sources::read(file.as_deref(), variable, &self.settings.0)?;
-        sources.draft.simulated.faults = SimulatedFaults {
-            allowed: self.allow_faults,
-            file: self.sim_faults.clone(),
-            rules: self.sim_fault.iter().map(ToString::to_string).collect(),
-        };
+        sources.draft.simulated.faults.allowed = self.allow_faults;
         Ok(sources)
     }
 
@@ -120,7 +111,7 @@ impl Args for SettingFlags {
                 return command;
             };
             let default = match setting.shown(&draft).as_str() {
-                "none" => String::new(),
+                "none" | "" => String::new(),
                 shown => format!(" [default: {shown}]"),
             };
             let help = format!("{} [env: {}]{default}", setting.about, setting.variable());
@@ -133,6 +124,9 @@ impl Args for SettingFlags {
                 .help(StyledStr::from(help));
             if setting.kind == Kind::List {
                 arg = arg.action(ArgAction::Append).value_delimiter(',');
+            }
+            if setting.kind == Kind::Rules {
+                arg = arg.action(ArgAction::Append);
             }
             command.arg(arg)
         })
@@ -162,7 +156,7 @@ impl FromArgMatches for SettingFlags {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use faam_gateway::cards::CardSource;
+    use faam_gateway::cards::{CardSource, SimulatedFaults};
 
     use super::*;
 
@@ -229,10 +223,31 @@ mod tests {
             assert!(error.contains("vfio-user:DIR"), "{error}");
         }
         assert!(serve(&["--devices", "none", "--devices", "sim"]).is_err());
-        assert!(
-            serve(&["--sim-fault", "gone"]).is_err(),
-            "faults are asked for twice"
-        );
+        for alone in [["--sim-fault", "gone"], ["--sim-faults", "plan.toml"]] {
+            let error = serve(&alone).expect_err("faults are asked for twice");
+            assert!(error.contains("--allow-faults"), "{error}");
+        }
+        let error = serve(&["--allow-faults", "--sim-fault", "no-such"]).expect_err("a name");
+        assert!(error.contains("engine-hangs"), "{error}");
+        let flags = [
+            "--allow-faults",
+            "--sim-faults",
+            "plan.toml",
+            "--sim-fault",
+            "gone,ms=5",
+            "--sim-fault",
+            "flips-a-bit",
+        ];
+        let failing = serve(&flags).expect("accepted");
+        let CardSource::OwnSimulated { faults, .. } = &failing.dispatch.cards[0] else {
+            panic!("{failing:?}");
+        };
+        let expected = SimulatedFaults {
+            allowed: true,
+            file: Some("plan.toml".into()),
+            rules: vec!["gone,ms=5".to_owned(), "flips-a-bit".to_owned()],
+        };
+        assert_eq!(*faults, expected);
     }
 
     #[test]

@@ -9,14 +9,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use faam_gateway::cards::SimulatedFaults;
 use faam_gateway::config::GatewayConfig;
 use faam_gateway::job::{Verification, VerificationError};
 use faam_gateway::tenants::{AllowedBackends, AllowedKernels};
 use faam_gateway::usage::price::{Amount, Currency};
+use faam_sim::FaultRule;
 
-use self::Kind::{Bytes, Count, List, Millis, Secret, Text};
-use super::devices::{Devices, SimulatedCard};
+use self::Kind::{Bytes, Count, List, Millis, Rules, Secret, Text};
+use super::devices::{CardFaults, Devices, SimulatedCard};
 use super::listeners::{Listeners, Mode};
 use crate::quantity;
 
@@ -44,7 +44,7 @@ impl Default for Draft {
             simulated: SimulatedCard {
                 engines: 1,
                 pace_mhz: None,
-                faults: SimulatedFaults::default(),
+                faults: CardFaults::default(),
             },
             listeners: Listeners::default(),
         }
@@ -59,6 +59,13 @@ impl Draft {
     pub(crate) fn finish(&self) -> Result<GatewayConfig, String> {
         let mut config = self.gateway.clone();
         config.dispatch.data_dir.clone_from(&config.data_dir);
+        let faults = &self.simulated.faults;
+        if !faults.allowed && (faults.file.is_some() || !faults.rules.is_empty()) {
+            return Err(
+                "sim_fault and sim_faults make cards that fail on purpose: start with --allow-faults, or leave them out"
+                    .to_owned(),
+            );
+        }
         config.dispatch.cards = Devices::cards(&self.devices, &self.simulated)?;
         config.tls = self.listeners.tls()?;
         config.unix_listen = self.listeners.unix();
@@ -75,6 +82,8 @@ pub(crate) enum Kind {
     Secret,
     /// Several words.
     List,
+    /// Several, with commas of their own: a variable has semicolons between them.
+    Rules,
     /// A whole number in these bounds.
     Count(u64, u64),
     /// Bytes in these bounds; may be written with a unit.
@@ -309,6 +318,19 @@ fn flags_of<const N: usize>(words: [&str; N], values: &[String]) -> Result<[bool
     }
 }
 
+impl Field for Vec<FaultRule> {
+    fn show(&self) -> Vec<String> {
+        self.iter().map(ToString::to_string).collect()
+    }
+
+    fn parse(values: &[String]) -> Result<Self, String> {
+        let rules = values.iter().map(|rule| rule.parse::<FaultRule>());
+        rules
+            .map(|rule| rule.map_err(|error| error.to_string()))
+            .collect()
+    }
+}
+
 impl Field for AllowedKernels {
     fn show(&self) -> Vec<String> {
         set_words([("compress", self.compress), ("decompress", self.decompress)])
@@ -409,6 +431,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting!("devices", devices, List, "Cards: sim[:CARDS], pci:ADDRESS[+ADDRESS], vfio-user:DIR or none; may be given several times", flag "devices" "DEVICES"),
     setting!("engines", simulated.engines, Count(1, ENGINES_MAX), "Engines a function of the simulated cards", flag "engines" "NUMBER"),
     setting!("pace_mhz", simulated.pace_mhz, Count(1, CLOCK_MHZ_MAX), "Clock that the simulated cards keep, MHz; without it they run as fast as they can", flag "pace" "MHZ", variable "FAAM_PACE"),
+    setting!("sim_faults", simulated.faults.file, Text, "With --allow-faults: rules of faults for the simulated cards, as TOML", flag "sim-faults" "FILE"),
+    setting!("sim_fault", simulated.faults.rules, Rules, "With --allow-faults: rules of faults for the simulated cards, such as engine-hangs,function=1,after=100,times=1; may be given several times", flag "sim-fault" "RULE"),
     setting!("cpu_workers", gateway.dispatch.cpu_workers, Count(1, 1024), "Threads of the CPU engines", flag "cpu-workers" "THREADS"),
     setting!("arena_bytes", gateway.dispatch.arena_bytes, Bytes(1 << 20, 1 << 40), "DMA memory shared by the gateway's own cards"),
     setting!("hw_wait_ms_max", gateway.dispatch.hw_wait, Millis(1, MS_MAX), "How long a request that requires a card waits for one to come into service"),

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use toml::de::{DeTable, DeValue};
 
-use super::settings::{Draft, SETTINGS, Setting, by_key};
+use super::settings::{Draft, Kind, SETTINGS, Setting, by_key};
 
 /// Largest configuration file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -142,7 +142,8 @@ impl Sources {
             };
             let value = value.to_string_lossy().into_owned();
             let values = match setting.kind {
-                super::settings::Kind::List => value.split(',').map(str::to_owned).collect(),
+                Kind::List => value.split(',').map(str::to_owned).collect(),
+                Kind::Rules => value.split(';').map(str::to_owned).collect(),
                 _ => vec![value],
             };
             self.set(setting, &values, Origin::Environment(name))?;
@@ -398,6 +399,19 @@ mod tests {
         assert_eq!(devices(read(file, &[], &[]).expect("accepted")), 3);
         let variables = [("FAAM_DEVICES", "sim,vfio-user:/run/card")];
         assert_eq!(devices(read("", &variables, &[]).expect("accepted")), 2);
+        // Rules have commas of their own.
+        let rules = |sources: Sources| {
+            let rules = sources.draft.simulated.faults.rules;
+            rules.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let expected = ["gone,ms=5", "flips-a-bit"];
+        let file = "sim_fault = [\"gone,ms=5\", \"flips-a-bit\"]";
+        assert_eq!(rules(read(file, &[], &[]).expect("accepted")), expected);
+        let variables = [("FAAM_SIM_FAULT", "gone,ms=5;flips-a-bit")];
+        assert_eq!(
+            rules(read("", &variables, &[]).expect("accepted")),
+            expected
+        );
     }
 
     proptest::proptest! {

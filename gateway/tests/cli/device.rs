@@ -69,7 +69,7 @@ impl Device<'_> {
 }
 
 /// Compresses on a card; the backend that did.
-fn on_card(place: &Place, body: &[u8]) -> String {
+pub(crate) fn on_card(place: &Place, body: &[u8]) -> String {
     on_card_at(place, body, 3).0
 }
 
@@ -86,7 +86,7 @@ fn on_card_at(place: &Place, body: &[u8], level: u8) -> (String, Vec<u8>) {
     (backend, bytes)
 }
 
-fn text_of(ended: Ended) -> String {
+pub(crate) fn text_of(ended: Ended) -> String {
     String::from_utf8(ended.check(0, &[]).silent().stdout).expect("UTF-8")
 }
 

@@ -10,6 +10,7 @@ mod backup;
 mod bench;
 mod certificates;
 mod device;
+mod device_fault;
 mod doctor;
 mod events;
 mod explain;
