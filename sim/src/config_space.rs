@@ -26,6 +26,7 @@ const PM: usize = 0x40;
 const PM_ID: u8 = 0x01;
 const PMCSR: usize = PM + 4;
 const PMCSR_STATE: u8 = 0b11;
+const PMCSR_STATE_D0: u8 = 0b00;
 const PMCSR_STATE_D3_HOT: u8 = 0b11;
 /// PMCSR bit 3: going from D3hot to D0 keeps the state.
 const PMCSR_NO_SOFT_RESET: u8 = 1 << 3;
@@ -135,7 +136,14 @@ impl ConfigSpace {
             let (Some(old), Some(mask)) = (self.bytes.get_mut(at), self.writable.get(at)) else {
                 break;
             };
-            *old = (*old & !mask) | (byte & mask);
+            let new = (*old & !mask) | (byte & mask);
+            // A power state that the function does not have is written without effect (PCI Power Management 1.2,
+            // section 3.2.4): what reads back is the state that it is in.
+            let state = new & PMCSR_STATE;
+            if at == PMCSR && state != PMCSR_STATE_D0 && state != PMCSR_STATE_D3_HOT {
+                continue;
+            }
+            *old = new;
             change.function_level_reset |=
                 at == DEVICE_CONTROL + 1 && byte & DEVICE_CONTROL_FLR != 0;
         }
@@ -278,6 +286,18 @@ mod tests {
         assert!(!space.memory_space() && !space.bus_master());
         space.write(PMCSR, &[0]);
         assert!(space.memory_space() && space.bus_master());
+    }
+
+    #[test]
+    fn a_power_state_that_there_is_not_is_written_without_effect() {
+        let mut space = ConfigSpace::new();
+        for state in [0, 3] {
+            space.write(PMCSR, &[state]);
+            for missing in [1, 2] {
+                space.write(PMCSR, &[missing]);
+                assert_eq!(space.byte(PMCSR) & PMCSR_STATE, state, "D{missing}");
+            }
+        }
     }
 
     proptest! {
