@@ -13,7 +13,7 @@ use crate::samples::gzip;
 use crate::server::{KEY, SOON, Server};
 
 /// An answer of many stream windows.
-const ANSWER_BYTES: usize = 2 << 20;
+pub(crate) const ANSWER_BYTES: usize = 2 << 20;
 /// The peer's window a stream: an answer stalls after as much.
 const STREAM_WINDOW_BYTES: u32 = 16 << 10;
 /// Bodies that wait: their windows are 10 MiB together.
@@ -24,7 +24,7 @@ const FILL_LIMIT: Duration = Duration::from_secs(2);
 const STREAMS: usize = 10;
 
 /// A connection whose driver runs beside the test.
-async fn connect(server: &Server) -> SendRequest<Bytes> {
+pub(crate) async fn connect(server: &Server) -> SendRequest<Bytes> {
     let tcp = TcpStream::connect(server.address())
         .await
         .expect("it listens");
@@ -42,7 +42,7 @@ async fn connect(server: &Server) -> SendRequest<Bytes> {
 }
 
 /// The body of an answer of [`ANSWER_BYTES`] zeros; none of it is read yet.
-async fn begin(requests: &SendRequest<Bytes>, body: &Bytes) -> RecvStream {
+pub(crate) async fn begin(requests: &SendRequest<Bytes>, body: &Bytes) -> RecvStream {
     let mut requests = requests.clone().ready().await.expect("ready");
     let request = Request::post("http://faam.test/v1/decompress")
         .header("authorization", format!("Bearer {KEY}"))
@@ -59,7 +59,7 @@ async fn begin(requests: &SendRequest<Bytes>, body: &Bytes) -> RecvStream {
 }
 
 /// Reads a body to its end; its length.
-async fn read(mut body: RecvStream) -> Result<usize, h2::Error> {
+pub(crate) async fn read(mut body: RecvStream) -> Result<usize, h2::Error> {
     let mut length = 0;
     while let Some(data) = timeout(SOON, body.data()).await.expect("it goes on") {
         let data = data?;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use faam_gateway::gateway::Gateway;
 use serde_json::Value;
 
+use crate::http2;
 use crate::samples::{gzip, noise, text};
 use crate::server::{KEY, SOON, Server, check_problem, config};
 use crate::wire::{Wire, request};
@@ -184,8 +185,21 @@ fn what_is_open_at_the_drain_limit_is_broken_off_and_in_the_usage_of_before() {
             wire
         }
     });
-    server.wait_for_in_flight(2);
+    // And one that is a stream among others.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let streamed = runtime.block_on(async {
+        let requests = http2::connect(&server).await;
+        let body = gzip(&vec![0; http2::ANSWER_BYTES]).into();
+        http2::begin(&requests, &body).await
+    });
+    server.wait_for_in_flight(3);
     server.gateway.stop();
+    runtime
+        .block_on(http2::read(streamed))
+        .expect_err("a torn answer looks whole");
     let mut body = Vec::new();
     sending.try_answer(true).expect("a head");
     while let Ok(more) = sending.body_chunk(&mut body) {
@@ -197,7 +211,12 @@ fn what_is_open_at_the_drain_limit_is_broken_off_and_in_the_usage_of_before() {
         gateway: start(),
         ..server
     };
-    let report = usage(&server, "kernel,outcome", 2);
+    let report = usage(&server, "kernel,outcome", 3);
+    let stream = row(&report, "decompress", "draining");
+    assert_eq!(
+        (&stream["requests"], &stream["billable"]),
+        (&1.into(), &false.into())
+    );
     let broken_off = row(&report, "compress", "draining");
     assert_eq!(
         (&broken_off["requests"], &broken_off["billable"]),
