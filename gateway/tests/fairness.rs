@@ -39,7 +39,8 @@ fn tenants_share_a_card_by_weight() {
         .map(|n| {
             let tenant = rig.tenant(&format!("t{n}"), weighted(WEIGHTS[n % WEIGHTS.len()]));
             // Two sizes, the same number of tenants of each weight with either; of one octave, so that what the reference
-            // engine takes for them was learned from the same jobs.
+            // engine takes for them was learned from the same jobs. The first of an octave finds its engine cold and counts
+            // whole, and a card's jobs teach nothing of it: after twenty on the CPU an eighth of that first one is left.
             rig.load(
                 tenant,
                 if (n / WEIGHTS.len()).is_multiple_of(2) {
