@@ -20,7 +20,7 @@ BEHAVIOURS := $(CURDIR)/target/behaviours
 DEVICE_SUITE := cargo test --locked -p faam-driver --test device
 step = @printf '\n== %s\n' "$(1)"
 
-.PHONY: help run test behaviours who-may-what test-quick test-large test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check openapi corpus loom fuzz soak engines clean
+.PHONY: help run test behaviours faults who-may-what test-quick test-large test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check openapi corpus loom fuzz soak engines clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,7 +49,7 @@ test-workspace:
 	$(call step,tests of the workspace)
 	@mkdir -p target && rm -f $(BEHAVIOURS).vfio-user
 	@env $(TOOLS_POLICY) FAAM_TEST_RESULTS=$(BEHAVIOURS).vfio-user $(CARGO_TEST) --workspace --locked
-	$(call step,the page of behaviours)
+	$(call step,the pages of behaviours and of faults)
 	@$(DEVICE_SUITE) --quiet -- page check $(BEHAVIOURS).vfio-user
 	$(call step,examples in the documentation)
 	@cargo test --workspace --locked --doc --quiet
@@ -58,6 +58,12 @@ behaviours: ## Write driver/BEHAVIOURS.md anew: over vfio-user by a run now, ove
 	@rm -f $(BEHAVIOURS).vfio-user
 	@FAAM_TEST_RESULTS=$(BEHAVIOURS).vfio-user $(DEVICE_SUITE)
 	@$(DEVICE_SUITE) --quiet -- page write $(BEHAVIOURS).vfio-user $(wildcard $(BEHAVIOURS).kernel-vfio)
+
+faults: ## Write driver/FAULTS.md anew: over vfio-user and in a gateway by a run now, over kernel VFIO as above
+	@rm -f $(BEHAVIOURS).faults
+	@FAAM_TEST_RESULTS=$(BEHAVIOURS).faults $(DEVICE_SUITE) -- fault::
+	@FAAM_TEST_RESULTS=$(BEHAVIOURS).faults cargo test --locked -p faam-gateway --test card_faults
+	@$(DEVICE_SUITE) --quiet -- page write $(BEHAVIOURS).faults $(wildcard $(BEHAVIOURS).kernel-vfio)
 
 test-large: ## A body of 4 GiB through curl to be compressed and decompressed, in bounded memory (LARGE_BYTES=...)
 	@.ci/install build
@@ -72,7 +78,7 @@ test-vfio: ## The driver on the kernel's VFIO: a guest with an emulated IOMMU, t
 	$(call step,the driver on the kernel's VFIO)
 	@time -p { driver/tests/guest/fetch.sh .cache/guest && driver/tests/guest/run.sh target/guest/run .cache/guest target/guest/bin; }
 	@cp target/guest/run/behaviours $(BEHAVIOURS).kernel-vfio
-	$(call step,the page of behaviours)
+	$(call step,the pages of behaviours and of faults)
 	@target/guest/bin/device page check $(BEHAVIOURS).kernel-vfio
 
 test-readme:

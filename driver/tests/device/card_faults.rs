@@ -59,6 +59,26 @@ impl CardFaults {
         self.run(&format!("fault {}", fault.name()));
     }
 
+    /// Adds a rule after which the card answers late, if at all; its answer is passed over.
+    pub(crate) fn send_rule(&self, rule: &str) {
+        let sent = self.port.lock().unwrap().send(&format!("fault {rule}"));
+        assert!(sent.is_some(), "the fault socket takes no command");
+    }
+
+    /// Adds a rule of the card's fault plan.
+    pub(crate) fn set_rule(&self, rule: &str) {
+        self.run(&format!("fault {rule}"));
+    }
+
+    /// How often a fault has broken its rule since the card started.
+    pub(crate) fn struck(&self, name: &str) -> u64 {
+        let answer = self.port.lock().unwrap().ask("struck");
+        let answer = answer.unwrap_or_else(|| panic!("no answer to \"struck\""));
+        let counts = answer.split_whitespace();
+        let mut of = counts.filter_map(|count| count.strip_prefix(name)?.strip_prefix('='));
+        of.next().map_or(0, |count| count.parse().unwrap())
+    }
+
     /// Turns all off, and ends all hangs.
     pub(crate) fn clear(&self) {
         self.run("clear");
@@ -104,12 +124,11 @@ impl CardFaults {
 }
 
 impl Port {
-    /// Sends a command and waits for its answer; `None` if none comes any more.
-    fn ask(&mut self, command: &str) -> Option<String> {
+    /// Sends a command; the prefix of its answer, or `None` if it cannot be sent any more.
+    fn send(&mut self, command: &str) -> Option<String> {
         self.number += 1;
         let prefix = format!("{} ", self.number);
         let line = format!("{prefix}{command}\n");
-        let deadline = Instant::now() + Duration::from_secs(ANSWER_SECONDS_MAX);
         // A virtual machine's serial port lets a writer wait for ever if nobody is behind it.
         let limit = Timespec::try_from(Duration::from_secs(ANSWER_SECONDS_MAX)).ok()?;
         let mut ready = [PollFd::new(&self.fd, PollFlags::OUT)];
@@ -118,6 +137,13 @@ impl Port {
             return None;
         }
         rustix::io::write(&self.fd, line.as_bytes()).ok()?;
+        Some(prefix)
+    }
+
+    /// Sends a command and waits for its answer; `None` if none comes any more.
+    fn ask(&mut self, command: &str) -> Option<String> {
+        let prefix = self.send(command)?;
+        let deadline = Instant::now() + Duration::from_secs(ANSWER_SECONDS_MAX);
         loop {
             while let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.received.drain(..=end).collect();

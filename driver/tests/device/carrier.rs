@@ -277,6 +277,19 @@ impl Bench {
         Arena::new(ARENA_BYTES).unwrap()
     }
 
+    /// Kills the card's process and starts another one in its place: the fence that its death is. `None` if the card is no
+    /// child of this process; then nothing was done.
+    pub(crate) fn replace_card(&mut self) -> Option<FenceProof> {
+        let Card::Process(process) = &self.card else {
+            return None;
+        };
+        process.kill();
+        let proof = process.await_fence(self.patience);
+        self.card = Card::Process(CardProcess::start());
+        self.faults = self.socket("faults").map(|path| CardFaults::open(&path));
+        Some(proof)
+    }
+
     /// Kills the card's process, and returns the fence that its death is where it is a child of this process.
     pub(crate) fn kill_card(&self) -> Option<FenceProof> {
         self.faults().kill();

@@ -393,9 +393,12 @@ fn nothing_is_left_in_an_engine(bench: &Bench) {
     for function in [0, 1] {
         for trace in &traces {
             let found = bench.faults().find(function, &trace.bytes);
-            assert_eq!(
-                found, "nothing",
-                "{} is left of another context, in function {function}",
+            // The other function of a card that lives long has had jobs of its own, and its tables hold their positions.
+            let is_own = |place: &&str| function != 1 || !place.starts_with("sets:");
+            let found: Vec<_> = found.split(' ').filter(is_own).collect();
+            assert!(
+                found.is_empty() || found == ["nothing"],
+                "{} is left of another context, in function {function}: {found:?}",
                 trace.of
             );
         }

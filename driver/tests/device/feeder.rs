@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use faam_driver::worker::{WorkerCounters, WorkerExit};
+use faam_driver::worker::{StillRunning, WorkerCounters, WorkerExit};
 use faam_driver::{
     Completion, Function, Job, JobSource, Kernel, Outcome, Request, Waker, Worker, WorkerConfig,
     WorkerHandle,
@@ -202,6 +202,22 @@ impl Feeder {
             Ok(exit) => exit,
             Err(_) => panic!("the worker has not ended within {:?}", self.patience),
         }
+    }
+
+    /// How the worker ended, if it has.
+    pub(crate) fn try_exit(&self) -> Option<WorkerExit> {
+        self.exit.try_recv().ok()
+    }
+
+    /// Have the worker end, without waiting for it.
+    pub(crate) fn tell_to_stop(&self) {
+        self.handle.stop();
+    }
+
+    /// Wait for the worker's end within `limit`; then nobody takes the jobs that it never took: how many those were.
+    pub(crate) fn join(&self, limit: Duration) -> Result<usize, StillRunning> {
+        self.handle.join(limit)?;
+        Ok(self.queue.0.lock().unwrap().drain(..).count())
     }
 
     /// Wait until the worker has ended by itself; then every job that it took has an outcome, and those that it never

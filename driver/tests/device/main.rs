@@ -15,8 +15,9 @@
 //! - `FAAM_TEST_RESULTS`: a file that the lines below are appended to.
 //!
 //! Each result is one line on standard output: `behaviour: NAME: CARRIER: passed`, or `failed`, or `skipped: WHY`; and
-//! for mutations `mutation: NAME: CARRIER: red`, `survived` or `skipped: WHY`. `device page write|check FILE...` makes or
-//! compares driver/BEHAVIOURS.md with such lines.
+//! for mutations `mutation: NAME: CARRIER: red`, `survived` or `skipped: WHY`. What comes of a card's faults is a line
+//! `fault: NAME: CARRIER: OUTCOME; TIMES`. `device page write|check FILE...` makes driver/BEHAVIOURS.md and driver/FAULTS.md
+//! of such lines, or compares them.
 //!
 //! Why libtest-mimic: trials come from a table, in its order (the one that kills the card is the last), with twins for
 //! their mutations, and may find out at run time that they have to be skipped; filters, lists and nextest work as usual.
@@ -37,6 +38,7 @@ mod card_faults;
 mod card_process;
 mod carrier;
 mod data;
+mod faults;
 mod feeder;
 mod host;
 mod host_alone;

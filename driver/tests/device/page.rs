@@ -3,6 +3,7 @@
 //! Owns driver/BEHAVIOURS.md. Invariant: it is made of the list of behaviours and of result lines, and of nothing else; a
 //! carrier that was not run keeps its column. `check` fails if the list and the page differ, or if a result is worse than
 //! the page says (better is welcome: a machine with huge pages shows more than one without).
+//! Its command makes and compares the page of faults as well.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 
 use crate::behaviour::{Behaviour, all};
 use crate::carrier::Carrier;
+use crate::faults;
 
 /// Results by kind (`behaviour`, `mutation`), behaviour and carrier.
 #[derive(Default)]
@@ -23,18 +25,30 @@ pub(crate) fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("BEHAVIOURS.md");
     let page = std::fs::read_to_string(&path).unwrap_or_default();
     let mut fresh = Results::default();
+    let mut of_faults = faults::page::Results::default();
     for file in &files {
         let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"));
-        text.lines().for_each(|line| fresh.take(line));
+        for line in text.lines() {
+            fresh.take(line);
+            of_faults.take(line);
+        }
     }
     match mode.as_deref() {
         Some("write") => {
             let mut results = Results::of_page(&page);
             results.0.extend(fresh.0);
             std::fs::write(&path, results.page()).unwrap();
+            faults::page::write(of_faults);
             ExitCode::SUCCESS
         }
-        Some("check") => check(&page, &fresh),
+        Some("check") => {
+            let behaviours = told("BEHAVIOURS.md", "behaviours", &check(&page, &fresh));
+            let faults = told("FAULTS.md", "faults", &faults::page::check(&of_faults));
+            match behaviours && faults {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
+            }
+        }
         _ => {
             println!("expected page write FILE... or page check FILE...");
             ExitCode::FAILURE
@@ -42,7 +56,18 @@ pub(crate) fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
     }
 }
 
-fn check(page: &str, fresh: &Results) -> ExitCode {
+/// Says what is wrong with a page; whether nothing is.
+fn told(page: &str, target: &str, wrong: &[String]) -> bool {
+    if wrong.is_empty() {
+        println!("driver/{page} says what was shown");
+        return true;
+    }
+    println!("driver/{page} is stale; make it anew with `make {target}`:");
+    wrong.iter().for_each(|line| println!("  {line}"));
+    false
+}
+
+fn check(page: &str, fresh: &Results) -> Vec<String> {
     let told = Results::of_page(page);
     let mut wrong = Vec::new();
     // The page of its own results is the page, or it does not have the list's names, words and mutations.
@@ -67,13 +92,7 @@ fn check(page: &str, fresh: &Results) -> ExitCode {
             }
         }
     }
-    if wrong.is_empty() {
-        println!("driver/BEHAVIOURS.md says what was shown");
-        return ExitCode::SUCCESS;
-    }
-    println!("driver/BEHAVIOURS.md is stale; make it anew with `make behaviours`:");
-    wrong.iter().for_each(|line| println!("  {line}"));
-    ExitCode::FAILURE
+    wrong
 }
 
 /// A skip may come of the machine; a behaviour that was not run at all is worth no more than a failure.

@@ -17,7 +17,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::behaviour::{Behaviour, Need, all};
 use crate::carrier::{Bench, Carrier};
-use crate::{host_alone, host_lies, retired};
+use crate::{faults, host_alone, host_lies, retired};
 
 /// A trial that takes longer is hung: the process ends, and says which.
 const TRIAL_SECONDS_MAX: u64 = 240;
@@ -62,6 +62,7 @@ pub(crate) fn run() -> ExitCode {
             trials.extend(host_alone::trials());
             trials.extend(host_lies::trials());
             trials.extend(retired::trials());
+            trials.extend(faults::trials(carrier));
             trials.extend(all().map(|behaviour| behaviour_trial(behaviour, carrier)));
         }
         // One card for all, one at a time. Mutations only where vfio-user cannot show them: the rest is the same twice.
@@ -72,6 +73,7 @@ pub(crate) fn run() -> ExitCode {
                 needs.iter().any(|need| behaviour.needs.contains(need))
             };
             trials.extend(all().filter(alone).map(mutation_trial));
+            trials.extend(faults::trials(carrier));
             trials.extend(all().map(|behaviour| behaviour_trial(behaviour, carrier)));
         }
     }
@@ -132,27 +134,37 @@ enum Shown {
 }
 
 fn show(behaviour: &Behaviour, carrier: Carrier, faults: &[Fault]) -> Shown {
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
+    let outcome = shown(|| {
         let bench = Bench::start(carrier, behaviour.needs, faults)?;
         (behaviour.show)(&bench);
         Ok(())
-    }));
+    });
     match outcome {
         Ok(Ok(())) => Shown::Holds,
         Ok(Err(need)) => Shown::Lacks(need),
-        Err(payload) => {
-            let text = payload
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or(payload.downcast_ref::<&str>().copied());
-            Shown::Fails(text.unwrap_or("a panic without words").to_owned())
-        }
+        Err(why) => Shown::Fails(why),
     }
+}
+
+/// What `show` comes to, or the words of its panic.
+pub(crate) fn shown<T>(show: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(show)).map_err(|payload| {
+        let text = payload
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or(payload.downcast_ref::<&str>().copied());
+        text.unwrap_or("a panic without words").to_owned()
+    })
 }
 
 /// Says a result on standard output, and in the file that the environment names.
 fn report(kind: &str, name: &str, carrier: Carrier, verdict: &Verdict) {
-    let line = format!("{kind}: {name}: {}: {verdict}\n", carrier.name());
+    say(kind, name, carrier, &verdict.to_string());
+}
+
+/// The same of a result in words.
+pub(crate) fn say(kind: &str, name: &str, carrier: Carrier, result: &str) {
+    let line = format!("{kind}: {name}: {}: {result}\n", carrier.name());
     // In one piece, and on a line of its own: the runner may stand in the middle of one.
     let _ = std::io::stdout().write_all(format!("\n{line}").as_bytes());
     if let Some(path) = std::env::var_os("FAAM_TEST_RESULTS") {

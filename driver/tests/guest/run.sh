@@ -16,7 +16,7 @@ busybox=$root/usr/bin/busybox
 witness=0000:00:05.0 functions=(0000:00:06.0 0000:00:07.0) faults=0000:00:08.0
 memory=512M huge_pages=16
 # Longest run of the guest. It takes a minute; on a machine under load it takes longer.
-guest_s_max=${GUEST_SECONDS_MAX:-300}
+guest_s_max=${GUEST_SECONDS_MAX:-420}
 
 say() { printf 'guest: %s\n' "$*"; }
 began=$(date +%s%N)
@@ -112,7 +112,7 @@ qemu=(timeout -k 5 "$guest_s_max" "$root/usr/lib64/ld-linux-x86-64.so.2" --libra
 status=0
 "${qemu[@]}" </dev/null 2>"$work/qemu.log" 8>&- | tr -d '\r' | tee "$work/console.log" || status=$?
 lap "the guest has ended"
-grep -E '^(behaviour|mutation): ' "$work/console.log" >"$work/behaviours" || true
+grep -E '^(behaviour|mutation|fault): ' "$work/console.log" >"$work/behaviours" || true
 if ! grep -q '^end: 0$' "$work/console.log"; then
     say "failed: QEMU's status $status; its own words and the card's last ones:"
     tail -n 20 "$work/qemu.log" "$work/card.log"

@@ -94,7 +94,7 @@ impl GatewayProcess {
         &self,
         what: &str,
         limit: Duration,
-        check: impl Fn(&Self) -> Option<T>,
+        mut check: impl FnMut(&Self) -> Option<T>,
     ) -> T {
         let until = Instant::now() + limit;
         loop {
@@ -109,6 +109,17 @@ impl GatewayProcess {
     /// Everything that requests held has been given back, and nothing was ever wrong or panicked.
     #[track_caller]
     pub(crate) fn check_at_rest(&self) {
+        self.check_given_back();
+        assert_eq!(
+            self.metric("faam_verify_failures_total"),
+            0.0,
+            "results that failed verification"
+        );
+    }
+
+    /// Everything that requests held has been given back, and nothing panicked.
+    #[track_caller]
+    pub(crate) fn check_given_back(&self) {
         for gauge in [
             "faam_inflight",
             "faam_body_memory_bytes",
@@ -120,11 +131,6 @@ impl GatewayProcess {
                 |gateway| (gateway.metric(gauge) == 0.0).then_some(()),
             );
         }
-        assert_eq!(
-            self.metric("faam_verify_failures_total"),
-            0.0,
-            "results that failed verification"
-        );
         assert!(!self.log.text().contains("panicked"), "a thread panicked");
     }
 
