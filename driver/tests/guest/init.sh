@@ -53,7 +53,7 @@ step manual 60 /bin/manual.sh
 step gateway 30 /bin/gateway.sh
 step carriers 60 /bin/carriers "pci:${FUNCTIONS%% *}" "$FAAM_TEST_CARD_ADMIN"
 # The last, for its last test kills the card.
-step device 300 /bin/device.sh
+step device 400 /bin/device.sh
 
 echo "IOMMU faults that the kernel reported:"
 dmesg | grep -E 'DMAR:.*fault addr' | sed 's/^\[ *[0-9.]*\] //'
