@@ -107,31 +107,32 @@ impl Lz4Compressor {
             return Ok(());
         };
         if self.verified {
-            let wrong = |source| EngineError::Wrong {
+            check(packed, piece, &mut self.decoded).map_err(|source| EngineError::Wrong {
                 engine: Self::NAME,
                 source,
-            };
-            let input_len = piece.len();
-            let len =
-                lz4_flex::block::decompress_into(packed, &mut self.decoded).map_err(|_| {
-                    wrong(VerifyError::Corrupt {
-                        decoded_len: 0,
-                        input_len,
-                        block_offset: 0,
-                    })
-                })?;
-            let decoded = self.decoded.get(..len).unwrap_or_default();
-            compare(decoded, piece, 0, input_len).map_err(wrong)?;
-            if len < input_len {
-                return Err(wrong(VerifyError::TooShort {
-                    decoded_len: len,
-                    input_len,
-                }));
-            }
+            })?;
         }
         out.extend_from_slice(&length(packed.len()).to_le_bytes());
         out.extend_from_slice(packed);
         Ok(())
+    }
+}
+
+/// Decodes a block into `room` and compares it with what it was made of.
+fn check(packed: &[u8], piece: &[u8], room: &mut [u8]) -> Result<(), VerifyError> {
+    let input_len = piece.len();
+    let len = lz4_flex::block::decompress_into(packed, room).map_err(|_| VerifyError::Corrupt {
+        decoded_len: 0,
+        input_len,
+        block_offset: 0,
+    })?;
+    compare(room.get(..len).unwrap_or_default(), piece, 0, input_len)?;
+    match len < input_len {
+        true => Err(VerifyError::TooShort {
+            decoded_len: len,
+            input_len,
+        }),
+        false => Ok(()),
     }
 }
 
@@ -156,5 +157,32 @@ fn native_mode(level: Level) -> CompressionMode {
         fast if fast < 0 => CompressionMode::FAST(-fast),
         1 => CompressionMode::DEFAULT,
         dense => CompressionMode::HIGHCOMPRESSION(dense),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_that_decodes_to_something_else_is_wrong() {
+        let piece: Vec<u8> = (0..4000u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
+        let mut room = vec![0; BLOCK_BYTES_MAX];
+        let packed = lz4::block::compress(&piece, None, false).unwrap();
+        assert_eq!(check(&packed, &piece, &mut room), Ok(()));
+        // One literal, which the format cannot tell from a right one.
+        let mut other = piece.clone();
+        other[0] ^= 1;
+        assert_eq!(
+            check(&packed, &other, &mut room),
+            Err(VerifyError::Mismatch {
+                offset: 0,
+                input_len: piece.len()
+            })
+        );
+        let longer = [&piece[..], b"more"].concat();
+        assert!(check(&packed, &longer, &mut room).is_err());
+        let shorter = &piece[..piece.len() - 1];
+        assert!(check(&packed, shorter, &mut room).is_err());
     }
 }

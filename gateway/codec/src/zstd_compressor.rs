@@ -201,3 +201,28 @@ fn parameters(level: Level) -> [CParameter; 3] {
         CParameter::ChecksumFlag(true),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_that_decodes_to_something_else_is_wrong() {
+        let input: Vec<u8> = (0..40_000u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
+        let level = Level::new(3).unwrap();
+        let mut made = Vec::new();
+        ZstdCompressor::new(level)
+            .unwrap()
+            .compress(&input, Position::Last, &mut made)
+            .unwrap();
+        let verify = |input: &[u8]| {
+            let mut compressor = ZstdCompressor::new(level).unwrap();
+            compressor.verify(&made, input, Position::Last)
+        };
+        assert!(verify(&input).is_ok());
+        let mut other = input.clone();
+        other[100_000] ^= 1;
+        assert!(verify(&other).is_err());
+        assert!(verify(&input[1..]).is_err());
+    }
+}
