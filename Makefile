@@ -20,7 +20,7 @@ BEHAVIOURS := $(CURDIR)/target/behaviours
 DEVICE_SUITE := cargo test --locked -p faam-driver --test device
 step = @printf '\n== %s\n' "$(1)"
 
-.PHONY: help run test behaviours faults who-may-what test-quick test-large test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check openapi corpus loom fuzz soak engines clean
+.PHONY: help run test behaviours faults mutants who-may-what test-quick test-large test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check openapi corpus loom fuzz soak engines clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,11 @@ faults: ## Write driver/FAULTS.md anew: over vfio-user and in a gateway by a run
 	@FAAM_TEST_RESULTS=$(BEHAVIOURS).faults $(DEVICE_SUITE) -- fault::
 	@FAAM_TEST_RESULTS=$(BEHAVIOURS).faults cargo test --locked -p faam-gateway --test card_faults
 	@$(DEVICE_SUITE) --quiet -- page write $(BEHAVIOURS).faults $(wildcard $(BEHAVIOURS).kernel-vfio)
+
+mutants: ## Take out safety checks one at a time in a copy of the tree: the tests must notice each (MUTANT=name for one)
+	@.ci/install build
+	$(call step,safety checks taken out: driver/MUTANTS.md)
+	@cargo test --locked -p faam-driver --test mutants -- --ignored --nocapture the_tests_notice_each
 
 test-large: ## A body of 4 GiB through curl to be compressed and decompressed, in bounded memory (LARGE_BYTES=...)
 	@.ci/install build
