@@ -8,6 +8,7 @@
     reason = "what these tests share fails by panicking, as they do"
 )]
 
+#[expect(dead_code, reason = "other tests use more of it")]
 mod gateway_process;
 mod process_log;
 mod served;
