@@ -12,6 +12,9 @@ use crate::job::{BlockOutcome, EngineId, FallbackReason, JobError, JobSpec, Phas
 use crate::meter::Spent;
 use crate::queue_room::RoomPermit;
 
+/// Devices that one job is remembered to have come back from: as often as it is done again, and once more.
+const FAILED_ON_MAX: usize = 4;
+
 /// A job in the queue or on an engine.
 pub(crate) struct PendingJob {
     pub(crate) spec: JobSpec,
@@ -22,8 +25,8 @@ pub(crate) struct PendingJob {
     /// How long it waited for that, before it was queued.
     pub(crate) room_waited: Duration,
     pub(crate) replays: u8,
-    /// The device that it last came back from, for a fault of that.
-    pub(crate) failed_on: Option<FailedOn>,
+    /// The devices that it came back from for a fault of theirs, the first ones.
+    failed_on: [Option<FailedOn>; FAILED_ON_MAX],
     pub(crate) fallback: Option<FallbackReason>,
     pub(crate) phases: Phases,
 }
@@ -44,7 +47,7 @@ impl PendingJob {
             room: Some(room),
             room_waited: waited,
             replays: 0,
-            failed_on: None,
+            failed_on: [None; FAILED_ON_MAX],
             fallback: None,
             phases: Phases {
                 since: Instant::now().checked_sub(waited),
@@ -73,8 +76,8 @@ impl PendingJob {
 
     /// An engine has ended with it; where it came back from a device that failed, its request is told who did it instead.
     pub(crate) fn note_done_by(&self, engine: EngineId, is_done: bool) {
-        if let Some(on) = self.failed_on.filter(|_| is_done) {
-            self.spec.permit.meter().done_instead(on, engine);
+        for on in self.failed_on.iter().flatten().filter(|_| is_done) {
+            self.spec.permit.meter().done_instead(*on, engine);
         }
     }
 
@@ -103,7 +106,10 @@ impl RunningJob {
             engine: self.engine,
             kind,
         };
-        self.job.failed_on = Some(on);
+        let free = self.job.failed_on.iter_mut().find(|place| place.is_none());
+        if let Some(place) = free {
+            *place = Some(on);
+        }
         self.job.spec.permit.meter().fault(on, why);
     }
 }
