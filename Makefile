@@ -20,7 +20,7 @@ BEHAVIOURS := $(CURDIR)/target/behaviours
 DEVICE_SUITE := cargo test --locked -p faam-driver --test device
 step = @printf '\n== %s\n' "$(1)"
 
-.PHONY: help run test behaviours faults mutants who-may-what test-quick test-large test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check openapi corpus loom fuzz soak engines clean
+.PHONY: help run test behaviours faults mutants who-may-what test-quick test-large test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check openapi corpus loom fuzz soak hostile engines clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -187,7 +187,14 @@ soak: ## Faults at random, kills of cards and gateway under 32 callers; nothing 
 	@.ci/install build
 	$(call step,soak of $(SOAK_SECONDS) s)
 	@env $(TOOLS_POLICY) SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) \
-	  cargo test --release --locked -p faam-gateway --test soak -- --nocapture
+	  cargo test --release --locked -p faam-gateway --test soak -- --nocapture nothing_is_lost
+
+HOSTILE_SECONDS ?= 300
+hostile: ## A gateway beside three cards that lie in form and content (HOSTILE_SECONDS=300 HOSTILE_SEED=N)
+	@.ci/install build
+	$(call step,$(HOSTILE_SECONDS) s beside cards that lie)
+	@env $(TOOLS_POLICY) HOSTILE_SECONDS=$(HOSTILE_SECONDS) HOSTILE_SEED=$(HOSTILE_SEED) \
+	  cargo test --release --locked -p faam-gateway --test soak -- --nocapture a_card_that_lies
 
 engines: ## The table of engines and levels over the corpus: text, JSON, HTML in target/engines (ARGS=--full: all of it)
 	@.ci/install build test

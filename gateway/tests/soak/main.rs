@@ -1,7 +1,7 @@
 //! A soak: a gateway with simulated cards that fail in every way, callers of every kind, kills and restarts, and a history in
 //! which nothing may be lost, wrong or left behind.
 //!
-//! `make soak` runs it, for SOAK_SECONDS (30) with SOAK_SEED (drawn). The chaos is a function of the seed and of counts of
+//! `make soak` runs it, for SOAK_SECONDS (30) with SOAK_SEED (drawn); `make hostile` the same callers beside cards that lie. The chaos is a function of the seed and of counts of
 //! requests; how they fall together is the machine's.
 //!
 //! | module | is |
@@ -40,7 +40,7 @@ mod samples;
 mod served;
 mod wire;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use accounts::{Accounts, TENANTS};
@@ -69,8 +69,12 @@ const CALM_LIMIT: Duration = Duration::from_secs(180);
 /// Lines of a gateway's log that are shown with a failure.
 const LOG_LINES_SHOWN: usize = 120;
 
+/// One at a time: each measures what is its own.
+static TURN: Mutex<()> = Mutex::new(());
+
 #[test]
 fn nothing_is_lost_wrong_or_left_behind() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let seconds = number("SOAK_SECONDS").unwrap_or(SECONDS_DEFAULT);
     let seed = number("SOAK_SEED").unwrap_or_else(drawn_seed);
     println!("soak of {seconds} s; again with: make soak SOAK_SECONDS={seconds} SOAK_SEED={seed}");
@@ -88,6 +92,7 @@ fn nothing_is_lost_wrong_or_left_behind() {
 
 #[test]
 fn a_card_that_lies_harms_nothing() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let seconds = number("HOSTILE_SECONDS").unwrap_or(HOSTILE_SECONDS_DEFAULT);
     let seed = number("HOSTILE_SEED").unwrap_or_else(drawn_seed);
     println!(
