@@ -122,10 +122,11 @@ impl DmaBuffer {
         }
     }
 
-    /// Hold the buffer back until a fence of `incarnation` passes: an unfinished command names it.
+    /// Hold the buffer back until a fence of `incarnation` passes: an unfinished command names it. Where it has passed, the
+    /// buffer is free.
     pub fn quarantine(mut self, incarnation: Incarnation) {
         if let Some(run) = self.run.take() {
-            self.arena.quarantine().hold(incarnation, run);
+            self.run = self.arena.quarantine().hold(incarnation, run);
         }
     }
 

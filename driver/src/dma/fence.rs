@@ -131,6 +131,14 @@ impl FenceProof {
             Covers::Process(pid) => incarnation.process == Some(pid),
         }
     }
+
+    /// The one life that it covers, where it covers one.
+    pub(super) fn incarnation(&self) -> Option<Incarnation> {
+        match self.covers {
+            Covers::Incarnation(covered) => Some(covered),
+            Covers::Process(_) => None,
+        }
+    }
 }
 
 /// Watches a child process whose death is a fence for every function that it served.

@@ -45,8 +45,10 @@ impl Card {
 
     /// End everything: workers, then the process, whose end is fence (d) for all that it held.
     pub(super) fn tear_down(&mut self, fault: Option<&str>) {
+        let mut ended = Vec::new();
         for number in 0..self.function_count() {
             let live = self.take_out(number, fault);
+            ended.extend(live.as_ref().map(|live| live.function.incarnation()));
             if let Some(place) = self.place(number) {
                 place.resets_in_a_row = 0;
             }
@@ -83,6 +85,10 @@ impl Card {
         let pid = process.pid();
         match end_process(process) {
             Ok(proof) => {
+                for incarnation in ended {
+                    // A worker that was left behind ends after its fence.
+                    self.arena.quarantine().note_fenced(incarnation, &proof);
+                }
                 let freed = self.arena.release_quarantined(&proof);
                 let end = "the card's process was killed and has ended";
                 if fault.is_some() {

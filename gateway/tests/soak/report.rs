@@ -39,7 +39,7 @@ pub(crate) struct Report {
 pub(crate) struct Recoveries {
     /// From a fault's detection to service again, milliseconds.
     readmissions_ms: Vec<u64>,
-    /// Functions taken out, by what was detected.
+    /// Queue pairs and functions taken out, by rung and what was detected.
     quarantined: BTreeMap<String, u64>,
     cards_lost: u64,
     /// Why, numbers left out.
@@ -63,8 +63,9 @@ impl Recoveries {
             let is = |kind: &str| line.contains(kind);
             if is("card.up") {
                 self.readmissions_ms.extend(detail["after_ms"].as_u64());
-            } else if is("card.quarantined") {
-                let kind = detail["fault"].as_str().unwrap_or("?").to_owned();
+            } else if is("card.quarantined") || is("card.queue-quarantined") {
+                let rung = detail["rung"].as_str().unwrap_or("?");
+                let kind = format!("{rung}: {}", detail["fault"].as_str().unwrap_or("?"));
                 *self.quarantined.entry(kind).or_default() += 1;
             } else if is("card.lost") {
                 self.cards_lost += 1;
@@ -194,6 +195,7 @@ impl Report {
                 "runtime_threads_more_max": leaks.runtime_threads_more_max,
                 "resident_kib_max": leaks.resident_kib_max,
                 "resident_kib_more_max": leaks.resident_kib_more_max,
+                "resident_kib_of_the_longest_life": leaks.resident_kib_of_that_life,
             },
             "usage": {
                 "exact_checks": self.checks.exact,
@@ -260,6 +262,10 @@ impl Report {
             leaks.runtime_threads_more_max,
             leaks.resident_kib_max,
             leaks.resident_kib_more_max,
+        );
+        println!(
+            "  resident at the quiet points of the longest life in turn, KiB: {:?}",
+            leaks.resident_kib_of_that_life
         );
         println!(
             "usage as callers count it: exact {} times, after a kill {} times ({} requests unwritten, in their tenants' favour); \
