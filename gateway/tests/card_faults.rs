@@ -427,11 +427,7 @@ fn strike(gateway: &GatewayProcess, strike: Strike) {
         Strike::Rules(rules) => {
             let port = FaultPort::of(gateway);
             for rule in rules {
-                let command = format!("fault {rule}");
-                match rule.starts_with("stops") {
-                    true => port.tell(&command),
-                    false => drop(port.ask(&command)),
-                }
+                port.ask(&format!("fault {rule}"));
             }
         }
         Strike::Killed => FaultPort::of(gateway).tell("kill"),
