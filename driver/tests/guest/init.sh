@@ -50,7 +50,7 @@ FAAM_TEST_FUNCTIONS=$(echo "$FUNCTIONS" | tr " " ,)
 export FAAM_TEST_FUNCTIONS FAAM_TEST_CARRIER=kernel-vfio
 export FUNCTIONS WITNESS
 step manual 60 /bin/manual.sh
-step gateway 30 /bin/gateway.sh
+step gateway 60 /bin/gateway.sh
 step carriers 60 /bin/carriers "pci:${FUNCTIONS%% *}" "$FAAM_TEST_CARD_ADMIN"
 # The last, for its last test kills the card.
 step device 400 /bin/device.sh
