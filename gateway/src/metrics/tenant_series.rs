@@ -239,12 +239,13 @@ impl TenantSeries {
     /// The label of a tenant that had none a moment ago, if there is one for it.
     fn let_in(&self, tenant: &str, others: &mut Others) -> Option<Arc<Series>> {
         let labelled = self.labelled.load();
-        if tenant == OTHER || labelled.len() >= TENANT_LABELS_MAX {
-            return None;
-        }
-        // Whoever came before us on the lock may have let it in.
+        // Whoever came before us on the lock may have let it in, a review as well: counted among the others once more, it would
+        // get a second series in place of the first, whose counts would be gone.
         if let Some(series) = labelled.get(tenant) {
             return Some(Arc::clone(series));
+        }
+        if tenant == OTHER || labelled.len() >= TENANT_LABELS_MAX {
+            return None;
         }
         let name: Arc<str> = tenant.into();
         let series = others.series(&name);

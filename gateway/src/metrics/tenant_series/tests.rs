@@ -202,3 +202,16 @@ fn requests_that_end_at_once_are_all_counted_while_labels_change_hands() {
         20_000.0
     );
 }
+
+#[test]
+fn who_got_a_label_while_the_lock_was_waited_for_is_not_counted_among_the_others() {
+    let published = Published::default();
+    for number in 0..TENANT_LABELS_MAX {
+        published.end(&format!("tenant-{number}"), 1);
+    }
+    let mut others = published.0.others.lock();
+    let series = published.0.let_in("tenant-3", &mut others);
+    assert_eq!(series.map(|series| series.ends()), Some(vec![(OK, 1)]));
+    let late = published.0.let_in("one-more", &mut others);
+    assert!(late.is_none(), "there is no label left");
+}
