@@ -190,11 +190,14 @@ soak: ## Faults at random, kills of cards and gateway under 32 callers; nothing 
 	  cargo test --release --locked -p faam-gateway --test soak -- --nocapture nothing_is_lost
 
 HOSTILE_SECONDS ?= 300
-hostile: ## A gateway beside three cards that lie in form and content (HOSTILE_SECONDS=300 HOSTILE_SEED=N)
+hostile: ## A gateway beside three cards that lie, then a card beside a driver that does its worst (HOSTILE_SECONDS=300 each)
 	@.ci/install build
 	$(call step,$(HOSTILE_SECONDS) s beside cards that lie)
 	@env $(TOOLS_POLICY) HOSTILE_SECONDS=$(HOSTILE_SECONDS) HOSTILE_SEED=$(HOSTILE_SEED) \
 	  cargo test --release --locked -p faam-gateway --test soak -- --nocapture a_card_that_lies
+	$(call step,$(HOSTILE_SECONDS) s of a driver that does its worst)
+	@env HOSTILE_SECONDS=$(HOSTILE_SECONDS) $(if $(HOSTILE_SEED),HOSTILE_SEED=$(HOSTILE_SEED)) \
+	  cargo test --release --locked -p faam-driver --test hostile -- --nocapture
 
 engines: ## The table of engines and levels over the corpus: text, JSON, HTML in target/engines (ARGS=--full: all of it)
 	@.ci/install build test

@@ -5,7 +5,7 @@
 //! fails the run; one that hangs its tests is caught, for their runner has a time limit.
 //!
 //! The ordinary tests check that each mutant still has its place and the page its rows. `make mutants` runs the mutants
-//! and writes the page: some ten minutes.
+//! and writes the page: a quarter of an hour on two cores.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
