@@ -1,17 +1,13 @@
 //! Engines: threads that take jobs, read their memory once, run the model and write the result.
 //!
-//! Owns the waiting jobs of a function, pacing, scrubbing and hangs. Invariants:
-//! - at most [`JOBS_PER_ENGINE_MAX`] jobs an engine are taken from queues and not yet completed;
+//! Owns pacing, scrubbing and what faults make of a job. Invariants:
 //! - nothing of a job's result is written before it is known to fit `dst_cap`, and nothing ever beyond that;
 //! - an engine that goes from one context to another is scrubbed first, and no job pays for it; so is one that goes
 //!   from one life of the function to the next, where the same number is another client's context;
 //! - a job whose queue is gone is dropped without a word: its lease is revoked, so it could not do any harm.
 //!
-//! It does not know rings: a job ends by [`Queue::post`].
-//!
-//! Lock order: the pool's lock is a leaf.
+//! It does not know rings: a job ends by [`Queue::post`]. Jobs wait in the [pool](crate::engine_pool).
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -20,21 +16,18 @@ use faam_codec::{Decompressor, InflateError};
 use faam_hwif::completion::INFO_STORED;
 use faam_hwif::error::ErrorCode;
 use faam_hwif::regs::QueueCounter;
-use faam_hwif::{
-    CommandId, CompletionEntry, HISTORY_BYTES_MAX, Iova, JOB_BYTES_MAX, JOBS_PER_ENGINE_MAX,
-    QueueId, Status,
-};
-use parking_lot::{Condvar, Mutex};
+use faam_hwif::{CompletionEntry, HISTORY_BYTES_MAX, Iova, JOB_BYTES_MAX, Status};
 
+use crate::engine_pool::Taken;
 use crate::faults::Fault;
 use crate::function::Function;
 use crate::job::{Job, Span, Work};
-use crate::memory::{DmaFault, DmaLease};
+use crate::memory::DmaFault;
 use crate::model::{
     Alphabet, BadTable, Engine, Fault as ModelFault, Format, Job as ModelJob, LoadedTable, Params,
     Tables,
 };
-use crate::search::{Found, Pattern, Search};
+use crate::search::Found;
 
 /// Cycles of a scrub: the 8,192 sets of the hash table, one a cycle; the window's 32 KiB, 16 bytes a cycle, go alongside.
 pub(crate) const SCRUB_CYCLES: u64 = 8_192;
@@ -42,186 +35,10 @@ pub(crate) const SCRUB_CYCLES: u64 = 8_192;
 const DECOMPRESS_CYCLES_PER_JOB: u64 = crate::model::CYCLES_PER_JOB;
 /// Bytes of a compress job's output that do not grow with its input: framing, a table's header, block ends.
 const OUTPUT_BYTES_FIXED: usize = 4096;
-/// Longest sleep of an engine without work, milliseconds.
-const IDLE_MS_MAX: u64 = 1_000;
 /// Bytes that the fault of writing beyond a job's room writes there.
 const SPILL_BYTES: usize = 64;
 /// Longest time that a fault makes a job take, milliseconds.
 const SLOW_MS_MAX: u64 = 60_000;
-
-/// The jobs that wait for a function's engines.
-pub(crate) struct EnginePool {
-    state: Mutex<PoolState>,
-    changed: Condvar,
-    waiting_max: usize,
-    /// What a tester asks the engines.
-    search: Search,
-}
-
-/// What has ended hangs so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mark {
-    resets: u64,
-    resumed: u64,
-}
-
-#[derive(Default)]
-struct PoolState {
-    waiting: VecDeque<Box<Job>>,
-    /// Counts resets, which end a hang and a life of the function.
-    resets: u64,
-    /// Counts ends of hangs that leave the life as it is.
-    resumed: u64,
-    stopped: bool,
-}
-
-impl EnginePool {
-    /// A pool for `engines` engines.
-    pub(crate) fn new(engines: u8) -> Self {
-        // One job runs in each engine; the others wait here.
-        let waiting_max = usize::from(engines) * (JOBS_PER_ENGINE_MAX as usize - 1);
-        Self {
-            state: Mutex::default(),
-            changed: Condvar::new(),
-            waiting_max,
-            search: Search::default(),
-        }
-    }
-
-    /// Queues a job, or gives it back if there is no room.
-    pub(crate) fn offer(&self, job: Box<Job>) -> Result<(), Box<Job>> {
-        let mut state = self.state.lock();
-        if state.waiting.len() >= self.waiting_max {
-            return Err(job);
-        }
-        state.waiting.push_back(job);
-        drop(state);
-        self.changed.notify_all();
-        Ok(())
-    }
-
-    /// Takes a waiting job out, if it has not begun.
-    pub(crate) fn take_back(&self, queue: QueueId, id: CommandId) -> Option<Box<Job>> {
-        let mut state = self.state.lock();
-        let at = state
-            .waiting
-            .iter()
-            .position(|job| job.id == id && job.queue.id() == queue && job.queue.is_alive())?;
-        state.waiting.remove(at)
-    }
-
-    /// Drops waiting jobs of queues that are gone, and wakes engines that sleep over one.
-    pub(crate) fn drop_revoked(&self) {
-        self.state
-            .lock()
-            .waiting
-            .retain(|job| !job.queue.lease().is_revoked());
-        self.changed.notify_all();
-    }
-
-    /// A reset of the function: ends hangs, and the jobs that hang.
-    pub(crate) fn reset(&self) {
-        self.state.lock().resets += 1;
-        self.changed.notify_all();
-    }
-
-    /// Ends hangs: engines go on with the jobs that they have.
-    pub(crate) fn resume(&self) {
-        self.state.lock().resumed += 1;
-        self.changed.notify_all();
-    }
-
-    /// The card stops: engines return.
-    pub(crate) fn stop(&self) {
-        self.state.lock().stopped = true;
-        self.changed.notify_all();
-    }
-
-    /// Asks so many engines what they hold of a pattern.
-    pub(crate) fn find(&self, pattern: Pattern, engines: u8) -> Result<Found, String> {
-        self.search.ask(pattern, usize::from(engines), || {
-            // Under the lock: an engine looks for questions under it, and would sleep through this one.
-            drop(self.state.lock());
-            self.changed.notify_all();
-        })
-    }
-
-    /// The next job and the life that it belongs to, or a question after `answered`; `None` when the card stops.
-    fn take(&self, answered: u64) -> Option<Taken> {
-        let mut state = self.state.lock();
-        loop {
-            if state.stopped {
-                return None;
-            }
-            if self.search.is_after(answered) {
-                return Some(Taken::Question);
-            }
-            if let Some(job) = state.waiting.pop_front() {
-                // Under the lock that it was taken under. A reset revokes leases before it counts, and enables
-                // nothing before it has counted: a job whose lease still holds is of the life read here.
-                return Some(Taken::Job(job, state.resets));
-            }
-            self.changed
-                .wait_for(&mut state, Duration::from_millis(IDLE_MS_MAX));
-        }
-    }
-
-    /// As [`Self::take`], without waiting.
-    #[cfg(any(test, fuzzing))]
-    fn take_waiting(&self) -> Option<(Box<Job>, u64)> {
-        let mut state = self.state.lock();
-        let job = state.waiting.pop_front()?;
-        Some((job, state.resets))
-    }
-
-    /// Sleeps until `time`, or until the lease is revoked or the card stops: `false` then.
-    fn sleep_until(&self, time: Instant, lease: &DmaLease) -> bool {
-        let mut state = self.state.lock();
-        loop {
-            if state.stopped || lease.is_revoked() {
-                return false;
-            }
-            if Instant::now() >= time {
-                return true;
-            }
-            self.changed.wait_until(&mut state, time);
-        }
-    }
-
-    fn mark(&self) -> Mark {
-        let state = self.state.lock();
-        Mark {
-            resets: state.resets,
-            resumed: state.resumed,
-        }
-    }
-
-    /// Hangs until the function is reset or told to go on since `mark`, or the time is over. Whether the job's life ended
-    /// meanwhile.
-    fn hang(&self, mark: Mark, time: Option<Duration>) -> bool {
-        tracing::warn!("an engine hangs, as planned");
-        let end = time.map(|time| Instant::now() + time);
-        let mut state = self.state.lock();
-        while state.resets == mark.resets && state.resumed == mark.resumed && !state.stopped {
-            let now = Instant::now();
-            let most = now + Duration::from_millis(IDLE_MS_MAX);
-            if end.is_some_and(|end| end <= now) {
-                break;
-            }
-            self.changed
-                .wait_until(&mut state, end.map_or(most, |end| end.min(most)));
-        }
-        state.resets != mark.resets || state.stopped
-    }
-}
-
-/// What an engine does next.
-enum Taken {
-    /// A job, and the life that it belongs to.
-    Job(Box<Job>, u64),
-    /// A tester asks what it holds.
-    Question,
-}
 
 /// How a job ended.
 struct Ending {

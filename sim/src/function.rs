@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::bell::Bell;
 use crate::config_space::{ConfigChange, ConfigSpace};
-use crate::engine::EnginePool;
+use crate::engine_pool::EnginePool;
 use crate::error_log::ErrorLog;
 use crate::faults::Fault;
 use crate::function_faults::{Faults, Strike};

@@ -13,7 +13,7 @@
 //! | `memory` | the client's memory: maps, rights, leases. The only unsafe code |
 //! | `function`, `registers` | a function's life, BAR0 |
 //! | `queues`, `dispatcher`, `admin`, `job` | rings, fetching, commands |
-//! | `engine`, `model` | executing jobs |
+//! | `engine_pool`, `engine`, `model` | jobs that wait, executing them |
 //! | `faults`, `fault_plan`, `function_faults`, `fault_socket`, `removal`, `stop` | misbehaving when told to, for tests |
 //! | `card`, `process`, `options` | the whole, as a value and as a process |
 //! | `fuzzing` | what arbitrary input must not break; in no build that is used |
@@ -24,6 +24,7 @@ mod card;
 mod config_space;
 mod dispatcher;
 mod engine;
+mod engine_pool;
 mod error_log;
 mod fault_plan;
 mod fault_socket;
