@@ -602,8 +602,8 @@ impl JobQueue {
                 job.fallback = Some(reason);
             }
             let ends_within = core.scheduler.ends_within(&receipt);
-            let command_limit =
-                command_limit(ends_within.map(|Nanos(ns)| Duration::from_nanos(ns)));
+            let ends_within = ends_within.map(|Nanos(ns)| Duration::from_nanos(ns));
+            let command_limit = command_limit(&job.spec.kernel, ends_within);
             return Some(RunningJob {
                 job,
                 receipt,
