@@ -219,14 +219,16 @@ impl BringUp {
         })
     }
 
-    /// A function that was left enabled, or stopped on an error, is reset first.
+    /// A function that was left enabled, or stopped on an error, or still moves data, is reset first.
     fn clear_earlier_life(&self) -> Result<(), BringUpError> {
         let status: control::Status = self.bar.read(self.map.control)?;
         if status.0 == u32::MAX {
             return Err(IdentityError::Gone.into());
         }
         let enabled: control::Control = self.bar.read(self.map.control)?;
-        if enabled.enable() || status.ready() || status.fatal() || status.resetting() {
+        let is_left = enabled.enable() || status.ready() || status.fatal() || status.resetting();
+        // Disabled is not idle: what it was told to write before may still be on its way.
+        if is_left || !status.dma_idle() {
             self.bar
                 .write(self.map.control, control::Reset(RESET_KEY))?;
             self.wait_for("finish a reset", |status| {

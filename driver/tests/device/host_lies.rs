@@ -28,7 +28,7 @@ const RESET_LIMIT: Duration = Duration::from_millis(200);
 
 /// The trials.
 pub(crate) fn trials() -> Vec<Trial> {
-    let all: [(&str, Show); 5] = [
+    let all: [(&str, Show); 6] = [
         (
             "a_reset_that_hangs_finds_the_function_cut_off",
             a_reset_that_hangs,
@@ -38,6 +38,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_function_that_is_gone,
         ),
         ("maps_that_stay_are_no_fence", maps_that_stay),
+        (
+            "a_function_whose_dma_is_not_idle_does_not_come_up",
+            a_function_that_is_not_idle,
+        ),
         ("queues_share_the_vectors_that_there_are", few_vectors),
         (
             "an_interrupt_that_is_lost_is_no_measurement",
@@ -236,6 +240,19 @@ fn maps_that_stay(bench: &Bench) {
     // They are not forgotten.
     liar.keeps_maps.store(false, Ordering::Release);
     assert!(function.cut_off().is_ok());
+}
+
+fn a_function_that_is_not_idle(bench: &Bench) {
+    // Disabled, and no error: nothing else is left of an earlier life.
+    bench.faults().set(Fault::NeverIdle);
+    let refused = Liar::before(bench, u16::MAX).bring_up(bench).map(drop);
+    let expected = "finish a reset";
+    assert!(
+        matches!(refused, Err(BringUpError::NotReady { what, .. }) if what == expected),
+        "{refused:?}"
+    );
+    bench.faults().clear();
+    Liar::before(bench, u16::MAX).bring_up(bench).unwrap();
 }
 
 fn few_vectors(bench: &Bench) {

@@ -56,7 +56,8 @@ pub(crate) const BEHAVIOURS: &[Behaviour] = &[
         show: a_finished_reset_is_a_fence,
         mutation: Mutation {
             faults: &[Fault::NeverIdle],
-            says: "a reset without a proof",
+            // Before its first job: DMA that is not idle keeps it from coming up.
+            says: "finish a reset",
         },
     },
     Behaviour {
