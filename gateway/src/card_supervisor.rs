@@ -27,8 +27,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::RecvTimeoutError;
 use faam_driver::{
-    Arena, Function, FunctionConfig, FunctionIdentity, ModelKind, SelfTest, Worker, WorkerConfig,
-    WorkerExit,
+    Arena, Function, FunctionConfig, FunctionIdentity, Incarnation, ModelKind, SelfTest, Worker,
+    WorkerConfig, WorkerExit,
 };
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -67,6 +67,8 @@ const RETIRED_ARENA_PART: usize = 4;
 const RESETS_IN_A_ROW_MAX: u32 = 3;
 /// Arenas that a foreign card may leave behind unfenced before it is given up.
 const ARENAS_ABANDONED_MAX: u32 = 4;
+/// Lives that are remembered as unfenced: one of each function, and some more, for the card is torn down after each.
+const UNFENCED_LIVES_MAX: usize = 16;
 /// A card that was in service for this long is not held to have failed to start.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 
@@ -108,7 +110,10 @@ pub(crate) fn supervise(
             post,
             lives: 0,
             came_up: false,
+            has_served: false,
             served: false,
+            is_charged: false,
+            unfenced_lives: Vec::new(),
         };
         let thread = std::thread::Builder::new()
             .name(format!("card-{number}"))
@@ -168,8 +173,14 @@ struct Card {
     lives: u64,
     /// Whether any function came into service since the card was started.
     came_up: bool,
-    /// Whether any function has done a job since then.
+    /// Whether any function came into service since the gateway's start.
+    has_served: bool,
+    /// Whether any function has done a job since the card was started.
     served: bool,
+    /// Whether a function is charged for the fault that the card is lost of: then the card is not.
+    is_charged: bool,
+    /// Lives of functions that no fence ended: the end of the card's process does.
+    unfenced_lives: Vec<Incarnation>,
 }
 
 /// Why a card stopped serving.
@@ -259,6 +270,7 @@ impl Card {
             place.down_since.get_or_insert(now);
         }
         self.post.status.lock().last_fault = Some(why.to_owned());
+        let is_charged = std::mem::take(&mut self.is_charged);
         // What never came up is tried for ever: a card that is started after its gateway is no card that fails.
         if !self.came_up {
             return Verdict::AtOnce;
@@ -266,7 +278,10 @@ impl Card {
         self.jobs
             .metrics
             .device_quarantine(&name, Rung::Card, "lost");
-        let verdict = self.damping.quarantined(Rung::Card, now);
+        let verdict = match is_charged {
+            true => Verdict::AtOnce,
+            false => self.damping.quarantined(Rung::Card, now),
+        };
         let counted = self.damping.counted();
         let mut status = self.post.status.lock();
         status.recovery.note_fault(Rung::Card, "lost", why);
@@ -377,7 +392,8 @@ impl Card {
         }
     }
 
-    /// Start the process, if it is ours, and every function that is to serve. `Err`: there is no card to be had.
+    /// Start the process, if it is ours, and every function that is to serve. `Err`: there is no card to be had, or
+    /// something of it is unfenced. A function that does not come up keeps no other from being tried.
     fn bring_up(&mut self) -> Result<(), String> {
         if let Some(command) = &self.command {
             let process = CardProcess::start(command)
@@ -391,26 +407,44 @@ impl Card {
         self.reach
             .check(&self.arena, &function_config())
             .map_err(|error| format!("{:#}", anyhow::anyhow!(error)))?;
+        let (mut any_reached, mut unreachable) = (false, Vec::new());
         for number in 0..self.function_count() {
             if !self.is_due(number) {
                 continue;
             }
             match self.bring_up_function(number) {
-                Ok(_) => {}
-                Err(NotUp::Card(why)) => return Err(why),
-                Err(NotUp::Function(why)) => self.did_not_come_up(number, &why),
+                Ok(_) => any_reached = true,
+                Err(NotUp::Function(why)) => {
+                    any_reached = true;
+                    self.did_not_come_up(number, &why);
+                }
+                Err(NotUp::Unreachable(why)) => unreachable.push((number, why)),
+                Err(NotUp::Unfenced(why)) => {
+                    self.is_unfenced(number, &why);
+                    return Err(why);
+                }
             }
+        }
+        match unreachable.first() {
+            // None of its functions is: the card is not there, or not yet.
+            Some((number, why)) if !any_reached => {
+                return Err(format!("{}: {why}", self.name(*number)));
+            }
+            Some((number, why)) => self.process_lives(*number, why)?,
+            None => {}
+        }
+        for (number, why) in unreachable {
+            self.did_not_come_up(number, &why);
         }
         Ok(())
     }
 
     /// Connect, bring up, test, and put into service.
     fn bring_up_function(&mut self, number: u8) -> Result<SelfTest, NotUp> {
-        let name = self.name(number);
         let transport = self
             .reach
             .open(number)
-            .map_err(|error| NotUp::Card(format!("{name} cannot be reached: {error:#}")))?;
+            .map_err(|error| NotUp::Unreachable(format!("it cannot be reached: {error:#}")))?;
         let arena = Arc::clone(&self.arena);
         let function = match Function::bring_up(transport, arena, function_config()) {
             Ok(function) => Arc::new(function),
@@ -418,7 +452,7 @@ impl Card {
                 let of_the_way = error.is_of_the_way();
                 let why = format!("bring-up failed: {:#}", anyhow::anyhow!(error));
                 return Err(match of_the_way {
-                    true => NotUp::Card(format!("{name}: {why}")),
+                    true => NotUp::Unreachable(why),
                     false => NotUp::Function(why),
                 });
             }
@@ -485,18 +519,28 @@ impl Card {
                 .set_in_service(self.number, number, Some(Box::new(move || waker.wake())));
         }
         let now = Instant::now();
+        self.came_up = true;
+        if !std::mem::replace(&mut self.has_served, true) {
+            // Until now it was being started: that is no fault.
+            let tried = |place: &&mut FunctionPlace| place.next != Next::Never;
+            for place in self.functions.iter_mut().filter(tried) {
+                place.damping.forgive();
+            }
+        }
         if let Some(place) = self.place(number) {
+            let earlier = place.live.take();
+            let same = earlier.filter(|live| Arc::ptr_eq(&live.function, function));
             place.live = Some(Live {
                 function: Arc::clone(function),
                 worker,
                 life,
+                life_first: same.map_or(life, |live| live.life_first),
                 heartbeat,
             });
             place.next = Next::Start;
             place.damping.serves(now);
         }
         self.damping.serves(now);
-        self.came_up = true;
         self.note_in_service(number, &identity, simulated);
         Ok(())
     }
@@ -544,11 +588,17 @@ impl Card {
             let until = self.next_try_at().map_or(look_at, |next| next.min(look_at));
             let outcome = match self.post.events.recv_deadline(until) {
                 Ok(CardEvent::Stop) | Err(RecvTimeoutError::Disconnected) => return Ended::Stopped,
-                // Results and ends of an earlier life say nothing about this one.
-                Ok(
-                    CardEvent::WorkerEnded { function, life, .. }
-                    | CardEvent::VerifyFailed { function, life },
-                ) if self.life_of(function) != Some(life) => Ok(()),
+                // Ends and results of an earlier life say nothing about this one.
+                Ok(CardEvent::WorkerEnded { function, life, .. })
+                    if self.live(function).is_none_or(|live| live.life != life) =>
+                {
+                    Ok(())
+                }
+                Ok(CardEvent::VerifyFailed { function, life })
+                    if self.live(function).is_none_or(|live| !live.computed(life)) =>
+                {
+                    Ok(())
+                }
                 Ok(CardEvent::WorkerEnded { function, end, .. }) => {
                     self.worker_ended(function, &end)
                 }
@@ -586,10 +636,6 @@ impl Card {
         }
         self.note_penalties();
         Ok(())
-    }
-
-    fn life_of(&self, function: u8) -> Option<u64> {
-        self.live(function).map(|live| live.life)
     }
 
     /// Whether a function's worker has ended without its event having come through.

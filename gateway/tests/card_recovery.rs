@@ -249,6 +249,98 @@ fn a_function_that_fails_each_job_goes_out_of_service_alone_and_an_operator_brin
 }
 
 #[test]
+fn a_function_that_is_gone_for_good_goes_out_of_service_alone() {
+    // Each new process of the card has the fault too.
+    let gateway = GatewayProcess::start_to(
+        &[
+            "--devices",
+            "sim",
+            "--allow-faults",
+            "--sim-fault",
+            "gone,function=0",
+        ],
+        |gateway| function(gateway, 1)["state"] == "in-service",
+    );
+    let out = under_load(&gateway, "prefer-hw", || {
+        until_state(&gateway, 0, "out-of-service", SOON)
+    });
+    let reason = out["recovery"]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("faam device reset fpga0.0"), "{reason}");
+    let card = gateway.card();
+    assert_eq!(card["state"], "degraded", "{card}");
+    assert_eq!(
+        card["recovery"]["penalty"], 0.0,
+        "charged to the card: {card}"
+    );
+    let pid = card["pid"].as_u64();
+    under_load(&gateway, "require-hw", || {
+        let before = gateway.metric("faam_requests_total");
+        gateway.wait_until("the other function serves", SOON, |gateway| {
+            (gateway.metric("faam_requests_total") > before + 32.0).then_some(())
+        });
+    });
+    let second = function(&gateway, 1);
+    assert_eq!(second["state"], "in-service", "{second}");
+    assert_eq!(
+        gateway.card()["pid"].as_u64(),
+        pid,
+        "started anew for nothing"
+    );
+    gateway.check_at_rest();
+}
+
+#[test]
+fn a_card_that_never_came_up_is_tried_for_ever() {
+    // One that served would be out of service after as many tries.
+    const TRIES: u64 = 7;
+    let gateway = GatewayProcess::start_to(
+        &[
+            "--devices",
+            "sim",
+            "--allow-faults",
+            "--sim-fault",
+            "wrong-checksum",
+        ],
+        |gateway| {
+            [0, 1].iter().all(|number| {
+                let function = function(gateway, *number);
+                let tries = function["recovery"]["quarantines"]["function"].as_u64();
+                function["state"] == "waiting" && tries >= Some(TRIES)
+            })
+        },
+    );
+    Faults::of(&gateway).tell("clear");
+    for number in [0, 1] {
+        let up = until_state(&gateway, number, "in-service", SOON);
+        assert_eq!(up["recovery"]["penalty"], 0.0, "{up}");
+    }
+    gateway.check_at_rest();
+}
+
+#[test]
+fn a_function_that_dies_for_good_costs_the_other_no_place() {
+    let gateway = GatewayProcess::start(&[
+        "--devices",
+        "sim",
+        "--allow-faults",
+        "--sim-fault",
+        "engine-hangs,function=1,after=50",
+        "--sim-fault",
+        "reset-sticks,function=1",
+    ]);
+    under_load(&gateway, "prefer-hw", || {
+        until_state(&gateway, 1, "out-of-service", SOON);
+        until_state(&gateway, 0, "in-service", SOON);
+    });
+    let card = gateway.card();
+    assert_eq!(
+        card["recovery"]["penalty"], 0.0,
+        "charged to the card: {card}"
+    );
+    gateway.check_at_rest();
+}
+
+#[test]
 fn a_flapping_function_waits_longer_each_time_and_comes_back_by_itself() {
     let gateway = GatewayProcess::start(&["--devices", "sim", "--allow-faults"]);
     let faults = Faults::of(&gateway);

@@ -76,14 +76,29 @@ impl Damping {
         if self.penalty > PENALTY_OUT_ABOVE {
             Verdict::OutOfService
         } else if self.penalty > PENALTY_WAITS_ABOVE {
-            let wait = WAIT_MIN
-                .saturating_mul(2u32.saturating_pow(self.waits))
-                .min(WAIT_MAX);
-            self.waits = self.waits.saturating_add(1);
-            Verdict::Wait(wait)
+            Verdict::Wait(self.next_wait())
         } else {
             Verdict::AtOnce
         }
+    }
+
+    /// It did not come up, and nothing of its card ever has: it waits as one that fails, and is tried for ever.
+    pub(super) fn not_up_yet(&mut self, rung: Rung, now: Instant) -> Verdict {
+        match self.quarantined(rung, now) {
+            Verdict::OutOfService => {
+                self.penalty = PENALTY_OUT_ABOVE;
+                Verdict::Wait(self.next_wait())
+            }
+            verdict => verdict,
+        }
+    }
+
+    fn next_wait(&mut self) -> Duration {
+        let wait = WAIT_MIN
+            .saturating_mul(2u32.saturating_pow(self.waits))
+            .min(WAIT_MAX);
+        self.waits = self.waits.saturating_add(1);
+        wait
     }
 
     /// Whether such a quarantine would be followed by a try at once.
@@ -205,6 +220,19 @@ mod tests {
             Verdict::OutOfService,
         ];
         assert_eq!(every(Duration::ZERO, 20), expected);
+    }
+
+    #[test]
+    fn who_never_came_up_is_tried_for_ever() {
+        let now = Instant::now();
+        let mut damping = Damping::default();
+        let verdicts: Vec<_> = (0..100)
+            .map(|_| damping.not_up_yet(Rung::Function, now))
+            .collect();
+        assert_eq!(verdicts[3], Verdict::Wait(WAIT_MIN));
+        let long = Verdict::Wait(WAIT_MAX);
+        assert!(verdicts[8..].iter().all(|verdict| *verdict == long));
+        assert!(damping.penalty(now) <= PENALTY_OUT_ABOVE);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use faam_driver::{Arena, ChildFence, FenceProof, Function};
 
 use super::ladder::NotUp;
 use super::place::Live;
-use super::{ARENAS_ABANDONED_MAX, Card, RESET_LIMIT, WORKER_END_LIMIT};
+use super::{ARENAS_ABANDONED_MAX, Card, RESET_LIMIT, UNFENCED_LIVES_MAX, WORKER_END_LIMIT};
 use crate::card_process::CardProcess;
 use crate::card_recovery::FunctionState;
 
@@ -23,6 +23,9 @@ impl Card {
         let place = self.place(number)?;
         place.damping.pauses(Instant::now());
         let live = place.live.take()?;
+        if self.functions.iter().all(|place| place.live.is_none()) {
+            self.damping.pauses(Instant::now());
+        }
         if fault.is_some() {
             live.function.end();
         }
@@ -71,6 +74,7 @@ impl Card {
             }
         }
         let unfenced = std::mem::take(&mut self.unfenced_bytes);
+        ended.append(&mut self.unfenced_lives);
         let Some(process) = self.process.take() else {
             let held = match self.arena_is_shared {
                 true => unfenced,
@@ -130,7 +134,7 @@ impl Card {
             }
             Err(error) => {
                 self.cut_off(number, function);
-                NotUp::Card(format!("{name}: {why}; reset failed: {error}"))
+                NotUp::Unfenced(format!("{name}: {why}; reset failed: {error}"))
             }
         }
     }
@@ -150,6 +154,10 @@ impl Card {
             Err(error) => {
                 let quarantine = self.arena.quarantine();
                 self.unfenced_bytes += quarantine.held_bytes_of(function.incarnation());
+                // Fenced with the end of its process, if that is ours.
+                if self.unfenced_lives.len() < UNFENCED_LIVES_MAX {
+                    self.unfenced_lives.push(function.incarnation());
+                }
                 tracing::debug!(card = self.number, function = number, %error, "not cut off");
             }
         }

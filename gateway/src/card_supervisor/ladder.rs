@@ -11,7 +11,7 @@ use std::time::Instant;
 use faam_hwif::QueueId;
 use serde_json::json;
 
-use super::damping::Verdict;
+use super::damping::{Damping, Verdict};
 use super::place::Next;
 use super::{
     Card, QUEUES_RETIRED_MAX, RESET_LIMIT, RESETS_IN_A_ROW_MAX, RETIRED_ARENA_PART,
@@ -22,13 +22,18 @@ use crate::card_recovery::{FunctionState, Rung};
 use crate::cards::WorkerEnd;
 use crate::events::{GATEWAY, event, kind as happened};
 
+/// The fault of a function that did not come up.
+const NOT_UP: &str = "self-test";
+
 /// Why a function did not come up.
 #[derive(Debug)]
 pub(super) enum NotUp {
     /// Of itself. Nothing of it is held, and it can be tried again.
     Function(String),
-    /// It cannot be reached, or not be fenced: only a new start of its card helps.
-    Card(String),
+    /// It cannot be reached. Nothing of it is held, and it can be tried again.
+    Unreachable(String),
+    /// It cannot be fenced: only a new start of its card helps.
+    Unfenced(String),
 }
 
 impl Card {
@@ -55,7 +60,8 @@ impl Card {
             return false;
         };
         let retired = live.function.retired_queue_pairs().len();
-        let held = quarantine.held_bytes_of(live.function.incarnation());
+        // Of all that share it: an arena that is full of quarantine serves nobody.
+        let held = quarantine.held_bytes();
         retired < usize::from(QUEUES_RETIRED_MAX)
             && held <= held_max
             && place.damping.lets_pass(Rung::Queue, Instant::now())
@@ -132,11 +138,13 @@ impl Card {
             {
                 place.card_was_started_anew = true;
                 let why = format!("{name}: {why}, after {RESETS_IN_A_ROW_MAX} resets in a row");
+                self.is_charged = true;
                 self.cut_off(number, &live.function);
                 return Err(why);
             }
         }
         let proof = live.function.reset(RESET_LIMIT).map_err(|error| {
+            self.is_charged = true;
             self.cut_off(number, &live.function);
             format!("{name}: {why}; reset failed: {error}")
         })?;
@@ -150,7 +158,7 @@ impl Card {
     }
 
     /// That the card's process, where it is ours, has not ended: that is no fault of a function's.
-    fn process_lives(&self, number: u8, why: &str) -> Result<(), String> {
+    pub(super) fn process_lives(&self, number: u8, why: &str) -> Result<(), String> {
         match self.process.as_ref().is_some_and(CardProcess::has_ended) {
             true => Err(format!("{}: {why}; its process ended", self.name(number))),
             false => Ok(()),
@@ -190,13 +198,19 @@ impl Card {
     fn try_again(&mut self, number: u8) -> Result<(), String> {
         match self.bring_up_function(number) {
             Ok(_) => Ok(()),
-            Err(NotUp::Card(why)) => Err(why),
-            Err(NotUp::Function(why)) => {
+            Err(NotUp::Unfenced(why)) => {
+                self.is_unfenced(number, &why);
+                Err(why)
+            }
+            Err(NotUp::Function(why) | NotUp::Unreachable(why)) => {
+                self.process_lives(number, &why)?;
                 // A new process is tried before a second reset: once.
                 let anew = self.place(number).is_some_and(|place| {
                     !std::mem::replace(&mut place.card_was_started_anew, true)
                 });
                 if anew {
+                    // For the fault that it was reset for.
+                    self.is_charged = true;
                     let name = self.name(number);
                     return Err(format!("{name}: after its reset: {why}"));
                 }
@@ -206,10 +220,27 @@ impl Card {
         }
     }
 
-    /// A function that is fenced did not pass its self-test.
+    /// A function that is fenced, or was never reached, did not come up. Until anything of the card has served, it is being
+    /// started: it waits, and is tried for ever.
     pub(super) fn did_not_come_up(&mut self, number: u8, why: &str) {
-        let kind = "self-test";
-        let verdict = match self.quarantined(number, Rung::Function, kind, why) {
+        let rung = Rung::Function;
+        let verdict = match self.has_served {
+            true => self.quarantined(number, rung, NOT_UP, why),
+            false => self.charged(number, rung, NOT_UP, why, Damping::not_up_yet),
+        };
+        self.note_not_up(number, verdict, why);
+    }
+
+    /// A function that did not come up, and whose reset is not proven: the card is started anew for it, so it is charged also
+    /// where nothing has served yet, or it would keep the others from it.
+    pub(super) fn is_unfenced(&mut self, number: u8, why: &str) {
+        let verdict = self.quarantined(number, Rung::Function, NOT_UP, why);
+        self.is_charged = true;
+        self.note_not_up(number, verdict, why);
+    }
+
+    fn note_not_up(&mut self, number: u8, verdict: Verdict, why: &str) {
+        let verdict = match verdict {
             Verdict::AtOnce => Verdict::Wait(RETRY_PAUSE_MIN),
             verdict => verdict,
         };
@@ -222,11 +253,22 @@ impl Card {
             function.faults += 1;
         }
         drop(status);
-        self.note_out(number, verdict, kind, why);
+        self.note_out(number, verdict, NOT_UP, why);
     }
 
     /// Counts a quarantine and makes it known; what follows from it.
     fn quarantined(&mut self, number: u8, rung: Rung, kind: &'static str, why: &str) -> Verdict {
+        self.charged(number, rung, kind, why, Damping::quarantined)
+    }
+
+    fn charged(
+        &mut self,
+        number: u8,
+        rung: Rung,
+        kind: &'static str,
+        why: &str,
+        charge: impl FnOnce(&mut Damping, Rung, Instant) -> Verdict,
+    ) -> Verdict {
         let name = self.name(number);
         tracing::warn!(function = %name, rung = rung.name(), kind, why, "out of service");
         self.jobs.metrics.device_fault(&name, kind);
@@ -236,7 +278,7 @@ impl Card {
             return Verdict::OutOfService;
         };
         place.down_since.get_or_insert(now);
-        let verdict = place.damping.quarantined(rung, now);
+        let verdict = charge(&mut place.damping, rung, now);
         let (penalty, counted) = (place.damping.penalty(now), place.damping.counted());
         if counted.sum() == 1 {
             // It was forgiven since.

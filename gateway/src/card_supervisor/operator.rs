@@ -32,10 +32,12 @@ impl Card {
                     false => self.bring_back(function),
                 };
                 let lost = match &done {
-                    Err(NotUp::Card(why)) => Some(why.clone()),
-                    Ok(_) | Err(NotUp::Function(_)) => None,
+                    Err(NotUp::Unfenced(why)) => Some(why.clone()),
+                    Ok(_) | Err(NotUp::Function(_) | NotUp::Unreachable(_)) => None,
                 };
-                let done = done.map_err(|(NotUp::Card(why) | NotUp::Function(why))| why);
+                let done = done.map_err(
+                    |(NotUp::Unfenced(why) | NotUp::Function(why) | NotUp::Unreachable(why))| why,
+                );
                 let _ = reply.send(done);
                 if let Some(why) = lost {
                     return Err(why);
@@ -120,7 +122,7 @@ impl Card {
             .function_level_reset(RESET_LIMIT)
             .map_err(|error| {
                 self.cut_off(number, &live.function);
-                NotUp::Card(format!("the reset failed: {error}"))
+                NotUp::Unfenced(format!("the reset failed: {error}"))
             })?;
         let fenced_bytes = self.arena.release_quarantined(&proof);
         tracing::info!(
@@ -134,14 +136,14 @@ impl Card {
         self.forgive(number);
         let passed = match self.bring_up_function(number) {
             Ok(passed) => passed,
-            Err(NotUp::Function(why)) => {
+            Err(NotUp::Function(why) | NotUp::Unreachable(why)) => {
                 self.did_not_come_up(number, &why);
                 return Err(NotUp::Function(format!(
                     "after the reset it did not come up: {why}"
                 )));
             }
-            Err(NotUp::Card(why)) => {
-                return Err(NotUp::Card(format!(
+            Err(NotUp::Unfenced(why)) => {
+                return Err(NotUp::Unfenced(format!(
                     "bring-up after the reset failed: {why}"
                 )));
             }
@@ -159,7 +161,7 @@ impl Card {
                 self.forgive(number);
                 Ok(self.note_reset(number, began, 0, passed.jobs))
             }
-            Err(NotUp::Function(why)) => {
+            Err(NotUp::Function(why) | NotUp::Unreachable(why)) => {
                 // It stands where it stood: an operator's try is not counted.
                 let next = self
                     .functions
@@ -175,7 +177,7 @@ impl Card {
                 }
                 Err(NotUp::Function(format!("it did not come up: {why}")))
             }
-            Err(card) => Err(card),
+            Err(unfenced) => Err(unfenced),
         }
     }
 

@@ -13,7 +13,16 @@ pub(super) struct Live {
     pub(super) worker: WorkerHandle,
     /// Which life of its queue this is: a late event of an earlier one is ignored.
     pub(super) life: u64,
+    /// The first one since the function was brought up: it may have lost queue pairs since.
+    pub(super) life_first: u64,
     pub(super) heartbeat: (u32, Instant),
+}
+
+impl Live {
+    /// Whether a result of that life of a queue of the function was made since it was brought up.
+    pub(super) const fn computed(&self, life: u64) -> bool {
+        life >= self.life_first
+    }
 }
 
 /// When a function that does not serve is tried.

@@ -38,6 +38,11 @@ pub(crate) struct GatewayProcess {
 impl GatewayProcess {
     /// Start one with `options` and wait until its card serves.
     pub(crate) fn start(options: &[&str]) -> Self {
+        Self::start_to(options, Self::all_in_service)
+    }
+
+    /// Start one with `options` and wait until its card stands so.
+    pub(crate) fn start_to(options: &[&str], stands: impl Fn(&Self) -> bool) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let served = Served::start(options, &[]);
         let gateway = Self {
@@ -47,8 +52,8 @@ impl GatewayProcess {
             served,
             _turn: turn,
         };
-        gateway.wait_until("every function is in service", READY_LIMIT, |gateway| {
-            gateway.all_in_service().then_some(())
+        gateway.wait_until("its card serves", READY_LIMIT, |gateway| {
+            stands(gateway).then_some(())
         });
         gateway
     }
@@ -68,6 +73,13 @@ impl GatewayProcess {
         let ready = self.client.get(&format!("{}/readyz", self.admin_url));
         let state: Value = serde_json::from_slice(&ready.body).unwrap_or_default();
         state["cards"][0].clone()
+    }
+
+    /// Whether it says that it is ready.
+    fn is_ready(&self) -> bool {
+        let ready = self.client.get(&format!("{}/readyz", self.admin_url));
+        let state: Value = serde_json::from_slice(&ready.body).unwrap_or_default();
+        ready.status == 200 && state["ready"] == true
     }
 
     /// Whether every function of the card serves.
@@ -106,7 +118,7 @@ impl GatewayProcess {
         }
     }
 
-    /// Everything that requests held has been given back, and nothing was ever wrong or panicked.
+    /// Everything that requests held has been given back, it is ready, and nothing was ever wrong or panicked.
     #[track_caller]
     pub(crate) fn check_at_rest(&self) {
         self.check_given_back();
@@ -117,7 +129,7 @@ impl GatewayProcess {
         );
     }
 
-    /// Everything that requests held has been given back, and nothing panicked.
+    /// Everything that requests held has been given back, it is ready, and nothing panicked.
     #[track_caller]
     pub(crate) fn check_given_back(&self) {
         for gauge in [
@@ -131,6 +143,7 @@ impl GatewayProcess {
                 |gateway| (gateway.metric(gauge) == 0.0).then_some(()),
             );
         }
+        assert!(self.is_ready(), "/readyz does not say ready");
         assert!(!self.log.text().contains("panicked"), "a thread panicked");
     }
 
