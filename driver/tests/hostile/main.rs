@@ -6,8 +6,8 @@
 //!
 //! Environment:
 //! - `HOSTILE_SECONDS`: how long (10);
-//! - `HOSTILE_SEED`: of the first round, which is printed; each round has the next one. What has found something once is in
-//!   [`KEPT`], and comes first.
+//! - `HOSTILE_SEED`: of the first round, which is printed; after what has found something once, which is in [`KEPT`], each
+//!   round has the next one. What a round did is done again, first, with the seed that is printed of it.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![expect(
@@ -34,7 +34,7 @@ use crate::attack::{Attack, Tally};
 use crate::card::{Card, Figures};
 use crate::random::Random;
 
-/// Rounds that are played first, whatever the seed: one for each kind of beginning.
+/// Rounds that are played whatever the seed, right after the first: one for each kind of beginning.
 const KEPT: [u64; 4] = [1, 2, 3, 4];
 /// Seconds unless the environment says otherwise.
 const SECONDS_DEFAULT: u64 = 10;
@@ -54,6 +54,28 @@ fn number(name: &str) -> Option<u64> {
     }))
 }
 
+/// A round's seed: the run's own, those that are kept, and those that follow the run's own.
+fn seed_of(seed: u64, round: u64) -> u64 {
+    let kept = KEPT.len() as u64;
+    match round {
+        0 => seed,
+        1.. if round <= kept => KEPT[round as usize - 1],
+        _ => seed.wrapping_add(round - kept),
+    }
+}
+
+#[test]
+fn each_round_can_be_played_first() {
+    let kept = KEPT.len() as u64;
+    for round in 0..3 * kept {
+        let of_round = seed_of(7_000, round);
+        assert_eq!(seed_of(of_round, 0), of_round);
+    }
+    assert_eq!(seed_of(7_000, kept), KEPT[KEPT.len() - 1]);
+    // None of the run's own is left out.
+    assert_eq!(seed_of(7_000, kept + 1), 7_001);
+}
+
 #[test]
 fn a_hostile_driver_costs_the_card_nothing() {
     let seconds = number("HOSTILE_SECONDS").unwrap_or(SECONDS_DEFAULT);
@@ -69,10 +91,7 @@ fn a_hostile_driver_costs_the_card_nothing() {
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut round = 0;
     while Instant::now() < end || round < KEPT.len() as u64 + ROUNDS_TO_WARM {
-        let of_round = match KEPT.get(round as usize) {
-            Some(kept) => *kept,
-            None => seed.wrapping_add(round),
-        };
+        let of_round = seed_of(seed, round);
         let told = format!("round {round}, HOSTILE_SEED={of_round}");
         Attack::new(&card, Random::new(of_round), &mut tally).run();
         honest::serve(&card, (of_round % 2) as u8, &told);
