@@ -1,8 +1,8 @@
 //! The page of faults: what each does, what comes of it over each carrier and in a gateway, and how long it takes.
 //!
 //! Owns driver/FAULTS.md. Invariant: it is made of the list of faults and of result lines, and of nothing else; what was not
-//! run keeps its column. `check` fails if the list and the page differ, or if a fault's outcome is another than the page
-//! says. Times are this machine's: they are told, and not compared.
+//! run keeps its column. `check` fails if the list and the page differ, if a fault's outcome is another than the page
+//! says, or if there is one that nobody has run. Times are this machine's: they are told, and not compared.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -45,6 +45,13 @@ pub(crate) fn check(fresh: &Results) -> Vec<String> {
         wrong.push("its rows are not those of the list of faults".to_owned());
     }
     for column in COLUMNS {
+        for row in ROWS
+            .iter()
+            .filter(|row| told.get(row.name, column) == NOT_RUN)
+        {
+            let name = row.name;
+            wrong.push(format!("{name} over {column}: nobody has run it"));
+        }
         if !fresh.0.keys().any(|(_, of)| of == column) {
             continue;
         }
