@@ -2,7 +2,7 @@
 //!
 //! Owns the list of mutants (`mutant.rs`), the run and the page `driver/MUTANTS.md`. Invariant: a mutant is one change of
 //! one place, in a copy of the tree; the tree itself is never touched. A mutant that does not compile shows nothing and
-//! fails the run; one that hangs its tests is caught, for their runner has a time limit.
+//! fails the run, and so do tests that end for no reason that can be seen; one that hangs its tests is caught, for their runner has a time limit.
 //!
 //! The ordinary tests check that each mutant still has its place and the page its rows. `make mutants` runs the mutants
 //! and writes the page: a quarter of an hour on two cores.
@@ -81,8 +81,16 @@ fn the_tests_notice_each() {
         drop(undo);
         let caught_by = match ran {
             Ran::Failed(names) => names.join(", "),
+            Ran::Broke(why) => {
+                println!("{}: {why}", mutant.name);
+                "the end of the test program".to_owned()
+            }
             Ran::Hung => format!("the time limit of {} s", tree::TESTS_SECONDS_MAX),
             Ran::Passed => page::SURVIVED.to_owned(),
+            Ran::Unclear(why) => panic!(
+                "{}: its tests did not pass, and do not say why:\n{why}",
+                mutant.name
+            ),
             Ran::DoesNotBuild(why) => panic!("{}: does not build:\n{why}", mutant.name),
         };
         println!(

@@ -27,8 +27,12 @@ pub(crate) enum Ran {
     Passed,
     /// With the names of those that failed first.
     Failed(Vec<String>),
+    /// A test program ended by a signal or a panic, without a list of failures: with the line that says so.
+    Broke(String),
     /// They did not end in time.
     Hung,
+    /// They did not pass, and it is not seen why: a full disk may be, or a library that is missing. With their words.
+    Unclear(String),
     /// With the compiler's words.
     DoesNotBuild(String),
 }
@@ -103,7 +107,10 @@ impl Tree {
         match ran.status.code() {
             Some(0) => Ran::Passed,
             Some(TIMED_OUT) => Ran::Hung,
-            _ => Ran::Failed(failed(&String::from_utf8_lossy(&ran.stdout))),
+            _ => ended(
+                &String::from_utf8_lossy(&ran.stdout),
+                &String::from_utf8_lossy(&ran.stderr),
+            ),
         }
     }
 
@@ -117,6 +124,27 @@ impl Tree {
             .env_remove("FAAM_TEST_RESULTS")
             .output()
             .unwrap()
+    }
+}
+
+/// What is made of tests that did not pass.
+fn ended(output: &str, errors: &str) -> Ran {
+    let names = failed(output);
+    if !names.is_empty() {
+        return Ran::Failed(names);
+    }
+    // Cargo's words for a program that a signal ended, a panic's where it starts, and those of one within another.
+    let broke = |line: &&str| {
+        line.contains("(signal: ")
+            || line.contains("' panicked at ")
+            || line.contains("' (") && line.contains(") panicked at ")
+            || line.contains("thread caused non-unwinding panic. aborting.")
+            || line.starts_with("fatal runtime error: ")
+    };
+    let found = errors.lines().chain(output.lines()).find(broke);
+    match found {
+        Some(line) => Ran::Broke(line.trim().to_owned()),
+        None => Ran::Unclear(format!("{errors}\n{output}")),
     }
 }
 
@@ -140,9 +168,6 @@ fn failed(output: &str) -> Vec<String> {
     if more > 0 {
         names.push(format!("{more} more"));
     }
-    if names.is_empty() {
-        names.push("the end of the test program".to_owned());
-    }
     names
 }
 
@@ -153,5 +178,23 @@ fn failures_are_read_from_both_runners() {
     let mimic =
         "failures:\n\n---- x::y ----\nwords\n\n\nfailures:\n    x::y\n\n\ntest result: FAILED";
     assert_eq!(failed(mimic), ["x::y"]);
-    assert_eq!(failed("killed"), ["the end of the test program"]);
+    assert!(failed("killed").is_empty());
+}
+
+#[test]
+fn a_program_that_ends_without_a_list_has_to_say_why() {
+    let signal =
+        "  process didn't exit successfully: `device` (signal: 6, SIGABRT: process abort signal)";
+    assert!(matches!(ended("running 3 tests\n", signal), Ran::Broke(_)));
+    let panic = "thread 'main' (77) panicked at driver/src/queue.rs:9:5:\nno";
+    assert!(matches!(ended("", panic), Ran::Broke(_)));
+    for other in [
+        "error: No space left on device (os error 28)",
+        "device: error while loading shared libraries: libx.so.1: cannot open shared object file",
+        "",
+    ] {
+        assert!(matches!(ended("", other), Ran::Unclear(_)), "{other}");
+    }
+    let list = "failures:\n    a::b\n\ntest result: FAILED";
+    assert!(matches!(ended(list, signal), Ran::Failed(_)));
 }
