@@ -31,9 +31,9 @@ use crate::fault_port::FaultPort;
 /// Requests that are served before a fault, during one that nobody notices, and after each.
 const REQUESTS_AROUND: usize = 2 * CALLERS;
 /// How long a fault may take to be noticed, or to strike.
-const NOTICED_LIMIT: Duration = Duration::from_secs(15);
+const NOTICED_LIMIT: Duration = Duration::from_secs(20);
 /// How long the card may take to serve again.
-const BACK_LIMIT: Duration = Duration::from_secs(20);
+const BACK_LIMIT: Duration = Duration::from_secs(30);
 
 /// As what a result is noticed that verification finds wrong.
 const WRONG: &[&str] = &["verify"];
@@ -451,7 +451,7 @@ fn reset_function(gateway: &GatewayProcess) -> Output {
     reset.output().expect("faam runs")
 }
 
-/// Waits until the fault has struck, and for more requests after that.
+/// Waits until the fault has struck, for the requests that it struck, and for more after that.
 #[track_caller]
 fn until_struck(gateway: &GatewayProcess, load: &Load, row: &Row) {
     let until = Instant::now() + NOTICED_LIMIT;
@@ -462,10 +462,11 @@ fn until_struck(gateway: &GatewayProcess, load: &Load, row: &Row) {
             load.wait_served(load.served() + 1);
         }
     }
+    load.wait_each();
     load.wait_served(load.served() + REQUESTS_AROUND);
 }
 
-/// The event of what was noticed names it.
+/// The event of what was noticed names it: it is told after it is counted.
 #[track_caller]
 fn check_event(gateway: &GatewayProcess, row: &Row, fault: &str) {
     let kind = match row.comes {
@@ -474,8 +475,10 @@ fn check_event(gateway: &GatewayProcess, row: &Row, fault: &str) {
         _ => "card.quarantined",
     };
     let named = |line: &str| line.contains(kind) && (kind == "card.lost" || line.contains(fault));
-    let told = gateway.log.text().lines().any(named);
-    assert!(told, "{}: no event {kind} names {fault}", row.name);
+    let what = format!("{}: an event {kind} names {fault}", row.name);
+    gateway.wait_until(&what, NOTICED_LIMIT, |gateway| {
+        gateway.log.text().lines().any(named).then_some(())
+    });
 }
 
 #[track_caller]

@@ -17,9 +17,9 @@ pub(crate) const CALLERS: usize = 2 * POLICIES.len();
 /// Body sizes: within a block, and a block and a byte.
 const SIZES: [usize; 4] = [1 << 10, 20 << 10, (128 << 10) + 1, 7 << 10];
 /// What a caller gives a request that only a card may serve.
-const DEADLINE_MS: &str = "20000";
+const DEADLINE_MS: &str = "50000";
 /// How long the requests that are waited for may take.
-const SERVED_LIMIT: Duration = Duration::from_secs(40);
+const SERVED_LIMIT: Duration = Duration::from_secs(60);
 /// Requests of one caller at most: an end for a load whose fault never comes.
 const REQUESTS_MAX: usize = 20_000;
 /// Pause between two probes.
@@ -36,6 +36,8 @@ pub(crate) struct Load {
 #[derive(Default)]
 struct Tally {
     served: usize,
+    /// When the last request of each caller began that has ended.
+    began: [Option<Instant>; CALLERS],
     slowest: Duration,
     failed: Vec<String>,
 }
@@ -125,6 +127,29 @@ impl Load {
         );
     }
 
+    /// Waits until every caller has ended a request that it begins from here on: what was under way before has ended too.
+    #[track_caller]
+    pub(crate) fn wait_each(&self) {
+        let since = Instant::now();
+        let is_behind = |began: &Option<Instant>| began.is_none_or(|began| began < since);
+        let wait = |tally: &mut Tally| tally.began.iter().any(is_behind) && tally.failed.is_empty();
+        let waited = self
+            .more
+            .wait_timeout_while(self.tally(), SERVED_LIMIT, wait);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.check();
+        let behind = self
+            .tally()
+            .began
+            .iter()
+            .filter(|began| is_behind(began))
+            .count();
+        assert!(
+            behind == 0,
+            "{behind} of {CALLERS} callers had no request from begin to end within {SERVED_LIMIT:?}"
+        );
+    }
+
     fn call(&self, client: &Client, caller: usize, sources: &[Source]) {
         let policy = POLICIES[caller % POLICIES.len()];
         let compresses = caller < POLICIES.len();
@@ -136,6 +161,7 @@ impl Load {
             let began = Instant::now();
             let result = request(client, policy, source, compresses);
             let mut tally = self.tally();
+            tally.began[caller] = Some(began);
             match result {
                 Ok(()) => {
                     tally.served += 1;
