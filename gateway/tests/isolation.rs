@@ -19,6 +19,7 @@ use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -75,6 +76,18 @@ impl Answer {
             body,
             raw,
         }
+    }
+
+    /// Its deadline passed: it was refused for that, or is broken off, without the chunk that ends a body.
+    #[track_caller]
+    fn check_late(&self) {
+        let refused = self.status == 504;
+        let broken_off = self.status == 200
+            && self.head.contains("transfer-encoding: chunked")
+            && !self.raw.ends_with(b"\r\n\r\n");
+        let text = String::from_utf8_lossy(&self.body);
+        let text: String = text.chars().take(200).collect();
+        assert!(refused || broken_off, "not late: {}{text}", self.head);
     }
 
     fn header(&self, name: &str) -> &str {
@@ -136,6 +149,33 @@ impl Caller {
         let _ = stream.write_all(body);
         let mut raw = Vec::new();
         let _ = stream.read_to_end(&mut raw);
+        Answer::of(raw)
+    }
+
+    /// One request, written whole, and read once the gateway at `admin` says that it keeps an answer on disk.
+    fn ask_spilled(&self, admin: SocketAddr, target: &str, body: &[u8]) -> Answer {
+        let mut stream = self.open();
+        let head = self.head("POST", target, &[], body.len());
+        stream.write_all(head.as_bytes()).expect("sent");
+        stream.write_all(body).expect("sent");
+        let metrics = Self {
+            address: admin,
+            ..self.clone()
+        };
+        let until = Instant::now() + LIMIT;
+        loop {
+            let told = metrics.ask("GET", "/metrics", &[], b"").body;
+            let told = String::from_utf8_lossy(&told).into_owned();
+            let bytes = told
+                .lines()
+                .find_map(|line| line.strip_prefix("faam_spill_bytes ")?.parse::<u64>().ok());
+            if bytes.expect("the metrics tell what is on disk") > 0 {
+                break;
+            }
+            assert!(Instant::now() < until, "{target}: nothing was spilled");
+        }
+        let mut raw = Vec::new();
+        stream.read_to_end(&mut raw).expect("read whole");
         Answer::of(raw)
     }
 
@@ -424,9 +464,10 @@ fn first_tenant(rig: &Rig, seed: u64) -> (Traces, Vec<String>) {
             );
         }
         let headers = [("Faam-Backend", backend), ("Faam-Deadline-Ms", "3")];
-        caller.ask("POST", "/v1/compress?level=9", &headers, &large);
+        let answer = caller.ask("POST", "/v1/compress?level=9", &headers, &large);
+        answer.check_late();
     }
-    let answer = caller.ask("POST", "/v1/compress?level=1", &[], &noise);
+    let answer = caller.ask_spilled(rig.served.admin, "/v1/compress?level=1", &noise);
     assert_eq!(answer.status, 200, "{}", answer.head);
     traces.note("the answer that was spilled", &answer.body);
     (traces, ids)
@@ -487,12 +528,17 @@ fn second_tenant(rig: &Rig) -> Answers {
         }
     }
     let noise = random.bytes(SPILLED_BYTES);
-    ask("spilled", "/v1/compress?level=1", &[], &noise);
     let late = [("Faam-Deadline-Ms", "3")];
-    ask("late", "/v1/compress?level=9", &late, &noise[..3 << 20]);
+    let large = random.text(3 << 20, b"nothing secret");
+    ask("late", "/v1/compress?level=9", &late, &large);
     ask("no such level", "/v1/compress?level=77", &[], b"x");
     ask("no such format", "/v1/decompress", &[], b"no magic number");
     ask("nowhere", "/v1/nothing", &[], b"");
+    let late = answers.iter().find(|(what, _)| what.starts_with("late"));
+    late.expect("it was asked").1.check_late();
+    let spilled = caller.ask_spilled(rig.served.admin, "/v1/compress?level=1", &noise);
+    assert_eq!(spilled.status, 200, "{}", spilled.head);
+    answers.push(("spilled".to_owned(), spilled));
     answers
 }
 
@@ -613,27 +659,37 @@ fn engines_are_scrubbed(rig: &Rig) {
 }
 
 /// What jobs of the second tenant were given of the arena holds nothing of the first one's: the arena's memory itself is
-/// read, by the descriptor that the gateway's process has of it.
+/// read, where the gateway's process has it mapped: so it can be read on huge pages too.
 fn arena_is_scrubbed(rig: &Rig) {
     let pid = rig.served.child.id();
-    let fds = fs::read_dir(format!("/proc/{pid}/fd")).expect("the gateway runs");
-    let mut arenas: Vec<_> = fds
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            fs::read_link(path).is_ok_and(|to| to.to_string_lossy().contains("faam-arena"))
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("the gateway runs");
+    let arenas: Vec<_> = maps
+        .lines()
+        .filter(|line| line.contains("faam-arena"))
+        .map(|line| {
+            let range = line
+                .split(' ')
+                .next()
+                .and_then(|range| range.split_once('-'));
+            let (first, end) = range.expect("a range of addresses");
+            let address = |text| u64::from_str_radix(text, 16).expect("an address");
+            let bytes = usize::try_from(address(end) - address(first)).expect("it is mapped");
+            (address(first), bytes)
         })
         .collect();
-    let arena = arenas.pop().expect("the arena's memory");
+    assert!(!arenas.is_empty(), "no arena is mapped:\n{maps}");
+    let memory = File::open(format!("/proc/{pid}/mem")).expect("a child's memory can be read");
     let mut random = Random(seed());
     let secret = random.bytes(TRACE_BYTES);
     let headers = [("Faam-Backend", "require-hw")];
     let holds = || {
-        let mut all = Vec::new();
-        // Pages of 2 MiB cannot be read by system calls, where the pool has some: then there is nothing to see here.
-        File::open(&arena)
-            .and_then(|mut file| file.read_to_end(&mut all))
-            .ok()
-            .map(|_| is_in(&secret, &all))
+        arenas.iter().any(|(first, bytes)| {
+            let mut all = vec![0; *bytes];
+            memory
+                .read_exact_at(&mut all, *first)
+                .expect("the arena's memory can be read");
+            is_in(&secret, &all)
+        })
     };
     for size in [3_000usize, 30_000, 60_000, 120_000] {
         let body = random.text(size, &secret);
@@ -642,14 +698,11 @@ fn arena_is_scrubbed(rig: &Rig) {
             .ask("POST", "/v1/compress?level=6", &headers, &body);
         assert_eq!(answer.status, 200);
     }
-    match holds() {
-        None => return println!("the arena lies on huge pages, and cannot be read"),
-        Some(held) => assert!(held, "the search finds what is there"),
-    }
+    assert!(holds(), "the search finds what is there");
     // Side by side, so that every page that the first tenant's jobs had, one after the other, is taken; and a little
     // smaller, in buffers of the same classes, so that their own data do not cover what was there.
     let began = Instant::now();
-    while holds() == Some(true) {
+    while holds() {
         std::thread::scope(|scope| {
             for size in [
                 500usize, 500, 17_000, 17_000, 35_000, 35_000, 75_000, 75_000,
