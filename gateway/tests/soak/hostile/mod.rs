@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use self::function::Stage;
 pub(crate) use self::lies::LIES;
@@ -27,6 +28,8 @@ use self::lies::Told;
 
 /// Functions of a card.
 const FUNCTIONS: u64 = 2;
+/// How long its sockets may take to be there.
+const SOCKETS_LIMIT: Duration = Duration::from_secs(20);
 
 /// A hostile card.
 pub(crate) struct HostileCard {
@@ -80,7 +83,13 @@ impl HostileCard {
 
     fn wait_for_sockets(&self) {
         let path = |number| -> PathBuf { self.dir.path().join(format!("fn{number}")) };
+        let until = Instant::now() + SOCKETS_LIMIT;
         while !(0..FUNCTIONS).all(|number| path(number).exists()) {
+            assert!(
+                Instant::now() < until && !self.functions.iter().any(JoinHandle::is_finished),
+                "a hostile card's sockets are not in {} within {SOCKETS_LIMIT:?}",
+                self.dir.path().display()
+            );
             std::thread::yield_now();
         }
     }
@@ -90,8 +99,12 @@ impl Drop for HostileCard {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
         for function in self.functions.drain(..) {
-            // One that panicked has said so.
-            let _ = function.join();
+            let ended = function.join();
+            // Beside another failure it has said so itself.
+            assert!(
+                ended.is_ok() || std::thread::panicking(),
+                "a liar panicked: what it told after that is missing"
+            );
         }
     }
 }
