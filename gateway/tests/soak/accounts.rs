@@ -12,8 +12,9 @@ use serde_json::Value;
 
 use crate::life::{Life, Lives};
 
-/// What a killed gateway may not have written yet: a second (`FLUSH_EVERY`), and the time of a write beside a load.
-const UNWRITTEN_MAX: Duration = Duration::from_secs(4);
+/// What a killed gateway may not have written yet: a second (`FLUSH_EVERY`), and the time of a write beside a load on a slow
+/// machine.
+const UNWRITTEN_MAX: Duration = Duration::from_secs(10);
 /// How long a permit may outlive its answer.
 const SETTLED_LIMIT: Duration = Duration::from_secs(10);
 
