@@ -26,6 +26,9 @@ const SIP_LIMIT: Duration = Duration::from_millis(400);
 const TOO_MANY: &str = "refused: too-many-in-flight";
 const REFUSED_REQUESTS: u64 = 8;
 const REFUSED_LIMIT: Duration = Duration::from_millis(400);
+/// What backends are called that a card had part in; the second begins with the first.
+pub(crate) const BY_CARD: &str = "simulated card";
+const BY_CARD_AND_CPU: &str = "simulated card and cpu";
 /// Deadlines that callers set, milliseconds.
 const DEADLINES_MS: [u64; 4] = [1_000, 4_000, 15_000, 30_000];
 
@@ -80,12 +83,14 @@ pub(crate) fn call(scene: &Scene<'_>, number: usize, tenant: usize, seed: u64) {
         let began = Instant::now();
         let end = draft.send(scene, &life, tenant, body);
         let took = began.elapsed();
+        // Phases change only behind a closed gate, or from calm to chaos: so all of it was in a calm phase, which begins
+        // when every card is in service.
+        let calm = phase == Phase::Calm && scene.load.phase() == Phase::Calm;
         let received = match &end {
             End::Whole(answer) | End::Broken(Some(answer), _) => answer.body.len() as u64,
             _ => 0,
         };
-        let verdict = draft.judge(scene, &life, tenant, began, end);
-        let calm = phase == Phase::Calm && scene.load.phase() == Phase::Calm;
+        let verdict = draft.judge(scene, &life, tenant, began, end, calm);
         let case = || {
             format!(
                 "caller {number} in life {}: {}",
@@ -270,13 +275,14 @@ impl Draft {
         tenant: usize,
         began: Instant,
         end: End,
+        calm: bool,
     ) -> Result<Verdict, String> {
         match end {
             End::Whole(answer) if answer.status == 200 => self.judge_answer(scene, &answer),
-            End::Whole(answer) => self.judge_refusal(life, tenant, &answer),
+            End::Whole(answer) => self.judge_refusal(life, tenant, &answer, calm),
             End::HungUp => Ok(Verdict::Unknown("hung-up-by-caller")),
             End::Silent(why) => Err(format!("LOST: {why}")),
-            End::Broken(answer, why) => self.judge_break(life, began, answer.as_ref(), &why),
+            End::Broken(answer, why) => self.judge_break(life, began, answer.as_ref(), &why, calm),
         }
     }
 
@@ -300,8 +306,8 @@ impl Draft {
         let kind = match backend {
             "" => "not yet known",
             _ if !backend.contains("fpga") => "cpu",
-            _ if backend.contains("cpu") => "simulated card and cpu",
-            _ => "simulated card",
+            _ if backend.contains("cpu") => BY_CARD_AND_CPU,
+            _ => BY_CARD,
         };
         Ok(Verdict::Right(made, kind.to_owned()))
     }
@@ -353,6 +359,7 @@ impl Draft {
         life: &Life,
         tenant: usize,
         answer: &Answer,
+        calm: bool,
     ) -> Result<Verdict, String> {
         let (kind, detail) = answer.problem();
         let came = || format!("{} {kind}: {detail}", answer.status);
@@ -367,10 +374,15 @@ impl Draft {
             "saturated" if self.deadline_ms.is_some() => {
                 Ok(Verdict::Not("refused: deadline within a queue"))
             }
-            "no-engine" if self.policy == "require-hw" => Ok(Verdict::Not("refused: no-engine")),
+            "no-engine" if self.policy == "require-hw" && !calm => {
+                Ok(Verdict::Not("refused: no-engine"))
+            }
             "too-many-in-flight" if TENANTS[tenant].1.is_some() => Ok(Verdict::Not(TOO_MANY)),
             "draining" if stopping => Ok(Verdict::Not("refused: draining")),
-            _ => Err(format!("REFUSED without a reason: {}", came())),
+            _ => {
+                let phase = if calm { " in a calm phase" } else { "" };
+                Err(format!("REFUSED without a reason{phase}: {}", came()))
+            }
         }
     }
 
@@ -380,6 +392,7 @@ impl Draft {
         began: Instant,
         answer: Option<&Answer>,
         why: &str,
+        calm: bool,
     ) -> Result<Verdict, String> {
         match life.end() {
             Some(end) if end.kind == EndKind::Killed => {
@@ -398,7 +411,7 @@ impl Draft {
         let begun = answer.is_some_and(|answer| answer.status == 200);
         match (begun, self.deadline_ms, self.policy) {
             (true, Some(_), _) => Ok(Verdict::Not("broken off: deadline")),
-            (true, _, "require-hw") => Ok(Verdict::Not("broken off: no card")),
+            (true, _, "require-hw") if !calm => Ok(Verdict::Not("broken off: no card")),
             _ => Err(format!("LOST: {came}, then {why}")),
         }
     }

@@ -111,6 +111,8 @@ pub(crate) struct Chaos<'a> {
     lives: &'a Lives,
     cards: u64,
     dice: Dice,
+    /// What comes first, however short the soak is: the death of a card in service.
+    due: Option<Step>,
     undo: Vec<Undo>,
     /// Struck so far, by card process and fault: counts of a process only grow.
     struck: BTreeMap<(u32, String), u64>,
@@ -119,11 +121,14 @@ pub(crate) struct Chaos<'a> {
 
 impl<'a> Chaos<'a> {
     pub(crate) fn new(load: &'a Load, lives: &'a Lives, cards: u64, seed: u64) -> Self {
+        let mut dice = Dice::new(seed, 1 << 32);
+        let due = Some(Step::KillCard(dice.below(cards)));
         Self {
             load,
             lives,
             cards,
-            dice: Dice::new(seed, 1 << 32),
+            dice,
+            due,
             undo: Vec::new(),
             struck: BTreeMap::new(),
             done: Done::default(),
@@ -137,7 +142,10 @@ impl<'a> Chaos<'a> {
 
     /// One step, the gap after it, and its undoing.
     pub(crate) fn step(&mut self) -> Result<(), String> {
-        let step = self.draw_step();
+        let step = match self.due.take() {
+            Some(step) => step,
+            None => self.draw_step(),
+        };
         let gap = self.dice.between(GAP_REQUESTS.0, GAP_REQUESTS.1);
         let came = self.take(&step)?;
         self.load.note(format!("{step:?}: {came}"));

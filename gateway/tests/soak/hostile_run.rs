@@ -67,9 +67,12 @@ pub(crate) fn run(seconds: u64, seed: u64) -> Result<(), String> {
     let done = outcome.map_err(|why| story(&lives, &load, &why))?;
     let tally = load.tally();
     println!(
-        "beside a card that lies, seed {seed}: {} requests, 0 lost, 0 wrong; {} lives of the gateway, {} in which it \
+        "beside a card that lies, seed {seed}: {} requests, {:?}; {} lives of the gateway, {} in which it \
          gave the card up",
-        tally.ended, done.lives, done.given_up
+        tally.ended,
+        load.failed(),
+        done.lives,
+        done.given_up
     );
     for (outcome, count) in &tally.by_outcome {
         println!("  {count:>9}  {outcome}");

@@ -23,6 +23,27 @@ pub(crate) enum Phase {
     Chaos,
 }
 
+/// Failures by what they are called where they are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Failures {
+    pub(crate) lost: u64,
+    pub(crate) wrong: u64,
+    pub(crate) leaked: u64,
+    pub(crate) other: u64,
+}
+
+impl Failures {
+    fn count(&mut self, why: &str) {
+        let count = match () {
+            () if why.contains("LOST") => &mut self.lost,
+            () if why.contains("WRONG") => &mut self.wrong,
+            () if why.contains("LEAK") => &mut self.leaked,
+            () => &mut self.other,
+        };
+        *count += 1;
+    }
+}
+
 /// See the module's head.
 pub(crate) struct Load {
     state: Mutex<State>,
@@ -37,6 +58,7 @@ struct State {
     phase: Phase,
     tally: Tally,
     failures: Vec<String>,
+    failed: Failures,
     notes: std::collections::VecDeque<String>,
 }
 
@@ -84,6 +106,7 @@ impl Load {
                 phase: Phase::Calm,
                 tally: Tally::default(),
                 failures: Vec::new(),
+                failed: Failures::default(),
                 notes: std::collections::VecDeque::new(),
             }),
             changed: Condvar::new(),
@@ -128,12 +151,26 @@ impl Load {
     pub(crate) fn fail(&self, why: String) {
         self.note(format!("FAILED {why}"));
         let mut state = self.lock();
+        state.failed.count(&why);
         if state.failures.len() < FAILURES_MAX {
             state.failures.push(why);
         }
         state.over = true;
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// The same of what whoever conducts the soak found, or was told by [`Load::wait_ended`] and counted then.
+    pub(crate) fn fail_unless_known(&self, why: &str) {
+        let known = self.lock().failures.iter().any(|failure| failure == why);
+        if !known {
+            self.fail(why.to_owned());
+        }
+    }
+
+    /// Failures so far.
+    pub(crate) fn failed(&self) -> Failures {
+        self.lock().failed
     }
 
     /// A note for whoever has to understand a failure.
@@ -167,7 +204,7 @@ impl Load {
                 false => {
                     let parked = self.lock().parked;
                     Err(format!(
-                        "{} requests have not ended within {} s",
+                        "LOST: {} requests have not ended within {} s",
                         callers - parked,
                         limit.as_secs()
                     ))
@@ -212,4 +249,22 @@ impl Load {
             None => Ok(done(&state)),
         }
     }
+}
+
+#[test]
+fn failures_are_counted_by_what_they_are_called() {
+    let load = Load::new();
+    load.fail("caller 3: after 9 ms: LOST: no head, then the end".to_owned());
+    load.fail("caller 4: WRONG: other bytes than the source".to_owned());
+    let leak = "not within 20 s: gauges are back at 0: LEAK: faam_inflight is 1";
+    load.fail(leak.to_owned());
+    load.fail_unless_known(leak);
+    load.fail_unless_known("/readyz says that it is not ready");
+    let expected = Failures {
+        lost: 1,
+        wrong: 1,
+        leaked: 1,
+        other: 1,
+    };
+    assert_eq!(load.failed(), expected);
 }

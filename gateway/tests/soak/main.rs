@@ -1,8 +1,9 @@
 //! A soak: a gateway with simulated cards that fail in every way, callers of every kind, kills and restarts, and a history in
 //! which nothing may be lost, wrong or left behind.
 //!
-//! `make soak` runs it, for SOAK_SECONDS (30) with SOAK_SEED (drawn); `make hostile` the same callers beside cards that lie. The chaos is a function of the seed and of counts of
-//! requests; how they fall together is the machine's.
+//! `make soak` runs it, for SOAK_SECONDS (30) with SOAK_SEED (drawn); `make hostile` the same callers beside cards that lie. The chaos, and
+//! the chances that the cards' faults have, are functions of the seed and of counts of requests and jobs; how they fall together
+//! is the machine's.
 //!
 //! | module | is |
 //! |---|---|
@@ -40,6 +41,7 @@ mod samples;
 mod served;
 mod wire;
 
+use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -78,15 +80,16 @@ fn nothing_is_lost_wrong_or_left_behind() {
     let seconds = number("SOAK_SECONDS").unwrap_or(SECONDS_DEFAULT);
     let seed = number("SOAK_SEED").unwrap_or_else(drawn_seed);
     println!("soak of {seconds} s; again with: make soak SOAK_SECONDS={seconds} SOAK_SEED={seed}");
-    match soak(seconds, seed) {
-        Ok(report) => {
-            report.print();
-            match report.write() {
-                Ok(path) => println!("written to {}", path.display()),
-                Err(error) => panic!("the report could not be written: {error}"),
-            }
+    let Soaked { report, story } = soak(seconds, seed);
+    if let Some(report) = report {
+        report.print();
+        match report.write() {
+            Ok(path) => println!("written to {}", path.display()),
+            Err(error) => panic!("the report could not be written: {error}"),
         }
-        Err(story) => panic!("SOAK_SEED={seed}\n{story}"),
+    }
+    if let Some(story) = story {
+        panic!("SOAK_SEED={seed}\n{story}");
     }
 }
 
@@ -117,11 +120,37 @@ fn drawn_seed() -> u64 {
     since.map_or(1, |since| u64::from(since.subsec_nanos()) ^ since.as_secs())
 }
 
-/// Everything; or what went wrong, with what led to it.
-fn soak(seconds: u64, seed: u64) -> Result<Report, String> {
+/// What a soak came to.
+struct Soaked {
+    /// Also of one that failed, once it had begun.
+    report: Option<Report>,
+    /// What went wrong, with what led to it.
+    story: Option<String>,
+}
+
+/// A plan of faults with a seed and no fault yet: each process of a card draws from it, the later ones too.
+fn seeded_plan(seed: u64) -> tempfile::NamedTempFile {
+    let mut plan = tempfile::NamedTempFile::with_prefix("faam-soak-").expect("a temporary file");
+    // Numbers of TOML have a sign, which takes a bit.
+    writeln!(plan, "seed = {}", seed & (u64::MAX >> 1)).expect("written");
+    plan
+}
+
+/// Everything.
+fn soak(seconds: u64, seed: u64) -> Soaked {
     let cards = format!("sim:{CARDS}");
-    let lives = Lives::begin(&["--devices", &cards, "--allow-faults"], &[]);
+    let plan = seeded_plan(seed);
+    let plan_path = plan.path().to_string_lossy();
+    let flags = [
+        "--devices",
+        &cards,
+        "--allow-faults",
+        "--sim-faults",
+        &plan_path,
+    ];
+    let lives = Lives::begin(&flags, &[]);
     let load = Load::new();
+    let mut report = None;
     let outcome = keys(&lives).and_then(|keys| {
         let samples = Samples::make(seed);
         let accounts = Accounts::default();
@@ -138,12 +167,22 @@ fn soak(seconds: u64, seed: u64) -> Result<Report, String> {
             for (number, tenant) in callers().enumerate() {
                 scope.spawn(move || caller::call(scene, number, tenant, seed));
             }
-            let conducted = Conductor::new(scene, seconds, seed).and_then(Conductor::run);
+            let conducted = Conductor::new(scene, seconds, seed).and_then(|mut conductor| {
+                let ran = conductor.run();
+                if let Err(why) = &ran {
+                    load.fail_unless_known(why);
+                }
+                report = Some(conductor.report());
+                ran
+            });
             load.finish();
             conducted
         })
     });
-    outcome.map_err(|why| story(&lives, &load, &why))
+    Soaked {
+        report,
+        story: outcome.err().map(|why| story(&lives, &load, &why)),
+    }
 }
 
 /// The tenant of each caller.
@@ -227,7 +266,7 @@ impl<'a> Conductor<'a> {
         })
     }
 
-    fn run(mut self) -> Result<Report, String> {
+    fn run(&mut self) -> Result<(), String> {
         // Each kind of end comes, however short the soak is.
         let mut ends = vec![EndKind::Stopped, EndKind::Killed];
         while !ends.is_empty() || self.began.elapsed() < self.seconds {
@@ -279,7 +318,8 @@ impl<'a> Conductor<'a> {
         self.chaos.calm_down()?;
         let life = self.scene.lives.now();
         let cards = usize::try_from(CARDS).unwrap_or(usize::MAX);
-        Rest::check_cards(self.scene.lives, &life, cards)?;
+        let quarantine = Rest::check_cards(self.scene.lives, &life, cards)?;
+        self.leaks.add_quarantine(quarantine);
         self.rest.check(self.scene.lives, &life)?;
         self.scene.accounts.settle(self.scene.lives, &life, None)?;
         self.scene.load.note("quiet point".to_owned());
@@ -325,24 +365,56 @@ impl<'a> Conductor<'a> {
         self.recoveries.add(&life.log);
     }
 
-    fn finish(mut self) -> Result<Report, String> {
-        let took = self.began.elapsed();
+    fn finish(&mut self) -> Result<(), String> {
         let life = self.scene.lives.now();
         self.scene.lives.end(EndKind::Stopped)?;
         self.remember(&life);
-        Ok(Report {
+        self.stopped += 1;
+        self.check_floor()
+    }
+
+    /// Something did go wrong, and cards did serve: else it shows nothing.
+    fn check_floor(&self) -> Result<(), String> {
+        let done = self.chaos.done();
+        let tally = self.scene.load.tally();
+        let by_cards = tally.by_backend.iter();
+        let by_cards = by_cards.filter(|(backend, _)| backend.starts_with(caller::BY_CARD));
+        let counts = [
+            ("faults struck", done.faults_struck.values().sum::<u64>()),
+            (
+                "card processes were killed or stopped",
+                done.cards_killed + done.cards_stopped,
+            ),
+            (
+                "right answers came from a card",
+                by_cards.map(|(_, count)| count).sum(),
+            ),
+        ];
+        match counts.iter().find(|(_, count)| *count == 0) {
+            Some((what, _)) => Err(format!(
+                "this shows nothing: no {what}; {} commands to fault sockets were not answered",
+                done.faults_unheard
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// What it came to so far.
+    fn report(self) -> Report {
+        Report {
             seed: self.seed,
-            took,
+            took: self.began.elapsed(),
             callers: CALLERS_OF.iter().sum(),
             cards: CARDS,
             tally: self.scene.load.tally(),
+            failed: self.scene.load.failed(),
             done: self.chaos.done(),
             leaks: self.leaks,
             checks: self.scene.accounts.checks(),
             usage: self.scene.accounts.total(),
             gateways_killed: self.killed,
-            gateways_stopped: self.stopped + 1,
+            gateways_stopped: self.stopped,
             recoveries: self.recoveries,
-        })
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! Owns the measures of a gateway at rest. Invariants: everything is compared within one life; descriptors and threads with its
 //! beginning, memory with its first quiet point, when caches and pools are warm. It does not know what happened before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,8 @@ const GAUGES: [&str; 4] = [
     "faam_queue_depth",
     "faam_spill_bytes",
 ];
+/// The same of callers' connections, those of the public listener.
+const CONNECTIONS: &str = "faam_connections";
 
 /// What a process holds.
 #[derive(Clone, Debug)]
@@ -77,6 +79,15 @@ pub(crate) struct Rest {
     pub(crate) points: u64,
 }
 
+/// What a quiet point found in quarantine, and had to have fenced.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Quarantine {
+    /// Of the function with the most of them.
+    pub(crate) bytes: u64,
+    /// Functions that were reset by hand for it.
+    pub(crate) functions_reset: u64,
+}
+
 /// Most that was held at quiet points, over all lives.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leaks {
@@ -89,6 +100,10 @@ pub(crate) struct Leaks {
     pub(crate) points_of_one_life_max: u64,
     /// Resident memory at that life's points in turn, KiB.
     pub(crate) resident_kib_of_that_life: Vec<u64>,
+    /// Points at which DMA memory was free only after functions were reset by hand, and how many were.
+    pub(crate) points_in_quarantine: u64,
+    pub(crate) functions_reset_at_points: u64,
+    pub(crate) quarantined_bytes_max: u64,
 }
 
 impl Rest {
@@ -105,14 +120,21 @@ impl Rest {
         })
     }
 
-    /// With sound cards: every one serves, all DMA memory is free, each has one process.
-    pub(crate) fn check_cards(lives: &Lives, life: &Life, cards: usize) -> Result<(), String> {
+    /// With sound cards: every one serves, all DMA memory is free, each has one process. What was in quarantine until then.
+    pub(crate) fn check_cards(
+        lives: &Lives,
+        life: &Life,
+        cards: usize,
+    ) -> Result<Quarantine, String> {
         wait_for_cards(life)?;
-        if life.wait_until("all DMA memory is accounted for", REST_LIMIT, || {
-            arenas(lives)
-        })? > 0
-        {
-            fence(lives)?;
+        let mut found = Quarantine {
+            bytes: life.wait_until("all DMA memory is accounted for", REST_LIMIT, || {
+                arenas(lives)
+            })?,
+            functions_reset: 0,
+        };
+        if found.bytes > 0 {
+            found.functions_reset = fence(lives)?;
             life.wait_until("all DMA memory is free", REST_LIMIT, || {
                 match arenas(lives)? {
                     0 => Ok(()),
@@ -124,7 +146,7 @@ impl Rest {
         }
         let processes = card_processes(lives.data());
         match processes.len() == cards {
-            true => Ok(()),
+            true => Ok(found),
             false => Err(format!("{cards} cards have the processes {processes:?}")),
         }
     }
@@ -182,6 +204,13 @@ impl Rest {
 }
 
 impl Leaks {
+    /// With what a quiet point found in quarantine.
+    pub(crate) fn add_quarantine(&mut self, found: Quarantine) {
+        self.points_in_quarantine += u64::from(found.bytes > 0);
+        self.functions_reset_at_points += found.functions_reset;
+        self.quarantined_bytes_max = self.quarantined_bytes_max.max(found.bytes);
+    }
+
     /// With a life's measures.
     pub(crate) fn add(&mut self, rest: &Rest) {
         let runtime = |held: &Held| {
@@ -259,17 +288,28 @@ pub(crate) fn wait_for_cards(life: &Life) -> Result<Duration, String> {
 fn gauges(life: &Life) -> Result<(), String> {
     let (_, body) = life.get("/metrics")?;
     let text = String::from_utf8_lossy(&body);
+    let mut seen = BTreeSet::new();
     for line in text.lines() {
         let Some((series, value)) = line.rsplit_once(' ') else {
             continue;
         };
         let name = series.split('{').next().unwrap_or("");
-        let public = name == "faam_connections" && series.contains("\"public\"");
+        let public = name == CONNECTIONS && series.contains("\"public\"");
+        if GAUGES.contains(&name) || public {
+            seen.insert(name);
+        }
         if (GAUGES.contains(&name) || public) && value.parse::<f64>() != Ok(0.0) {
             return Err(format!("LEAK: {series} is {value}"));
         }
     }
-    Ok(())
+    match GAUGES
+        .iter()
+        .chain([&CONNECTIONS])
+        .find(|name| !seen.contains(*name))
+    {
+        Some(name) => Err(format!("the metrics have no {name}: was it renamed?")),
+        None => Ok(()),
+    }
 }
 
 /// By each function's word the arena is free but for what is in quarantine: how many bytes that are.
@@ -295,13 +335,16 @@ fn arenas(lives: &Lives) -> Result<u64, String> {
     Ok(held_max)
 }
 
-/// What a retired queue pair holds in quarantine is free once its function was fenced: an operator has each one's fence.
-fn fence(lives: &Lives) -> Result<(), String> {
+/// What a retired queue pair holds in quarantine is free once its function was fenced: an operator has each one's fence. How
+/// many there are.
+fn fence(lives: &Lives) -> Result<u64, String> {
     let devices = lives.faam_json(&["device", "ls"])?;
+    let mut count = 0;
     for device in devices["devices"].as_array().ok_or("no devices")? {
         lives.faam(&["device", "reset", device["name"].as_str().unwrap_or("")])?;
+        count += 1;
     }
-    Ok(())
+    Ok(count)
 }
 
 /// In the data directory is nothing but what belongs there.

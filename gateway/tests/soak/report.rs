@@ -1,6 +1,7 @@
 //! What a soak came to: for people, and as a file.
 //!
-//! Owns the figures' names. Invariant: a figure stands here only if it was counted or measured in this run. It does not judge.
+//! Owns the figures' names. Invariant: a figure stands here only if it was counted or measured in this run, also in one that
+//! failed. It does not judge.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::accounts::{Checks, Use};
 use crate::chaos::Done;
-use crate::load::Tally;
+use crate::load::{Failures, Tally};
 use crate::process_log::ProcessLog;
 use crate::quiet::Leaks;
 
@@ -25,6 +26,7 @@ pub(crate) struct Report {
     pub(crate) callers: usize,
     pub(crate) cards: u64,
     pub(crate) tally: Tally,
+    pub(crate) failed: Failures,
     pub(crate) done: Done,
     pub(crate) leaks: Leaks,
     pub(crate) checks: Checks,
@@ -156,9 +158,10 @@ impl Report {
             "seconds": self.took.as_secs_f64(),
             "callers": self.callers,
             "simulated_cards": self.cards,
-            "lost": 0,
-            "wrong": 0,
-            "leaked": 0,
+            "lost": self.failed.lost,
+            "wrong": self.failed.wrong,
+            "leaked": self.failed.leaked,
+            "failed_otherwise": self.failed.other,
             "requests": {
                 "ended": tally.ended,
                 "by_outcome": tally.by_outcome,
@@ -191,6 +194,9 @@ impl Report {
             "rest": {
                 "quiet_points": leaks.points,
                 "quiet_points_of_one_life_max": leaks.points_of_one_life_max,
+                "quiet_points_with_quarantine": leaks.points_in_quarantine,
+                "functions_reset_for_quarantine": leaks.functions_reset_at_points,
+                "quarantined_bytes_max": leaks.quarantined_bytes_max,
                 "descriptors_more_max": leaks.descriptors_more_max,
                 "runtime_threads_more_max": leaks.runtime_threads_more_max,
                 "resident_kib_max": leaks.resident_kib_max,
@@ -212,8 +218,8 @@ impl Report {
     pub(crate) fn print(&self) {
         let (tally, done, leaks) = (&self.tally, &self.done, &self.leaks);
         println!(
-            "soak of {:.0} s, seed {}, {} callers, {} simulated cards: {} requests, {} MB sent, {} MB received; 0 lost, 0 wrong, \
-             0 leaked",
+            "soak of {:.0} s, seed {}, {} callers, {} simulated cards: {} requests, {} MB sent, {} MB received; {} lost, {} wrong, \
+             {} leaked, {} failed otherwise",
             self.took.as_secs_f64(),
             self.seed,
             self.callers,
@@ -221,6 +227,10 @@ impl Report {
             tally.ended,
             tally.bytes_sent / 1_000_000,
             tally.bytes_received / 1_000_000,
+            self.failed.lost,
+            self.failed.wrong,
+            self.failed.leaked,
+            self.failed.other,
         );
         for (outcome, count) in &tally.by_outcome {
             println!("  {count:>9}  {outcome}");
@@ -254,10 +264,14 @@ impl Report {
         );
         self.recoveries.print();
         println!(
-            "quiet points {} (up to {} in one life): DMA memory all free, no permit out; at most {} descriptors and {} runtime \
+            "quiet points {} (up to {} in one life): DMA memory all free, at {} of them only after a reset by hand ({} \
+             resets of functions, up to {} bytes in one's quarantine); no permit out; at most {} descriptors and {} runtime \
              threads more than at a life's beginning; resident at most {} KiB, at most {} KiB more than at a life's first",
             leaks.points,
             leaks.points_of_one_life_max,
+            leaks.points_in_quarantine,
+            leaks.functions_reset_at_points,
+            leaks.quarantined_bytes_max,
             leaks.descriptors_more_max,
             leaks.runtime_threads_more_max,
             leaks.resident_kib_max,
