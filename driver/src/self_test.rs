@@ -9,7 +9,7 @@
 //! It goes the way that all work goes, through a worker on a queue pair of its own, so it
 //! tests queue creation, doorbells, interrupts, DMA and deletion as well.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use faam_hwif::{CardLevel, WireFormat};
@@ -199,11 +199,19 @@ impl Cases {
             room,
             reply,
         };
-        let no_answer = || SelfTestError::NoAnswer { case };
-        self.send.send(job).map_err(|_| no_answer())?;
+        // A worker that ends drops what it has not taken: its last completion was of an earlier case.
+        let gone = || SelfTestError::Failed {
+            case,
+            outcome: "its worker ended before it".to_owned(),
+        };
+        self.send.send(job).map_err(|_| gone())?;
         self.waker.wake();
         self.run += 1;
-        match outcome.recv_timeout(CASE_LIMIT).map_err(|_| no_answer())? {
+        let outcome = outcome.recv_timeout(CASE_LIMIT).map_err(|end| match end {
+            RecvTimeoutError::Timeout => SelfTestError::NoAnswer { case },
+            RecvTimeoutError::Disconnected => gone(),
+        })?;
+        match outcome {
             Outcome::Done(done) => Ok(done),
             other @ (Outcome::Data(_) | Outcome::Fault(_)) => Err(SelfTestError::Failed {
                 case,

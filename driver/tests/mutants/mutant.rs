@@ -133,8 +133,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         name: "card-scrub",
         check: "An engine that goes from one context to another is scrubbed.",
         file: "sim/src/engine.rs",
-        from: "if changed && !function.faults.on(Fault::Unscrubbed) {\n            self.scrub();",
-        to: "if changed && !function.faults.on(Fault::Unscrubbed) {",
+        from: "if changed && !function.faults.hit(Fault::Unscrubbed, &job.strikes) {\n            self.scrub();",
+        to: "if changed && !function.faults.hit(Fault::Unscrubbed, &job.strikes) {",
         tests: CARD,
     },
     Mutant {

@@ -86,6 +86,8 @@ pub(crate) struct Quarantine {
     pub(crate) bytes: u64,
     /// Functions that were reset by hand for it.
     pub(crate) functions_reset: u64,
+    /// Functions that had failed too often to be tried again, and that an operator brought back.
+    pub(crate) functions_brought_back: u64,
 }
 
 /// Most that was held at quiet points, over all lives.
@@ -103,6 +105,7 @@ pub(crate) struct Leaks {
     /// Points at which DMA memory was free only after functions were reset by hand, and how many were.
     pub(crate) points_in_quarantine: u64,
     pub(crate) functions_reset_at_points: u64,
+    pub(crate) functions_brought_back: u64,
     pub(crate) quarantined_bytes_max: u64,
 }
 
@@ -126,8 +129,9 @@ impl Rest {
         life: &Life,
         cards: usize,
     ) -> Result<Quarantine, String> {
-        wait_for_cards(life)?;
+        let functions_brought_back = bring_back(lives, life)?;
         let mut found = Quarantine {
+            functions_brought_back,
             bytes: life.wait_until("all DMA memory is accounted for", REST_LIMIT, || {
                 arenas(lives)
             })?,
@@ -208,6 +212,7 @@ impl Leaks {
     pub(crate) fn add_quarantine(&mut self, found: Quarantine) {
         self.points_in_quarantine += u64::from(found.bytes > 0);
         self.functions_reset_at_points += found.functions_reset;
+        self.functions_brought_back += found.functions_brought_back;
         self.quarantined_bytes_max = self.quarantined_bytes_max.max(found.bytes);
     }
 
@@ -283,6 +288,25 @@ pub(crate) fn wait_for_cards(life: &Life) -> Result<Duration, String> {
         }
     })?;
     Ok(began.elapsed())
+}
+
+/// As [`wait_for_cards`], once the cards are sound: what went out of service for failing too often comes back as an operator
+/// brings it back. How many did.
+fn bring_back(lives: &Lives, life: &Life) -> Result<u64, String> {
+    let mut count = 0;
+    life.wait_until("what is out of service comes back", CARDS_LIMIT, || {
+        let (_, cards) = life.ready()?;
+        let functions = cards.iter().filter_map(|card| card["functions"].as_array());
+        for function in functions.flatten() {
+            if function["state"] == "out-of-service" {
+                lives.faam(&["device", "reset", function["name"].as_str().unwrap_or("")])?;
+                count += 1;
+            }
+        }
+        Ok(())
+    })?;
+    wait_for_cards(life)?;
+    Ok(count)
 }
 
 fn gauges(life: &Life) -> Result<(), String> {

@@ -196,6 +196,7 @@ impl Report {
                 "quiet_points_of_one_life_max": leaks.points_of_one_life_max,
                 "quiet_points_with_quarantine": leaks.points_in_quarantine,
                 "functions_reset_for_quarantine": leaks.functions_reset_at_points,
+                "functions_brought_back_by_an_operator": leaks.functions_brought_back,
                 "quarantined_bytes_max": leaks.quarantined_bytes_max,
                 "descriptors_more_max": leaks.descriptors_more_max,
                 "runtime_threads_more_max": leaks.runtime_threads_more_max,
