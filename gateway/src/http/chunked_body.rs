@@ -35,6 +35,8 @@ pub struct ChunkedBody<F: FnOnce(Sent)> {
     deadline: Option<Instant>,
     /// Whether the connection has asked for the first piece.
     begun: bool,
+    /// The deadline was seen to be over.
+    late: bool,
     piece_bytes_max: usize,
     on_end: Option<F>,
 }
@@ -71,6 +73,7 @@ impl<F: FnOnce(Sent)> ChunkedBody<F> {
             remaining,
             deadline,
             begun: false,
+            late: false,
             piece_bytes_max: piece_bytes_max.max(1),
             on_end: Some(on_end),
         };
@@ -127,7 +130,7 @@ impl<F: FnOnce(Sent) + Unpin> HttpBody for ChunkedBody<F> {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         // The first piece leaves with the head: an error in its place would end the connection without any answer.
         if self.begun
@@ -136,6 +139,13 @@ impl<F: FnOnce(Sent) + Unpin> HttpBody for ChunkedBody<F> {
                 .deadline
                 .is_some_and(|deadline| deadline <= Instant::now())
         {
+            // A connection asks for several pieces before it sends any, and an error drops what it has not sent: with nothing
+            // to send for one look it sends the head and what it has.
+            if !self.late {
+                self.late = true;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             self.chunks.clear();
             self.end(Sent::Late);
             return Poll::Ready(Some(Err(BodyError::Deadline)));
@@ -276,6 +286,34 @@ mod tests {
         );
         assert_eq!(ended.try_recv(), Ok(Sent::Late));
         assert_eq!((admission.memory_bytes(), admission.in_flight()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_connection_sends_the_head_and_the_first_piece_before_it_breaks_off() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let admission = admission(64);
+        let permit = permit(&admission, 8);
+        let service = hyper::service::service_fn(move |_| {
+            let chunks = vec![Bytes::from_static(b"late"), Bytes::from_static(b"rest")];
+            let (permit, now) = (Arc::clone(&permit), Some(Instant::now()));
+            let body = ChunkedBody::new(chunks, 4, now, permit, |_| {});
+            std::future::ready(Ok::<_, std::convert::Infallible>(hyper::Response::new(
+                body,
+            )))
+        });
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let connection = hyper::server::conn::http1::Builder::new()
+            .serve_connection(hyper_util::rt::TokioIo::new(server), service);
+        let served = tokio::spawn(connection);
+        let request = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n";
+        client.write_all(request).await.expect("it is read");
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.expect("it is closed");
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+        assert!(answer.ends_with("late"), "{answer:?}");
+        assert!(served.await.expect("no panic").is_err(), "it broke off");
     }
 
     #[tokio::test]
