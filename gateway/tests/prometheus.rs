@@ -448,7 +448,7 @@ fn check(prometheus: &Prometheus) {
 }
 
 /// Labels whose values are words of the gateway's own, and their bound.
-const LABELS: [(&str, usize); 13] = [
+const LABELS: [(&str, usize); 15] = [
     ("tenant", TENANT_LABELS_MAX + 1),
     ("device", 65),
     ("engine", 65 + 16),
@@ -461,7 +461,9 @@ const LABELS: [(&str, usize); 13] = [
     ("pool", 3),
     ("listener", 4),
     ("direction", 2),
-    ("kind", 16),
+    ("kind", 32),
+    ("rung", 3),
+    ("state", 5),
 ];
 
 /// No label of ours is unknown to this test, none has more values than its bound, and all series together have one.

@@ -112,7 +112,7 @@ pub(crate) struct Leaks {
 impl Rest {
     /// At a life's beginning.
     pub(crate) fn begin(life: &Life, bounds: Bounds) -> Result<Self, String> {
-        let held = Held::of(life.pid)?;
+        let held = life.wait_until("each function's worker runs", REST_LIMIT, || named(life))?;
         Ok(Self {
             bounds,
             beginning: held.clone(),
@@ -273,6 +273,21 @@ impl Held {
             resident_kib: resident.ok_or("no VmRSS")?,
         })
     }
+}
+
+/// What is held, once the worker of each function that serves has begun: a thread has its name from then on, and its maker's
+/// before.
+fn named(life: &Life) -> Result<Held, String> {
+    let (_, cards) = life.ready()?;
+    let held = Held::of(life.pid)?;
+    let functions = cards.iter().filter_map(|card| card["functions"].as_array());
+    for function in functions.flatten() {
+        let name = function["name"].as_str().unwrap_or_default();
+        if function["in_service"] == true && !held.threads.contains_key(name) {
+            return Err(format!("no thread is called {name:?}"));
+        }
+    }
+    Ok(held)
 }
 
 /// Every function of every card serves, and the gateway says that it is ready.
