@@ -129,7 +129,8 @@ const EFFECTS: &[(Fault, Effect)] = &[
     }),
     (Fault::OutOfOrder, |scene| {
         scene.say("fault out-of-order,times=1");
-        // Both are in the ring before the card hears of either.
+        // Both are in the ring before the card hears of either, and the first is not done before the second is fetched.
+        scene.say(&format!("fault late-completion,times=1,ms={MS}"));
         scene
             .ring
             .push(&scene.host.arena, &compress(1, BYTES, ROOM));
