@@ -20,7 +20,7 @@ BEHAVIOURS := $(CURDIR)/target/behaviours
 DEVICE_SUITE := cargo test --locked -p faam-driver --test device
 step = @printf '\n== %s\n' "$(1)"
 
-.PHONY: help run test behaviours faults mutants who-may-what test-quick test-large test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check openapi corpus loom fuzz soak hostile engines clean
+.PHONY: help run test behaviours faults mutants who-may-what test-quick test-large test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check crc rtl-check openapi corpus loom fuzz soak hostile engines clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,7 @@ run: ## Build and start the gateway with a simulated card (ARGS="--listen ..." f
 test: ## Everything that must hold: generated files, tests (loom's too), the README's commands
 	@.ci/install build test
 	@$(MAKE) regs-check
+	@$(MAKE) rtl-check
 	@$(MAKE) corpus
 	@$(MAKE) $(TEST_TOOLS)/ready || { [ "$${CI:-}" != true ] && echo schemathesis hadolint >>target/missing-tools; }
 	@$(MAKE) test-workspace
@@ -158,6 +159,13 @@ $(VENV)/ready: bitstreams/hwif/tools/requirements.txt
 	@python3 -m venv --clear $(VENV)
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
+
+crc: ## Write the gateware's CRC matrices anew from their generator
+	@python3 bitstreams/flow/generate_crc.py
+
+rtl-check: ## Compare what is generated for and about the gateware with its sources
+	$(call step,gateware: generated files)
+	@python3 bitstreams/flow/generate_crc.py --check
 
 who-may-what: ## Write gateway/WHO-MAY-WHAT.md anew: every credential on every call of a gateway
 	FAAM_WRITE_PAGE=1 cargo test --locked --quiet -p faam-gateway --test who_may_what
