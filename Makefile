@@ -11,6 +11,7 @@ CORPUS := .cache/corpus
 SAMPLE := benches/sample
 VENV   := target/venv
 TEST_TOOLS := target/test-tools
+FLOW_VENV := target/flow-venv
 # The better runner where it is installed, the standard one everywhere else.
 CARGO_TEST = $$(cargo nextest --version >/dev/null 2>&1 && echo cargo nextest run || echo cargo test)
 # Without root a test tool may be missing: its checks are skipped and named. Never so in CI.
@@ -20,7 +21,7 @@ BEHAVIOURS := $(CURDIR)/target/behaviours
 DEVICE_SUITE := cargo test --locked -p faam-driver --test device
 step = @printf '\n== %s\n' "$(1)"
 
-.PHONY: help run test behaviours faults mutants who-may-what test-quick test-large test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check crc rtl-check openapi corpus loom fuzz soak hostile engines clean
+.PHONY: help run test behaviours faults mutants who-may-what test-quick test-large test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check crc rtl-check bitstream openapi corpus loom fuzz soak hostile engines clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -166,6 +167,18 @@ crc: ## Write the gateware's CRC matrices anew from their generator
 rtl-check: ## Compare what is generated for and about the gateware with its sources
 	$(call step,gateware: generated files)
 	@python3 bitstreams/flow/generate_crc.py --check
+
+# ONLY=NAME for one configuration (ARGS=--list names them). Reports and page are written anew: commit them with the RTL.
+bitstream: ## Gateware by the open flow: reports, clock floors, area ceilings, bitstreams in target/bitstream (40 min; ONLY=NAME)
+	@.ci/install bitstream
+	@$(MAKE) $(FLOW_VENV)/ready
+	$(call step,synthesis and place and route)
+	@$(FLOW_VENV)/bin/python bitstreams/flow/build.py $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+$(FLOW_VENV)/ready: bitstreams/flow/requirements.txt
+	@python3 -m venv --clear $(FLOW_VENV)
+	@$(FLOW_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 who-may-what: ## Write gateway/WHO-MAY-WHAT.md anew: every credential on every call of a gateway
 	FAAM_WRITE_PAGE=1 cargo test --locked --quiet -p faam-gateway --test who_may_what

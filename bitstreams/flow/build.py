@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""Build the gateware with the open flow: yosys, nextpnr-ecp5, ecppack; then its reports and their page.
+
+    build.py                                 every configuration of configurations.toml
+    build.py --only engine-4-tables          one (more names: several)
+    build.py --list                          what there is
+    build.py --check                         whether reports and page belong to the sources (needs no tool)
+    build.py --page                          the page alone, anew from the reports
+
+Netlists, logs and bitstreams go to target/bitstream/NAME. Reports go to bitstreams/flow/reports, the page to
+bitstreams/doc/area-and-timing.md. Exit status 1: a gate (clock floor, area ceiling) or a step failed.
+Placed and routed with pins unconstrained; nothing here has been run on hardware.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+
+import page
+import placement
+import reports
+import sources
+import synthesis
+
+TARGET = sources.FLOW.parent.parent / "target/bitstream"
+
+
+def build(target, entry, progress):
+    """Everything of one configuration: its report."""
+    name, top, parameters = entry["name"], entry["top"], entry["parameters"]
+    place = TARGET / name
+    place.mkdir(parents=True, exist_ok=True)
+    subject = reports.subject(target, entry)
+    files = sources.needed_by(top)
+    progress("yosys: synthesis for ECP5")
+    netlist, core, warnings = synthesis.for_ecp5(top, parameters, files, place)
+    for warning in warnings:
+        progress(warning)
+    progress(f"core: {core['lut4']} LUT4, {core['ff']} FF, {core['dp16kd']} DP16KD, {core['mult18']} MULT18")
+    speeds, config = {}, None
+    fastest = max(target["speed_grades"])
+    for grade in target["speed_grades"]:
+        progress(f"nextpnr: place and route, speed grade -{grade}")
+        floor = entry["mhz_min"] if grade == fastest else None
+        speeds[str(grade)], this = placement.route(netlist, {**target, "mhz_wanted": entry["mhz_min"]}, grade, floor, place, progress)
+        config = this if grade == fastest else config
+        progress(f"-{grade}: {speeds[str(grade)]['fmax_mhz']} MHz; {speeds[str(grade)]['critical_path']}")
+    progress("ecppack: bitstream")
+    bitstream = placement.pack(config, place / f"{name}.bit", place, progress)
+    amd = {}
+    for family in synthesis.AMD_FAMILIES:
+        progress(f"yosys: area on {synthesis.AMD_FAMILIES[family]}")
+        amd[family] = synthesis.for_amd(family, top, parameters, files, place)
+    return {
+        "schema": reports.SCHEMA,
+        **subject,
+        "hardware": "placed and routed, pins unconstrained, not run on hardware; AMD families: area by yosys, not placed",
+        "ecp5": {"core": core, "speed_grades": speeds, "bitstream": bitstream, "mhz_min": entry["mhz_min"]},
+        **amd,
+    }
+
+
+def check(target, entries):
+    found = reports.faults(target, entries)
+    if not found and page.render(target, entries) != page.PATH.read_text():
+        found.append(f"{page.PATH}: expected what the reports give: bitstreams/flow/build.py --page")
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", metavar="NAME", default=[], help="these configurations alone")
+    parser.add_argument("--list", action="store_true", help="print the configurations and end")
+    parser.add_argument("--check", action="store_true", help="compare the committed reports and page with the sources and end")
+    parser.add_argument("--page", action="store_true", help="write the page from the reports and end")
+    parser.add_argument("--json", action="store_true", help="print the reports that were made as a JSON array")
+    arguments = parser.parse_args()
+    target, entries = reports.load()
+    unknown = [name for name in arguments.only if name not in entries]
+    if unknown:
+        sys.exit(f"--only: expected one of {', '.join(entries)}; got {', '.join(unknown)}")
+    if arguments.list:
+        for entry in entries.values():
+            print(f"{entry['name']:20} {entry['top']} {entry['parameters']}")
+        return
+    if arguments.check:
+        found = check(target, entries)
+        if found:
+            sys.exit("\n".join(found))
+        print(f"bitstream reports agree with their sources and pass their gates: {len(entries)}")
+        return
+    if arguments.page:
+        page.PATH.write_text(page.render(target, entries))
+        return
+    began, made, failed = time.monotonic(), [], []
+    chosen = arguments.only or list(entries)
+    for number, name in enumerate(chosen, 1):
+        def progress(text, name=name, number=number):
+            print(f"[{time.monotonic() - began:5.0f} s] {number}/{len(chosen)} {name}: {text}", file=sys.stderr, flush=True)
+        try:
+            report = build(target, entries[name], progress)
+            missed = reports.gates(target, entries[name], report)
+            if missed:
+                raise synthesis.FlowError("; ".join(missed))
+        except (synthesis.FlowError, FileNotFoundError) as error:
+            progress(f"failed: {error}")
+            failed.append(name)
+            continue
+        reports.write(report)
+        made.append(report)
+    if all(reports.path_of(name).exists() for name in entries):
+        page.PATH.write_text(page.render(target, entries))
+    if arguments.json:
+        print(json.dumps(made, indent=1))
+    if failed:
+        sys.exit(f"{len(failed)} of {len(chosen)} configurations failed: {', '.join(failed)}; see {TARGET}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The page on area and timing: bitstreams/doc/area-and-timing.md, written from the reports alone.
+
+Owns its text. Invariant: every figure of ours on it comes from a report, from the ratio table of algorithm.md, or from
+published.toml, which names the source. It measures nothing.
+"""
+
+import re
+import tomllib
+
+import reports
+import sources
+
+PATH = sources.FLOW.parent / "doc/area-and-timing.md"
+ALGORITHM = sources.FLOW.parent / "doc/algorithm.md"
+
+
+def row(*cells):
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def table(heads, rows):
+    return [row(*heads), "|" + "---|" * len(heads), *(row(*cells) for cells in rows), ""]
+
+
+def ratio_of(label):
+    """Ratios at 64 KiB and 1 MiB of a row of algorithm.md, section 13."""
+    for line in ALGORITHM.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[0] == label:
+            return f"{cells[1]} / {cells[4]}"
+    raise KeyError(f"{ALGORITHM}: expected a row \"{label}\" in section 13")
+
+
+def render(target, entries):
+    made = {name: reports.read(name) for name in entries}
+    first = next(iter(made.values()))
+    grades = [str(grade) for grade in target["speed_grades"]]
+    fastest = max(grades)
+    out = [
+        "<!-- Written by bitstreams/flow/build.py from bitstreams/flow/reports. Run `make bitstream`. -->",
+        "# Area and timing",
+        "",
+        "What the open flow makes of the gateware. **Placed and routed, pins unconstrained, not run on hardware.** For ECP5 that is "
+        f"synthesis, place and route and a packed bitstream for {target['device']} ({target['package']}, seed {target['seed']}); for AMD's "
+        "families it is yosys's area alone, for which there is no open place and route: no clock is given for them.",
+        "",
+        "Tools: " + ", ".join(f"{name} {version}" for name, version in first["tools"].items()) + ". `make bitstream` builds all of it anew and "
+        "fails where a clock floor or an area ceiling of `bitstreams/flow/configurations.toml` is missed; `make rtl-check`, a part of `make test`, "
+        "fails where a report is of another state of the RTL, of its configuration or of the tools.",
+        "",
+        "A core has more ports than a package has pins. `bitstreams/flow/faam_pins.sv` feeds its inputs from one shift register and folds its outputs into "
+        "another, so every path runs from register to register and nothing is optimised away. Area is the core's, without it.",
+        "",
+        "## ECP5",
+        "",
+        "LUT4 counts the places in which a LUT4 fits: a carry cell takes two of them, a RAM of 16 x 4 bits four.",
+        "",
+    ]
+    out += table(
+        ["configuration", "LUT4", "of them RAM", "FF", "DP16KD", "MULT18", *(f"Fmax -{grade}, MHz" for grade in grades), "floor"],
+        [[f"`{name}`", core["lut4"], core["of_them_ram"], core["ff"], core["dp16kd"], core["mult18"],
+          *(report["ecp5"]["speed_grades"][grade]["fmax_mhz"] for grade in grades), report["ecp5"]["mhz_min"]]
+         for name, report in made.items() for core in [report["ecp5"]["core"]]])
+    out += [f"Slowest paths at -{fastest}:", ""]
+    out += [f"- `{name}`: {report['ecp5']['speed_grades'][fastest]['critical_path']}" for name, report in made.items()]
+    out += ["", "Bitstreams (in `target/bitstream`, not committed):", ""]
+    out += table(["configuration", "bytes, compressed", "idcode", "SHA-256"],
+                 [[f"`{name}`", bit["bytes"], bit["idcode"], f"`{bit['sha256'][:16]}...`"]
+                  for name, report in made.items() for bit in [report["ecp5"]["bitstream"]]])
+    out += ["## AMD's families: area by yosys, not placed", ""]
+    out += table(
+        ["configuration", *(f"{title}: {what}" for title in ("7-series", "UltraScale+") for what in ("LUT", "FF", "RAMB36", "RAMB18", "DSP"))],
+        [[f"`{name}`", *(report[family][key] for family in ("xc7", "xcup") for key in ("lut", "ff", "ramb36", "ramb18", "dsp48"))]
+         for name, report in made.items()])
+    out += engines(entries, made, fastest)
+    out += published()
+    return "\n".join(out).rstrip() + "\n"
+
+
+def engines(entries, made, fastest):
+    """Throughput of the engines at equal terms."""
+    out = [
+        "## Throughput at equal terms",
+        "",
+        "An engine takes one byte of input a cycle, whatever the data (section 10 of [algorithm.md](algorithm.md)), so MB/s of one engine is its Fmax. "
+        "That is **modelled**: cycles come from the simulated RTL, the clock from place and route; no memory and no link is in it. Two passes (level dense) take twice as long. "
+        "A LUT4 holds less than the LUT6 or the ALM of the designs below, so the last column is the one to compare: it takes the area that yosys gives for "
+        "UltraScale+, with the clock of the ECP5, which is the slower device.",
+        "",
+    ]
+    rows = []
+    for name, entry in entries.items():
+        if "ratio_row" not in entry:
+            continue
+        report = made[name]
+        rate = report["ecp5"]["speed_grades"][fastest]["fmax_mhz"]
+        rows.append([f"`{name}`", rate, ratio_of(entry["ratio_row"]), round(1000 * rate / report["ecp5"]["core"]["lut4"], 1),
+                     round(1000 * rate / report["xcup"]["lut"], 1)])
+    return out + table(["engine", f"MB/s (ECP5 -{fastest})", "ratio, 64 KiB / 1 MiB", "MB/s a kLUT4", "MB/s a kLUT6"], rows)
+
+
+def published():
+    designs = tomllib.loads((sources.FLOW / "published.toml").read_text())["design"]
+    out = ["Published designs; figures are their authors', on their own corpora, with what their boards add:", ""]
+    rows = []
+    for design in designs:
+        kilo = design.get("kilo_places")
+        source = re.sub(r"^(https?://\S+)$", r"[source](\1)", design["source"])
+        rows.append([design["name"], design["device"], design["mb_per_s"], design["ratio"],
+                     f"{kilo} k{design['places']}" if kilo else "not published there",
+                     round(design["mb_per_s"] / kilo, 1) if kilo else "-", source])
+    return out + table(["design", "device", "MB/s", "ratio", "area", "MB/s a thousand", "source"], rows)

