@@ -167,13 +167,14 @@ crc: ## Write the gateware's CRC matrices anew from their generator
 rtl-check: ## Compare what is generated for and about the gateware with its sources
 	$(call step,gateware: generated files)
 	@python3 bitstreams/flow/generate_crc.py --check
+	@cd bitstreams/flow && python3 -B -m unittest -q test_flow
 
 # ONLY=NAME for one configuration (ARGS=--list names them). Reports and page are written anew: commit them with the RTL.
 bitstream: ## Gateware by the open flow: reports, clock floors, area ceilings, bitstreams in target/bitstream (40 min; ONLY=NAME)
 	@.ci/install bitstream
 	@$(MAKE) $(FLOW_VENV)/ready
 	$(call step,synthesis and place and route)
-	@$(FLOW_VENV)/bin/python bitstreams/flow/build.py $(if $(ONLY),--only $(ONLY)) $(ARGS)
+	@$(FLOW_VENV)/bin/python -B bitstreams/flow/build.py $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 $(FLOW_VENV)/ready: bitstreams/flow/requirements.txt
 	@python3 -m venv --clear $(FLOW_VENV)

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -B
 """Build the gateware with the open flow: yosys, nextpnr-ecp5, ecppack; then its reports and their page.
 
     build.py                                 every configuration of configurations.toml

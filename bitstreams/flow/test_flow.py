@@ -1,0 +1,101 @@
+"""Tests of the flow's own judgement: what makes a report stale, and what makes a gate fail. They need no tool of the flow."""
+
+import copy
+import pathlib
+import tempfile
+import unittest
+
+import placement
+import reports
+import sources
+import synthesis
+
+TARGET = {"device": "LFE5U-85F", "package": "CABGA381", "speed_grades": [6, 8], "seed": 1}
+ENTRY = {"name": "a", "top": "faam_a", "parameters": {}, "mhz_min": 120, "ceilings": {"lut4": 10, "ff": 10, "dp16kd": 1, "mult18": 0}}
+REPORT = {"ecp5": {"core": {"lut4": 10, "ff": 10, "dp16kd": 1, "mult18": 0},
+                   "speed_grades": {"6": {"fmax_mhz": 90.0, "critical_path": "x"}, "8": {"fmax_mhz": 120.0, "critical_path": "x to y"}}}}
+
+
+class Sources(unittest.TestCase):
+    def setUp(self):
+        self.place = tempfile.TemporaryDirectory()
+        self.rtl = pathlib.Path(self.place.name)
+        self.write("faam_a", "module faam_a; faam_b b(); // not faam_d\nendmodule")
+        self.write("faam_b", "module faam_b; faam_c_pkg::t x; endmodule")
+        self.write("faam_c_pkg", "package faam_c_pkg; endpackage")
+        self.write("faam_d", "module faam_d; endmodule")
+
+    def tearDown(self):
+        self.place.cleanup()
+
+    def write(self, name, text):
+        (self.rtl / f"{name}.sv").write_text(text)
+
+    def digest(self):
+        return sources.sha256_of(sources.needed_by("faam_a", self.rtl))
+
+    def test_a_top_needs_what_it_names_packages_first(self):
+        self.assertEqual([path.stem for path in sources.needed_by("faam_a", self.rtl)], ["faam_c_pkg", "faam_a", "faam_b"])
+
+    def test_a_missing_top_is_told(self):
+        with self.assertRaisesRegex(FileNotFoundError, "expected the module faam_z"):
+            sources.needed_by("faam_z", self.rtl)
+
+    def test_comments_and_blanks_do_not_make_a_report_stale_code_does(self):
+        before = self.digest()
+        self.write("faam_b", "// said anew\nmodule  faam_b;\n faam_c_pkg::t x; /* so */ endmodule")
+        self.assertEqual(self.digest(), before)
+        self.write("faam_d", "module faam_d; logic y; endmodule")
+        self.assertEqual(self.digest(), before, "it is not of the top")
+        self.write("faam_c_pkg", "package faam_c_pkg; typedef logic t; endpackage")
+        self.assertNotEqual(self.digest(), before)
+
+
+class Gates(unittest.TestCase):
+    def test_at_its_ceilings_and_its_floor_a_report_passes(self):
+        self.assertEqual(reports.gates(TARGET, ENTRY, REPORT), [])
+
+    def test_each_ceiling_fails_alone(self):
+        for area in reports.AREAS:
+            report = copy.deepcopy(REPORT)
+            report["ecp5"]["core"][area] += 1
+            [failed] = reports.gates(TARGET, ENTRY, report)
+            self.assertTrue(failed.startswith(f"{area}: expected at most"), failed)
+
+    def test_the_floor_holds_at_the_fastest_grade(self):
+        report = copy.deepcopy(REPORT)
+        report["ecp5"]["speed_grades"]["8"]["fmax_mhz"] = 119.9
+        [failed] = reports.gates(TARGET, ENTRY, report)
+        self.assertIn("expected 120 MHz or more, found 119.9: x to y", failed)
+
+
+class Reading(unittest.TestCase):
+    def test_the_critical_path_is_told_from_register_to_register(self):
+        def step(kind, delay, start, end):
+            return {"type": kind, "delay": delay, "from": {"cell": start, "port": "Q"}, "to": {"cell": end, "port": "A"}}
+        slow = [step("clk-to-q", 0.5, "core.a_TRELLIS_FF_Q", "core.a_TRELLIS_FF_Q"), step("routing", 1.0, "core.a_TRELLIS_FF_Q", "core.s_LUT4_Z"),
+                step("logic", 0.2, "core.s_LUT4_Z", "core.s_LUT4_Z"), step("routing", 0.7, "core.s_LUT4_Z", "core.b_TRELLIS_FF_Q_3"),
+                step("setup", 0.1, "core.b_TRELLIS_FF_Q_3", "core.b_TRELLIS_FF_Q_3")]
+        quick = [step("clk-to-q", 0.5, "p", "p"), step("setup", 0.0, "q", "q")]
+        across = [step("clk-to-q", 9.0, "p", "p")]
+        report = {"critical_paths": [{"from": "clk", "to": "clk", "path": quick}, {"from": "clk", "to": "clk", "path": slow},
+                                     {"from": "clk", "to": "<async>", "path": across}]}
+        self.assertEqual(placement.path_in_words(report),
+                         "core.a to core.b through 1 level of logic (core.s): 2.50 ns, of it 0.50 ns out of the register, "
+                         "0.20 ns logic, 1.70 ns routing, 0.10 ns set-up")
+
+    def test_the_idcode_is_that_of_verify_id(self):
+        self.assertEqual(placement.idcode_of(b"\xff\xff\xbd\xb3\xe2\0\0\0\x41\x11\x30\x43\x22"), 0x41113043)
+        with self.assertRaisesRegex(synthesis.FlowError, "VERIFY_ID"):
+            placement.idcode_of(b"\xff" * 64)
+
+    def test_the_wrapper_connects_every_port_once(self):
+        text = synthesis.wrapper("faam_a", {"WAYS": 2}, [("clk", "input", 1), ("rst", "input", 1), ("x", "input", 8), ("y", "output", 4)])
+        self.assertIn("faam_pins #(.INPUTS(9), .OUTPUTS(4)) pins (.*);", text)
+        self.assertIn("faam_a #(.WAYS(2)) core (", text)
+        for port in (".clk(clk)", ".rst(to_core[0:0])", ".x(to_core[8:1])", ".y(from_core[3:0])"):
+            self.assertEqual(text.count(port), 1, port)
+
+
+if __name__ == "__main__":
+    unittest.main()
