@@ -11,6 +11,7 @@ CORPUS := .cache/corpus
 SAMPLE := benches/sample
 VENV   := target/venv
 TEST_TOOLS := target/test-tools
+RTL_TOOLS := target/rtl-tools
 FLOW_VENV := target/flow-venv
 # The better runner where it is installed, the standard one everywhere else.
 CARGO_TEST = $$(cargo nextest --version >/dev/null 2>&1 && echo cargo nextest run || echo cargo test)
@@ -21,7 +22,7 @@ BEHAVIOURS := $(CURDIR)/target/behaviours
 DEVICE_SUITE := cargo test --locked -p faam-driver --test device
 step = @printf '\n== %s\n' "$(1)"
 
-.PHONY: help run test behaviours faults mutants who-may-what test-quick test-large test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check crc rtl-check bitstream openapi corpus loom fuzz soak hostile engines clean
+.PHONY: help run test behaviours faults mutants who-may-what test-quick test-large test-rtl test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check crc rtl-check bitstream openapi corpus loom fuzz soak hostile engines clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +40,7 @@ test: ## Everything that must hold: generated files, tests (loom's too), the REA
 	@$(MAKE) $(TEST_TOOLS)/ready || { [ "$${CI:-}" != true ] && echo schemathesis hadolint >>target/missing-tools; }
 	@$(MAKE) test-workspace
 	@$(MAKE) test-readme
+	@$(MAKE) test-rtl
 	@$(MAKE) test-vfio
 	@[ ! -s target/missing-tools ] || echo "Passed, but not checked for want of: $$(tr '\n' ' ' <target/missing-tools)"
 
@@ -76,6 +78,11 @@ test-large: ## A body of 4 GiB through curl to be compressed and decompressed, i
 	@.ci/install build
 	$(call step,a very large body there and back)
 	@cargo test --locked -p faam-gateway --test clients -- --ignored --nocapture large::
+
+test-rtl: ## The gateware: lint, proofs, the Verilated engine against the model, the device suite on it (FAAM_TEST_SEED=N)
+	@.ci/install build rtl
+	@$(MAKE) $(RTL_TOOLS)/ready || [ "$${CI:-}" != true ]
+	@time -p bitstreams/dv/test.sh
 
 # What comes from Debian is kept in .cache: remove .cache/guest to fetch it anew.
 test-vfio: ## The driver on the kernel's VFIO: a guest with an emulated IOMMU, the simulated card behind it
@@ -143,7 +150,7 @@ lint: ## Format, clippy, documentation, licences, scripts: a warning is an error
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --locked check licenses bans sources; \
 	else echo "skipped: cargo install --locked cargo-deny"; fi
 	$(call step,shell scripts)
-	@if command -v shellcheck >/dev/null; then shellcheck --severity=warning .ci/run .ci/install benches/corpus.sh .ci/fuzz driver/tests/guest/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck --severity=warning .ci/run .ci/install benches/corpus.sh .ci/fuzz driver/tests/guest/*.sh bitstreams/dv/*.sh; \
 	else echo "skipped: sudo apt-get install -y shellcheck"; fi
 
 regs: $(VENV)/ready ## Write the views of the register map anew from its SystemRDL source
@@ -191,6 +198,11 @@ openapi: ## Write gateway/openapi.json anew from the handlers
 $(TEST_TOOLS)/ready: gateway/tests/requirements.txt
 	@python3 -m venv --clear $(TEST_TOOLS)
 	@$(TEST_TOOLS)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(RTL_TOOLS)/ready: bitstreams/dv/requirements.txt
+	@python3 -m venv --clear $(RTL_TOOLS)
+	@$(RTL_TOOLS)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 corpus: ## Fetch the corpus that ratios and round trips are measured on (145 MB, kept in .cache)

@@ -7,7 +7,7 @@
 // a depth of some dozens, not for block RAM.
 // Invariants: words leave in the order of their coming, none is lost or doubled; `level` is the number of words inside, the
 // one at the output included; `out_data` stays while `out_valid` waits. `in_ready` is low while `rst` has been taken.
-// It does not know what a word means. Proofs: bitstreams/dv/formal/fifo.sv.
+// It does not know what a word means. Proofs: bitstreams/dv/formal/fifo_properties.sv.
 module faam_fifo #(
     parameter int W = 8,
     parameter int DEPTH = 16
@@ -63,4 +63,11 @@ module faam_fifo #(
         if (push) words[write_at] <= in_data;
         if (moves) out_data <= held ? words[read_at] : in_data;
     end
+
+`ifdef FORMAL
+    logic [A-1:0] look_at;
+    logic [W-1:0] looked;
+    assign looked = words[look_at];
+    fifo_properties #(.W(W), .DEPTH(DEPTH)) properties (.*);
+`endif
 endmodule

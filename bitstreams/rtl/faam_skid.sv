@@ -4,7 +4,7 @@
 // it. A word comes out one cycle after it came in, and one word a cycle goes through as long as the reader takes one a cycle.
 // Invariants: words leave in the order of their coming, none is lost or doubled; `out_data` stays while `out_valid` waits;
 // `in_ready` does not depend on `in_valid`. `in_ready` is low while `rst` has been taken, so that no word is swallowed by it.
-// It does not know what a word means. Proofs: bitstreams/dv/formal/skid.sv.
+// It does not know what a word means. Proofs: bitstreams/dv/formal/skid_properties.sv.
 module faam_skid #(
     parameter int W = 8
 ) (
@@ -44,4 +44,8 @@ module faam_skid #(
         if (moves) out_data <= spare_valid ? spare_data : in_data;
         if (in_ready) spare_data <= in_data;
     end
+
+`ifdef FORMAL
+    skid_properties #(.W(W)) properties (.*);
+`endif
 endmodule
