@@ -1,0 +1,171 @@
+// A mover that reads: a span of memory at any byte address becomes a stream of 1 to 8 bytes a beat.
+//
+// Reads are of whole aligned 64-bit words, in bursts that end where the address is a multiple of 128 bytes. A burst is asked
+// for only when its words have room in the buffer, so that an answer never waits. The first beat and the last may be short.
+// Invariants: no word without a byte of the span is asked for; after a fault or `stop` nothing more is asked for, and what
+// was asked for is taken and dropped; `busy` is low only with no answer outstanding. A wait ends when memory answers, and
+// memory alone decides when that is.
+// It does not know what the bytes are for.
+module faam_farm_reader (
+    input  logic        clk,
+    input  logic        rst,
+    input  logic        start,       // only while not busy; also clears `fault`
+    input  logic [63:0] start_addr,
+    input  logic [20:0] start_len,   // bytes, 1 to 2^20
+    input  logic        stop,        // drop everything; a level, until not busy, which also clears `fault`
+    output logic        busy,
+    output logic        fault,       // an answer was an error, or the span leaves the address space
+    output logic [63:0] fault_addr,
+    // the stream
+    output logic        out_valid,
+    input  logic        out_ready,
+    output logic [63:0] out_data,
+    output logic [3:0]  out_bytes,
+    // requests, and answers, which come in order and are always taken
+    output logic        ar_valid,
+    input  logic        ar_ready,
+    input  logic        ar_denied,   // with ar_ready: not asked, and there will be no answer
+    output logic [63:0] ar_addr,
+    output logic [7:0]  ar_len,
+    input  logic        r_valid,
+    input  logic [63:0] r_data,
+    input  logic        r_bad
+);
+    localparam int WORDS = faam_farm_pkg::MOVER_WORDS;
+
+    logic [60:0] next_word;    // of the next burst
+    logic [17:0] words_left;   // not yet asked for
+    logic [63:0] begin_addr;
+    logic        first_burst;
+    logic        leaves;       // the next burst would begin behind the last address
+    logic [5:0]  free;         // words of the buffer that are neither filled nor asked for
+    logic [5:0]  outstanding;  // words asked for and not yet answered
+    logic [60:0] answer_word;  // of the next answer
+    logic        first_answer;
+
+    logic [4:0] room_to_line;
+    logic [4:0] burst;
+    assign room_to_line = 5'd16 - {1'b0, next_word[3:0]};
+    assign burst = (words_left < {13'd0, room_to_line}) ? words_left[4:0] : room_to_line;
+
+    logic [20:0] bytes_left;   // of the stream
+    logic        first_beat;
+
+    logic        held_valid;
+    logic        held_ready;
+    logic [63:0] held_data;
+    logic        held_in_ready;
+    logic [5:0]  held_level;
+    logic        dropping;
+    logic        granted;
+    logic        taken;
+    assign granted  = ar_valid && ar_ready && !ar_denied;
+    assign taken    = held_valid && held_ready;
+    assign dropping = stop || fault;
+
+    logic [21:0] span_end;
+    assign span_end = {1'b0, start_len} + {19'd0, start_addr[2:0]} + 22'd7;
+
+    logic [5:0] granted_words;
+    assign granted_words = granted ? ar_len[5:0] + 6'd1 : 6'd0;
+
+    logic [61:0] after_burst;
+    assign after_burst = {1'b0, next_word} + {57'd0, burst};
+
+    always_ff @(posedge clk) begin
+        if (rst) begin
+            ar_valid    <= 1'b0;
+            words_left  <= '0;
+            bytes_left  <= '0;
+            outstanding <= '0;
+            free        <= 6'(WORDS);
+            fault       <= 1'b0;
+            leaves      <= 1'b0;
+        end else begin
+            outstanding <= outstanding + granted_words - 6'(r_valid);
+            free        <= free - granted_words + 6'(taken) + 6'(r_valid && (dropping || r_bad));
+            if (ar_valid && ar_ready) begin
+                ar_valid <= 1'b0;
+                if (ar_denied && !stop && !fault) begin
+                    fault      <= 1'b1;
+                    fault_addr <= first_burst ? begin_addr : ar_addr;
+                end
+                first_burst <= 1'b0;
+            end
+            if (!ar_valid && words_left != 0 && !dropping && free >= {1'b0, burst}) begin
+                if (leaves) begin
+                    words_left <= '0;
+                    fault      <= 1'b1;
+                    fault_addr <= begin_addr;
+                end else begin
+                    ar_valid   <= 1'b1;
+                    ar_addr    <= {next_word, 3'd0};
+                    ar_len     <= {3'd0, burst} - 8'd1;
+                    next_word  <= after_burst[60:0];
+                    leaves     <= after_burst[61];
+                    words_left <= words_left - {13'd0, burst};
+                end
+            end
+            if (r_valid) begin
+                answer_word  <= answer_word + 1'b1;
+                first_answer <= 1'b0;
+                if (r_bad && !dropping) begin
+                    fault      <= 1'b1;
+                    fault_addr <= first_answer ? begin_addr : {answer_word, 3'd0};
+                end
+            end
+            if (taken) begin
+                first_beat <= 1'b0;
+                bytes_left <= bytes_left - {17'd0, out_bytes};
+            end
+            if (dropping) begin
+                words_left <= '0;
+                bytes_left <= '0;
+                ar_valid   <= 1'b0;
+                // A buffer that is emptied at once gives its words back.
+                if (outstanding == 0 && !ar_valid) free <= 6'(WORDS);
+                if (stop && !busy) fault <= 1'b0;
+            end
+            if (start) begin
+                next_word    <= start_addr[63:3];
+                answer_word  <= start_addr[63:3];
+                begin_addr   <= start_addr;
+                words_left   <= span_end[20:3];
+                bytes_left   <= start_len;
+                first_burst  <= 1'b1;
+                first_answer <= 1'b1;
+                first_beat   <= 1'b1;
+                leaves       <= 1'b0;
+                fault        <= 1'b0;
+            end
+        end
+    end
+
+    faam_fifo #(
+        .W    (64),
+        .DEPTH(WORDS)
+    ) store (
+        .clk      (clk),
+        .rst      (rst || dropping),
+        .in_valid (r_valid && !r_bad && !dropping),
+        .in_ready (held_in_ready),
+        .in_data  (r_data),
+        .out_valid(held_valid),
+        .out_ready(held_ready),
+        .out_data (held_data),
+        .level    (held_level)
+    );
+
+    logic [2:0] skip;
+    logic [3:0] most;
+    assign skip      = first_beat ? begin_addr[2:0] : 3'd0;
+    assign most      = 4'd8 - {1'b0, skip};
+    assign out_valid = held_valid && !dropping;
+    assign held_ready = out_ready && !dropping;
+    assign out_data  = held_data >> {skip, 3'd0};
+    assign out_bytes = (bytes_left < {17'd0, most}) ? bytes_left[3:0] : most;
+    assign busy      = ar_valid || words_left != 0 || outstanding != 0 || bytes_left != 0 || (dropping && held_valid);
+
+    logic unused;
+    assign unused = &{1'b0, held_in_ready, held_level, span_end[21], span_end[2:0]};
+endmodule

@@ -1,0 +1,814 @@
+// The function's processor: it fetches entries, starts engines, executes admin commands and has completions written, one
+// thing at a time.
+//
+// Owns the order. Queues are looked at in turn, an entry a turn; jobs that wait go first to an engine that is idle; what has
+// ended is completed before more is fetched. Admin entries never wait for an engine.
+// Invariants: an entry is fetched only with room for its completion, an I/O entry only with a place to wait; deleting a
+// queue and ending a life complete only when no burst of their jobs is without its answer.
+// Each wait is for cycles (counters, notes, clearing) or for memory's answers, and nothing in an entry makes it longer. An
+// interrupt is asked for, never waited for.
+// It does not know how bytes are moved, nor what engines do with them.
+module faam_farm_sequencer #(
+    parameter int ENGINES = 1,
+    parameter int IO_PAIRS = 16,
+    parameter int WAYS = 4,
+    parameter int HASH_BITS = 13,
+    parameter int TABLES = 1,
+    parameter int QUEUES = IO_PAIRS + 1
+) (
+    input  logic                       clk,
+    input  logic                       rst,
+    input  logic [31:0]                now_us,
+    input  logic [63:0]                now_ms,
+    input  logic [63:0]                serial,
+    input  logic [31:0]                clock_khz,
+    input  logic [7:0]                 number,
+    output logic                       awake,        // between two things to do
+    // the life of the function
+    input  logic                       stop,
+    output logic                       stopped,
+    input  logic                       begins,
+    output logic                       begun,
+    output logic                       refused,
+    input  logic [63:0]                admin_sq,
+    input  logic [63:0]                admin_cq,
+    input  logic [31:0]                admin_queue,
+    input  logic                       ready,
+    output logic                       forget,
+    input  logic                       quiet,        // no request of anybody's is without its answer
+    // queues
+    input  logic [QUEUES-1:0]          exists,
+    input  logic [QUEUES-1:0]          alive,
+    input  logic [QUEUES-1:0]          look,
+    input  logic [QUEUES-1:0]          head_moved,
+    output logic                       load,
+    output logic [4:0]                 load_qid,
+    input  logic                       loaded,
+    input  faam_farm_pkg::shape_t      shape,
+    input  logic [31:0]                tail,
+    input  logic [31:0]                head,
+    input  logic [31:0]                fetched,
+    input  logic [31:0]                completed,
+    output logic                       move_fetched,
+    output logic                       move_completed,
+    output logic [QUEUES-1:0]          look_clear,
+    output logic [QUEUES-1:0]          look_set,
+    output logic                       create,
+    output logic [4:0]                 create_qid,
+    output faam_farm_pkg::shape_t      create_shape,
+    input  logic                       created,
+    output logic [QUEUES-1:0]          drop,
+    output logic [QUEUES-1:0]          break_down,
+    // counters and errors
+    output logic                       add_valid,
+    input  logic                       add_ready,
+    output logic [4:0]                 add_row,
+    output logic [2:0]                 add_place,
+    output logic [31:0]                add_value,
+    output logic                       clear_valid,
+    input  logic                       clear_ready,
+    output logic [4:0]                 clear_row,
+    output logic                       health_valid,
+    input  logic                       health_ready,
+    output logic [2:0]                 health_place,
+    input  logic [63:0]                health_value,
+    output logic                       note_valid,
+    input  logic                       note_ready,
+    output logic [3:0]                 note_code,
+    output logic [4:0]                 note_qid,
+    output logic [63:0]                note_value,
+    output logic [3:0]                 page_entry,
+    output logic [1:0]                 page_word,
+    input  logic [63:0]                page_data,
+    input  logic [4:0]                 page_entries,
+    // engines
+    output logic [ENGINES-1:0]         lane_start,
+    output faam_farm_pkg::job_record_t lane_record,
+    output logic [ENGINES-1:0]         lane_kill,
+    output logic [14:0]                lane_kill_status,
+    input  logic [ENGINES-1:0]         lane_idle,
+    input  logic [ENGINES-1:0]         lane_running,
+    input  logic [ENGINES-1:0]         lane_done,
+    output logic [ENGINES-1:0]         lane_taken,
+    input  logic [ENGINES-1:0][4:0]    lane_qid,
+    input  logic [ENGINES-1:0][15:0]   lane_cid,
+    input  logic [ENGINES-1:0][$bits(faam_farm_pkg::ending_t)-1:0] lane_ending,
+    input  logic [ENGINES-1:0]         lane_scrubbed,
+    // the control movers
+    output logic                       reader_start,
+    output logic [63:0]                reader_addr,
+    output logic                       reader_stop,
+    input  logic                       reader_busy,
+    input  logic                       reader_fault,
+    input  logic [63:0]                reader_fault_addr,
+    input  logic                       reader_valid,
+    output logic                       reader_ready,
+    input  logic [63:0]                reader_data,
+    output logic                       writer_start,
+    output logic [63:0]                writer_addr,
+    output logic [31:0]                writer_room,
+    output logic                       writer_flush,
+    output logic                       writer_stop,
+    input  logic                       writer_idle,
+    input  logic                       writer_fault,
+    input  logic [63:0]                writer_fault_addr,
+    output logic                       writer_valid,
+    input  logic                       writer_ready,
+    output logic [63:0]                writer_data,
+    output logic [3:0]                 writer_bytes,
+    // interrupts
+    output logic                       raise,
+    output logic [4:0]                 raise_irq
+);
+    // Cycles of a scrub: the sets of the hash table, one a cycle.
+    localparam logic [31:0] SCRUB_CYCLES = 32'd1 << HASH_BITS;
+    // Completions that can be coalesced.
+    localparam logic [3:0] COALESCE_MAX = 4'd15;
+    localparam logic [3:0] ENTRY_WORDS = 4'd8;
+    localparam logic [7:0] NO_VECTOR = 8'hFF;
+
+    localparam logic [5:0] IDLE = 6'd0;
+    localparam logic [5:0] BEGIN = 6'd1;
+    localparam logic [5:0] BEGIN_REFUSED = 6'd2;
+    localparam logic [5:0] BEGIN_CREATE = 6'd3;
+    localparam logic [5:0] BEGIN_CLEAR = 6'd4;
+    localparam logic [5:0] STOP = 6'd5;
+    localparam logic [5:0] STOPPED = 6'd6;
+    localparam logic [5:0] LANE_END = 6'd7;
+    localparam logic [5:0] DISPATCH = 6'd8;
+    localparam logic [5:0] START = 6'd9;
+    localparam logic [5:0] STORE = 6'd10;
+    localparam logic [5:0] SERVE = 6'd11;
+    localparam logic [5:0] FETCH = 6'd12;
+    localparam logic [5:0] FETCH_BEATS = 6'd13;
+    localparam logic [5:0] FETCH_DROP = 6'd14;
+    localparam logic [5:0] FETCH_FAULT = 6'd15;
+    localparam logic [5:0] FETCHED = 6'd16;
+    localparam logic [5:0] DECODE = 6'd17;
+    localparam logic [5:0] DECODED = 6'd18;
+    localparam logic [5:0] ADMIN = 6'd19;
+    localparam logic [5:0] CREATE = 6'd20;
+    localparam logic [5:0] CREATE_CLEAR = 6'd21;
+    localparam logic [5:0] DELETE = 6'd22;
+    localparam logic [5:0] DELETE_WAIT = 6'd23;
+    localparam logic [5:0] PAGE = 6'd24;
+    localparam logic [5:0] PAGE_WAIT = 6'd25;
+    localparam logic [5:0] ABORT = 6'd29;
+    localparam logic [5:0] FINISH_SCRUB = 6'd30;
+    localparam logic [5:0] FINISH_NOTE = 6'd31;
+    localparam logic [5:0] FINISH_FAULT = 6'd32;
+    localparam logic [5:0] FINISH = 6'd33;
+    localparam logic [5:0] FINISH_WAIT = 6'd34;
+    localparam logic [5:0] FULL = 6'd35;
+    localparam logic [5:0] FULL_NOTE = 6'd36;
+    localparam logic [5:0] ADMIN_DECODE = 6'd37;
+    localparam logic [5:0] ANNOUNCE = 6'd38;
+    localparam logic [5:0] DISPATCH_FIRST = 6'd39;
+
+    localparam int E = ENGINES == 1 ? 1 : $clog2(ENGINES);
+
+    logic [5:0]  state;
+    logic [4:0]  scan;       // the queue whose turn it is
+    logic [E-1:0] lane;      // the engine that is looked at
+    logic [4:0]  qid;        // the queue being served
+    logic [QUEUES-1:0] qid_bit;
+    logic [QUEUES-1:0] scan_bit;
+    assign qid_bit  = QUEUES'(1) << qid;
+    assign scan_bit = QUEUES'(1) << scan;
+
+    faam_farm_pkg::entry_t entry;
+    logic [31:0] fetched_us;
+    logic [3:0]  word;
+    logic [3:0]  coalesce;
+
+    // What is being completed, and what comes after.
+    faam_farm_pkg::ending_t ending;
+    logic again_abort;   // the completion was an aborted job's: the abort's own follows
+
+    // The rings' rules.
+    logic has_entry;
+    logic has_room;
+    logic [11:0] slot;
+    logic unused_phase;
+    faam_ring_service service (
+        .log2     (shape.log2),
+        .tail     (tail),
+        .fetched  (fetched),
+        .head     (head),
+        .has_entry(has_entry),
+        .has_room (has_room)
+    );
+    faam_ring_place place (
+        .log2 (shape.log2),
+        .index(fetched),
+        .slot (slot),
+        .phase(unused_phase)
+    );
+
+    // What entries say, a cycle after they are there.
+    logic [1:0]  work;
+    logic [1:0]  work_next;
+    logic [14:0] io_status;
+    logic [7:0]  io_info;
+    logic [14:0] admin_status;
+    logic [7:0]  admin_info;
+    logic [14:0] said_status;
+    logic [7:0]  said_info;
+    faam_farm_pkg::shape_t new_shape;
+    faam_farm_decode #(
+        .WAYS  (WAYS),
+        .TABLES(TABLES)
+    ) decode (
+        .entry (entry),
+        .work  (work_next),
+        .status(io_status),
+        .info  (io_info)
+    );
+    faam_farm_admin #(
+        .IO_PAIRS(IO_PAIRS)
+    ) admin (
+        .entry (entry),
+        .exists(32'(exists)),
+        .status(admin_status),
+        .info  (admin_info),
+        .shape (new_shape)
+    );
+    always_ff @(posedge clk) begin
+        work        <= work_next;
+        said_status <= state == ADMIN_DECODE ? admin_status : io_status;
+        said_info   <= state == ADMIN_DECODE ? admin_info : io_info;
+    end
+
+    // The admin queue that the registers describe.
+    faam_farm_pkg::shape_t first_shape;
+    logic first_good;
+    always_comb begin
+        first_shape.sq      = admin_sq[63:6];
+        first_shape.cq      = admin_cq[63:6];
+        first_shape.log2    = admin_queue[3:0];
+        first_shape.has_irq = admin_queue[15:8] != NO_VECTOR;
+        first_shape.irq     = admin_queue[12:8];
+        first_shape.epoch   = admin_queue[31:16];
+    end
+    assign first_good = admin_sq[5:0] == 0 && admin_cq[5:0] == 0 && admin_queue[7:0] != 0 &&
+                        admin_queue[7:0] <= 8'(faam_farm_pkg::ENTRIES_LOG2_MAX) &&
+                        (admin_queue[15:8] == NO_VECTOR || admin_queue[15:8] < 8'(QUEUES));
+
+    // Jobs that wait.
+    logic waiting_room;
+    logic waiting_any;
+    logic waiting_stale;
+    logic [63:0] waiting_word;
+    logic abort_hit;
+    logic expired;
+    logic [4:0] expired_qid;
+    logic [15:0] expired_cid;
+    logic take_expired;
+    logic store_end;
+    logic next_waiting;
+    logic dropping_queue;
+    logic [4:0] admin_qid;   // that an admin entry names
+    logic [15:0] admin_cid;
+    assign admin_qid      = entry.src_len[4:0];
+    assign admin_cid      = entry.dst_cap[15:0];
+    assign store_end      = state == STORE && word == ENTRY_WORDS;
+    assign dropping_queue = state == DELETE;
+    faam_farm_waiting #(
+        .PLACES(ENGINES * (faam_farm_pkg::JOBS_PER_ENGINE_MAX - 1))
+    ) waiting (
+        .clk           (clk),
+        .rst           (rst),
+        .now_us        (now_us),
+        .put           (state == STORE),
+        .put_word      (word),
+        .put_data      (word == ENTRY_WORDS ? {27'd0, qid, fetched_us} : entry[63:0]),
+        .put_end       (store_end),
+        .put_qid       (qid),
+        .put_cid       (entry.cid),
+        .put_fetched_us(fetched_us),
+        .put_timeout_us(entry.timeout_us),
+        .room          (waiting_room),
+        .any           (waiting_any),
+        .stale         (waiting_stale),
+        .get_word      (word),
+        .get_data      (waiting_word),
+        .next          (next_waiting),
+        .drop_all      (state == STOP),
+        .drop_queue    (dropping_queue),
+        .drop_qid      (admin_qid),
+        .take          (state == ABORT),
+        .take_qid      (admin_qid),
+        .take_cid      (admin_cid),
+        .take_hit      (abort_hit),
+        .expired       (expired),
+        .expired_qid   (expired_qid),
+        .expired_cid   (expired_cid),
+        .expire        (take_expired)
+    );
+
+    // Engines.
+    logic any_idle;
+    logic [E-1:0] idle_lane;
+    logic [ENGINES-1:0] of_queue;    // has a job of the queue that an admin entry names
+    logic [ENGINES-1:0] of_command;  // runs the command that it names
+    always_comb begin
+        any_idle  = lane_idle != 0;
+        idle_lane = '0;
+        for (int i = ENGINES - 1; i >= 0; i--) if (lane_idle[i]) idle_lane = E'(i);
+        for (int i = 0; i < ENGINES; i++) begin
+            of_queue[i]   = !lane_idle[i] && lane_qid[i] == admin_qid;
+            of_command[i] = lane_running[i] && lane_qid[i] == admin_qid && lane_cid[i] == admin_cid;
+        end
+    end
+    always_comb begin
+        lane_start       = '0;
+        lane_kill        = '0;
+        lane_taken       = '0;
+        lane_kill_status = faam_farm_pkg::ABORTED;
+        case (state)
+            START: lane_start[idle_lane] = 1'b1;
+            LANE_END: lane_taken[lane] = 1'b1;
+            ABORT: if (!abort_hit) lane_kill = of_command;
+            DELETE, DELETE_WAIT: begin
+                lane_kill  = of_queue;
+                lane_taken = of_queue & lane_done;
+            end
+            STOP: begin
+                lane_kill  = '1;
+                lane_taken = lane_done;
+            end
+            default: ;
+        endcase
+        lane_record.qid        = qid;
+        lane_record.fetched_us = fetched_us;
+        lane_record.entry      = entry;
+    end
+
+    // What is due without a doorbell: interrupts that are owed, and completion queues that stay full.
+    logic [QUEUES-1:0] owes;
+    logic [QUEUES-1:0] announce_due;
+    logic [QUEUES-1:0] full_due;
+    logic nothing_else;
+    logic set_full;
+    assign nothing_else = (&lane_idle) && !waiting_any && (look & alive) == 0;
+    assign set_full     = state == SERVE && loaded && has_entry && !has_room && completed == fetched;
+    faam_farm_watch #(
+        .QUEUES(QUEUES)
+    ) watch (
+        .clk         (clk),
+        .rst         (rst || state == STOP),
+        .now_us      (now_us),
+        .now_ms      (now_ms),
+        .exists      (exists),
+        .owes        (owes),
+        .announce_due(announce_due),
+        .set_full    (set_full ? qid_bit : '0),
+        .head_moved  (head_moved),
+        .full_noted  (state == FULL_NOTE ? qid_bit : '0),
+        .full_due    (full_due)
+    );
+
+    // Completions.
+    logic completer_start;
+    logic completer_announce;
+    logic completer_busy;
+    logic completer_load;
+    logic completer_break_down;
+    logic completer_add_valid;
+    logic [4:0]  completer_add_row;
+    logic [2:0]  completer_add_place;
+    logic [31:0] completer_add_value;
+    logic completer_note_valid;
+    logic completer_writer_start;
+    logic [63:0] completer_writer_addr;
+    logic completer_writer_valid;
+    logic [63:0] completer_writer_data;
+    logic [3:0]  completer_writer_bytes;
+    logic completer_writer_flush;
+    logic completer_writer_stop;
+    assign completer_start    = state == FINISH;
+    assign completer_announce = state == ANNOUNCE;
+    faam_farm_completer #(
+        .QUEUES(QUEUES)
+    ) completer (
+        .clk           (clk),
+        .rst           (rst),
+        .start         (completer_start),
+        .announce      (completer_announce),
+        .ending        (ending),
+        .coalesce      (coalesce),
+        .forget        (state == STOP),
+        .busy          (completer_busy),
+        .owes          (owes),
+        .load          (completer_load),
+        .loaded        (loaded),
+        .shape         (shape),
+        .fetched       (fetched),
+        .completed     (completed),
+        .alive         (alive[ending.qid]),
+        .move_completed(move_completed),
+        .break_down    (completer_break_down),
+        .add_valid     (completer_add_valid),
+        .add_ready     (add_ready && completer_busy),
+        .add_row       (completer_add_row),
+        .add_place     (completer_add_place),
+        .add_value     (completer_add_value),
+        .note_valid    (completer_note_valid),
+        .note_ready    (note_ready && completer_busy),
+        .writer_start  (completer_writer_start),
+        .writer_addr   (completer_writer_addr),
+        .writer_valid  (completer_writer_valid),
+        .writer_ready  (writer_ready),
+        .writer_data   (completer_writer_data),
+        .writer_bytes  (completer_writer_bytes),
+        .writer_flush  (completer_writer_flush),
+        .writer_stop   (completer_writer_stop),
+        .writer_idle   (writer_idle),
+        .writer_fault  (writer_fault),
+        .raise         (raise),
+        .raise_irq     (raise_irq)
+    );
+
+    // Pages that admin commands write.
+    logic page_start;
+    logic page_busy;
+    logic page_fault;
+    logic [63:0] page_fault_at;
+    logic [8:0]  page_bytes;
+    logic page_writer_start;
+    logic page_writer_valid;
+    logic [63:0] page_writer_data;
+    logic [3:0]  page_writer_bytes;
+    logic page_writer_flush;
+    logic page_writer_stop;
+    assign page_start = state == PAGE;
+    faam_farm_page #(
+        .ENGINES (ENGINES),
+        .IO_PAIRS(IO_PAIRS)
+    ) page (
+        .clk              (clk),
+        .rst              (rst),
+        .start            (page_start),
+        .identify         (entry.op == faam_farm_pkg::OP_IDENTIFY),
+        .health           (entry.src_len[1]),
+        .room             (entry.dst_cap),
+        .bytes            (page_bytes),
+        .busy             (page_busy),
+        .fault            (page_fault),
+        .fault_at         (page_fault_at),
+        .now_ms           (now_ms),
+        .serial           (serial),
+        .clock_khz        (clock_khz),
+        .number           (number),
+        .health_valid     (health_valid),
+        .health_ready     (health_ready),
+        .health_place     (health_place),
+        .health_value     (health_value),
+        .page_entry       (page_entry),
+        .page_word        (page_word),
+        .page_data        (page_data),
+        .page_entries     (page_entries),
+        .writer_start     (page_writer_start),
+        .writer_valid     (page_writer_valid),
+        .writer_ready     (writer_ready),
+        .writer_data      (page_writer_data),
+        .writer_bytes     (page_writer_bytes),
+        .writer_flush     (page_writer_flush),
+        .writer_stop      (page_writer_stop),
+        .writer_idle      (writer_idle),
+        .writer_fault     (writer_fault),
+        .writer_fault_addr(writer_fault_addr)
+    );
+
+    // One hand on the movers, the counters and the errors at a time.
+    always_comb begin
+        writer_start = completer_writer_start;
+        writer_addr  = completer_writer_addr;
+        writer_room  = 32'd28;
+        writer_valid = completer_writer_valid;
+        writer_data  = completer_writer_data;
+        writer_bytes = completer_writer_bytes;
+        writer_flush = completer_writer_flush;
+        writer_stop  = completer_writer_stop;
+        if (!completer_busy) begin
+            writer_start = page_writer_start;
+            writer_addr  = entry.dst;
+            writer_room  = entry.dst_cap;
+            writer_valid = page_writer_valid;
+            writer_data  = page_writer_data;
+            writer_bytes = page_writer_bytes;
+            writer_flush = page_writer_flush;
+            writer_stop  = page_writer_stop;
+        end
+    end
+
+    always_comb begin
+        add_valid = completer_add_valid;
+        add_row   = completer_add_row;
+        add_place = completer_add_place;
+        add_value = completer_add_value;
+        if (!completer_busy) begin
+            add_row   = faam_farm_pkg::HEALTH_ROW;
+            add_place = faam_farm_pkg::HEALTH_SCRUB_CYCLES;
+            add_value = SCRUB_CYCLES;
+            case (state)
+                FETCHED: begin
+                    add_valid = 1'b1;
+                    add_row   = qid;
+                    add_place = faam_farm_pkg::COUNT_FETCHED;
+                    add_value = 32'd1;
+                end
+                FINISH_SCRUB: add_valid = 1'b1;
+                FINISH_FAULT: begin
+                    add_valid = 1'b1;
+                    add_place = faam_farm_pkg::HEALTH_DMA_FAULTS;
+                    add_value = 32'd1;
+                end
+                default: add_valid = 1'b0;
+            endcase
+        end
+    end
+
+    always_comb begin
+        note_valid = completer_note_valid;
+        note_code  = faam_farm_pkg::ERROR_RING_ACCESS;
+        note_qid   = ending.qid;
+        note_value = writer_fault_addr;
+        if (!completer_busy) begin
+            case (state)
+                BEGIN_REFUSED: begin
+                    note_valid = 1'b1;
+                    note_code  = faam_farm_pkg::ERROR_ADMIN_QUEUE;
+                    note_qid   = '0;
+                    note_value = {32'd0, admin_queue};
+                end
+                FETCH_FAULT: begin
+                    note_valid = 1'b1;
+                    note_qid   = qid;
+                    note_value = reader_fault_addr;
+                end
+                FINISH_NOTE: begin
+                    note_valid = ending.error != faam_farm_pkg::ERROR_NONE;
+                    note_code  = ending.error;
+                    note_value = ending.at;
+                end
+                FULL_NOTE: begin
+                    note_valid = 1'b1;
+                    note_code  = faam_farm_pkg::ERROR_COMPLETION_QUEUE_FULL;
+                    note_qid   = qid;
+                    note_value = {32'd0, head};
+                end
+                default: note_valid = 1'b0;
+            endcase
+        end
+    end
+
+    // What the scan of an idle cycle comes to.
+    logic pick_end;
+    logic pick_dispatch;
+    logic pick_full;
+    logic pick_serve;
+    logic pick_announce;
+    logic serves;
+    assign pick_end      = lane_done[lane];
+    assign pick_dispatch = waiting_any && !waiting_stale && any_idle;
+    assign pick_full     = full_due[scan] && alive[scan];
+    assign pick_serve    = ready && look[scan] && alive[scan] && (scan == 0 || waiting_room);
+    assign pick_announce = owes[scan] && (announce_due[scan] || nothing_else);
+    assign next_waiting  = (state == IDLE && waiting_any && waiting_stale) || (state == DISPATCH && word == ENTRY_WORDS + 4'd1);
+    assign take_expired  = state == IDLE && !stop && !begins && !pick_end && !pick_dispatch && expired;
+
+    always_comb begin
+        load     = completer_load;
+        load_qid = completer_load ? ending.qid : scan;
+        if (state == IDLE && (pick_full || pick_serve)) load = 1'b1;
+        look_clear = '0;
+        look_set   = '0;
+        if (serves) look_clear = scan_bit;
+        if (move_fetched) look_set = qid_bit;
+        drop = '0;
+        if (state == DELETE) drop = QUEUES'(1) << admin_qid;
+        if (state == STOPPED) drop = '1;
+        break_down = '0;
+        if (completer_break_down) break_down = QUEUES'(1) << ending.qid;
+        if (state == FETCH_FAULT) break_down = qid_bit;
+    end
+    assign serves = state == IDLE && !stop && !begins && !pick_end && !pick_dispatch && !expired && !pick_full && pick_serve;
+
+    assign move_fetched = state == FETCHED && add_ready;
+    assign reader_start = state == FETCH;
+    assign reader_addr  = {shape.sq + {46'd0, slot}, 6'd0};
+    assign reader_stop  = state == FETCH_DROP;
+    assign reader_ready = state == FETCH_BEATS;
+    assign create       = state == BEGIN_CREATE || state == CREATE;
+    assign create_qid   = state == BEGIN_CREATE ? 5'd0 : admin_qid;
+    assign create_shape = state == BEGIN_CREATE ? first_shape : new_shape;
+    assign clear_valid  = state == BEGIN_CLEAR || state == CREATE_CLEAR;
+    assign clear_row    = state == BEGIN_CLEAR ? 5'd0 : admin_qid;
+    assign begun        = state == BEGIN_CREATE && created;
+    assign refused      = state == BEGIN_REFUSED && note_ready;
+    assign stopped      = state == STOPPED;
+    assign forget       = state == STOP;
+    assign awake        = state == IDLE;
+
+    always_ff @(posedge clk) begin
+        if (rst) begin
+            state       <= IDLE;
+            scan        <= '0;
+            lane        <= '0;
+            coalesce    <= 4'd1;
+            again_abort <= 1'b0;
+        end else begin
+            case (state)
+                IDLE: begin
+                    word        <= '0;
+                            again_abort <= 1'b0;
+                    lane        <= lane == E'(ENGINES - 1) ? '0 : lane + 1'b1;
+                    scan        <= scan == 5'(QUEUES - 1) ? '0 : scan + 1'b1;
+                    qid         <= scan;
+                    if (stop) begin
+                        state <= STOP;
+                    end else if (begins) begin
+                        state <= BEGIN;
+                    end else if (pick_end) begin
+                        state <= LANE_END;
+                        lane  <= lane;
+                    end else if (pick_dispatch) begin
+                        state <= DISPATCH_FIRST;
+                    end else if (expired) begin
+                        ending        <= '0;
+                        ending.qid    <= expired_qid;
+                        ending.cid    <= expired_cid;
+                        ending.status <= faam_farm_pkg::TIMED_OUT;
+                        state         <= FINISH;
+                    end else if (pick_full) begin
+                        state <= FULL;
+                    end else if (pick_serve) begin
+                        state <= SERVE;
+                    end else if (pick_announce) begin
+                        ending     <= '0;
+                        ending.qid <= scan;
+                        state      <= ANNOUNCE;
+                    end
+                end
+
+                // A life begins or ends.
+                BEGIN: state <= first_good ? BEGIN_CLEAR : BEGIN_REFUSED;
+                BEGIN_REFUSED: if (note_ready) state <= IDLE;
+                BEGIN_CLEAR: begin
+                    coalesce <= 4'd1;
+                    if (clear_ready) state <= BEGIN_CREATE;
+                end
+                BEGIN_CREATE: if (created) state <= IDLE;
+                STOP: if ((&lane_idle) && quiet) state <= STOPPED;
+                STOPPED: state <= IDLE;
+
+                // An engine's job has ended.
+                LANE_END: begin
+                    ending <= lane_ending[lane];
+                    state  <= lane_scrubbed[lane] ? FINISH_SCRUB : FINISH_NOTE;
+                end
+                FINISH_SCRUB: if (add_ready) state <= FINISH_NOTE;
+                FINISH_NOTE:
+                    if (ending.error == faam_farm_pkg::ERROR_NONE) state <= FINISH;
+                    else if (note_ready) state <= ending.error == faam_farm_pkg::ERROR_ENGINE ? FINISH : FINISH_FAULT;
+                FINISH_FAULT: if (add_ready) state <= FINISH;
+                FINISH: state <= FINISH_WAIT;
+                ANNOUNCE: state <= FINISH_WAIT;
+                FINISH_WAIT:
+                    if (!completer_busy) begin
+                        state       <= IDLE;
+                        again_abort <= 1'b0;
+                        if (again_abort) begin
+                            ending         <= '0;
+                            ending.cid     <= entry.cid;
+                            ending.out_len <= 32'd1;
+                            state          <= FINISH;
+                        end
+                    end
+
+                // A waiting job gets its engine.
+                DISPATCH_FIRST: begin
+                    word  <= 4'd1;
+                    state <= DISPATCH;
+                end
+                DISPATCH: begin
+                    word <= word + 1'b1;
+                    if (word == ENTRY_WORDS + 4'd1) begin
+                        fetched_us <= waiting_word[31:0];
+                        qid        <= waiting_word[36:32];
+                        state      <= START;
+                    end else begin
+                        entry <= {waiting_word, entry[511:64]};
+                    end
+                end
+                START: state <= IDLE;
+
+                // A queue's turn.
+                SERVE:
+                    if (loaded) state <= has_entry && has_room ? FETCH : IDLE;
+                FETCH: state <= FETCH_BEATS;
+                FETCH_BEATS:
+                    if (reader_fault) begin
+                        state <= FETCH_FAULT;
+                    end else if (reader_valid) begin
+                        entry <= {reader_data, entry[511:64]};
+                        word  <= word + 1'b1;
+                        if (word == ENTRY_WORDS - 4'd1) state <= FETCHED;
+                    end
+                FETCH_FAULT: if (note_ready) state <= FETCH_DROP;
+                FETCH_DROP: if (!reader_busy) state <= IDLE;
+                FETCHED: begin
+                    word       <= '0;
+                    fetched_us <= now_us;
+                    if (add_ready) state <= qid == 0 ? ADMIN_DECODE : DECODE;
+                end
+                DECODE: state <= DECODED;
+                DECODED: begin
+                    ending        <= '0;
+                    ending.qid    <= qid;
+                    ending.cid    <= entry.cid;
+                    ending.status <= said_status;
+                    ending.info   <= {24'd0, said_info};
+                    if (work != faam_farm_pkg::WORK_JOB) state <= FINISH;
+                    else if (any_idle && !waiting_any) state <= START;
+                    else state <= STORE;
+                end
+                STORE: begin
+                    word <= word + 1'b1;
+                    if (store_end) state <= IDLE;
+                    else entry <= {entry[63:0], entry[511:64]};
+                end
+
+                // Admin commands.
+                ADMIN_DECODE: state <= ADMIN;
+                ADMIN: begin
+                    ending        <= '0;
+                    ending.cid    <= entry.cid;
+                    ending.status <= said_status;
+                    ending.info   <= {24'd0, said_info};
+                    if (said_status != faam_farm_pkg::SUCCESS) begin
+                        state <= FINISH;
+                    end else begin
+                        case (entry.op)
+                            faam_farm_pkg::OP_CREATE_QUEUE: state <= CREATE_CLEAR;
+                            faam_farm_pkg::OP_DELETE_QUEUE: state <= DELETE;
+                            faam_farm_pkg::OP_ABORT: state <= ABORT;
+                            faam_farm_pkg::OP_SET_FEATURES: begin
+                                state <= FINISH;
+                                if (entry.src_len[0]) begin
+                                    ending.out_len <= entry.dst_cap == 0 ? 32'd1 :
+                                        entry.dst_cap > 32'(IO_PAIRS) ? 32'(IO_PAIRS) : entry.dst_cap;
+                                end else begin
+                                    ending.out_len <= entry.dst_cap == 0 ? 32'd1 :
+                                        entry.dst_cap > {28'd0, COALESCE_MAX} ? {28'd0, COALESCE_MAX} : entry.dst_cap;
+                                    coalesce <= entry.dst_cap == 0 ? 4'd1 :
+                                        entry.dst_cap > {28'd0, COALESCE_MAX} ? COALESCE_MAX : entry.dst_cap[3:0];
+                                end
+                            end
+                            default: begin
+                                ending.out_len <= {23'd0, page_bytes};
+                                state          <= page_bytes == 0 ? FINISH : PAGE;
+                            end
+                        endcase
+                    end
+                end
+                CREATE_CLEAR: if (clear_ready) state <= CREATE;
+                CREATE: if (created) state <= FINISH;
+                DELETE: state <= DELETE_WAIT;
+                DELETE_WAIT: if (of_queue == 0) state <= FINISH;
+                ABORT: begin
+                    state <= FINISH;
+                    if (abort_hit) begin
+                        ending.qid    <= admin_qid;
+                        ending.cid    <= admin_cid;
+                        ending.status <= faam_farm_pkg::ABORTED;
+                        again_abort   <= 1'b1;
+                    end else if (of_command != 0) begin
+                        ending.out_len <= 32'd1;
+                    end
+                end
+                PAGE: state <= PAGE_WAIT;
+                PAGE_WAIT:
+                    if (!page_busy) begin
+                        state <= FINISH;
+                        if (page_fault) begin
+                            ending.status  <= faam_farm_pkg::DMA_WRITE_FAULT;
+                            ending.out_len <= '0;
+                            ending.error   <= faam_farm_pkg::ERROR_DATA_WRITE;
+                            ending.at      <= page_fault_at;
+                            state          <= FINISH_NOTE;
+                        end
+                    end
+
+                // A completion queue that stays full.
+                FULL: if (loaded) state <= FULL_NOTE;
+                FULL_NOTE: if (note_ready) state <= IDLE;
+                default: state <= IDLE;
+            endcase
+        end
+    end
+
+    logic unused;
+    assign unused = &{1'b0, unused_phase};
+endmodule
