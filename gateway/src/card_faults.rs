@@ -198,6 +198,7 @@ mod tests {
     #[test]
     fn only_our_own_cards_with_leave_have_a_door() {
         let own = |allowed| CardSource::OwnSimulated {
+            model: faam_sim::Model::Functional,
             engines: 1,
             pace_mhz: None,
             faults: SimulatedFaults {

@@ -30,6 +30,8 @@ pub(crate) struct CardCommand {
     pub(crate) program: PathBuf,
     /// Directory of its sockets.
     pub(crate) dir: PathBuf,
+    /// What is inside.
+    pub(crate) model: faam_sim::Model,
     /// Engines a function.
     pub(crate) engines: u8,
     /// Clock to pace completions by.
@@ -76,6 +78,8 @@ impl CardProcess {
         sim.arg("sim")
             .arg("--dir")
             .arg(&command.dir)
+            .arg("--model")
+            .arg(command.model.name())
             .arg("--engines")
             .arg(command.engines.to_string());
         if let Some(mhz) = command.pace_mhz {

@@ -127,12 +127,14 @@ pub(crate) fn supervise(
 fn command(source: &CardSource, config: &DispatchConfig, number: u8) -> Option<CardCommand> {
     match source {
         CardSource::OwnSimulated {
+            model,
             engines,
             pace_mhz,
             faults,
         } => Some(CardCommand {
             program: config.sim_program.clone(),
             dir: socket_dir(&config.data_dir, number),
+            model: *model,
             engines: *engines,
             pace_mhz: *pace_mhz,
             faults: faults.clone(),

@@ -31,6 +31,8 @@ const STOP_SEND_LIMIT: Duration = Duration::from_secs(1);
 pub enum CardSource {
     /// A simulated card, run as a child process.
     OwnSimulated {
+        /// What is inside.
+        model: faam_sim::Model,
         /// Engines a function.
         engines: u8,
         /// Clock by which completions are paced, MHz; `None` = as fast as the model runs.

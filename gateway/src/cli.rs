@@ -84,6 +84,8 @@ Examples:
       sockets /run/faam/card0/fn0 and fn1; use it with `faam serve --devices vfio-user:/run/faam/card0`
   faam sim --dir card0 --pace 250 --seed 7
       jobs end at the pace of a 250 MHz clock; the same serial number at each start
+  faam sim --dir card0 --model rtl
+      the gateware itself, clock by clock: 2 to 5 MB/s, built by `cargo build --release --features rtl`
   faam sim --dir card0 --allow-faults --fault engine-hangs,function=1,after=100,times=1
       an engine of function 1 stops with its 101st job, until the function is reset
   faam sim --dir card0 --allow-faults --fault flips-a-bit,chance=0.01 --fault slow-engine,chance=0.1,factor=100
@@ -103,6 +105,9 @@ struct Sim {
     /// Directory for the sockets fn0 and fn1; made if it is not there
     #[arg(long, required_unless_present = "list_faults")]
     dir: Option<PathBuf>,
+    /// What is inside: functional, the model, or rtl, the gateware simulated clock by clock, in builds with the feature rtl
+    #[arg(long, default_value_t = faam_sim::Model::Functional)]
+    model: faam_sim::Model,
     /// Engines a function
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(faam_sim::ENGINES_MAX)))]
     engines: u8,
@@ -135,6 +140,7 @@ impl Sim {
             return list_faults();
         }
         let mut options = faam_sim::Options::new(self.dir.unwrap_or_default());
+        options.model = self.model;
         options.engines = self.engines;
         options.pace_mhz = self.pace;
         options.seed = self.seed;

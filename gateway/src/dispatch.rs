@@ -64,6 +64,7 @@ impl Default for DispatchConfig {
             cards: Vec::new(),
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
             cards: vec![CardSource::OwnSimulated {
+                model: faam_sim::Model::Functional,
                 engines: 1,
                 pace_mhz: None,
                 faults: SimulatedFaults::default(),

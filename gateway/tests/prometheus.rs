@@ -123,6 +123,7 @@ impl Scraped {
         config.dispatch.data_dir = data.path().to_owned();
         config.dispatch.sim_program = env!("CARGO_BIN_EXE_faam").into();
         config.dispatch.cards = vec![CardSource::OwnSimulated {
+            model: faam_sim::Model::Functional,
             engines: 1,
             pace_mhz: None,
             faults: SimulatedFaults::default(),

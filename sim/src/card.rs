@@ -1,7 +1,7 @@
 //! The card: its functions, their threads and their sockets, from start to stop.
 //!
-//! Threads: for each function one for its socket, one dispatcher, and its engines. Invariant: when [`Card::stop`] has
-//! returned, all of them have ended and the sockets are gone from the file system.
+//! Threads: for each function one for its socket, and a dispatcher and its engines, or the gateware's clock. Invariant: when
+//! [`Card::stop`] has returned, all of them have ended and the sockets are gone from the file system.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
@@ -23,8 +23,13 @@ use crate::fault_plan::RuleError;
 use crate::fault_socket::{self, FaultControl};
 use crate::function::{Function, Identity};
 use crate::function_faults::Faults;
+#[cfg(feature = "rtl")]
+use crate::gateware::Gateware;
+use crate::inside::Inside;
 use crate::memory::MAPS_MAX;
-use crate::options::{CLOCK_MHZ_DEFAULT, CLOCK_MHZ_MAX, ENGINES_MAX, Options};
+use crate::options::{
+    CLOCK_MHZ_DEFAULT, CLOCK_MHZ_MAX, ENGINES_MAX, Model, Options, RTL_CLOCK_MHZ, RTL_ENGINES,
+};
 use crate::protocol::server;
 
 /// Mode of the sockets' directory: whoever can connect can have the card read and write what it maps.
@@ -56,6 +61,14 @@ pub enum StartError {
         /// Why.
         #[source]
         source: RuleError,
+    },
+    /// The model is not in this build.
+    #[error(
+        "--model {model}: this build has no gateware inside; build one that has: cargo build --features rtl (needs verilator)"
+    )]
+    NotBuiltIn {
+        /// Which.
+        model: Model,
     },
     /// The directory could not be made.
     #[error("cannot make the directory {dir}: give one that can be written")]
@@ -106,7 +119,7 @@ impl Card {
 
     /// Starts a card in a process that is its own, if `own_process`: one that a tester may have killed.
     pub(crate) fn start_in(options: &Options, own_process: bool) -> Result<Self, StartError> {
-        check(options)?;
+        options.check()?;
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(DIR_MODE)
@@ -153,34 +166,49 @@ impl Card {
         let path = options.dir.join(format!("fn{index}"));
         let listener = listen(&path)?;
         self.sockets.push(path);
+        let clock_mhz = match options.model {
+            Model::Functional => CLOCK_MHZ_DEFAULT,
+            Model::Rtl => RTL_CLOCK_MHZ,
+        };
         let identity = Identity {
             index,
             serial,
             engines: options.engines,
-            clock_khz: options.pace_mhz.unwrap_or(CLOCK_MHZ_DEFAULT) * 1000,
+            clock_khz: options.pace_mhz.unwrap_or(clock_mhz) * 1000,
             paced: options.pace_mhz.is_some(),
         };
         // Never from the seed: a driver tells a new process from the old one by this.
         let [a, b, c, d, ..] = random(b"epoch").to_le_bytes();
-        let function = Arc::new(Function::with(
-            identity,
-            u32::from_le_bytes([a, b, c, d]),
-            options.dma_maps_max,
-            faults,
-        ));
+        let epoch = u32::from_le_bytes([a, b, c, d]);
+        let mut function = Function::with(identity, epoch, options.dma_maps_max, faults);
+        function.inside = inside(options.model, &function, epoch)?;
+        let function = Arc::new(function);
         self.functions.push(Arc::clone(&function));
-
-        for engine in 0..options.engines {
-            let worker = Worker::new(Arc::clone(&function));
-            self.spawn(format!("fn{index}-engine{engine}"), move || worker.run())?;
+        match function.inside.clone() {
+            None => self.start_model(&function)?,
+            Some(inside) => {
+                let stopped = Arc::clone(&self.stopped);
+                self.spawn(format!("fn{index}-clock"), move || {
+                    inside.run(&|| stopped.load(Ordering::Relaxed));
+                })?;
+            }
         }
-        let (served, stopped) = (Arc::clone(&function), Arc::clone(&self.stopped));
-        self.spawn(format!("fn{index}-dispatch"), move || {
-            dispatcher::run(&served, &|| stopped.load(Ordering::Relaxed));
-        })?;
         let stop = Arc::clone(&self.stop);
         self.spawn(format!("fn{index}-socket"), move || {
             server::serve(&listener, &function, &stop);
+        })
+    }
+
+    /// Starts the functional model's engines and dispatcher.
+    fn start_model(&mut self, function: &Arc<Function>) -> Result<(), StartError> {
+        let Identity { index, engines, .. } = function.identity;
+        for engine in 0..engines {
+            let worker = Worker::new(Arc::clone(function));
+            self.spawn(format!("fn{index}-engine{engine}"), move || worker.run())?;
+        }
+        let (served, stopped) = (Arc::clone(function), Arc::clone(&self.stopped));
+        self.spawn(format!("fn{index}-dispatch"), move || {
+            dispatcher::run(&served, &|| stopped.load(Ordering::Relaxed));
         })
     }
 
@@ -195,6 +223,7 @@ impl Card {
         let control = FaultControl {
             functions: self.functions.clone(),
             own_process,
+            model: options.model,
         };
         for rule in options.faults.rules() {
             let stop = control.add(rule).map_err(|source| StartError::Rule {
@@ -248,6 +277,9 @@ impl Drop for Card {
         for function in &self.functions {
             function.pool.stop();
             function.bell.ring();
+            if let Some(inside) = &function.inside {
+                inside.wake();
+            }
         }
         for thread in self.threads.drain(..) {
             let name = thread.thread().name().unwrap_or_default().to_owned();
@@ -262,7 +294,16 @@ impl Drop for Card {
     }
 }
 
-fn check(options: &Options) -> Result<(), StartError> {
+/// Whether these options are in range, and in this build.
+pub(crate) fn check(options: &Options) -> Result<(), StartError> {
+    if !options.model.is_built_in() {
+        return Err(StartError::NotBuiltIn {
+            model: options.model,
+        });
+    }
+    if options.model == Model::Rtl {
+        check_gateware(options)?;
+    }
     let out_of_range = |option, most: u32, got: u32| StartError::Option {
         option,
         expected: format!("from 1 to {most}"),
@@ -291,6 +332,54 @@ fn check(options: &Options) -> Result<(), StartError> {
         return Err(StartError::FaultsNotAllowed);
     }
     Ok(())
+}
+
+/// What stands in place of the functional model.
+#[cfg(feature = "rtl")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature it fails")]
+fn inside(
+    model: Model,
+    function: &Function,
+    epoch: u32,
+) -> Result<Option<Arc<dyn Inside>>, StartError> {
+    Ok(match model {
+        Model::Functional => None,
+        Model::Rtl => Some(Arc::new(Gateware::new(
+            function.identity,
+            epoch,
+            &function.memory,
+            &function.msix,
+            &function.faults,
+        ))),
+    })
+}
+
+/// What stands in place of the functional model: nothing does in this build.
+#[cfg(not(feature = "rtl"))]
+fn inside(model: Model, _: &Function, _: u32) -> Result<Option<Arc<dyn Inside>>, StartError> {
+    match model {
+        Model::Functional => Ok(None),
+        Model::Rtl => Err(StartError::NotBuiltIn { model }),
+    }
+}
+
+/// What gateware is built with, no option changes.
+fn check_gateware(options: &Options) -> Result<(), StartError> {
+    if options.engines != RTL_ENGINES {
+        return Err(StartError::Option {
+            option: "engines",
+            expected: format!("{RTL_ENGINES}, which the gateware is built with"),
+            got: options.engines.to_string(),
+        });
+    }
+    match options.pace_mhz {
+        None => Ok(()),
+        Some(mhz) => Err(StartError::Option {
+            option: "pace_mhz",
+            expected: "left out: simulated gateware is slower than any clock".to_owned(),
+            got: mhz.to_string(),
+        }),
+    }
 }
 
 /// Listens on `path`, in place of a socket that a card left behind; never of one that still listens, or of another file.

@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::faults::Fault;
 use crate::function_faults::NoRoom;
+use crate::options::Model;
 
 /// Most rules that a card has at a time.
 pub const RULES_MAX: usize = 128;
@@ -373,8 +374,23 @@ impl From<NoRoom> for RuleError {
     }
 }
 
-/// Whether a rule can be followed by a card: one that has a process of its own, or not.
-pub(crate) fn check(rule: &FaultRule, own_process: bool) -> Result<(), RuleError> {
+/// Whether a rule can be followed by a card: one that has a process of its own or not, and this inside.
+pub(crate) fn check(rule: &FaultRule, own_process: bool, model: Model) -> Result<(), RuleError> {
+    if model == Model::Rtl {
+        // Gateware has no faults, and nobody counts its jobs: what a card does around it can go wrong.
+        let name = rule.fault.name();
+        if !rule.fault.is_around_the_model() {
+            return Err(RuleError(format!(
+                "{name} is a fault of the functional model, and gateware is inside: run a card with --model functional"
+            )));
+        }
+        if rule.is_of_jobs() {
+            return Err(RuleError(format!(
+                "{name} cannot be counted by jobs with gateware inside: leave after, times and chance out, or run a card \
+                 with --model functional"
+            )));
+        }
+    }
     if rule.fault == Fault::Stops && !own_process {
         return Err(RuleError(
             "stops needs a card with a process of its own: run it by `faam sim`".to_owned(),
@@ -427,8 +443,29 @@ mod tests {
             assert!(error.contains(word), "{text}: {error}");
         }
         let stops = FaultRule::new(Fault::Stops);
-        assert!(check(&stops, false).unwrap_err().0.contains("faam sim"));
-        assert_eq!(check(&stops, true), Ok(()));
+        let alone = |own_process| check(&stops, own_process, Model::Functional);
+        assert!(alone(false).unwrap_err().0.contains("faam sim"));
+        assert_eq!(alone(true), Ok(()));
+    }
+
+    #[test]
+    fn gateware_has_the_faults_around_it_alone() {
+        for (text, word) in [
+            ("gone", None),
+            ("loses-interrupts,function=1", None),
+            ("surprise-removal,ms=5", None),
+            ("engine-hangs", Some("--model functional")),
+            ("flips-a-bit,chance=0.5", Some("--model functional")),
+            ("gone,after=3", Some("leave after, times and chance out")),
+        ] {
+            let rule: FaultRule = text.parse().unwrap();
+            assert_eq!(check(&rule, true, Model::Functional), Ok(()), "{text}");
+            match (check(&rule, true, Model::Rtl), word) {
+                (Ok(()), None) => {}
+                (Err(error), Some(word)) if error.0.contains(word) => {}
+                (got, _) => panic!("{text}: {got:?}"),
+            }
+        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ use crate::fault_plan::{self, FaultRule, RuleError};
 use crate::faults::Fault;
 use crate::function::Function;
 use crate::function_faults::Strike;
+use crate::options::Model;
 use crate::search::Found;
 
 /// Name of the socket in the card's directory.
@@ -45,6 +46,8 @@ pub(crate) struct FaultControl {
     pub(crate) functions: Vec<Arc<Function>>,
     /// The process is the card's own, and may be stopped and killed.
     pub(crate) own_process: bool,
+    /// What is inside the card.
+    pub(crate) model: Model,
 }
 
 /// Serves clients until `stop` becomes readable.
@@ -132,7 +135,7 @@ impl FaultControl {
     }
 
     fn keep(&self, rule: &FaultRule, until_reset: bool) -> Result<Option<AtOnce>, RuleError> {
-        fault_plan::check(rule, self.own_process)?;
+        fault_plan::check(rule, self.own_process, self.model)?;
         let mut rule = rule.clone();
         if rule.fault() == Fault::EngineHangs
             && rule.function().is_some()
@@ -254,6 +257,11 @@ impl FaultControl {
     fn find(&self, question: &str) -> Result<Found, String> {
         let (function, pattern) = question.split_once(' ').unwrap_or((question, ""));
         let function = self.named(function)?;
+        if function.inside.is_some() {
+            return Err(
+                "gateware cannot be searched: run a card with --model functional".to_owned(),
+            );
+        }
         function
             .pool
             .find(pattern.parse()?, function.identity.engines)

@@ -253,6 +253,32 @@ impl Fault {
         }
     }
 
+    /// Whether it lies in what every card has around its inside: configuration space, maps, interrupts, the socket and
+    /// the process. The others are the functional model's own.
+    pub(crate) const fn is_around_the_model(self) -> bool {
+        matches!(
+            self,
+            Self::Gone
+                | Self::GoneReadsAsZero
+                | Self::NoFlrCapability
+                | Self::LosesInterrupts
+                | Self::TakesAnyNumberOfMaps
+                | Self::MapsOverlap
+                | Self::MapsMisaligned
+                | Self::MapsMsiWindow
+                | Self::WritesReadOnlyMaps
+                | Self::BusMasterSticks
+                | Self::KeepsUnmapped
+                | Self::SharesMaps
+                | Self::ConfusesMaps
+                | Self::ServesTwoClients
+                | Self::SurvivesKill
+                | Self::SurpriseRemoval
+                | Self::Stops
+                | Self::ResetsItself
+        )
+    }
+
     /// Whether a rule for it may say for how long, milliseconds.
     #[must_use]
     pub const fn takes_ms(self) -> bool {

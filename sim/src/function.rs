@@ -20,6 +20,7 @@ use crate::engine_pool::EnginePool;
 use crate::error_log::ErrorLog;
 use crate::faults::Fault;
 use crate::function_faults::{Faults, Strike};
+use crate::inside::Inside;
 #[cfg(test)]
 use crate::memory::MAPS_MAX;
 use crate::memory::{Memory, StillInFlight};
@@ -66,7 +67,7 @@ pub(crate) struct HealthCounters {
 pub(crate) struct Function {
     pub(crate) identity: Identity,
     pub(crate) memory: Arc<Memory>,
-    pub(crate) msix: Msix,
+    pub(crate) msix: Arc<Msix>,
     config: Mutex<ConfigSpace>,
     /// The registers that software writes. Only the socket's thread does.
     pub(crate) control: Mutex<Control>,
@@ -88,6 +89,8 @@ pub(crate) struct Function {
     /// The other function's memory, for a fault.
     pub(crate) neighbour: OnceLock<Weak<Memory>>,
     power_on: Instant,
+    /// What answers in place of the functional model; `None` = the functional model does.
+    pub(crate) inside: Option<Arc<dyn Inside>>,
 }
 
 impl Function {
@@ -108,7 +111,7 @@ impl Function {
         Self {
             identity,
             memory: Arc::new(Memory::new(maps_max, Arc::clone(&faults))),
-            msix: Msix::new(),
+            msix: Arc::new(Msix::new()),
             config: Mutex::new(ConfigSpace::new()),
             control: Mutex::new(Control::default()),
             queues: QueueTable::new(),
@@ -124,6 +127,7 @@ impl Function {
             removal: Removal::default(),
             neighbour: OnceLock::new(),
             power_on,
+            inside: None,
         }
     }
 
@@ -160,7 +164,10 @@ impl Function {
         let mut rest = into;
         while !rest.is_empty() {
             let word = match region {
-                Region::Registers => self.read_register(at & !3),
+                Region::Registers => match &self.inside {
+                    Some(inside) => inside.read(at & !3),
+                    None => self.read_register(at & !3),
+                },
                 Region::Msix => self.msix.read_word(at & !3),
                 Region::Config => 0,
             };
@@ -196,7 +203,10 @@ impl Function {
         for (n, word) in words.iter().enumerate() {
             let (at, value) = (offset + n * 4, u32::from_le_bytes(*word));
             match region {
-                Region::Registers => self.write_register(at, value),
+                Region::Registers => match &self.inside {
+                    Some(inside) => inside.write(at, value),
+                    None => self.write_register(at, value),
+                },
                 Region::Msix => self.msix.write_word(at, value),
                 Region::Config => {}
             }
@@ -225,10 +235,17 @@ impl Function {
         if config.bus_master() && self.faults.on(Fault::BusMasterSticks) {
             next.keep_command_bus_master();
         }
+        // Who is inside is told of an end first and of a beginning last, so that it asks for nothing that is refused for it.
+        if let Some(inside) = self.inside.as_ref().filter(|_| !next.bus_master()) {
+            inside.set_bus_master(false);
+        }
         let taken = self.memory.set_bus_master(next.bus_master());
         if let Err(still) = &taken {
             tracing::error!(%still, "bus mastering was not changed");
             next.keep_bus_master_of(&config);
+        }
+        if let Some(inside) = self.inside.as_ref().filter(|_| next.bus_master()) {
+            inside.set_bus_master(true);
         }
         *config = next;
         let mask = config.msix_function_mask();
@@ -269,6 +286,10 @@ impl Function {
 
     /// Resets the function: queues, engines' work, errors. PCI configuration stays.
     pub(crate) fn reset(&self) -> Result<(), StillInFlight> {
+        if let Some(inside) = &self.inside {
+            self.faults.reset();
+            return inside.reset();
+        }
         let mut control = self.control.lock();
         *control = Control::default();
         let ended = self.delete_queues();

@@ -14,6 +14,7 @@
 //! | `function`, `registers` | a function's life, BAR0 |
 //! | `queues`, `dispatcher`, `admin`, `job` | rings, fetching, commands |
 //! | `engine_pool`, `engine`, `model` | jobs that wait, executing them |
+//! | `inside`, `gateware` | what may stand in place of all these: the gateware itself, simulated |
 //! | `faults`, `fault_plan`, `function_faults`, `fault_socket`, `removal`, `stop` | misbehaving when told to, for tests |
 //! | `card`, `process`, `options` | the whole, as a value and as a process |
 //! | `fuzzing` | what arbitrary input must not break; in no build that is used |
@@ -33,6 +34,9 @@ mod function;
 mod function_faults;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+#[cfg(feature = "rtl")]
+mod gateware;
+mod inside;
 mod job;
 mod memory;
 pub mod model;
@@ -52,5 +56,5 @@ pub use fault_plan::{
 };
 pub use faults::{Fault, FaultKind};
 pub use memory::MAPS_MAX;
-pub use options::{CLOCK_MHZ_DEFAULT, CLOCK_MHZ_MAX, ENGINES_MAX, Options};
+pub use options::{CLOCK_MHZ_DEFAULT, CLOCK_MHZ_MAX, ENGINES_MAX, Model, Options};
 pub use process::{RunError, run};

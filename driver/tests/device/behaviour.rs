@@ -35,6 +35,8 @@ pub(crate) struct Mutation {
 pub(crate) enum Need {
     /// The card's faults can be set.
     Faults,
+    /// Its engines' faults can be, and what engines hold can be searched: gateware has neither.
+    EngineFaults,
     /// The card has a process of its own that can be killed.
     Kill,
     /// The pool of 2 MiB pages has some.
@@ -49,6 +51,8 @@ pub(crate) enum Need {
     LoadedTables,
     /// FEATURES.history.
     History,
+    /// FEATURES.decompress.
+    Decompress,
     /// FEATURES.abort.
     Abort,
     /// FEATURES.context_scrub.
@@ -59,6 +63,7 @@ impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Faults => "no way to set the card's faults",
+            Self::EngineFaults => "gateware has no faults to set, and cannot be searched",
             Self::Kill => "the card's process cannot be killed from here",
             Self::HugePages => "no 2 MiB pages in the pool",
             Self::EnforcedMaps => {
@@ -68,6 +73,7 @@ impl fmt::Display for Need {
             Self::ShadowDoorbells => "the card has no shadow doorbells",
             Self::LoadedTables => "the card takes no tables",
             Self::History => "the card takes no history",
+            Self::Decompress => "the card does not decompress",
             Self::Abort => "the card aborts nothing",
             Self::ContextScrub => "the card does not scrub",
         })

@@ -8,7 +8,7 @@ use std::time::Duration;
 use faam_driver::{ChildFence, FenceProof};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-use crate::carrier::until;
+use crate::carrier::{Carrier, until};
 
 /// Names the directory of a child's card, and makes this program serve one.
 const CARD_DIR: &str = "FAAM_TEST_CARD_DIR";
@@ -21,6 +21,7 @@ pub(crate) fn serve_if_told_to() -> bool {
         return false;
     };
     let mut options = faam_sim::Options::new(PathBuf::from(dir));
+    options.model = Carrier::chosen().model();
     options.allow_faults = true;
     options.exit_on_stdin_eof = true;
     faam_sim::run(options).unwrap();

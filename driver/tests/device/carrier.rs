@@ -29,6 +29,8 @@ const HUGE_PAGE_BYTES: usize = 2 << 20;
 const PATIENCE_VFIO_USER: Duration = Duration::from_secs(20);
 /// The same where a virtual machine is slower than its host by a factor of 20 to 36.
 const PATIENCE_KERNEL_VFIO: Duration = Duration::from_secs(60);
+/// The same where each clock is simulated: 2 to 5 million of them a second, on cores that others use too.
+const PATIENCE_RTL: Duration = Duration::from_secs(60);
 /// The same where it may well not happen, as a fault is on.
 const PATIENCE_MUTATED: Duration = Duration::from_secs(2);
 
@@ -39,26 +41,50 @@ pub(crate) enum Carrier {
     VfioUser,
     /// The kernel's VFIO, to a card in a slot.
     KernelVfio,
+    /// vfio-user, to a card with simulated gateware inside.
+    Rtl,
 }
 
 impl Carrier {
-    pub(crate) const ALL: [Self; 2] = [Self::VfioUser, Self::KernelVfio];
+    pub(crate) const ALL: [Self; 3] = [Self::VfioUser, Self::KernelVfio, Self::Rtl];
 
     /// As the environment says.
     pub(crate) fn chosen() -> Self {
-        let Ok(name) = std::env::var("FAAM_TEST_CARRIER") else {
-            return Self::VfioUser;
+        let carrier = match std::env::var("FAAM_TEST_CARRIER").as_deref() {
+            Err(_) | Ok("vfio-user") => Self::VfioUser,
+            Ok("kernel-vfio") => Self::KernelVfio,
+            Ok(name) => {
+                panic!("FAAM_TEST_CARRIER: expected vfio-user or kernel-vfio, got {name:?}")
+            }
         };
-        let named = |carrier: &Self| carrier.name() == name;
-        Self::ALL.into_iter().find(named).unwrap_or_else(|| {
-            panic!("FAAM_TEST_CARRIER: expected vfio-user or kernel-vfio, got {name:?}")
-        })
+        match (std::env::var("FAAM_TEST_MODEL").as_deref(), carrier) {
+            (Err(_) | Ok("functional"), carrier) => carrier,
+            (Ok("rtl"), Self::VfioUser) => Self::Rtl,
+            (Ok(name), _) => {
+                panic!("FAAM_TEST_MODEL: expected functional, or over vfio-user rtl, got {name:?}")
+            }
+        }
+    }
+
+    /// What is inside the simulated cards of this process and of its children.
+    pub(crate) const fn model(self) -> faam_sim::Model {
+        match self {
+            Self::VfioUser | Self::KernelVfio => faam_sim::Model::Functional,
+            Self::Rtl => faam_sim::Model::Rtl,
+        }
+    }
+
+    /// Whether jobs take so much longer that a behaviour does with fewer or smaller ones: in a virtual machine, and where
+    /// each clock of the gateware is simulated.
+    pub(crate) const fn is_slow(self) -> bool {
+        matches!(self, Self::KernelVfio | Self::Rtl)
     }
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::VfioUser => "vfio-user",
             Self::KernelVfio => "kernel-vfio",
+            Self::Rtl => "rtl",
         }
     }
 }
@@ -91,7 +117,7 @@ impl Bench {
     /// The first need that cannot be met.
     pub(crate) fn start(carrier: Carrier, needs: &[Need], faults: &[Fault]) -> Result<Self, Need> {
         let mut bench = match carrier {
-            Carrier::VfioUser => Self::over_vfio_user(needs),
+            Carrier::VfioUser | Carrier::Rtl => Self::over_vfio_user(carrier, needs),
             Carrier::KernelVfio => Self::over_kernel_vfio(needs)?,
         };
         for need in needs {
@@ -111,12 +137,13 @@ impl Bench {
         Ok(bench)
     }
 
-    fn over_vfio_user(needs: &[Need]) -> Self {
+    fn over_vfio_user(carrier: Carrier, needs: &[Need]) -> Self {
         let card = match needs.contains(&Need::Kill) {
             true => Card::Process(CardProcess::start()),
             false => {
                 let dir = tempfile::tempdir().unwrap();
                 let mut options = faam_sim::Options::new(dir.path());
+                options.model = carrier.model();
                 options.seed = Some(1);
                 options.allow_faults = true;
                 if needs.contains(&Need::MapLimit) {
@@ -127,10 +154,13 @@ impl Bench {
             }
         };
         let mut bench = Self {
-            carrier: Carrier::VfioUser,
+            carrier,
             card,
             faults: None,
-            patience: PATIENCE_VFIO_USER,
+            patience: match carrier {
+                Carrier::Rtl => PATIENCE_RTL,
+                Carrier::VfioUser | Carrier::KernelVfio => PATIENCE_VFIO_USER,
+            },
             _map_limit: None,
         };
         bench.faults = bench.socket("faults").map(|path| CardFaults::open(&path));
@@ -161,9 +191,13 @@ impl Bench {
         })
     }
 
-    fn meets(&self, need: Need) -> bool {
+    /// Whether a behaviour can have this of its card. To be asked before function 0 is opened, which it may take a look at.
+    pub(crate) fn meets(&self, need: Need) -> bool {
         match need {
             Need::Faults => self.faults.is_some(),
+            Need::EngineFaults => {
+                self.faults.is_some() && self.carrier.model() == faam_sim::Model::Functional
+            }
             Need::Kill => self.faults.is_some() && !matches!(self.card, Card::Here { .. }),
             // Seen to above.
             Need::MapLimit => true,
@@ -172,6 +206,7 @@ impl Bench {
             Need::ShadowDoorbells => self.features().shadow_doorbells(),
             Need::LoadedTables => self.features().loaded_tables(),
             Need::History => self.features().history(),
+            Need::Decompress => self.features().decompress(),
             Need::Abort => self.features().abort(),
             Need::ContextScrub => self.features().context_scrub(),
         }
@@ -197,9 +232,9 @@ impl Bench {
     /// How the suite brings functions up: with the driver's limits where nothing slows it down.
     pub(crate) fn config(&self) -> FunctionConfig {
         let config = FunctionConfig::default();
-        match self.carrier {
-            Carrier::VfioUser => config,
-            Carrier::KernelVfio => FunctionConfig {
+        match self.carrier.is_slow() {
+            false => config,
+            true => FunctionConfig {
                 admin_limit: config.admin_limit * 10,
                 ready_limit: config.ready_limit * 10,
                 ..config

@@ -1,18 +1,19 @@
 //! Each command's own rules: what it does, what it refuses, and where its results go.
 
+use faam_driver::transport::DmaAccess;
 use faam_hwif::admin::{AdminCommand, HEALTH_BYTES, Health, field};
 use faam_hwif::regs::QueueCounter;
 use faam_hwif::table::{HISTOGRAM_BYTES, HISTOGRAM_LITLEN_OFFSET, LITLEN_SYMBOLS, TABLE_BYTES};
 use faam_hwif::{
-    CardLevel, CommandId, Flags, HISTORY_BYTES_MAX, JOB_BYTES_MAX, Opcode, Status, SubmissionEntry,
-    TableMode, WireFormat,
+    CardLevel, CommandId, Flags, HISTORY_BYTES_MAX, Iova, JOB_BYTES_MAX, Opcode, Status,
+    SubmissionEntry, TableMode, WireFormat,
 };
 use faam_sim::Fault;
 
 use crate::behaviour::{Behaviour, Mutation, Need};
 use crate::carrier::{Bench, until};
 use crate::data::{inflate, noise, text};
-use crate::host::{AUX, DST, Host, Ring, SRC, nop, status};
+use crate::host::{ASIDE, AUX, DST, Host, Memory, ROOM, Ring, SRC, nop, status};
 
 pub(crate) const BEHAVIOURS: &[Behaviour] = &[
     Behaviour {
@@ -310,34 +311,77 @@ fn abort_ends_what_waits(bench: &Bench) {
         done.out_len
     };
     assert_eq!(abort(&mut host, 9), 0, "a command that is not there");
-    bench.faults().hang_after(0, 0);
     host.memory.write(SRC, &text(1000));
-    let last = fill_engines(&mut host, &mut ring, bench);
+    let filled = fill_engines(&mut host, &mut ring, bench);
+    let last = filled.last;
     assert_eq!(abort(&mut host, last), 1, "a command that waits");
     let done = host.next(&mut ring);
     assert_eq!(done.command_id(), CommandId::new(last, 0));
     assert_eq!(status(&done), Status::Aborted);
-    bench.faults().resume(0);
+    filled.resume(bench);
     for _ in 0..last {
         assert_eq!(status(&host.next(&mut ring)), Status::Success);
     }
 }
 
-/// With engines that hang: submits jobs until each engine has one, another waits for each, and one more is held. Returns
-/// the number of the last; the first is 0.
-pub(crate) fn fill_engines(host: &mut Host, ring: &mut Ring, bench: &Bench) -> u16 {
+/// Engines that are busy for longer than a behaviour takes.
+pub(crate) struct Filled {
+    /// Number of the last job; the first is 0.
+    pub(crate) last: u16,
+    /// Where engines cannot be made to hang: the source of jobs that take long.
+    _long: Option<Memory>,
+}
+
+impl Filled {
+    /// Ends hangs.
+    pub(crate) fn resume(&self, bench: &Bench) {
+        if bench.meets(Need::EngineFaults) {
+            bench.faults().resume(0);
+        }
+    }
+}
+
+/// A source that takes longer than anything that a behaviour does meanwhile, where each clock is simulated.
+pub(crate) fn long_source(host: &Host) -> Memory {
+    let long = Memory::new(u64::from(JOB_BYTES_MAX), Iova(ASIDE.0 + 64 * ROOM));
+    long.map(&host.transport, DmaAccess::Read);
+    long
+}
+
+/// With engines that hang, or that have jobs of the largest size where they cannot be made to: submits jobs until each
+/// engine has one, another waits for each, and one more is held.
+pub(crate) fn fill_engines(host: &mut Host, ring: &mut Ring, bench: &Bench) -> Filled {
+    let long = match bench.meets(Need::EngineFaults) {
+        true => {
+            bench.faults().hang_after(0, 0);
+            None
+        }
+        false => Some(long_source(host)),
+    };
     let engines = host.register(faam_hwif::regs::CardRegister::CapabilitiesEngines);
     let engines = faam_hwif::regs::capabilities::Engines(engines);
     let jobs = engines.count() * engines.jobs_each_max() + 1;
     for n in 0..jobs {
         let id = CommandId::new(n as u16, 0);
-        host.submit(ring, &host.compress(id.0, 1000));
+        let short = host.compress(id.0, 1000);
+        let entry = match &long {
+            None => short,
+            Some(long) => SubmissionEntry {
+                src: long.at(0),
+                src_len: JOB_BYTES_MAX,
+                ..short
+            },
+        };
+        host.submit(ring, &entry);
     }
     // The last one is fetched only when there was a place for the one before, and so an engine for the first.
     until(bench.patience(), "the engines are full", || {
         host.counter(ring.id, QueueCounter::Fetched) == jobs
     });
-    jobs as u16 - 1
+    Filled {
+        last: jobs as u16 - 1,
+        _long: long,
+    }
 }
 
 fn health_and_counters_count(bench: &Bench) {

@@ -8,7 +8,7 @@ use faam_hwif::{CardLevel, QueueId, WireFormat};
 use faam_sim::Fault;
 
 use crate::behaviour::{Behaviour, Mutation, Need};
-use crate::carrier::{Bench, Carrier};
+use crate::carrier::Bench;
 use crate::data::text;
 use crate::feeder::{Feeder, Work};
 use crate::host::{Host, interrupts_now, nop};
@@ -116,9 +116,9 @@ fn a_sleeping_worker_is_woken(bench: &Bench) {
         last: true,
     };
     let work = Work::new(kernel, &text(300_000)).timeout(never);
-    let times = match bench.carrier() {
-        Carrier::VfioUser => 20,
-        Carrier::KernelVfio => 4,
+    let times = match bench.carrier().is_slow() {
+        false => 20,
+        true => 4,
     };
     for _ in 0..times {
         worker.until_asleep();
@@ -142,7 +142,11 @@ fn a_lost_one_costs_time(bench: &Bench) {
         format: WireFormat::Raw,
         last: true,
     };
-    let work = Work::new(kernel, &text(300_000)).timeout(Duration::from_millis(500));
+    let bytes = match bench.carrier().is_slow() {
+        false => 300_000,
+        true => 60_000,
+    };
+    let work = Work::new(kernel, &text(bytes)).timeout(Duration::from_millis(500));
     for _ in 0..2 {
         let outcome = worker.run(work.clone()).0;
         assert!(

@@ -10,7 +10,7 @@ use faam_hwif::{CardLevel, Status, WireFormat};
 use faam_sim::Fault;
 
 use crate::behaviour::{Behaviour, Mutation, Need};
-use crate::carrier::{Bench, Carrier};
+use crate::carrier::Bench;
 use crate::data::{deflate, inflate, noise, text};
 use crate::feeder::{Feeder, Queue, TestJob, Work, queue_of, spawn};
 
@@ -31,7 +31,7 @@ pub(crate) const BEHAVIOURS: &[Behaviour] = &[
     Behaviour {
         name: "jobs::each_format_decompresses",
         holds: "Another encoder's streams are decoded in each format, with CRC-32 and Adler-32.",
-        needs: &[],
+        needs: &[Need::Decompress],
         show: each_format_decompresses,
         mutation: Mutation {
             faults: &[Fault::WrongChecksum],
@@ -61,7 +61,7 @@ pub(crate) const BEHAVIOURS: &[Behaviour] = &[
     Behaviour {
         name: "jobs::data_that_does_not_fit_is_refused",
         holds: "Corrupt, truncated and too long data are each told apart, and the worker lives.",
-        needs: &[],
+        needs: &[Need::Decompress],
         show: data_that_does_not_fit_is_refused,
         mutation: Mutation {
             faults: &[Fault::CorruptPasses],
@@ -111,7 +111,7 @@ pub(crate) const BEHAVIOURS: &[Behaviour] = &[
     Behaviour {
         name: "jobs::a_hung_engine_is_a_fault_in_time",
         holds: "A hung engine ends its worker within the job's limit, the other function serves on, and only its own reset frees the memory.",
-        needs: &[Need::Faults],
+        needs: &[Need::EngineFaults],
         show: a_hung_engine_is_a_fault_in_time,
         mutation: Mutation {
             faults: &[Fault::HangsAllFunctions],
@@ -131,9 +131,9 @@ fn compress(level: CardLevel, format: WireFormat) -> Kernel {
 fn each_level_and_format_compresses(bench: &Bench) {
     let function = bench.function(0);
     let worker = Feeder::start(bench, &function);
-    let large = match bench.carrier() {
-        Carrier::VfioUser => 200_000,
-        Carrier::KernelVfio => 70_000,
+    let large = match bench.carrier().is_slow() {
+        false => 200_000,
+        true => 70_000,
     };
     let inputs = [
         Vec::new(),
@@ -260,9 +260,9 @@ fn many_in_flight_all_end_right(bench: &Bench) {
     let function = bench.function(0);
     let worker = Feeder::start(bench, &function);
     let kernel = compress(CardLevel::Balanced, WireFormat::Gzip);
-    let count = match bench.carrier() {
-        Carrier::VfioUser => 100,
-        Carrier::KernelVfio => 20,
+    let count = match bench.carrier().is_slow() {
+        false => 100,
+        true => 20,
     };
     let inputs: Vec<_> = (0..count).map(|n| text(1000 + n * 331)).collect();
     let jobs = inputs.iter().map(|input| Work::new(kernel, input));

@@ -1,13 +1,16 @@
 //! The suite of device behaviours: what a card and the way to it must do, whatever carries the way.
 //!
-//! One source, two carriers. Over vfio-user each behaviour has a card of its own in this process; over the kernel's VFIO
-//! all have one long-lived card, in a virtual machine or in a slot. What is different lies in `carrier`, and nowhere else.
+//! One source, two carriers, and two models over the first. Over vfio-user each behaviour has a card of its own in this
+//! process; over the kernel's VFIO all have one long-lived card, in a virtual machine or in a slot. What is different lies in
+//! `carrier`, and nowhere else.
 //!
 //! Each behaviour names a fault of the simulated card that breaks it. As the trial `mutation::NAME` it is run again with
 //! that fault and has to fail, with the words that tell of it: so no behaviour is unable to fail.
 //!
 //! Environment:
 //! - `FAAM_TEST_CARRIER`: `vfio-user` (the default) or `kernel-vfio`;
+//! - `FAAM_TEST_MODEL`: over vfio-user, what is inside the cards: `functional` (the default), or `rtl`, the simulated
+//!   gateware, in builds with the feature `rtl`;
 //! - `FAAM_TEST_FUNCTIONS`: for kernel VFIO, the PCI addresses of the card's functions, in order, separated by commas;
 //! - `FAAM_TEST_CARD_ADMIN`: for kernel VFIO, the way to the simulated card's fault socket: a UNIX socket, or a character
 //!   device that leads to one. Without it what needs faults is skipped;

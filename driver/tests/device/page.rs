@@ -134,7 +134,7 @@ impl Results {
         let mut results = Self::default();
         for line in page.lines().filter(|line| line.starts_with("| `")) {
             let cells: Vec<_> = line.split('|').map(str::trim).collect();
-            let [_, name, _, vfio_user, kernel_vfio, _, red, _] = cells.as_slice() else {
+            let [_, name, _, vfio_user, kernel_vfio, rtl, _, red, _] = cells.as_slice() else {
                 continue;
             };
             let name = name.trim_matches('`');
@@ -144,6 +144,7 @@ impl Results {
             };
             put("behaviour", Carrier::VfioUser, vfio_user);
             put("behaviour", Carrier::KernelVfio, kernel_vfio);
+            put("behaviour", Carrier::Rtl, rtl);
             for carrier in Carrier::ALL {
                 if red.contains(carrier.name()) {
                     put("mutation", carrier, "red");
@@ -174,11 +175,12 @@ impl Results {
             };
             let _ = writeln!(
                 page,
-                "| `{}` | {} | {} | {} | {} | {} |",
+                "| `{}` | {} | {} | {} | {} | {} | {} |",
                 behaviour.name,
                 behaviour.holds,
                 shown(Carrier::VfioUser),
                 shown(Carrier::KernelVfio),
+                shown(Carrier::Rtl),
                 faults.join(" and "),
                 red,
             );
@@ -192,9 +194,11 @@ const HEAD: &str = "\
 
 Made by `make behaviours` from the results of `driver/tests/device`; do not edit. The same source runs over vfio-user on
 the host, with the simulated card in its own process or in the test's, and over the kernel's VFIO in a virtual machine,
-with the simulated card behind QEMU's `vfio-user-pci` and an emulated IOMMU. The last two columns name the fault of the
-simulated card that the behaviour must fail with, and where it was seen to.
+with the simulated card behind QEMU's `vfio-user-pci` and an emulated IOMMU. Over vfio-user it runs a second time with the
+farm's RTL, simulated clock by clock, in place of the functional model (`make test-rtl`); what that lacks is skipped, with
+the capability or the fault that it would take. The last two columns name the fault of the simulated card that the behaviour
+must fail with, and where it was seen to.
 
-| Behaviour | What holds | vfio-user | kernel VFIO | Turned red by | Seen over |
-|---|---|---|---|---|---|
+| Behaviour | What holds | vfio-user | kernel VFIO | simulated RTL | Turned red by | Seen over |
+|---|---|---|---|---|---|---|
 ";

@@ -8,12 +8,12 @@ use faam_driver::worker::WorkerExit;
 use faam_driver::{Function, Kernel, Outcome};
 use faam_hwif::error::ErrorCode;
 use faam_hwif::regs::{CardRegister, DOORBELL_SQ_TAIL, QueueCounter};
-use faam_hwif::{CardLevel, Status, SubmissionEntry, WireFormat};
+use faam_hwif::{CardLevel, JOB_BYTES_MAX, Status, SubmissionEntry, WireFormat};
 use faam_sim::Fault;
 
 use crate::behaviour::{Behaviour, Mutation, Need};
 use crate::carrier::{Bench, until};
-use crate::commands::fill_engines;
+use crate::commands::{fill_engines, long_source};
 use crate::data::{inflate, text};
 use crate::feeder::{Feeder, Work};
 use crate::host::{ASIDE, DST, Host, Memory, PAGE, SRC, nop, status};
@@ -73,7 +73,7 @@ pub(crate) const BEHAVIOURS: &[Behaviour] = &[
     Behaviour {
         name: "reset::cutting_off_is_a_proof",
         holds: "Fence (c), the driver's: cutting off a function with a hung engine proves that its memory is free, where an IOMMU enforces maps.",
-        needs: &[Need::Faults, Need::EnforcedMaps],
+        needs: &[Need::EngineFaults, Need::EnforcedMaps],
         show: cutting_off_is_a_proof,
         mutation: Mutation {
             faults: &[Fault::BusMasterSticks],
@@ -138,8 +138,9 @@ fn bus_master_off_means_no_dma(bench: &Bench) {
 }
 
 fn flr_of_an_idle_function(bench: &Bench) {
+    let shadow = bench.meets(Need::ShadowDoorbells);
     let mut host = Host::on(bench, 0);
-    let mut ring = host.create(1, 4, true, None);
+    let mut ring = host.create(1, 4, shadow, None);
     assert_eq!(status(&host.run(&mut ring, &nop(1))), Status::Success);
     let before = host.register(CardRegister::ControlResetEpoch);
     host.transport.function_level_reset().unwrap();
@@ -154,7 +155,7 @@ fn flr_of_an_idle_function(bench: &Bench) {
     assert_eq!(host.errors().1, 0, "errors since the reset");
     assert!(host.transport.set_bus_master(true).unwrap());
     host.enable();
-    let mut ring = host.create(1, 4, true, None);
+    let mut ring = host.create(1, 4, shadow, None);
     assert_eq!(status(&host.run(&mut ring, &nop(2))), Status::Success);
 }
 
@@ -162,9 +163,8 @@ fn flr_in_mid_job(bench: &Bench) {
     let mut host = Host::on(bench, 0);
     let mut ring = host.create(1, 4, false, None);
     host.memory.write(SRC, &text(1000));
-    bench.faults().hang_after(0, 0);
-    fill_engines(&mut host, &mut ring, bench);
-    // The engines hang, and go on as soon as the function is reset.
+    // The engines hang, and go on as soon as the function is reset; or they are in the midst of long jobs.
+    let _filled = fill_engines(&mut host, &mut ring, bench);
     let mark = vec![0xA5; PAGE as usize];
     host.memory.write(DST, &mark);
     host.transport.function_level_reset().unwrap();
@@ -236,12 +236,28 @@ fn bus_master_off_and_an_unmap_are_a_fence(bench: &Bench) {
     let aside = Memory::new(4 * PAGE, ASIDE);
     aside.map(&host.transport, DmaAccess::ReadWrite);
     aside.write(0, &text(1000));
-    bench.faults().hang_after(0, 0);
-    let entry = SubmissionEntry {
+    // An engine that hangs with the job, or one that the job keeps busy for long.
+    let hangs = bench.meets(Need::EngineFaults);
+    let long = match hangs {
+        true => {
+            bench.faults().hang_after(0, 0);
+            None
+        }
+        false => Some(long_source(&host)),
+    };
+    let short = SubmissionEntry {
         src: aside.at(0),
         dst: aside.at(2 * PAGE),
         dst_cap: 2 * PAGE as u32,
         ..host.compress(1, 1000)
+    };
+    let entry = match &long {
+        None => short,
+        Some(long) => SubmissionEntry {
+            src: long.at(0),
+            src_len: JOB_BYTES_MAX,
+            ..short
+        },
     };
     host.submit(&mut ring, &entry);
     until(bench.patience(), "the job is fetched", || {
@@ -253,7 +269,9 @@ fn bus_master_off_and_an_unmap_are_a_fence(bench: &Bench) {
     // From here on the memory is the host's again.
     let mark = vec![0xA5; 2 * PAGE as usize];
     aside.write(2 * PAGE, &mark);
-    bench.faults().resume(0);
+    if hangs {
+        bench.faults().resume(0);
+    }
     let mut wrote = false;
     until(bench.patience(), "the job's access is refused", || {
         wrote = aside.read(2 * PAGE, mark.len()) != mark;

@@ -43,6 +43,7 @@ impl Rig {
     fn start(workers: usize) -> Self {
         let config = DispatchConfig {
             cards: vec![CardSource::OwnSimulated {
+                model: faam_sim::Model::Functional,
                 engines: 1,
                 pace_mhz: None,
                 faults: SimulatedFaults::default(),

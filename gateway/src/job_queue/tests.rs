@@ -26,6 +26,7 @@ impl Rig {
     fn new() -> Self {
         let config = DispatchConfig {
             cards: vec![CardSource::OwnSimulated {
+                model: faam_sim::Model::Functional,
                 engines: 1,
                 pace_mhz: None,
                 faults: SimulatedFaults::default(),

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use faam_driver::PciAddress;
 use faam_gateway::cards::{CardSource, SimulatedFaults};
-use faam_sim::FaultRule;
+use faam_sim::{FaultRule, Model};
 
 /// Most cards that `--devices sim:CARDS` starts.
 pub(crate) const SIMULATED_CARDS_MAX: u8 = 8;
@@ -29,6 +29,8 @@ pub(crate) enum Devices {
 /// What every simulated card of our own is started with.
 #[derive(Clone, Debug)]
 pub(crate) struct SimulatedCard {
+    /// What is inside.
+    pub(crate) model: Model,
     /// Engines a function.
     pub(crate) engines: u8,
     /// Clock to keep.
@@ -48,11 +50,24 @@ pub(crate) struct CardFaults {
     pub(crate) rules: Vec<FaultRule>,
 }
 
+impl SimulatedCard {
+    /// Whether this build has such cards.
+    fn check(&self) -> Result<(), String> {
+        let mut options = faam_sim::Options::new("");
+        options.model = self.model;
+        options.engines = self.engines;
+        options.pace_mhz = self.pace_mhz;
+        options
+            .check()
+            .map_err(|error| format!("sim_model {}: {error}", self.model))
+    }
+}
+
 impl Devices {
     /// The cards of a list; an empty one means the default.
     ///
     /// # Errors
-    /// `none` beside others.
+    /// `none` beside others; simulated cards that this build does not have.
     pub(crate) fn cards(
         list: &[Self],
         simulated: &SimulatedCard,
@@ -62,7 +77,15 @@ impl Devices {
                 "devices: none stands alone: leave it out, or leave the other devices out".into(),
             );
         }
+        if simulated.model != Model::Functional
+            && list
+                .iter()
+                .any(|devices| matches!(devices, Self::Simulated(_)))
+        {
+            simulated.check()?;
+        }
         let own = || CardSource::OwnSimulated {
+            model: simulated.model,
             engines: simulated.engines,
             pace_mhz: simulated.pace_mhz,
             faults: SimulatedFaults {

@@ -180,6 +180,7 @@ mod tests {
         assert_eq!(
             config.dispatch.cards,
             [CardSource::OwnSimulated {
+                model: faam_sim::Model::Functional,
                 engines: 1,
                 pace_mhz: None,
                 faults: SimulatedFaults::default()
@@ -202,6 +203,7 @@ mod tests {
         ];
         let config = serve(&flags).expect("accepted");
         let own = CardSource::OwnSimulated {
+            model: faam_sim::Model::Functional,
             engines: 4,
             pace_mhz: Some(250),
             faults: SimulatedFaults::default(),
@@ -229,6 +231,17 @@ mod tests {
         }
         let error = serve(&["--allow-faults", "--sim-fault", "no-such"]).expect_err("a name");
         assert!(error.contains("engine-hangs"), "{error}");
+        // A model is known by its name, and has to be in this build.
+        let error = serve(&["--sim-model", "verilog"]).expect_err("no model");
+        assert!(error.contains("functional or rtl"), "{error}");
+        let rtl = serve(&["--sim-model", "rtl"]);
+        match faam_sim::Model::Rtl.is_built_in() {
+            true => drop(rtl.expect("accepted")),
+            false => {
+                let error = rtl.expect_err("not in this build");
+                assert!(error.contains("cargo build --features rtl"), "{error}");
+            }
+        }
         let flags = [
             "--allow-faults",
             "--sim-faults",

@@ -13,7 +13,7 @@ use faam_gateway::config::GatewayConfig;
 use faam_gateway::job::{Verification, VerificationError};
 use faam_gateway::tenants::{AllowedBackends, AllowedKernels};
 use faam_gateway::usage::price::{Amount, Currency};
-use faam_sim::FaultRule;
+use faam_sim::{FaultRule, Model};
 
 use self::Kind::{Bytes, Count, List, Millis, Rules, Secret, Text};
 use super::devices::{CardFaults, Devices, SimulatedCard};
@@ -42,6 +42,7 @@ impl Default for Draft {
             gateway,
             devices: vec![devices],
             simulated: SimulatedCard {
+                model: Model::Functional,
                 engines: 1,
                 pace_mhz: None,
                 faults: CardFaults::default(),
@@ -226,6 +227,16 @@ fields_of_text! {
     Amount: "a price such as \"0.02\", with nine decimal places at most",
     Currency: "a currency's three capital letters (ISO 4217), such as EUR",
     SocketAddr: "an address and a port, as in 127.0.0.1:8080",
+}
+
+impl Field for Model {
+    fn show(&self) -> Vec<String> {
+        vec![self.to_string()]
+    }
+
+    fn parse(values: &[String]) -> Result<Self, String> {
+        one(values)?.parse()
+    }
 }
 
 impl Field for Verification {
@@ -430,6 +441,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting!("admin_hosts", gateway.admin_hosts, List, "Names by which the admin listener may be called, beside addresses and localhost; * is any"),
     setting!("devices", devices, List, "Cards: sim[:CARDS], pci:ADDRESS[+ADDRESS], vfio-user:DIR or none; may be given several times", flag "devices" "DEVICES"),
     setting!("engines", simulated.engines, Count(1, ENGINES_MAX), "Engines a function of the simulated cards", flag "engines" "NUMBER"),
+    setting!("sim_model", simulated.model, Text, "What is inside the simulated cards: functional, the model, or rtl, the gateware clock by clock, in builds with the feature rtl", flag "sim-model" "MODEL"),
     setting!("pace_mhz", simulated.pace_mhz, Count(1, CLOCK_MHZ_MAX), "Clock that the simulated cards keep, MHz; without it they run as fast as they can", flag "pace" "MHZ", variable "FAAM_PACE"),
     setting!("sim_faults", simulated.faults.file, Text, "With --allow-faults: rules of faults for the simulated cards, as TOML", flag "sim-faults" "FILE"),
     setting!("sim_fault", simulated.faults.rules, Rules, "With --allow-faults: rules of faults for the simulated cards, such as engine-hangs,function=1,after=100,times=1; may be given several times", flag "sim-fault" "RULE"),

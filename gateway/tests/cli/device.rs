@@ -24,6 +24,7 @@ fn place_with(pace_mhz: Option<u32>, hw_wait: Duration) -> Place {
         config.dispatch.hw_wait = hw_wait;
         config.dispatch.sim_program = env!("CARGO_BIN_EXE_faam").into();
         config.dispatch.cards = vec![CardSource::OwnSimulated {
+            model: faam_sim::Model::Functional,
             engines: 1,
             pace_mhz,
             faults: SimulatedFaults::default(),
@@ -373,6 +374,7 @@ fn a_tenant_without_cards_is_told_of_none() {
     let place = Place::with(|config| {
         config.dispatch.sim_program = env!("CARGO_BIN_EXE_faam").into();
         config.dispatch.cards = vec![CardSource::OwnSimulated {
+            model: faam_sim::Model::Functional,
             engines: 1,
             pace_mhz: None,
             faults: SimulatedFaults::default(),

@@ -12,6 +12,7 @@ fn place(allowed: bool) -> Place {
         config.dispatch.sim_program = env!("CARGO_BIN_EXE_faam").into();
         config.dispatch.cards = vec![
             CardSource::OwnSimulated {
+                model: faam_sim::Model::Functional,
                 engines: 1,
                 pace_mhz: None,
                 faults: SimulatedFaults {

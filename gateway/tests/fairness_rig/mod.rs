@@ -95,6 +95,7 @@ impl Rig {
         let dir = tempfile::tempdir().expect("a directory");
         let config = DispatchConfig {
             cards: vec![CardSource::OwnSimulated {
+                model: faam_sim::Model::Functional,
                 engines: 1,
                 pace_mhz,
                 faults: SimulatedFaults::default(),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use faam_hwif::Status;
 use faam_hwif::regs::CardRegister;
-use faam_sim::{Card, Options, StartError};
+use faam_sim::{Card, Model, Options, StartError};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::client::{BAR0, Client};
@@ -247,4 +247,21 @@ fn options_out_of_range_are_refused() {
         assert!(message.contains(word), "{message}");
     }
     assert_eq!(sockets(dir.path()), 0);
+}
+
+#[test]
+fn gateware_is_refused_where_it_is_not_built_in_and_takes_no_pace_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Options::new(dir.path().join("card"));
+    options.model = Model::Rtl;
+    options.pace_mhz = Some(100);
+    let Err(error) = Card::start(&options) else {
+        panic!("a card at a pace that it cannot keep");
+    };
+    let text = error.to_string();
+    match Model::Rtl.is_built_in() {
+        true => assert!(text.contains("pace_mhz"), "{text}"),
+        false => assert!(text.contains("cargo build --features rtl"), "{text}"),
+    }
+    assert!(!options.dir.exists(), "nothing is left lying about");
 }

@@ -45,7 +45,8 @@ pub(crate) fn trials(carrier: Carrier) -> Vec<Trial> {
 
 fn expected(row: &Row, carrier: Carrier) -> &Expected {
     match carrier {
-        Carrier::VfioUser => &row.vfio_user,
+        // Gateware has none of these faults: no trial is run with it.
+        Carrier::VfioUser | Carrier::Rtl => &row.vfio_user,
         Carrier::KernelVfio => &row.kernel_vfio,
     }
 }
@@ -379,7 +380,7 @@ impl Course {
 
     fn reset_limit(&self) -> Duration {
         match self.bench.carrier() {
-            Carrier::VfioUser => RESET_LIMIT_VFIO_USER,
+            Carrier::VfioUser | Carrier::Rtl => RESET_LIMIT_VFIO_USER,
             Carrier::KernelVfio => RESET_LIMIT_KERNEL_VFIO,
         }
     }
