@@ -12,6 +12,7 @@ module faam_count (
     input  logic [8:0]  in_place,
     input  logic        drain,        // for a cycle: begin; nothing is under way
     input  logic        drain_go,     // there is room for what comes
+    output logic        drain_step,   // a place of 320 is read
     output logic        drained,      // in the cycle of the last beat
     output logic        beat_valid,
     output logic [63:0] beat_data
@@ -30,6 +31,7 @@ module faam_count (
     logic       take_drain;
     logic [8:0] take_place;
     assign take_drain = draining && drain_go;
+    assign drain_step = take_drain;
     assign take       = in_valid || take_drain;
     assign take_place = draining ? walk_at : in_place;
 

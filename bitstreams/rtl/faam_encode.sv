@@ -12,6 +12,7 @@ module faam_encode
     input  logic        rst,
     input  logic        clear,          // a new output begins; nothing is under way
     input  logic        loaded,
+    output logic        load_idle,      // a table can be loaded
     input  logic        load_clear,
     input  logic        load_valid,
     input  logic [7:0]  load_length,
@@ -57,6 +58,7 @@ module faam_encode
     ) code (
         .clk,
         .rst,
+        .ready(load_idle),
         .load_clear,
         .load_valid,
         .load_length,

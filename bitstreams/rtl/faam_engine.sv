@@ -41,6 +41,7 @@ module faam_engine
     localparam logic [8:0]  TABLE_PLACES = 9'd320;
     localparam logic [31:0] HEADER_BITS_MAX = 32'd5600;
     localparam logic [31:0] HISTOGRAM_BYTES = 32'd1280;
+    localparam logic [31:0] CYCLES_PER_JOB = 32'd64;
     localparam logic [14:0] END_OF_BLOCK = 15'd256;
     localparam logic [16:0] STORED_BLOCK_BYTES_MAX = 17'd65535;
     // Cycles in S_JUDGE and S_PREPARE until the judge's answers are there.
@@ -109,7 +110,6 @@ module faam_engine
     logic        byte_ready;
     logic [7:0]  byte_data;
     logic        byte_taken;
-    logic        starved;
 
     faam_engine_fetch fetch (
         .clk,
@@ -128,8 +128,7 @@ module faam_engine
         .byte_valid,
         .byte_ready,
         .byte_data,
-        .skip(state == S_SKIP),
-        .starved
+        .skip(state == S_SKIP)
     );
     assign byte_taken = byte_valid && byte_ready;
 
@@ -150,7 +149,7 @@ module faam_engine
     faam_match #(
         .HASH_BITS(HASH_BITS),
         .WAYS(WAYS),
-        .LAZY(LAZY)
+        .LAZY(LAZY != 0)
     ) matcher (
         .clk,
         .rst,
@@ -198,6 +197,7 @@ module faam_engine
     logic        op_valid;
     op_t         op;
     logic        clear;
+    logic        load_idle;
     logic        load_ready;
     logic [2:0]  rule;
     logic        place_valid;
@@ -217,6 +217,7 @@ module faam_engine
         .rst,
         .clear,
         .loaded(now.loaded_table && !now.count),
+        .load_idle,
         .load_clear(state == S_PREPARE),
         .load_valid(state == S_LENGTHS && byte_taken),
         .load_length(byte_data),
@@ -236,6 +237,7 @@ module faam_engine
 
     logic        count_ready;
     logic        count_drain;
+    logic        count_step;
     logic        count_drained;
     logic        count_beat_valid;
     logic [63:0] count_beat_data;
@@ -251,6 +253,7 @@ module faam_engine
             .in_place(place),
             .drain(count_drain),
             .drain_go(go),
+            .drain_step(count_step),
             .drained(count_drained),
             .beat_valid(count_beat_valid),
             .beat_data(count_beat_data)
@@ -258,6 +261,7 @@ module faam_engine
     end else begin : g_no_count
         assign count_ready      = 1'b1;
         assign count_drained    = 1'b1;
+        assign count_step       = 1'b0;
         assign count_beat_valid = 1'b0;
         assign count_beat_data  = '0;
         logic unused;
@@ -571,21 +575,25 @@ module faam_engine
         end
     end
 
-    assign job_ready  = state == S_IDLE && feed == F_IDLE && count_ready;
+    assign job_ready  = state == S_IDLE && feed == F_IDLE && load_idle && count_ready;
     assign done_valid = state == S_REPORT;
 
-    // Cycles of the job in which neither memory nor clearing made it wait.
-    logic        clearing;      // from the start of the matcher to its first sign
-    logic        waits;
+    // The job's cycles are counted by its work, a step at a time (algorithm.md, section 10), so they are a function of the job alone:
+    // a byte for the matcher, a code length, a byte of header bits, a byte that is stored, a count that is drained. What it
+    // costs beside these, with memory that never makes it wait, is CYCLES_PER_JOB; the test bench holds the clock to both.
+    logic        works;
     logic [31:0] cycles;
-    assign waits = starved || !go || (state == S_DRAIN && out_valid && !out_ready) || clearing;
+    always_comb begin
+        case (state)
+            S_LENGTHS, S_HEADER, S_STORED_DATA: works = byte_taken;
+            S_COUNT_DRAIN: works = count_step;
+            default: works = feeding && byte_taken;
+        endcase
+    end
 
     always_ff @(posedge clk) begin
-        if (rst || match_ready || match_tok_valid) clearing <= 1'b0;
-        else if (feed_begins) clearing <= 1'b1;
-
-        if (state == S_IDLE) cycles <= '0;
-        else if (state != S_REPORT && !waits) cycles <= cycles + 32'd1;
+        if (state == S_IDLE) cycles <= CYCLES_PER_JOB;
+        else if (works) cycles <= cycles + 32'd1;
     end
 
     // SYNC says no more than that FINAL is not there.

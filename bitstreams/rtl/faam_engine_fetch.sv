@@ -25,8 +25,7 @@ module faam_engine_fetch
     output logic        byte_valid,
     input  logic        byte_ready,
     output logic [7:0]  byte_data,
-    input  logic        skip,        // what is left of the span is of no use
-    output logic        starved      // it waits for memory
+    input  logic        skip         // what is left of the span is of no use
 );
     logic        beat_valid;
     logic        beat_ready;
@@ -62,7 +61,6 @@ module faam_engine_fetch
     assign ends       = gives && (left_one || (skip && left <= {17'b0, held_bytes}));
     assign beat_ready = active && !ends && (!byte_valid || (gives && (held_one || skip)));
     assign idle       = !active;
-    assign starved    = active && !byte_valid;
 
     always_ff @(posedge clk) begin
         if (rst) begin

@@ -10,6 +10,7 @@ module faam_table #(
 ) (
     input  logic        clk,
     input  logic        rst,
+    output logic        ready,             // to be loaded
     // Loading: the first 320 bytes of a table block.
     input  logic        load_clear,
     input  logic        load_valid,
@@ -79,9 +80,9 @@ module faam_table #(
         // Length and rank of each symbol.
         logic [12:0] symbols[512];
         logic [12:0] word1;
-        // How many symbols have a length so far: {distance, length}. Without its `counted` bit an entry says 0.
+        // How many symbols have a length so far: {distance, length}. All are 0 between two loads: the walk clears what it reads,
+        // and after `rst` one goes over them without reading.
         logic [8:0]  counts[32];
-        logic [31:0] counted;
         // The first code of a length: {distance, length}.
         logic [14:0] firsts[32];
 
@@ -94,22 +95,20 @@ module faam_table #(
         logic        in_is_end;
         logic [8:0]  next_place;
 
-        // The walk over the lengths, once all places are in: {distance, length}, lengths 0..=15 of each.
+        // The walk over the lengths, once all places are in: {distance, length}, lengths 0..=15 of each. The same register says which
+        // count is looked up for the length that comes in.
+        logic        clearing;
         logic        walking;
-        logic [4:0]  walk_at;
-        logic [14:0] walk_code;
-
-        // A count is looked up for the length that comes in or, later, for the walk.
         logic [4:0]  count_at;
+        logic [14:0] walk_code;
         logic [8:0]  count;
-        assign count_at = walking ? walk_at : {in_distance, in_length[3:0]};
-        assign count    = counted[count_at] ? counts[count_at] : 9'd0;
+        assign count = counts[count_at];
 
         logic in_codes;
         assign in_codes = in_valid && in_length[3:0] != '0;
 
         always_ff @(posedge clk) begin
-            if (in_codes) counts[count_at] <= count + 9'd1;
+            if (in_codes || walking || clearing) counts[count_at] <= in_codes ? count + 9'd1 : 9'd0;
         end
 
         always_ff @(posedge clk) begin
@@ -120,7 +119,7 @@ module faam_table #(
         always_ff @(posedge clk) {table2_length, table2_rank} <= word1;
 
         always_ff @(posedge clk) begin
-            if (walking) firsts[walk_at] <= walk_code;
+            if (walking) firsts[count_at] <= walk_code;
         end
 
         // The rules. Kraft sums in units of 2^-15, a register behind.
@@ -139,11 +138,21 @@ module faam_table #(
         logic [3:0]  length2;
         logic        is_distance3;
 
+        // Nothing is loaded while there is `clearing`.
+        always_ff @(posedge clk) begin
+            if (rst) begin
+                clearing <= 1'b1;
+                ready    <= 1'b0;
+            end else if (clearing && count_at == '1) begin
+                clearing <= 1'b0;
+                ready    <= 1'b1;
+            end
+        end
+
         always_ff @(posedge clk) begin
             if (rst || load_clear) begin
                 next_place         <= '0;
                 in_valid           <= 1'b0;
-                counted            <= '0;
                 walking            <= 1'b0;
                 load_ready         <= 1'b0;
                 sum_valid          <= 1'b0;
@@ -155,7 +164,6 @@ module faam_table #(
             end else begin
                 in_valid <= load_valid;
                 if (load_valid) next_place <= next_place + 9'd1;
-                if (in_codes) counted[count_at] <= 1'b1;
 
                 if (in_valid) begin
                     if (in_length[7:4] != '0 || (in_reserved && in_length != '0)) out_of_range <= 1'b1;
@@ -166,12 +174,12 @@ module faam_table #(
                 if (sum_valid && !sum_distance) litlen_sum <= litlen_sum + {8'b0, sum_term};
                 if (sum_valid && sum_distance) distance_sum <= distance_sum + {8'b0, sum_term};
 
-                // The last length is in the RAM of counts when the walk comes to the distances.
-                if (in_valid && in_place == PLACES - 9'd1) walking <= 1'b1;
-                else if (walk_at == '1) begin
-                    walking <= 1'b0;
+                if (in_valid && in_place == PLACES - 9'd1) begin
+                    walking <= 1'b1;
+                end else if (walking && count_at == '1) begin
+                    walking    <= 1'b0;
+                    load_ready <= 1'b1;
                 end
-                if (walking && walk_at == '1) load_ready <= 1'b1;
             end
         end
 
@@ -185,14 +193,14 @@ module faam_table #(
             sum_distance <= in_distance;
             sum_term     <= 15'h4000 >> (in_length[3:0] - 4'd1);
 
+            if (rst) count_at <= '0;
+            else if (walking || clearing) count_at <= count_at + 5'd1;
+            else if (in_valid && in_place == PLACES - 9'd1) count_at <= '0;
+            else count_at <= {next_place >= DISTANCE_PLACE, load_length[3:0]};
+
             // first(length + 1) = (first(length) + count(length)) * 2; there is none for length 0, and both codes start at 0.
-            if (!walking) begin
-                walk_at   <= '0;
-                walk_code <= '0;
-            end else begin
-                walk_at   <= walk_at + 5'd1;
-                walk_code <= walk_at[3:0] == '1 ? '0 : 15'((walk_code + {6'b0, count}) << 1);
-            end
+            if (!walking || count_at[3:0] == '1) walk_code <= '0;
+            else walk_code <= 15'((walk_code + {6'b0, count}) << 1);
 
             litlen_bad   <= litlen_sum != KRAFT_COMPLETE;
             distance_bad <= distance_sum != KRAFT_COMPLETE && distance_sum != '0
@@ -215,6 +223,7 @@ module faam_table #(
         assign distance_slot = {is_distance3, length2};
         assign table3_first  = firsts[distance_slot];
     end else begin : g_fixed
+        assign ready         = 1'b1;
         assign load_ready    = 1'b0;
         assign rule          = 3'd0;
         assign table2_length = '0;
