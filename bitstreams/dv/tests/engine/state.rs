@@ -13,6 +13,8 @@ const WRAP_JOBS: usize = 600;
 /// Predecessors of the probe.
 const ROUNDS: usize = 60;
 const RESETS: usize = 150;
+/// Patterns of stalls that a job runs under.
+const PATTERNS: usize = 40;
 
 /// A job that would show what is left: bytes that the others have as well, some of them in their history.
 fn probe(bytes: &Bytes, configuration: Configuration) -> Case {
@@ -35,10 +37,9 @@ fn predecessor(rng: &mut Rng, bytes: &Bytes, probe: &Case, configuration: Config
     case
 }
 
-/// What must be the same, whatever was before.
+/// What must be the same, whatever was before. The bench's own clock is not: clearing is in it.
 fn same(a: &Outcome, b: &Outcome) -> bool {
-    (&a.out, a.report, a.cycles, &a.source_fetches)
-        == (&b.out, b.report, b.cycles, &b.source_fetches)
+    (&a.out, a.report, a.source_fetches) == (&b.out, b.report, b.source_fetches)
 }
 
 #[test]
@@ -58,11 +59,9 @@ fn a_job_comes_to_the_same_whatever_ran_before() {
             let again = check::run(&mut engine, &mut model, &probe, *configuration).unwrap();
             assert!(
                 same(&again, &first),
-                "seed {seed}, engine {configuration}: after {before:?} the probe came to {:?} in {} cycles, before to {:?} in {}",
+                "seed {seed}, engine {configuration}: after {before:?} the probe came to {:?}, before to {:?}",
                 again.report,
-                again.cycles,
                 first.report,
-                first.cycles
             );
         }
         println!(
@@ -83,7 +82,6 @@ fn epochs_that_come_around_show_nothing() {
         let mut source: Vec<u8> = bytes.draw(&mut rng, 300).1;
         source.resize(200, b'x');
         let mut cleared = 0;
-        let mut first_cycles = None;
         for number in 0..WRAP_JOBS {
             let case = Case::plain(&source, *configuration);
             let outcome = check::run(&mut engine, &mut model, &case, *configuration)
@@ -93,8 +91,8 @@ fn epochs_that_come_around_show_nothing() {
             source[at] = rng.u8(b'a'..=b'c');
             // Where epochs ran out, the next job waits for the clearing: when it is taken, or in it, and never in its report.
             let waited = outcome.cycles_offered + outcome.cycles;
-            let usual = *first_cycles.get_or_insert(waited);
-            cleared += usize::from(waited > usual + 2000);
+            // A job of 200 bytes takes some hundreds.
+            cleared += usize::from(number > 0 && waited > 2000);
             assert!(
                 u64::from(outcome.report.cycles) < 200 + 160 + 64,
                 "job {number} reports {} cycles",
@@ -150,16 +148,16 @@ fn a_reset_in_the_middle_leaves_nothing() {
 
 /// Stalls move the moment of a byte, never a byte.
 #[test]
-fn stalls_change_neither_output_nor_checksums() {
+fn stalls_change_nothing_that_is_reported() {
     let seed = seed::of_run();
     let bytes = Bytes::new();
     for configuration in Engine::configurations() {
         let mut rng = Rng::with_seed(seed);
         let mut model = Model::new();
         let mut engine = Engine::new(*configuration, seed).unwrap();
-        let (mut least, mut most) = (u32::MAX, 0);
         let mut case = probe(&bytes, *configuration);
-        for _ in 0..40 {
+        let first = check::run(&mut engine, &mut model, &case, *configuration).unwrap();
+        for _ in 0..PATTERNS {
             case.flow = Flow {
                 seed: rng.u64(..),
                 streams: [0; 4].map(|_| (rng.u16(0..256), rng.u16(0..40), rng.bool())),
@@ -167,11 +165,16 @@ fn stalls_change_neither_output_nor_checksums() {
             };
             let outcome = check::run(&mut engine, &mut model, &case, *configuration)
                 .unwrap_or_else(|what| panic!("seed {seed}: {what}\n{:?}", case.flow));
-            least = least.min(outcome.report.cycles);
-            most = most.max(outcome.report.cycles);
+            assert!(
+                same(&outcome, &first),
+                "seed {seed}, engine {configuration}: under {:?} came {:?}, without stalls {:?}",
+                case.flow,
+                outcome.report,
+                first.report
+            );
         }
         println!(
-            "engine {configuration}: 40 patterns of stalls, the same output; reported cycles from {least} to {most}"
+            "engine {configuration}: {PATTERNS} patterns of stalls, the same to the byte and the reported cycle"
         );
     }
 }

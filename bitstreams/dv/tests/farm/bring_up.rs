@@ -1,0 +1,256 @@
+//! Registers and queues: bring-up, admin commands, laps, doorbells, interrupts, abort.
+
+use faam_dv::farm::Timing;
+use faam_hwif::admin::{AdminCommand, Feature, IDENTIFY_BYTES, Identify};
+use faam_hwif::error::ErrorCode;
+use faam_hwif::regs::{CardRegister, DOORBELL_SQ_TAIL, QueueCounter, capabilities};
+use faam_hwif::{CommandId, IO_PAIRS_MAX, Iova, Opcode, QueueId, Status, SubmissionEntry};
+use fastrand::Rng;
+
+use crate::host::{DATA, EPOCH, Host, SERIAL, status};
+use crate::jobs::{Job, data};
+use crate::memory::Touch;
+use crate::random;
+
+pub(crate) fn nop(id: u16) -> SubmissionEntry {
+    SubmissionEntry {
+        op: Opcode::Nop as u8,
+        cid: id,
+        ..SubmissionEntry::default()
+    }
+}
+
+#[test]
+fn registers_say_who_it_is_and_what_it_can() {
+    let mut host = Host::new(Timing::smooth(1));
+    // Each register that the map fixes reads as it says, before anything is enabled.
+    for register in CardRegister::ALL {
+        let value = host.register(register);
+        let name = format!("{register:?}");
+        let fixed = ["Header", "Next", "Magic", "AbiVersion", "Base", "Stride"];
+        if fixed.iter().any(|word| name.contains(word)) {
+            assert_eq!(value, register.reset(), "{name}");
+        }
+        assert_ne!(value, u32::MAX, "{name} reads as a function that is gone");
+    }
+    let serial = u64::from(host.register(CardRegister::IdentitySerialLo))
+        | u64::from(host.register(CardRegister::IdentitySerialHi)) << 32;
+    assert_eq!(serial, SERIAL);
+    assert_eq!(host.register(CardRegister::IdentityFunction), 0x0201);
+    assert_eq!(host.register(CardRegister::IdentityModel), 2);
+    assert_eq!(host.register(CardRegister::ControlResetEpoch), EPOCH);
+    let features = capabilities::Features(host.register(CardRegister::CapabilitiesFeatures));
+    assert!(features.loaded_tables() && features.history());
+    assert!(features.abort() && features.context_scrub());
+    assert!(!features.shadow_doorbells() && !features.decompress() && !features.paced());
+    assert_eq!(host.register(CardRegister::CapabilitiesClockKhz), 120_000);
+    let before = host.register(CardRegister::ControlHeartbeat);
+    host.step(4096);
+    assert_ne!(host.register(CardRegister::ControlHeartbeat), before);
+    // Words that are nothing read as 0, and take a write without effect.
+    for nothing in [0x0F0, 0x700, 0xF000, 0x30000, 0xF_FFFC] {
+        host.write(nothing, 0x1234_5678);
+        assert_eq!(host.read(nothing), 0, "word {nothing:#x}");
+    }
+    assert!(
+        host.memory.log.is_empty(),
+        "memory was touched before enable"
+    );
+}
+
+#[test]
+fn it_comes_up_and_obeys_the_admin_queue() {
+    for seed in 0..4 {
+        let timing = [Timing::smooth(seed), Timing::rough(seed)][seed as usize % 2];
+        let mut host = Host::up(timing);
+        let at = Iova(DATA + 8 * seed);
+        let done = host.admin(&AdminCommand::Identify {
+            dst: at,
+            dst_cap: IDENTIFY_BYTES as u32,
+        });
+        assert_eq!(
+            (status(&done), done.out_len),
+            (Status::Success, IDENTIFY_BYTES as u32)
+        );
+        let bytes = host.memory.get(at.0, IDENTIFY_BYTES);
+        let identify = Identify::from_bytes(bytes.try_into().expect("its size"));
+        assert_eq!(identify.clock_khz, 120_000);
+        assert_eq!(&identify.serial[..16], b"0123456789ABCDEF");
+        assert_eq!(identify.function, 1);
+        let engines = capabilities::Engines(host.register(CardRegister::CapabilitiesEngines));
+        assert_eq!(identify.engines, engines.count());
+        for (wanted, granted) in [(3, 3), (0, 1), (1000, u32::from(IO_PAIRS_MAX))] {
+            let done = host.admin(&AdminCommand::SetFeatures {
+                feature: Feature::QueuePairs,
+                value: wanted,
+            });
+            assert_eq!((status(&done), done.out_len), (Status::Success, granted));
+        }
+        let mut ring = host.create(2, 3, None);
+        assert_eq!(status(&host.run(&mut ring, &nop(7))), Status::Success);
+        let delete = AdminCommand::DeleteQueue { queue: QueueId(2) };
+        assert_eq!(status(&host.admin(&delete)), Status::Success);
+        assert_eq!(status(&host.admin(&delete)), Status::InvalidQueue);
+        assert_eq!(host.register(CardRegister::QueueControlQueueCount), 0);
+    }
+}
+
+#[test]
+fn rings_go_round_and_interrupt_after_each_completion() {
+    let mut host = Host::up(Timing::rough(3));
+    let mut rings = [host.create(1, 3, Some(4)), host.create(3, 2, None)];
+    let mut interrupts = 0;
+    for n in 0..300u16 {
+        for ring in &mut rings {
+            let (begun, completion) = (host.memory.log.len(), ring.completion(ring.head));
+            let done = host.run(ring, &nop(n));
+            assert_eq!(status(&done), Status::Success);
+            assert_eq!(u32::from(done.sq_head), ring.tail & 0xFFFF);
+            crate::jobs::check_order(&host.memory.log[begun..], completion, 0..0);
+        }
+    }
+    host.step(1000);
+    for touch in &host.memory.log {
+        if let Touch::Interrupt(vector) = touch {
+            assert_eq!(*vector, 4, "the other queue has no vector");
+            interrupts += 1;
+        }
+    }
+    // Two that come before the first is taken are one.
+    assert!((1..=300).contains(&interrupts), "{interrupts} interrupts");
+    assert_eq!(host.counter(QueueId(1), QueueCounter::Completed), 300);
+    assert_eq!(host.counter(QueueId(3), QueueCounter::Fetched), 300);
+    assert_eq!(host.counter(QueueId(1), QueueCounter::Failed), 0);
+}
+
+#[test]
+fn nothing_is_fetched_without_room_for_its_completion() {
+    let mut host = Host::up(Timing::smooth(5));
+    let mut ring = host.create(1, 3, None);
+    for n in 0..7 {
+        host.submit(&mut ring, &nop(n));
+    }
+    host.until("seven completions", |host| {
+        host.counter(QueueId(1), QueueCounter::Completed) == 7
+    });
+    for n in 7..14 {
+        host.submit(&mut ring, &nop(n));
+    }
+    host.step(20_000);
+    assert_eq!(host.counter(QueueId(1), QueueCounter::Fetched), 7);
+    for n in 0..14 {
+        assert_eq!(host.next(&mut ring).cid, n);
+    }
+    // Tails that cannot be are noted, and nothing comes of them.
+    for tail in [
+        ring.tail.wrapping_add(8),
+        ring.tail.wrapping_sub(1),
+        u32::MAX / 2,
+    ] {
+        host.doorbell(ring.id, DOORBELL_SQ_TAIL, tail);
+    }
+    host.step(5_000);
+    assert_eq!(host.counter(QueueId(1), QueueCounter::Fetched), 14);
+    assert_eq!(host.errors(), (ErrorCode::DoorbellRange as u32, 3));
+    host.doorbell(QueueId(9), DOORBELL_SQ_TAIL, 1);
+    assert_eq!(host.errors().1, 4);
+    assert_eq!(status(&host.run(&mut ring, &nop(14))), Status::Success);
+}
+
+#[test]
+fn abort_ends_what_waits_and_nothing_else() {
+    let (mut random, seed) = random("abort");
+    let mut host = Host::up(Timing::rough(seed));
+    let mut ring = host.create(1, 4, None);
+    let mut job = Job::random(&mut Rng::with_seed(1), 10);
+    job.src = data(&mut random, 60_000);
+    job.entry = SubmissionEntry {
+        op: Opcode::Compress as u8,
+        flags: 1,
+        src_len: 60_000,
+        dst_cap: 130_000,
+        hist_len: 0,
+        aux_len: 0,
+        table_mode: 0,
+        ..job.entry
+    };
+    job.place(&mut host);
+    let engines = capabilities::Engines(host.register(CardRegister::CapabilitiesEngines));
+    let count = (engines.count() * engines.jobs_each_max() + 1) as u16;
+    for n in 0..count {
+        let cid = CommandId::new(n, 1).0;
+        host.submit(&mut ring, &SubmissionEntry { cid, ..job.entry });
+    }
+    host.until("all are fetched", |host| {
+        host.counter(QueueId(1), QueueCounter::Fetched) == u64::from(count)
+    });
+    let abort = |slot: u16, generation: u8| AdminCommand::Abort {
+        queue: QueueId(1),
+        command: CommandId::new(slot, generation),
+    };
+    for other in [abort(count, 1), abort(count - 1, 2)] {
+        let done = host.admin(&other);
+        assert_eq!((status(&done), done.out_len), (Status::Success, 0));
+    }
+    let done = host.admin(&abort(count - 1, 1));
+    assert_eq!(
+        (status(&done), done.out_len),
+        (Status::Success, 1),
+        "a command that waits"
+    );
+    let mut ended: Vec<_> = (0..count)
+        .map(|_| {
+            let done = host.next(&mut ring);
+            (done.command_id(), status(&done))
+        })
+        .collect();
+    ended.sort_unstable_by_key(|(id, _)| id.0);
+    let expected: Vec<_> = (0..count)
+        .map(|n| match n + 1 == count {
+            true => (CommandId::new(n, 1), Status::Aborted),
+            false => (CommandId::new(n, 1), Status::Success),
+        })
+        .collect();
+    assert_eq!(ended, expected);
+    let health = host.health();
+    assert_eq!((health.jobs, health.jobs_failed), (u64::from(count), 1));
+}
+
+#[test]
+fn scrubs_come_with_a_change_of_context_and_cost_no_job() {
+    let mut host = Host::up(Timing::smooth(7));
+    let mut ring = host.create(1, 3, None);
+    let mut job = Job::random(&mut Rng::with_seed(2), 10);
+    job.entry.op = Opcode::Compress as u8;
+    job.src = data(&mut Rng::with_seed(3), 3000);
+    job.entry = SubmissionEntry {
+        flags: 1,
+        src_len: 3000,
+        dst_cap: 8000,
+        hist_len: 0,
+        aux_len: 0,
+        table_mode: 0,
+        ..job.entry
+    };
+    job.place(&mut host);
+    let mut cycles = Vec::new();
+    let mut scrubs = Vec::new();
+    for context in [1, 1, 2, 2, 1] {
+        let before = host.health().scrub_cycles;
+        let done = host.run(
+            &mut ring,
+            &SubmissionEntry {
+                context,
+                ..job.entry
+            },
+        );
+        assert_eq!(status(&done), Status::Success);
+        cycles.push(done.cycles);
+        scrubs.push(host.health().scrub_cycles > before);
+    }
+    assert_eq!(scrubs[1..], [false, true, false, true]);
+    assert!(
+        cycles.iter().all(|it| *it == cycles[0]),
+        "cycles by context: {cycles:?}"
+    );
+}
