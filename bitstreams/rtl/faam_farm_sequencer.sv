@@ -20,9 +20,6 @@ module faam_farm_sequencer #(
     input  logic                       rst,
     input  logic [31:0]                now_us,
     input  logic [63:0]                now_ms,
-    input  logic [63:0]                serial,
-    input  logic [31:0]                clock_khz,
-    input  logic [7:0]                 number,
     output logic                       awake,        // between two things to do
     // the life of the function
     input  logic                       stop,
@@ -50,7 +47,6 @@ module faam_farm_sequencer #(
     input  logic [31:0]                fetched,
     input  logic [31:0]                completed,
     output logic                       move_fetched,
-    output logic                       move_completed,
     output logic [QUEUES-1:0]          look_clear,
     output logic [QUEUES-1:0]          look_set,
     output logic                       create,
@@ -60,27 +56,34 @@ module faam_farm_sequencer #(
     output logic [QUEUES-1:0]          drop,
     output logic [QUEUES-1:0]          break_down,
     // counters and errors
-    output logic                       add_valid,
+    output logic                       own_add,
     input  logic                       add_ready,
-    output logic [4:0]                 add_row,
-    output logic [2:0]                 add_place,
-    output logic [31:0]                add_value,
+    output logic [4:0]                 own_row,
+    output logic [2:0]                 own_place,
+    output logic [31:0]                own_value,
+    output logic                       own_note,
+    input  logic                       note_ready,
+    output logic [3:0]                 own_code,
+    output logic [4:0]                 own_qid,
+    output logic [63:0]                own_at,
     output logic                       clear_valid,
     input  logic                       clear_ready,
     output logic [4:0]                 clear_row,
-    output logic                       health_valid,
-    input  logic                       health_ready,
-    output logic [2:0]                 health_place,
-    input  logic [63:0]                health_value,
-    output logic                       note_valid,
-    input  logic                       note_ready,
-    output logic [3:0]                 note_code,
-    output logic [4:0]                 note_qid,
-    output logic [63:0]                note_value,
-    output logic [3:0]                 page_entry,
-    output logic [1:0]                 page_word,
-    input  logic [63:0]                page_data,
-    input  logic [4:0]                 page_entries,
+    // completions and pages
+    output logic                       complete,
+    output logic                       announce,
+    output faam_farm_pkg::ending_t     ending,       // stands while they are written
+    output logic [3:0]                 coalesce,
+    input  logic                       busy,
+    input  logic [QUEUES-1:0]          owes,
+    input  logic                       completer_load,
+    input  logic                       completer_break_down,
+    output logic                       page_start,
+    output faam_farm_pkg::entry_t      entry,        // stands while it is executed
+    input  logic [8:0]                 page_bytes,
+    input  logic                       page_busy,
+    input  logic                       page_fault,
+    input  logic [63:0]                page_fault_at,
     // engines
     output logic [ENGINES-1:0]         lane_start,
     output faam_farm_pkg::job_record_t lane_record,
@@ -94,7 +97,7 @@ module faam_farm_sequencer #(
     input  logic [ENGINES-1:0][15:0]   lane_cid,
     input  logic [ENGINES-1:0][$bits(faam_farm_pkg::ending_t)-1:0] lane_ending,
     input  logic [ENGINES-1:0]         lane_scrubbed,
-    // the control movers
+    // the control reader
     output logic                       reader_start,
     output logic [63:0]                reader_addr,
     output logic                       reader_stop,
@@ -103,22 +106,7 @@ module faam_farm_sequencer #(
     input  logic [63:0]                reader_fault_addr,
     input  logic                       reader_valid,
     output logic                       reader_ready,
-    input  logic [63:0]                reader_data,
-    output logic                       writer_start,
-    output logic [63:0]                writer_addr,
-    output logic [31:0]                writer_room,
-    output logic                       writer_flush,
-    output logic                       writer_stop,
-    input  logic                       writer_idle,
-    input  logic                       writer_fault,
-    input  logic [63:0]                writer_fault_addr,
-    output logic                       writer_valid,
-    input  logic                       writer_ready,
-    output logic [63:0]                writer_data,
-    output logic [3:0]                 writer_bytes,
-    // interrupts
-    output logic                       raise,
-    output logic [4:0]                 raise_irq
+    input  logic [63:0]                reader_data
 );
     // Cycles of a scrub: the sets of the hash table, one a cycle.
     localparam logic [31:0] SCRUB_CYCLES = 32'd1 << HASH_BITS;
@@ -176,13 +164,9 @@ module faam_farm_sequencer #(
     assign qid_bit  = QUEUES'(1) << qid;
     assign scan_bit = QUEUES'(1) << scan;
 
-    faam_farm_pkg::entry_t entry;
     logic [31:0] fetched_us;
     logic [3:0]  word;
-    logic [3:0]  coalesce;
 
-    // What is being completed, and what comes after.
-    faam_farm_pkg::ending_t ending;
     logic again_abort;   // the completion was an aborted job's: the abort's own follows
 
     // The rings' rules.
@@ -345,7 +329,6 @@ module faam_farm_sequencer #(
     end
 
     // What is due without a doorbell: interrupts that are owed, and completion queues that stay full.
-    logic [QUEUES-1:0] owes;
     logic [QUEUES-1:0] announce_due;
     logic [QUEUES-1:0] full_due;
     logic nothing_else;
@@ -368,199 +351,53 @@ module faam_farm_sequencer #(
         .full_due    (full_due)
     );
 
-    // Completions.
-    logic completer_start;
-    logic completer_announce;
-    logic completer_busy;
-    logic completer_load;
-    logic completer_break_down;
-    logic completer_add_valid;
-    logic [4:0]  completer_add_row;
-    logic [2:0]  completer_add_place;
-    logic [31:0] completer_add_value;
-    logic completer_note_valid;
-    logic completer_writer_start;
-    logic [63:0] completer_writer_addr;
-    logic completer_writer_valid;
-    logic [63:0] completer_writer_data;
-    logic [3:0]  completer_writer_bytes;
-    logic completer_writer_flush;
-    logic completer_writer_stop;
-    assign completer_start    = state == FINISH;
-    assign completer_announce = state == ANNOUNCE;
-    faam_farm_completer #(
-        .QUEUES(QUEUES)
-    ) completer (
-        .clk           (clk),
-        .rst           (rst),
-        .start         (completer_start),
-        .announce      (completer_announce),
-        .ending        (ending),
-        .coalesce      (coalesce),
-        .forget        (state == STOP),
-        .busy          (completer_busy),
-        .owes          (owes),
-        .load          (completer_load),
-        .loaded        (loaded),
-        .shape         (shape),
-        .fetched       (fetched),
-        .completed     (completed),
-        .alive         (alive[ending.qid]),
-        .move_completed(move_completed),
-        .break_down    (completer_break_down),
-        .add_valid     (completer_add_valid),
-        .add_ready     (add_ready && completer_busy),
-        .add_row       (completer_add_row),
-        .add_place     (completer_add_place),
-        .add_value     (completer_add_value),
-        .note_valid    (completer_note_valid),
-        .note_ready    (note_ready && completer_busy),
-        .writer_start  (completer_writer_start),
-        .writer_addr   (completer_writer_addr),
-        .writer_valid  (completer_writer_valid),
-        .writer_ready  (writer_ready),
-        .writer_data   (completer_writer_data),
-        .writer_bytes  (completer_writer_bytes),
-        .writer_flush  (completer_writer_flush),
-        .writer_stop   (completer_writer_stop),
-        .writer_idle   (writer_idle),
-        .writer_fault  (writer_fault),
-        .raise         (raise),
-        .raise_irq     (raise_irq)
-    );
-
-    // Pages that admin commands write.
-    logic page_start;
-    logic page_busy;
-    logic page_fault;
-    logic [63:0] page_fault_at;
-    logic [8:0]  page_bytes;
-    logic page_writer_start;
-    logic page_writer_valid;
-    logic [63:0] page_writer_data;
-    logic [3:0]  page_writer_bytes;
-    logic page_writer_flush;
-    logic page_writer_stop;
+    // Counts and notes of its own.
+    assign complete = state == FINISH;
+    assign announce = state == ANNOUNCE;
     assign page_start = state == PAGE;
-    faam_farm_page #(
-        .ENGINES (ENGINES),
-        .IO_PAIRS(IO_PAIRS)
-    ) page (
-        .clk              (clk),
-        .rst              (rst),
-        .start            (page_start),
-        .identify         (entry.op == faam_farm_pkg::OP_IDENTIFY),
-        .health           (entry.src_len[1]),
-        .room             (entry.dst_cap),
-        .bytes            (page_bytes),
-        .busy             (page_busy),
-        .fault            (page_fault),
-        .fault_at         (page_fault_at),
-        .now_ms           (now_ms),
-        .serial           (serial),
-        .clock_khz        (clock_khz),
-        .number           (number),
-        .health_valid     (health_valid),
-        .health_ready     (health_ready),
-        .health_place     (health_place),
-        .health_value     (health_value),
-        .page_entry       (page_entry),
-        .page_word        (page_word),
-        .page_data        (page_data),
-        .page_entries     (page_entries),
-        .writer_start     (page_writer_start),
-        .writer_valid     (page_writer_valid),
-        .writer_ready     (writer_ready),
-        .writer_data      (page_writer_data),
-        .writer_bytes     (page_writer_bytes),
-        .writer_flush     (page_writer_flush),
-        .writer_stop      (page_writer_stop),
-        .writer_idle      (writer_idle),
-        .writer_fault     (writer_fault),
-        .writer_fault_addr(writer_fault_addr)
-    );
-
-    // One hand on the movers, the counters and the errors at a time.
     always_comb begin
-        writer_start = completer_writer_start;
-        writer_addr  = completer_writer_addr;
-        writer_room  = 32'd28;
-        writer_valid = completer_writer_valid;
-        writer_data  = completer_writer_data;
-        writer_bytes = completer_writer_bytes;
-        writer_flush = completer_writer_flush;
-        writer_stop  = completer_writer_stop;
-        if (!completer_busy) begin
-            writer_start = page_writer_start;
-            writer_addr  = entry.dst;
-            writer_room  = entry.dst_cap;
-            writer_valid = page_writer_valid;
-            writer_data  = page_writer_data;
-            writer_bytes = page_writer_bytes;
-            writer_flush = page_writer_flush;
-            writer_stop  = page_writer_stop;
-        end
-    end
-
-    always_comb begin
-        add_valid = completer_add_valid;
-        add_row   = completer_add_row;
-        add_place = completer_add_place;
-        add_value = completer_add_value;
-        if (!completer_busy) begin
-            add_row   = faam_farm_pkg::HEALTH_ROW;
-            add_place = faam_farm_pkg::HEALTH_SCRUB_CYCLES;
-            add_value = SCRUB_CYCLES;
-            case (state)
-                FETCHED: begin
-                    add_valid = 1'b1;
-                    add_row   = qid;
-                    add_place = faam_farm_pkg::COUNT_FETCHED;
-                    add_value = 32'd1;
-                end
-                FINISH_SCRUB: add_valid = 1'b1;
-                FINISH_FAULT: begin
-                    add_valid = 1'b1;
-                    add_place = faam_farm_pkg::HEALTH_DMA_FAULTS;
-                    add_value = 32'd1;
-                end
-                default: add_valid = 1'b0;
-            endcase
-        end
-    end
-
-    always_comb begin
-        note_valid = completer_note_valid;
-        note_code  = faam_farm_pkg::ERROR_RING_ACCESS;
-        note_qid   = ending.qid;
-        note_value = writer_fault_addr;
-        if (!completer_busy) begin
-            case (state)
-                BEGIN_REFUSED: begin
-                    note_valid = 1'b1;
-                    note_code  = faam_farm_pkg::ERROR_ADMIN_QUEUE;
-                    note_qid   = '0;
-                    note_value = {32'd0, admin_queue};
-                end
-                FETCH_FAULT: begin
-                    note_valid = 1'b1;
-                    note_qid   = qid;
-                    note_value = reader_fault_addr;
-                end
-                FINISH_NOTE: begin
-                    note_valid = ending.error != faam_farm_pkg::ERROR_NONE;
-                    note_code  = ending.error;
-                    note_value = ending.at;
-                end
-                FULL_NOTE: begin
-                    note_valid = 1'b1;
-                    note_code  = faam_farm_pkg::ERROR_COMPLETION_QUEUE_FULL;
-                    note_qid   = qid;
-                    note_value = {32'd0, head};
-                end
-                default: note_valid = 1'b0;
-            endcase
-        end
+        own_add   = 1'b0;
+        own_row   = faam_farm_pkg::HEALTH_ROW;
+        own_place = faam_farm_pkg::HEALTH_SCRUB_CYCLES;
+        own_value = SCRUB_CYCLES;
+        own_note  = 1'b0;
+        own_code  = ending.error;
+        own_qid   = ending.qid;
+        own_at    = ending.at;
+        case (state)
+            FETCHED: begin
+                own_add   = 1'b1;
+                own_row   = qid;
+                own_place = faam_farm_pkg::COUNT_FETCHED;
+                own_value = 32'd1;
+            end
+            FINISH_SCRUB: own_add = 1'b1;
+            FINISH_FAULT: begin
+                own_add   = 1'b1;
+                own_place = faam_farm_pkg::HEALTH_DMA_FAULTS;
+                own_value = 32'd1;
+            end
+            FINISH_NOTE: own_note = ending.error != faam_farm_pkg::ERROR_NONE;
+            BEGIN_REFUSED: begin
+                own_note = 1'b1;
+                own_code = faam_farm_pkg::ERROR_ADMIN_QUEUE;
+                own_qid  = '0;
+                own_at   = {32'd0, admin_queue};
+            end
+            FETCH_FAULT: begin
+                own_note = 1'b1;
+                own_code = faam_farm_pkg::ERROR_RING_ACCESS;
+                own_qid  = qid;
+                own_at   = reader_fault_addr;
+            end
+            FULL_NOTE: begin
+                own_note = 1'b1;
+                own_code = faam_farm_pkg::ERROR_COMPLETION_QUEUE_FULL;
+                own_qid  = qid;
+                own_at   = {32'd0, head};
+            end
+            default: ;
+        endcase
     end
 
     // What the scan of an idle cycle comes to.
@@ -676,7 +513,7 @@ module faam_farm_sequencer #(
                 FINISH: state <= FINISH_WAIT;
                 ANNOUNCE: state <= FINISH_WAIT;
                 FINISH_WAIT:
-                    if (!completer_busy) begin
+                    if (!busy) begin
                         state       <= IDLE;
                         again_abort <= 1'b0;
                         if (again_abort) begin
@@ -810,5 +647,5 @@ module faam_farm_sequencer #(
     end
 
     logic unused;
-    assign unused = &{1'b0, unused_phase};
+    assign unused = &{1'b0, unused_phase, shape};
 endmodule
