@@ -4,6 +4,7 @@ Owns its text. Invariant: every figure of ours on it comes from a report, from t
 published.toml, which names the source. It measures nothing.
 """
 
+import json
 import re
 import tomllib
 
@@ -12,6 +13,8 @@ import sources
 
 PATH = sources.FLOW.parent / "doc/area-and-timing.md"
 ALGORITHM = sources.FLOW.parent / "doc/algorithm.md"
+# Cycles that the Verilated engine took, beside the functional model's: written and checked by bitstreams/dv.
+CYCLES = sources.FLOW.parent / "dv/cycles.json"
 
 
 def row(*cells):
@@ -73,6 +76,8 @@ def render(target, entries):
         [[f"`{name}`", *(report[family][key] for family in ("xc7", "xcup") for key in ("lut", "ff", "ramb36", "ramb18", "dsp48"))]
          for name, report in made.items()])
     out += engines(entries, made, fastest)
+    out += cycles(entries, made, fastest)
+    out += farms(target, entries, made)
     out += published()
     return "\n".join(out).rstrip() + "\n"
 
@@ -90,13 +95,52 @@ def engines(entries, made, fastest):
     ]
     rows = []
     for name, entry in entries.items():
-        if "ratio_row" not in entry:
+        if entry["top"] != "faam_engine":
             continue
         report = made[name]
         rate = report["ecp5"]["speed_grades"][fastest]["fmax_mhz"]
-        rows.append([f"`{name}`", rate, ratio_of(entry["ratio_row"]), round(1000 * rate / report["ecp5"]["core"]["lut4"], 1),
+        rows.append([f"`{name}`", rate, ratio_of(entry["ratio_row"]) if "ratio_row" in entry else "-", round(1000 * rate / report["ecp5"]["core"]["lut4"], 1),
                      round(1000 * rate / report["xcup"]["lut"], 1)])
     return out + table(["engine", f"MB/s (ECP5 -{fastest})", "ratio, 64 KiB / 1 MiB", "MB/s a kLUT4", "MB/s a kLUT6"], rows)
+
+
+def cycles(entries, made, fastest):
+    """Modelled throughput: cycles of the simulated RTL times the clock of place and route, next to the functional model's cycles."""
+    measured = json.loads(CYCLES.read_text())
+    out = ["Modelled throughput: bytes over the cycles that the Verilated engine took with memory that never makes it wait (`bitstreams/dv/cycles.json`, checked by "
+           f"`make test-rtl`), times the Fmax of that configuration at -{fastest}; next to it the cycles that the functional model reports. Bytes are source and history.", ""]
+    rows, worst = [], 0.0
+    for name, entry in entries.items():
+        parameters = entry["parameters"]
+        for line in measured:
+            if entry["top"] != "faam_engine" or (line["hash_bits"], line["ways"], bool(line["tables"]), bool(line["lazy"])) != (
+                    13, parameters["WAYS"], bool(parameters["TABLES"]), True):
+                continue
+            off = 100 * (line["rtl_cycles"] / line["model_cycles"] - 1)
+            worst = max(worst, abs(off))
+            rate = line["bytes"] * made[name]["ecp5"]["speed_grades"][fastest]["fmax_mhz"] / line["rtl_cycles"]
+            rows.append([f"`{name}`", line["class"], line["job"], line["bytes"], line["rtl_cycles"], line["model_cycles"], f"{off:+.2f}",
+                         f"{line['rtl_cycles'] / line['bytes']:.4f}", f"{rate:.1f}"])
+    out += table(["engine", "data", "job", "bytes", "cycles, RTL", "cycles, model", "%", "cycles a byte", "MB/s, modelled"], rows)
+    return out + [f"The largest difference is {worst:.2f} %.", ""]
+
+
+def farms(target, entries, made):
+    """How many engines a device has block RAM and LUTs for, from the farm that was placed and the engine in it."""
+    out = ["## The farm", ""]
+    rows = []
+    for name, entry in entries.items():
+        if entry["top"] != "faam_farm":
+            continue
+        engine = next(other for other, candidate in entries.items() if candidate["top"] == "faam_engine"
+                      and all(candidate["parameters"][key] == entry["parameters"][key] for key in candidate["parameters"]))
+        farm, one = made[name]["ecp5"]["core"], made[engine]["ecp5"]["core"]
+        count = entry["parameters"]["ENGINES"]
+        rest = {area: farm[area] - count * one[area] for area in ("lut4", "dp16kd")}
+        rows.append([f"`{name}`", count, rest["lut4"], rest["dp16kd"], one["dp16kd"], (target["dp16kd"] - rest["dp16kd"]) // one["dp16kd"]])
+    out += table(["configuration", "engines placed", "LUT4 beside the engines", "DP16KD beside them", "DP16KD an engine",
+                  f"engines that the {target['dp16kd']} DP16KD of {target['device']} allow"], rows)
+    return out + ["Movers of the lanes count as beside the engines. Where fewer engines are placed than block RAM allows, LUTs are the other bound, or the time that place and route takes.", ""]
 
 
 def published():
