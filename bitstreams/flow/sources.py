@@ -1,7 +1,8 @@
 """The RTL files that a top needs, and their hash.
 
 A file holds one module or package of its own name, so a top's files are found by the names they
-mention. Comments and blanks are left out of the hash: it changes when what is built changes.
+mention. Comments and blanks are left out of the hash: it changes when what is built changes. So is the register map's package, which has
+offsets and the interface uuid and nothing else: another constant there moves a few LUTs at most, and is no reason for an hour of place and route.
 It does not elaborate anything: a name in a branch that parameters rule out counts too.
 """
 
@@ -12,6 +13,8 @@ import re
 FLOW = pathlib.Path(__file__).resolve().parent
 RTL = FLOW.parent / "rtl"
 PINS = FLOW / "faam_pins.sv"
+# Packages of constants that are not hashed.
+CONSTANTS = {"faam_regs_pkg"}
 
 
 def code_of(path):
@@ -40,6 +43,6 @@ def needed_by(top, rtl=RTL):
 def sha256_of(paths):
     """SHA-256 over names and code of these files, in the order of their names."""
     digest = hashlib.sha256()
-    for path in sorted(paths, key=lambda path: path.name):
+    for path in sorted((path for path in paths if path.stem not in CONSTANTS), key=lambda path: path.name):
         digest.update(path.name.encode() + b"\0" + code_of(path).encode() + b"\0")
     return digest.hexdigest()

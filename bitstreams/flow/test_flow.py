@@ -50,6 +50,13 @@ class Sources(unittest.TestCase):
         self.write("faam_c_pkg", "package faam_c_pkg; typedef logic t; endpackage")
         self.assertNotEqual(self.digest(), before)
 
+    def test_the_register_map_does_not_make_a_report_stale(self):
+        self.write("faam_b", "module faam_b; faam_regs_pkg::t x; endmodule")
+        self.write("faam_regs_pkg", "package faam_regs_pkg; localparam int A = 1; endpackage")
+        before = self.digest()
+        self.write("faam_regs_pkg", "package faam_regs_pkg; localparam int A = 2; endpackage")
+        self.assertEqual(self.digest(), before)
+
 
 class Gates(unittest.TestCase):
     def test_at_its_ceilings_and_its_floor_a_report_passes(self):
