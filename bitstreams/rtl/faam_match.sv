@@ -100,8 +100,10 @@ module faam_match #(
             state    <= CLEARS;
             clear_at <= '0;
             job      <= 1'b0;
-            start    <= 1'b0;
+            job_hist <= '0;
             run      <= 1'b0;
+            // Every part is as before an empty job, whatever was under way.
+            start    <= 1'b1;
         end
     end
 
@@ -199,7 +201,7 @@ module faam_match #(
     logic                compare;
     logic                compare_long;
     logic                compare_turn;
-    logic [16:0]         compare_at;
+    logic [10:0]         compare_at;
     logic [8:0]          compare_match;
     logic [7:0]          compare_behind;
 
@@ -246,7 +248,7 @@ module faam_match #(
         .clear,
         .clear_at(clear_at[8:0]),
         .complete,
-        .stream_end(job_len[16:0]),
+        .stream_end(job_len[10:0]),
         .candidates_valid,
         .candidates_at,
         .candidates_hold,

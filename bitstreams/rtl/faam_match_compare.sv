@@ -16,7 +16,7 @@ module faam_match_compare #(
     input  logic [8:0]          clear_at,
     // The end of the stream, once it is known.
     input  logic                complete,
-    input  logic [16:0]         stream_end,
+    input  logic [10:0]         stream_end,
     // The writers.
     input  logic                candidates_valid,
     input  logic [8:0]          candidates_at,
@@ -35,7 +35,7 @@ module faam_match_compare #(
     input  logic                compare,
     input  logic                compare_long,
     input  logic                compare_turn,
-    input  logic [16:0]         compare_at,
+    input  logic [10:0]         compare_at,
     input  logic [8:0]          compare_match,
     input  logic [7:0]          compare_behind,
     // The ways a long match begins with, and its turn: pieces of an earlier one do not count.
@@ -88,18 +88,20 @@ module faam_match_compare #(
         match2    <= compare_match[4:0];
     end
 
-    // Bytes that are left at the position: 32 stands for more than a piece. Kept in 11 bits, for it is asked for only near the end.
-    /* verilator lint_off UNUSEDSIGNAL */
-    logic [16:0] left_wide;
-    /* verilator lint_on UNUSEDSIGNAL */
-    logic [5:0]  left1;
-    logic [5:0]  left[2:9];
-    assign left_wide = stream_end - compare_at;
-    assign left1     = (!complete || left_wide[10:5] != 6'd0) ? PIECE_MORE : {1'b0, left_wide[4:0]};
+    // Bytes that are left at the position: 32 stands for more than a piece. Once the end is known nobody asks farther from it than the
+    // ring is long, so 11 bits of a position are enough.
+    logic [10:0] left_wide;
+    logic        left_known;
+    logic        left_last;
+    logic [5:0]  left[3:9];
 
     always_ff @(posedge clk) begin
-        left[2] <= (compare_behind == BEHIND_LAST && left1 > LAST_MAX) ? LAST_MAX : left1;
-        for (int i = 3; i <= 9; i++) left[i] <= left[i-1];
+        left_wide  <= stream_end - compare_at;
+        left_known <= complete;
+        left_last  <= compare_behind == BEHIND_LAST;
+        left[3]    <= (!left_known || left_wide[10:5] != 6'd0) ? PIECE_MORE : {1'b0, left_wide[4:0]};
+        if (left_last && (!left_known || left_wide > {5'd0, LAST_MAX})) left[3] <= LAST_MAX;
+        for (int i = 4; i <= 9; i++) left[i] <= left[i-1];
     end
 
     // Stages 1 to 3: the candidates.

@@ -23,7 +23,7 @@ module faam_match_issue (
     output logic        compare,
     output logic        compare_long,
     output logic        compare_turn,
-    output logic [16:0] compare_at,
+    output logic [10:0] compare_at,
     output logic [8:0]  compare_match,
     output logic [7:0]  compare_behind
 );
@@ -52,7 +52,7 @@ module faam_match_issue (
         compare        <= first || piece;
         compare_long   <= follows;
         compare_turn   <= turn;
-        compare_at     <= follows ? piece_at : first_at;
+        compare_at     <= follows ? piece_at[10:0] : first_at[10:0];
         compare_match  <= follows ? piece_match : first_at[8:0];
         compare_behind <= follows ? piece_behind : 8'd0;
 

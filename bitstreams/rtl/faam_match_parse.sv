@@ -65,7 +65,6 @@ module faam_match_parse #(
             known_below           <= result_at + 1'b1;
         end
         if (start) known_below <= start_hist[9:0];
-        if (rst) known_below <= '0;
     end
 
     // The head and the pending match.
@@ -189,7 +188,6 @@ module faam_match_parse #(
             pending    <= 1'b0;
             follows    <= 1'b0;
             jump       <= 1'b0;
-            reads_at   <= '0;
             long_start <= 1'b0;
             long_end   <= 1'b0;
         end
@@ -248,11 +246,10 @@ module faam_match_parse #(
         out_at[1]    <= out_at[0];
         out_distance <= out_kind[1] == faam_engine_pkg::TOKEN_MATCH ? out_at[1] - source_from : 15'd0;
         room         <= level <= ($clog2(TOKENS)+1)'(TOKENS_BEGIN_MAX);
-        if (rst) begin
+        if (start || rst) begin
             out_valid[0] <= 1'b0;
             out_valid[1] <= 1'b0;
             out_valid[2] <= 1'b0;
-            room         <= 1'b0;
         end
     end
 
