@@ -13,6 +13,7 @@ Placed and routed with pins unconstrained; nothing here has been run on hardware
 """
 
 import argparse
+import concurrent.futures
 import json
 import pathlib
 import sys
@@ -34,26 +35,27 @@ def build(target, entry, progress):
     place.mkdir(parents=True, exist_ok=True)
     subject = reports.subject(target, entry)
     files = sources.needed_by(top)
-    progress("yosys: synthesis for ECP5")
-    netlist, core, warnings = synthesis.for_ecp5(top, parameters, files, place)
-    for warning in warnings:
-        progress(warning)
-    progress(f"core: {core['lut4']} LUT4, {core['ff']} FF, {core['dp16kd']} DP16KD, {core['mult18']} MULT18")
-    speeds = {}
-    fastest = max(target["speed_grades"])
-    progress(f"nextpnr: place and route, speed grade -{fastest}")
-    speeds[str(fastest)], routed, config = placement.route(netlist, target, fastest, entry["mhz_min"], place, progress)
-    for grade in sorted(set(target["speed_grades"]) - {fastest}):
-        progress(f"nextpnr: the same, speed grade -{grade}")
-        speeds[str(grade)] = placement.measure(routed, target, grade, place, progress)
-    for grade, speed in speeds.items():
-        progress(f"-{grade}: {speed['fmax_mhz']} MHz; {speed['critical_path']}")
-    progress("ecppack: bitstream")
-    bitstream = placement.pack(config, place / f"{name}.bit", place, progress)
-    amd = {}
-    for family in synthesis.AMD_FAMILIES:
-        progress(f"yosys: area on {synthesis.AMD_FAMILIES[family]}")
-        amd[family] = synthesis.for_amd(family, top, parameters, files, place)
+    # AMD's families beside place and route: two processes at most.
+    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as beside:
+        amd = {family: beside.submit(synthesis.for_amd, family, top, parameters, files, place) for family in synthesis.AMD_FAMILIES}
+        progress("yosys: synthesis for ECP5")
+        netlist, core, warnings = synthesis.for_ecp5(top, parameters, files, place)
+        for warning in warnings:
+            progress(warning)
+        progress(f"core: {core['lut4']} LUT4, {core['ff']} FF, {core['dp16kd']} DP16KD, {core['mult18']} MULT18")
+        speeds = {}
+        fastest = max(target["speed_grades"])
+        progress(f"nextpnr: place and route, speed grade -{fastest}")
+        speeds[str(fastest)], routed, config = placement.route(netlist, target, fastest, entry["mhz_min"], place, progress)
+        for grade in sorted(set(target["speed_grades"]) - {fastest}):
+            progress(f"nextpnr: the same, speed grade -{grade}")
+            speeds[str(grade)] = placement.measure(routed, target, grade, place, progress)
+        for grade, speed in speeds.items():
+            progress(f"-{grade}: {speed['fmax_mhz']} MHz; {speed['critical_path']}")
+        progress("ecppack: bitstream")
+        bitstream = placement.pack(config, place / f"{name}.bit", place, progress)
+        progress("yosys: area on AMD's families")
+        amd = {family: area.result() for family, area in amd.items()}
     return {
         "schema": reports.SCHEMA,
         **subject,
