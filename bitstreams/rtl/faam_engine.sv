@@ -86,7 +86,17 @@ module faam_engine
     } feed_t;
 
     state_t state;
+    state_t state_next;
+    // What is asked in the middle of a handshake is decoded a cycle ahead.
+    logic   in_tokens;
+    logic   in_skip;
+    logic   in_lengths;
+    logic   in_stored_data;
+    logic   in_header_bytes;
     feed_t  feed;
+    feed_t  feed_next;
+    logic   feeding;
+    logic   feeds_source;
     job_t   now;
     ended_t ended;
     logic [2:0] ended_rule;
@@ -128,14 +138,13 @@ module faam_engine
         .byte_valid,
         .byte_ready,
         .byte_data,
-        .skip(state == S_SKIP)
+        .skip(in_skip)
     );
     assign byte_taken = byte_valid && byte_ready;
 
     // The matcher and its tokens.
     logic   start_valid;
     logic   start_ready;
-    logic   feeding;
     logic   match_ready;
     logic   match_tok_valid;
     logic   match_tok_ready;
@@ -144,7 +153,6 @@ module faam_engine
     logic   tok_ready;
     token_t tok;
     assign start_valid = feed == F_START;
-    assign feeding     = feed == F_HISTORY_BYTES || feed == F_SOURCE_BYTES;
 
     faam_match #(
         .HASH_BITS(HASH_BITS),
@@ -187,7 +195,7 @@ module faam_engine
     faam_checksum checksum (
         .clk,
         .clear(rst || state == S_PREPARE),
-        .in_valid(feed == F_SOURCE_BYTES && byte_taken),
+        .in_valid(feeds_source && byte_taken),
         .in_byte(byte_data),
         .crc32,
         .adler32
@@ -356,7 +364,7 @@ module faam_engine
                 op_next.value = {12'b0, now.loaded_table ? 2'b10 : 2'b01, now.last};
             end
             S_HEADER: begin
-                issue         = go && byte_valid && header_left != '0;
+                issue         = go && byte_valid && in_header_bytes;
                 op_next.count = header_left >= 13'd8 ? 4'd8 : header_left[3:0];
                 op_next.value = {7'b0, byte_data};
             end
@@ -411,14 +419,9 @@ module faam_engine
 
     always_comb begin
         tok_ready = 1'b0;
-        if (state == S_TOKENS && go) tok_ready = tok.kind != TOKEN_MATCH || step[0];
+        if (in_tokens && go) tok_ready = tok.kind != TOKEN_MATCH || step[0];
 
-        case (state)
-            S_LENGTHS, S_HEADER_BITS: byte_ready = 1'b1;
-            S_HEADER: byte_ready = go && header_left != '0;
-            S_STORED_DATA: byte_ready = go;
-            default: byte_ready = feeding && match_ready;
-        endcase
+        byte_ready = in_lengths || (go && (in_header_bytes || in_stored_data)) || (feeding && match_ready);
 
         ask       = 1'b0;
         ask_span  = SPAN_SOURCE;
@@ -442,64 +445,91 @@ module faam_engine
     assign feed_begins = (state == S_BEGIN && !second && (now.count || !now.loaded_table))
         || (state == S_SKIP && fetch_idle && ended == ENDED_OK);
 
-    always_ff @(posedge clk) begin
-        if (rst) begin
-            feed <= F_IDLE;
-        end else begin
-            case (feed)
-                F_IDLE: if (feed_begins) feed <= F_START;
-                F_START: if (start_ready) feed <= F_HISTORY;
-                F_HISTORY: feed <= now.hist_len == '0 ? F_SOURCE : F_HISTORY_BYTES;
-                F_HISTORY_BYTES: if (fetch_idle) feed <= F_SOURCE;
-                F_SOURCE: feed <= now.src_len == '0 ? F_IDLE : F_SOURCE_BYTES;
-                F_SOURCE_BYTES: if (fetch_idle) feed <= F_IDLE;
-                default: feed <= F_IDLE;
-            endcase
-        end
+    always_comb begin
+        feed_next = feed;
+        case (feed)
+            F_IDLE: if (feed_begins) feed_next = F_START;
+            F_START: if (start_ready) feed_next = F_HISTORY;
+            F_HISTORY: feed_next = now.hist_len == '0 ? F_SOURCE : F_HISTORY_BYTES;
+            F_HISTORY_BYTES: if (fetch_idle) feed_next = F_SOURCE;
+            F_SOURCE: feed_next = now.src_len == '0 ? F_IDLE : F_SOURCE_BYTES;
+            F_SOURCE_BYTES: if (fetch_idle) feed_next = F_IDLE;
+            default: feed_next = F_IDLE;
+        endcase
     end
 
     always_ff @(posedge clk) begin
         if (rst) begin
-            state    <= S_IDLE;
-            op_valid <= 1'b0;
+            feed         <= F_IDLE;
+            feeding      <= 1'b0;
+            feeds_source <= 1'b0;
         end else begin
+            feed         <= feed_next;
+            feeding      <= feed_next == F_HISTORY_BYTES || feed_next == F_SOURCE_BYTES;
+            feeds_source <= feed_next == F_SOURCE_BYTES;
+        end
+    end
+
+    always_comb begin
+        state_next = state;
+        case (state)
+            S_IDLE: if (job_valid && job_ready) state_next = S_PREPARE;
+            S_PREPARE:
+                if (step == PREPARE_CYCLES) state_next = now.loaded_table && !now.count ? S_TABLE : S_BEGIN;
+            S_TABLE: state_next = S_LENGTHS;
+            S_LENGTHS: if (byte_taken && places == TABLE_PLACES - 9'd1) state_next = S_HEADER_BITS;
+            S_HEADER_BITS: if (byte_taken && step == 4'd3) state_next = S_CHECK;
+            S_CHECK: if (load_ready && step[0]) state_next = rule != '0 || header_too_long ? S_SKIP : S_BEGIN;
+            S_BEGIN: state_next = now.count ? S_TOKENS : S_FRAME;
+            S_FRAME: if (step == frame_bytes) state_next = second ? S_STORED_HEAD : S_BLOCK;
+            S_BLOCK: if (go) state_next = now.loaded_table ? S_HEADER : S_TOKENS;
+            S_HEADER: if (!in_header_bytes) state_next = S_SKIP;
+            S_SKIP: if (fetch_idle) state_next = ended == ENDED_OK ? S_TOKENS : S_DRAIN;
+            S_TOKENS:
+                if (issue && tok.kind == TOKEN_END) state_next = now.count ? S_COUNT_SETTLE : S_SYNC;
+            S_SYNC: if (go) state_next = S_ALIGN;
+            S_ALIGN: if (go) state_next = now.last ? (second ? S_TRAILER : S_SETTLE) : S_MARK;
+            S_MARK: if (go && step == 4'd3) state_next = second ? S_TRAILER : S_SETTLE;
+            S_SETTLE: if (!op_valid && !code_busy) state_next = S_JUDGE;
+            S_JUDGE:
+                if (step == JUDGE_CYCLES) begin
+                    if (missed || judged_full) state_next = S_DRAIN;
+                    else state_next = judged_stored ? S_BEGIN : S_TRAILER;
+                end
+            S_STORED_HEAD:
+                if (go && step == 4'd4) state_next = block_left == '0 ? S_SYNC : S_STORED_DATA;
+            S_STORED_DATA:
+                if (issue && block_left == 17'd1) state_next = stored_left == 21'd1 ? S_SYNC : S_STORED_HEAD;
+            S_TRAILER: if (step == trailer_bytes) state_next = S_FLUSH;
+            S_FLUSH: if (go) state_next = S_DRAIN;
+            S_COUNT_SETTLE: if (count_drain) state_next = S_COUNT_DRAIN;
+            S_COUNT_DRAIN: if (count_drained) state_next = S_DRAIN;
+            S_DRAIN: if (!op_valid && !code_busy && output_empty) state_next = S_REPORT;
+            S_REPORT: if (done_ready) state_next = S_IDLE;
+            default: state_next = S_IDLE;
+        endcase
+    end
+
+    always_ff @(posedge clk) begin
+        if (rst) begin
+            state           <= S_IDLE;
+            op_valid        <= 1'b0;
+            in_tokens       <= 1'b0;
+            in_skip         <= 1'b0;
+            in_lengths      <= 1'b0;
+            in_stored_data  <= 1'b0;
+            in_header_bytes <= 1'b0;
+        end else begin
+            state    <= state_next;
             op_valid <= issue;
-            case (state)
-                S_IDLE: if (job_valid && job_ready) state <= S_PREPARE;
-                S_PREPARE:
-                    if (step == PREPARE_CYCLES) state <= now.loaded_table && !now.count ? S_TABLE : S_BEGIN;
-                S_TABLE: state <= S_LENGTHS;
-                S_LENGTHS: if (byte_taken && places == TABLE_PLACES - 9'd1) state <= S_HEADER_BITS;
-                S_HEADER_BITS: if (byte_taken && step == 4'd3) state <= S_CHECK;
-                S_CHECK: if (load_ready && step[0]) state <= rule != '0 || header_too_long ? S_SKIP : S_BEGIN;
-                S_BEGIN: state <= now.count ? S_TOKENS : S_FRAME;
-                S_FRAME: if (step == frame_bytes) state <= second ? S_STORED_HEAD : S_BLOCK;
-                S_BLOCK: if (go) state <= now.loaded_table ? S_HEADER : S_TOKENS;
-                S_HEADER: if (header_left == '0) state <= S_SKIP;
-                S_SKIP: if (fetch_idle) state <= ended == ENDED_OK ? S_TOKENS : S_DRAIN;
-                S_TOKENS:
-                    if (issue && tok.kind == TOKEN_END) state <= now.count ? S_COUNT_SETTLE : S_SYNC;
-                S_SYNC: if (go) state <= S_ALIGN;
-                S_ALIGN: if (go) state <= now.last ? (second ? S_TRAILER : S_SETTLE) : S_MARK;
-                S_MARK: if (go && step == 4'd3) state <= second ? S_TRAILER : S_SETTLE;
-                S_SETTLE: if (!op_valid && !code_busy) state <= S_JUDGE;
-                S_JUDGE:
-                    if (step == JUDGE_CYCLES) begin
-                        if (missed || judged_full) state <= S_DRAIN;
-                        else state <= judged_stored ? S_BEGIN : S_TRAILER;
-                    end
-                S_STORED_HEAD:
-                    if (go && step == 4'd4) state <= block_left == '0 ? S_SYNC : S_STORED_DATA;
-                S_STORED_DATA:
-                    if (issue && block_left == 17'd1) state <= stored_left == 21'd1 ? S_SYNC : S_STORED_HEAD;
-                S_TRAILER: if (step == trailer_bytes) state <= S_FLUSH;
-                S_FLUSH: if (go) state <= S_DRAIN;
-                S_COUNT_SETTLE: if (count_drain) state <= S_COUNT_DRAIN;
-                S_COUNT_DRAIN: if (count_drained) state <= S_DRAIN;
-                S_DRAIN: if (!op_valid && !code_busy && output_empty) state <= S_REPORT;
-                S_REPORT: if (done_ready) state <= S_IDLE;
-                default: state <= S_IDLE;
-            endcase
+
+            in_tokens      <= state_next == S_TOKENS;
+            in_skip        <= state_next == S_SKIP;
+            in_lengths     <= state_next == S_LENGTHS || state_next == S_HEADER_BITS;
+            in_stored_data <= state_next == S_STORED_DATA;
+            // A byte more of header bits is to come.
+            if (state == S_BLOCK) in_header_bytes <= go && now.loaded_table && header_left != '0;
+            else if (issue && header_left <= 13'd8) in_header_bytes <= 1'b0;
         end
     end
 
@@ -567,7 +597,7 @@ module faam_engine
         else if (state == S_STORED_DATA && issue) block_left <= block_left - 17'd1;
 
         if (state == S_TRAILER) begin
-            if (issue) trailer <= trailer >> 8;
+            if (go) trailer <= trailer >> 8;
         end else if (now.format == FORMAT_ZLIB) begin
             trailer <= {32'b0, adler32[7:0], adler32[15:8], adler32[23:16], adler32[31:24]};
         end else begin
@@ -582,6 +612,7 @@ module faam_engine
     // a byte for the matcher, a code length, a byte of header bits, a byte that is stored, a count that is drained. What it
     // costs beside these, with memory that never makes it wait, is CYCLES_PER_JOB; the test bench holds the clock to both.
     logic        works;
+    logic        worked;
     logic [31:0] cycles;
     always_comb begin
         case (state)
@@ -592,8 +623,9 @@ module faam_engine
     end
 
     always_ff @(posedge clk) begin
+        worked <= works;
         if (state == S_IDLE) cycles <= CYCLES_PER_JOB;
-        else if (works) cycles <= cycles + 32'd1;
+        else if (worked) cycles <= cycles + 32'd1;
     end
 
     // SYNC says no more than that FINAL is not there.

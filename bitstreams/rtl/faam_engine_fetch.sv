@@ -27,47 +27,39 @@ module faam_engine_fetch
     output logic [7:0]  byte_data,
     input  logic        skip         // what is left of the span is of no use
 );
-    logic        beat_valid;
-    logic        beat_ready;
-    logic [63:0] beat_data;
-    logic [3:0]  beat_bytes;
-
-    faam_skid #(
-        .W(68)
-    ) beats (
-        .clk,
-        .rst,
-        .in_valid,
-        .in_ready,
-        .in_data({in_bytes, in_data}),
-        .out_valid(beat_valid),
-        .out_ready(beat_ready),
-        .out_data({beat_bytes, beat_data})
-    );
-
     logic        active;
     logic [20:0] left;       // bytes of the span that are not yet given out
     logic        left_one;
+    // The beat that bytes are taken from, and the next one. The next is taken in whenever there is none, so that no ready of
+    // the bytes' goes on to the mover; while it skips, a beat a cycle goes through.
     logic [63:0] held;
     logic [3:0]  held_bytes;
+    logic        held_some;
     logic        held_one;
+    logic [63:0] next;
+    logic [3:0]  next_bytes;
+    logic        next_valid;
+    logic        skipping;
 
     logic gives;
     logic ends;
-    assign byte_valid = held_bytes != '0;
+    logic moves;
+    assign byte_valid = held_some;
     assign byte_data  = held[7:0];
-    assign gives      = byte_valid && (byte_ready || skip);
+    assign gives      = held_some && (byte_ready || skipping);
     // Thrown away by beats. That the last one might claim more than the span has is looked at in `left`.
-    assign ends       = gives && (left_one || (skip && left <= {17'b0, held_bytes}));
-    assign beat_ready = active && !ends && (!byte_valid || (gives && (held_one || skip)));
+    assign ends       = gives && (left_one || (skipping && left <= {17'b0, held_bytes}));
+    assign moves      = !held_some || (gives && (held_one || skipping));
+    assign in_ready   = active && (!next_valid || skipping);
     assign idle       = !active;
 
     always_ff @(posedge clk) begin
         if (rst) begin
             active      <= 1'b0;
             fetch_valid <= 1'b0;
-            held_bytes  <= '0;
-            held_one    <= 1'b0;
+            held_some   <= 1'b0;
+            next_valid  <= 1'b0;
+            skipping    <= 1'b0;
         end else begin
             if (fetch_ready) fetch_valid <= 1'b0;
             if (!active) begin
@@ -79,15 +71,14 @@ module faam_engine_fetch
                 active <= 1'b0;
             end
 
-            if (ends) begin
-                held_bytes <= '0;
-                held_one   <= 1'b0;
-            end else if (beat_valid && beat_ready) begin
-                held_bytes <= beat_bytes;
-                held_one   <= beat_bytes == 4'd1;
-            end else if (gives) begin
-                held_bytes <= skip ? 4'd0 : held_bytes - 4'd1;
-                held_one   <= !skip && held_bytes == 4'd2;
+            skipping <= skip && active && !ends;
+            if (!active || ends) begin
+                held_some  <= 1'b0;
+                next_valid <= 1'b0;
+            end else begin
+                if (moves) held_some <= next_valid;
+                if (in_ready) next_valid <= in_valid;
+                else if (moves) next_valid <= 1'b0;
             end
         end
     end
@@ -98,11 +89,23 @@ module faam_engine_fetch
             left       <= ask_bytes;
             left_one   <= ask_bytes == 21'd1;
         end else if (gives) begin
-            left     <= left - (skip ? {17'b0, held_bytes} : 21'd1);
-            left_one <= left == (skip ? {17'b0, held_bytes} + 21'd1 : 21'd2);
+            left     <= left - (skipping ? {17'b0, held_bytes} : 21'd1);
+            left_one <= left == (skipping ? {17'b0, held_bytes} + 21'd1 : 21'd2);
         end
 
-        if (beat_valid && beat_ready) held <= beat_data;
-        else if (gives) held <= held >> 8;
+        if (moves) begin
+            held       <= next;
+            held_bytes <= next_bytes;
+            held_one   <= next_bytes == 4'd1;
+        end else if (gives) begin
+            held       <= held >> 8;
+            held_bytes <= held_bytes - 4'd1;
+            held_one   <= held_bytes == 4'd2;
+        end
+
+        if (in_ready) begin
+            next       <= in_data;
+            next_bytes <= in_bytes;
+        end
     end
 endmodule

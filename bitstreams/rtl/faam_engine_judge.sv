@@ -17,16 +17,20 @@ module faam_engine_judge
     output logic [31:0] out_len,
     output logic        full
 );
-    always_comb begin
+    always_ff @(posedge clk) begin
         case (format)
-            FORMAT_ZLIB: header_bytes = 4'd2;
-            FORMAT_GZIP: header_bytes = 4'd10;
-            default: header_bytes = 4'd0;
-        endcase
-        case (format)
-            FORMAT_ZLIB: trailer_bytes = last ? 4'd4 : 4'd0;
-            FORMAT_GZIP: trailer_bytes = last ? 4'd8 : 4'd0;
-            default: trailer_bytes = 4'd0;
+            FORMAT_ZLIB: begin
+                header_bytes  <= 4'd2;
+                trailer_bytes <= last ? 4'd4 : 4'd0;
+            end
+            FORMAT_GZIP: begin
+                header_bytes  <= 4'd10;
+                trailer_bytes <= last ? 4'd8 : 4'd0;
+            end
+            default: begin
+                header_bytes  <= 4'd0;
+                trailer_bytes <= 4'd0;
+            end
         endcase
     end
 
