@@ -37,7 +37,8 @@ def build(target, entry, progress):
     files = sources.needed_by(top)
     # AMD's families beside place and route: two processes at most.
     with concurrent.futures.ThreadPoolExecutor(max_workers=1) as beside:
-        amd = {family: beside.submit(synthesis.for_amd, family, top, parameters, files, place) for family in synthesis.AMD_FAMILIES}
+        amd = {family: beside.submit(synthesis.for_amd, family, top, parameters, files, place)
+               for family in (synthesis.AMD_FAMILIES if entry.get("amd", True) else ())}
         progress("yosys: synthesis for ECP5")
         netlist, core, warnings = synthesis.for_ecp5(top, parameters, files, place)
         for warning in warnings:
@@ -54,7 +55,6 @@ def build(target, entry, progress):
             progress(f"-{grade}: {speed['fmax_mhz']} MHz; {speed['critical_path']}")
         progress("ecppack: bitstream")
         bitstream = placement.pack(config, place / f"{name}.bit", place, progress)
-        progress("yosys: area on AMD's families")
         amd = {family: area.result() for family, area in amd.items()}
     return {
         "schema": reports.SCHEMA,

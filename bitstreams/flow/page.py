@@ -74,7 +74,7 @@ def render(target, entries):
     out += table(
         ["configuration", *(f"{title}: {what}" for title in ("7-series", "UltraScale+") for what in ("LUT", "FF", "RAMB36", "RAMB18", "DSP"))],
         [[f"`{name}`", *(report[family][key] for family in ("xc7", "xcup") for key in ("lut", "ff", "ramb36", "ramb18", "dsp48"))]
-         for name, report in made.items()])
+         for name, report in made.items() if "xc7" in report])
     out += engines(entries, made, fastest)
     out += cycles(entries, made, fastest)
     out += farms(target, entries, made)
@@ -100,7 +100,7 @@ def engines(entries, made, fastest):
         report = made[name]
         rate = report["ecp5"]["speed_grades"][fastest]["fmax_mhz"]
         rows.append([f"`{name}`", rate, ratio_of(entry["ratio_row"]) if "ratio_row" in entry else "-", round(1000 * rate / report["ecp5"]["core"]["lut4"], 1),
-                     round(1000 * rate / report["xcup"]["lut"], 1)])
+                     round(1000 * rate / report["xcup"]["lut"], 1) if "xcup" in report else "-"])
     return out + table(["engine", f"MB/s (ECP5 -{fastest})", "ratio, 64 KiB / 1 MiB", "MB/s a kLUT4", "MB/s a kLUT6"], rows)
 
 
