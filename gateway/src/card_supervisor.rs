@@ -36,7 +36,7 @@ use tokio::sync::oneshot;
 use crate::card_operation::{Operation, ResetDone};
 use crate::card_process::{CardCommand, CardProcess};
 use crate::card_recovery::{FunctionState, Rung};
-use crate::card_worker::CardQueue;
+use crate::card_worker::{CardQueue, RTL_LIMIT_FACTOR};
 use crate::cards::{CardEvent, CardSource, Post, WorkerEnd, socket_dir};
 use crate::dispatch::{DispatchConfig, StartError};
 use crate::events::{Events, GATEWAY, event, kind as happened};
@@ -504,6 +504,10 @@ impl Card {
                 engine,
                 life,
                 clock_khz: identity.clock_khz,
+                limit_factor: match identity.model {
+                    ModelKind::Hardware | ModelKind::FunctionalModel => 1,
+                    ModelKind::Rtl => RTL_LIMIT_FACTOR,
+                },
             },
             WorkerConfig::default(),
             move |exit| {

@@ -26,7 +26,13 @@ pub(crate) struct CardQueue {
     pub(crate) life: u64,
     /// Clock of its engines.
     pub(crate) clock_khz: u32,
+    /// What its commands' limits are multiplied by.
+    pub(crate) limit_factor: u32,
 }
+
+/// Commands of simulated gateware have so many times the limit: each clock of it is simulated, some half a million a second
+/// of a core, which leaves a block of 128 KiB a quarter of a second where the cores are its own.
+pub(crate) const RTL_LIMIT_FACTOR: u32 = 8;
 
 impl JobSource for CardQueue {
     type Job = CardJob;
@@ -39,6 +45,7 @@ impl JobSource for CardQueue {
             jobs: Arc::clone(&self.jobs),
             running,
             clock_khz: self.clock_khz,
+            limit_factor: self.limit_factor,
         })
     }
 }
@@ -48,6 +55,7 @@ pub(crate) struct CardJob {
     jobs: Arc<JobQueue>,
     running: RunningJob,
     clock_khz: u32,
+    limit_factor: u32,
 }
 
 impl Job for CardJob {
@@ -86,7 +94,7 @@ impl Job for CardJob {
             input: &spec.input,
             output_bytes_max,
             context: self.running.job.context,
-            timeout: self.running.command_limit,
+            timeout: self.running.command_limit.saturating_mul(self.limit_factor),
         }
     }
 
@@ -95,6 +103,7 @@ impl Job for CardJob {
             jobs,
             running,
             clock_khz,
+            ..
         } = self;
         match outcome {
             Outcome::Done(done) => {

@@ -85,7 +85,7 @@ Examples:
   faam sim --dir card0 --pace 250 --seed 7
       jobs end at the pace of a 250 MHz clock; the same serial number at each start
   faam sim --dir card0 --model rtl
-      the gateware itself, clock by clock: 2 to 5 MB/s, built by `cargo build --release --features rtl`
+      the gateware itself, clock by clock: some half a megabyte a second, built by `cargo build --release --features rtl`
   faam sim --dir card0 --allow-faults --fault engine-hangs,function=1,after=100,times=1
       an engine of function 1 stops with its 101st job, until the function is reset
   faam sim --dir card0 --allow-faults --fault flips-a-bit,chance=0.01 --fault slow-engine,chance=0.1,factor=100

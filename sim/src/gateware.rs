@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use faam_dv::farm::{Broken, Farm, MODEL_RTL, Port, Refused, Straps, Timing};
-use faam_hwif::regs::{CardRegister, Register as _, control};
+use faam_hwif::regs::{CardRegister, control};
 use faam_hwif::{FUNCTIONS, Iova};
 use parking_lot::{Mutex, MutexGuard};
 

@@ -29,7 +29,7 @@ const HUGE_PAGE_BYTES: usize = 2 << 20;
 const PATIENCE_VFIO_USER: Duration = Duration::from_secs(20);
 /// The same where a virtual machine is slower than its host by a factor of 20 to 36.
 const PATIENCE_KERNEL_VFIO: Duration = Duration::from_secs(60);
-/// The same where each clock is simulated: 2 to 5 million of them a second, on cores that others use too.
+/// The same where each clock is simulated: half a million of them a second of a core, which others use too.
 const PATIENCE_RTL: Duration = Duration::from_secs(60);
 /// The same where it may well not happen, as a fault is on.
 const PATIENCE_MUTATED: Duration = Duration::from_secs(2);
