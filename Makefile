@@ -58,10 +58,10 @@ test-workspace:
 	$(call step,examples in the documentation)
 	@cargo test --workspace --locked --doc --quiet
 
-behaviours: ## Write driver/BEHAVIOURS.md anew: over vfio-user by a run now, over kernel VFIO from make test-vfio's last
+behaviours: ## Write driver/BEHAVIOURS.md anew: over vfio-user by a run now, the rest from the last make test-vfio and test-rtl
 	@rm -f $(BEHAVIOURS).vfio-user
 	@FAAM_TEST_RESULTS=$(BEHAVIOURS).vfio-user $(DEVICE_SUITE)
-	@$(DEVICE_SUITE) --quiet -- page write $(BEHAVIOURS).vfio-user $(wildcard $(BEHAVIOURS).kernel-vfio)
+	@$(DEVICE_SUITE) --quiet -- page write $(BEHAVIOURS).vfio-user $(wildcard $(BEHAVIOURS).kernel-vfio $(BEHAVIOURS).rtl)
 
 faults: ## Write driver/FAULTS.md anew: over vfio-user and in a gateway by a run now, over kernel VFIO as above
 	@rm -f $(BEHAVIOURS).faults
@@ -139,6 +139,8 @@ lint: ## Format, clippy, documentation, licences, scripts: a warning is an error
 	$(call step,clippy)
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
 	@cargo clippy -p faam-driver --features vfio_cdev --locked -- -D warnings
+	@if command -v verilator >/dev/null; then cargo clippy -p faam-dv --all-targets --features verilator --locked -- -D warnings; \
+	else echo "skipped, the benches of the gateware: sudo apt-get install -y verilator"; fi
 	$(call step,rustdoc)
 	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 	$(call step,aarch64: the gateway without the driver)

@@ -12,6 +12,8 @@ use std::process::ExitCode;
 
 #[path = "build/models.rs"]
 mod models;
+#[path = "build/mutants.rs"]
+mod mutants;
 #[path = "build/verilate.rs"]
 mod verilate;
 
@@ -36,7 +38,7 @@ fn main() -> ExitCode {
 
 fn build() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed=FAAM_DV_MODELS");
-    for path in ["build.rs", "build", "rtl", "shim", "../rtl"] {
+    for path in ["build.rs", "build", "mutants.txt", "rtl", "shim", "../rtl"] {
         println!("cargo::rerun-if-changed={path}");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo set no OUT_DIR")?);
@@ -56,10 +58,16 @@ fn build() -> Result<(), Box<dyn Error>> {
     let verilator = verilate::Verilator::find(env::var_os("CARGO_FEATURE_TRACE").is_some())?;
     let chosen: Vec<Model> = models::all().into_iter().filter(is_wanted).collect();
     // Rust's and C++'s lists of models are written from one, so that an index means the same to both.
-    models::write_lists(&chosen, &out)?;
+    let broken = mutants::read(&root.join("mutants.txt"))?;
+    models::write_lists(&chosen, &broken, &out)?;
     let mut includes = vec![out.clone(), root.join("shim")];
     for model in &chosen {
-        includes.push(verilator.model(model, &rtl, &root, &out)?);
+        let mut of = rtl.clone();
+        if model.is_mutant {
+            of = out.join("mutants_rtl");
+            mutants::write(&broken, &rtl, &of)?;
+        }
+        includes.push(verilator.model(model, &of, &root, &out)?);
     }
     for bench in Bench::ALL {
         if chosen.iter().any(|model| model.bench == bench) {

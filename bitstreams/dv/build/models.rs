@@ -7,6 +7,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::mutants::Mutant;
+
 /// Who drives a model.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bench {
@@ -45,6 +47,8 @@ pub(crate) struct Model {
     /// The C++ class.
     pub(crate) prefix: String,
     pub(crate) top: &'static str,
+    /// Of a copy of the RTL with the broken rules of `mutants.txt` in it.
+    pub(crate) is_mutant: bool,
     pub(crate) parameters: Vec<(&'static str, u32)>,
 }
 
@@ -57,6 +61,8 @@ const ENGINES: [(u32, u32, u32, u32); 5] = [
     (12, 1, 0, 1),
     (13, 2, 0, 0),
 ];
+/// Parameters of the engine with the broken rules.
+const MUTANT: (u32, u32, u32, u32) = (12, 2, 1, 1);
 /// Parameters of a matcher: log2 of the sets, ways, whether it can be lazy.
 const MATCHERS: [(u32, u32, u32); 2] = [(13, 4, 1), (12, 1, 1)];
 
@@ -69,15 +75,20 @@ pub(crate) fn all() -> Vec<Model> {
             name: format!("match_{hash_bits}x{ways}_{lazy}"),
             prefix: format!("Vfaam_match_{hash_bits}x{ways}_{lazy}"),
             top: "faam_match_bench",
+            is_mutant: false,
             parameters: vec![("HASH_BITS", hash_bits), ("WAYS", ways), ("LAZY", lazy)],
         });
     }
-    for (hash_bits, ways, lazy, tables) in ENGINES {
+    let engines = ENGINES.iter().map(|parameters| (*parameters, false));
+    // The mutant comes last, so that the others have the same numbers in both lists.
+    for ((hash_bits, ways, lazy, tables), is_mutant) in engines.chain([(MUTANT, true)]) {
+        let kind = if is_mutant { "mutant" } else { "engine" };
         models.push(Model {
             bench: Bench::Engine,
-            name: format!("engine_{hash_bits}x{ways}_{lazy}_{tables}"),
-            prefix: format!("Vfaam_engine_{hash_bits}x{ways}_{lazy}_{tables}"),
+            name: format!("{kind}_{hash_bits}x{ways}_{lazy}_{tables}"),
+            prefix: format!("Vfaam_{kind}_{hash_bits}x{ways}_{lazy}_{tables}"),
             top: "faam_engine_bench",
+            is_mutant,
             parameters: vec![
                 ("HASH_BITS", hash_bits),
                 ("WAYS", ways),
@@ -91,14 +102,20 @@ pub(crate) fn all() -> Vec<Model> {
         name: "farm".to_owned(),
         prefix: "Vfaam_farm".to_owned(),
         top: "faam_farm",
+        is_mutant: false,
         parameters: Vec::new(),
     });
     models
 }
 
 /// Writes the lists of the models that are built.
-pub(crate) fn write_lists(models: &[Model], out: &Path) -> io::Result<()> {
+pub(crate) fn write_lists(models: &[Model], mutants: &[Mutant], out: &Path) -> io::Result<()> {
     let mut rust = String::new();
+    let _ = writeln!(
+        rust,
+        "#[cfg(rtl_engine)]\npub(crate) const MUTANTS: &[&str] = &{:?};",
+        mutants.iter().map(Mutant::name).collect::<Vec<_>>()
+    );
     for (bench, constant, header, list) in [
         (
             Bench::Match,
@@ -118,6 +135,7 @@ pub(crate) fn write_lists(models: &[Model], out: &Path) -> io::Result<()> {
         let _ = writeln!(rust, "pub(crate) const {constant}: &[Configuration] = &[");
         let mut cpp = "#pragma once\n".to_owned();
         for model in of_bench() {
+            let _ = writeln!(cpp, "#include \"{}.h\"", model.prefix);
             let parameter = |name| {
                 let found = model
                     .parameters
@@ -125,6 +143,11 @@ pub(crate) fn write_lists(models: &[Model], out: &Path) -> io::Result<()> {
                     .find(|parameter| parameter.0 == name);
                 found.map_or(0, |parameter| parameter.1)
             };
+            if model.is_mutant {
+                rust.push_str(
+                    "];\n#[cfg(rtl_engine)]\npub(crate) const MUTANT: &[Configuration] = &[\n",
+                );
+            }
             let _ = writeln!(
                 rust,
                 "    Configuration {{ hash_bits: {}, ways: {}, lazy: {}, tables: {} }},",
@@ -133,7 +156,11 @@ pub(crate) fn write_lists(models: &[Model], out: &Path) -> io::Result<()> {
                 parameter("LAZY") != 0,
                 parameter("TABLES") != 0,
             );
-            let _ = writeln!(cpp, "#include \"{}.h\"", model.prefix);
+        }
+        if bench == Bench::Engine && !of_bench().any(|model| model.is_mutant) {
+            rust.push_str(
+                "];\n#[cfg(rtl_engine)]\npub(crate) const MUTANT: &[Configuration] = &[\n",
+            );
         }
         rust.push_str("];\n");
         let _ = write!(cpp, "#define {list}(X)");

@@ -109,6 +109,9 @@ enum Ending : uint32_t {
 
 enum Span : uint32_t { TABLE = 0, HISTORY = 1, SOURCE = 2 };
 
+// Which broken rule acts in the model that this thread runs: 0 for none.
+thread_local uint32_t acting_mutant = 0;
+
 constexpr uint32_t TABLE_BYTES = 1024;
 constexpr uint32_t BEAT_BYTES = 8;
 
@@ -118,6 +121,8 @@ class Bench {
     virtual void reset(uint32_t cycles) = 0;
     virtual void run(const FaamJob& job, FaamOutcome& outcome) = 0;
     virtual bool trace(const char* path) = 0;
+
+    uint32_t mutant = 0;
 };
 
 template <class Model>
@@ -152,6 +157,7 @@ class EngineBench final : public Bench {
     }
 
     void reset(uint32_t cycles) override {
+        acting_mutant = mutant;
         quiet();
         model_->rst = 1;
         for (uint32_t cycle = 0; cycle < cycles; ++cycle) {
@@ -164,6 +170,7 @@ class EngineBench final : public Bench {
 
     void run(const FaamJob& job, FaamOutcome& outcome) override {
         outcome = FaamOutcome{};
+        acting_mutant = mutant;
         Model& m = *model_;
         Random random(job.seed);
         Staller input(job.input);
@@ -465,6 +472,12 @@ void* faam_dv_engine_new(uint32_t index, uint64_t seed) {
     }
     return bench;
 }
+
+// Which broken rule acts, from the next cycle on; only the model of mutants.txt has any.
+void faam_dv_engine_mutant(void* bench, uint32_t number) { static_cast<Bench*>(bench)->mutant = number; }
+
+// The RTL asks (build/mutants.rs).
+int faam_dv_mutant() { return static_cast<int>(acting_mutant); }
 
 void faam_dv_engine_free(void* bench) { delete static_cast<Bench*>(bench); }
 

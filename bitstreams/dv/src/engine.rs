@@ -9,7 +9,7 @@
 use std::ffi::{CStr, c_void};
 use std::ptr::{self, NonNull};
 
-use crate::models::{Configuration, ENGINES};
+use crate::models::{Configuration, ENGINES, MUTANT, MUTANTS};
 use crate::outcome::{Ended, Report, RunError, Signals, Violation};
 use crate::stalls::{Stall, Stalls};
 
@@ -149,6 +149,7 @@ const STATUS_HUNG: u32 = 2;
 #[rustfmt::skip]
 unsafe extern "C" {
     fn faam_dv_engine_new(index: u32, seed: u64) -> *mut c_void;
+    fn faam_dv_engine_mutant(bench: *mut c_void, number: u32);
     fn faam_dv_engine_free(bench: *mut c_void);
     fn faam_dv_engine_reset(bench: *mut c_void, cycles: u32);
     fn faam_dv_engine_run(bench: *mut c_void, job: *const RawJob, outcome: *mut RawOutcome);
@@ -180,9 +181,29 @@ impl Engine {
     #[must_use]
     pub fn new(configuration: Configuration, seed: u64) -> Option<Self> {
         let index = ENGINES.iter().position(|built| *built == configuration)?;
-        let index = u32::try_from(index).ok()?;
+        Self::of_model(index, 0, seed)
+    }
+
+    /// The rules that are broken on purpose (`mutants.txt`), in their order, and the configuration that they are broken in.
+    #[must_use]
+    pub fn mutants() -> (&'static [&'static str], Option<Configuration>) {
+        (MUTANTS, MUTANT.first().copied())
+    }
+
+    /// An engine with the rule of this number broken, the first one being 1; with none for 0. None where it was not built.
+    #[must_use]
+    pub fn mutant(number: usize, seed: u64) -> Option<Self> {
+        MUTANT.first()?;
+        // It stands behind the others.
+        Self::of_model(ENGINES.len(), number, seed)
+    }
+
+    fn of_model(index: usize, mutant: usize, seed: u64) -> Option<Self> {
+        let (index, mutant) = (u32::try_from(index).ok()?, u32::try_from(mutant).ok()?);
         // SAFETY: any index and seed may be given; null is an answer.
         let bench = NonNull::new(unsafe { faam_dv_engine_new(index, seed) })?;
+        // SAFETY: `bench` is ours, and nobody else calls it; any number may be given.
+        unsafe { faam_dv_engine_mutant(bench.as_ptr(), mutant) };
         let mut engine = Self {
             bench,
             is_spoilt: false,

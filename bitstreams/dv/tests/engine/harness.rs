@@ -1,9 +1,14 @@
 //! The comparison itself: each thing that it compares is noticed when it is wrong.
 
-use faam_dv::{Ended, Engine, Outcome};
+use std::thread;
+
+use faam_dv::{Configuration, Ended, Engine, Outcome};
+use fastrand::Rng;
 
 use crate::case::{Case, Hex, Kind, Room};
 use crate::check::{self, Expected, Model};
+use crate::jobs::data::Bytes;
+use crate::jobs::seed;
 
 /// Right answers, one of which a test then makes wrong.
 fn answers() -> Vec<(Case, Expected, Outcome)> {
@@ -56,7 +61,7 @@ fn every_wrong_answer_is_noticed() {
         ("in_len", |outcome| outcome.report.in_len ^= 1),
         ("crc32", |outcome| outcome.report.crc32 ^= 1 << 31),
         ("adler32", |outcome| outcome.report.adler32 ^= 1),
-        ("cycles", |outcome| outcome.report.cycles += 400),
+        ("cycles", |outcome| outcome.report.cycles += 1),
         ("a bit of the output", |outcome| {
             if let Some(byte) = outcome.out.last_mut() {
                 *byte ^= 1;
@@ -97,4 +102,72 @@ fn a_difference_says_where_it_is() {
         "{said}"
     );
     assert!(said.contains("; token "), "{said}");
+}
+
+/// Random jobs that a broken rule is given to show itself in.
+const MUTANT_JOBS_MAX: usize = 3000;
+/// Most bytes of each: long enough for the farthest match, and for a stored block and a little.
+const MUTANT_BYTES_MAX: usize = 68_000;
+
+/// Rules of the RTL broken on purpose, one at a time: the random jobs notice each.
+#[test]
+fn every_broken_rule_is_noticed() {
+    let seed = seed::of_run();
+    let (mutants, configuration) = Engine::mutants();
+    let configuration = configuration.expect("the broken rules were built: see FAAM_DV_MODELS");
+    let bytes = Bytes::new();
+    // Without any, the copy is the engine.
+    assert_eq!(noticed_after(0, 200, configuration, &bytes, seed), None);
+    let survivors: Vec<&str> = thread::scope(|scope| {
+        let running: Vec<_> = mutants
+            .iter()
+            .enumerate()
+            .map(|(index, name)| {
+                let bytes = &bytes;
+                let run =
+                    move || noticed_after(index + 1, MUTANT_JOBS_MAX, configuration, bytes, seed);
+                (name, scope.spawn(run))
+            })
+            .collect();
+        let mut survivors = Vec::new();
+        for (name, thread) in running {
+            match thread.join().unwrap() {
+                Some((jobs, how)) => println!("noticed after {jobs} jobs: {name}: {how}"),
+                None => survivors.push(*name),
+            }
+        }
+        survivors
+    });
+    println!(
+        "{} broken rules, {} unnoticed",
+        mutants.len(),
+        survivors.len()
+    );
+    assert!(
+        survivors.is_empty(),
+        "unnoticed in {MUTANT_JOBS_MAX} jobs, seed {seed}: {survivors:?}"
+    );
+}
+
+/// The number of the job at which a mutant differs from the model, and the beginning of what is said.
+fn noticed_after(
+    mutant: usize,
+    jobs: usize,
+    configuration: Configuration,
+    bytes: &Bytes,
+    seed: u64,
+) -> Option<(usize, String)> {
+    let mut rng = Rng::with_seed(seed);
+    let mut engine = Engine::mutant(mutant, seed).expect("the model was built");
+    let mut model = Model::new();
+    (1..=jobs).find_map(|number| {
+        let most = if number % 12 == 0 {
+            MUTANT_BYTES_MAX
+        } else {
+            3000
+        };
+        let case = Case::draw(&mut rng, bytes, configuration, most);
+        let said = check::run(&mut engine, &mut model, &case, configuration).err()?;
+        Some((number, said.chars().take(70).collect()))
+    })
 }

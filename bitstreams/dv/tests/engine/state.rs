@@ -93,11 +93,6 @@ fn epochs_that_come_around_show_nothing() {
             let waited = outcome.cycles_offered + outcome.cycles;
             // A job of 200 bytes takes some hundreds.
             cleared += usize::from(number > 0 && waited > 2000);
-            assert!(
-                u64::from(outcome.report.cycles) < 200 + 160 + 64,
-                "job {number} reports {} cycles",
-                outcome.report.cycles
-            );
         }
         println!(
             "engine {configuration}: {WRAP_JOBS} jobs without a reset, {cleared} of which waited for a clearing"

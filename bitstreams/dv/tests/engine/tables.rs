@@ -112,7 +112,7 @@ fn broken(rng: &mut Rng) -> (&'static str, Vec<u8>) {
         }
         4 => {
             let bits = if rng.bool() {
-                HEADER_BITS_MAX + rng.u32(1..9)
+                HEADER_BITS_MAX + 1
             } else {
                 rng.u32(HEADER_BITS_MAX + 1..)
             };
@@ -138,9 +138,12 @@ fn broken(rng: &mut Rng) -> (&'static str, Vec<u8>) {
             "distance Kraft"
         }
         8 => {
+            // Half of a code: what one distance of one bit comes to.
             block[DISTANCE_AT..HEADER_BITS_AT].fill(0);
-            block[DISTANCE_AT + rng.usize(0..DISTANCE_SYMBOLS)] = rng.u8(2..16);
-            "one distance, not of one bit"
+            let (length, count) = [(2, 1), (2, 2), (3, 4), (15, 1)][rng.usize(0..4)];
+            let from = DISTANCE_AT + rng.usize(0..DISTANCE_SYMBOLS - count);
+            block[from..from + count].fill(length);
+            "half of a distance code"
         }
         9 => {
             // Complete without 256: another symbol has its length.

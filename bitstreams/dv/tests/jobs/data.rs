@@ -7,7 +7,13 @@ use fastrand::Rng;
 /// Distances around which a match may or may not hold: the farthest one, the window, and the period of positions.
 const EDGES: [usize; 3] = [32744, 32768, 65536];
 /// Lengths around which something changes: shortest match, the comparer's width, the lazy limit, longest match.
-const LENGTHS: [usize; 5] = [4, 16, 32, 64, 258];
+const LENGTHS: [usize; 5] = [4, 16, LAZY_LIMIT, 64, 258];
+/// A match of this length is taken without a look at the next byte.
+const LAZY_LIMIT: usize = 32;
+/// From here on a job can have the farthest match, and more than one stored block.
+const LONG_BYTES: usize = 68_000;
+/// Bytes that a stored block holds.
+const STORED_BLOCK_BYTES: usize = 65535;
 const HASH_MULTIPLIER: u32 = 0x9e37_79b1;
 
 /// The committed sample, by name.
@@ -39,6 +45,13 @@ impl Bytes {
 
     /// Bytes of a kind drawn at random, at most `most` of them; and the kind's name.
     pub(crate) fn draw(&self, rng: &mut Rng, most: usize) -> (&'static str, Vec<u8>) {
+        if most >= LONG_BYTES {
+            match rng.u32(0..10) {
+                0 => return ("stored edge", stored_edge(rng, most)),
+                1 | 2 => return ("far match", far_match(rng, most)),
+                _ => {}
+            }
+        }
         let len = self.len(rng, most);
         let (kind, mut bytes) = match rng.u32(0..100) {
             0..=2 => ("empty", Vec::new()),
@@ -51,10 +64,11 @@ impl Bytes {
             28..=37 => ("runs", runs(rng, len)),
             38..=47 => ("periodic", periodic(rng, len)),
             48..=64 => ("sample", self.slice(rng, len)),
-            65..=69 => ("far match", far_match(rng, most)),
-            70..=79 => ("ends in a match", ends_in_match(rng, len)),
-            80..=87 => ("one set", one_set(rng, len)),
-            88..=94 => ("lengths", lengths(rng, len)),
+            65..=74 => ("ends in a match", ends_in_match(rng, len)),
+            75..=80 => ("one set", one_set(rng, len)),
+            81..=87 => ("lengths", lengths(rng, len)),
+            88..=91 => ("lazy limit", lazy_limit(rng)),
+            92..=94 => ("coded or stored", coded_or_stored(rng)),
             _ => ("lazy chain", lazy_chain(rng, len)),
         };
         bytes.truncate(most);
@@ -122,27 +136,38 @@ fn periodic(rng: &mut Rng, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// A piece, and the piece again as far away as a match may reach, or a little farther.
+/// Pieces, and each again as far away as a match may reach, or a little nearer or farther.
 fn far_match(rng: &mut Rng, most: usize) -> Vec<u8> {
-    let edges: Vec<usize> = EDGES.into_iter().filter(|edge| edge + 300 < most).collect();
-    if edges.is_empty() {
+    let reachable = EDGES.iter().filter(|edge| *edge + 1500 < most).count();
+    if reachable == 0 {
         return noise(rng, most.min(300));
     }
-    let edge = edges[rng.usize(0..edges.len())];
-    let distance = edge + rng.usize(0..60) - 30;
-    let piece_len = rng.usize(4..300);
-    let piece = noise(rng, piece_len);
+    // The first one matters most.
+    let edge = EDGES[rng.usize(0..reachable) * rng.usize(0..2)];
     let lead = rng.usize(0..40);
     let mut bytes = noise(rng, lead);
-    bytes.extend(&piece);
-    // Cheap to come by, and in its own sets: a run or noise between.
-    let between = distance - piece.len().min(distance);
-    if rng.bool() {
-        bytes.extend(noise(rng, between));
-    } else {
-        bytes.extend(std::iter::repeat_n(rng.u8(..), between));
+    let mut pieces = Vec::new();
+    for _ in 0..rng.usize(1..5) {
+        let len = rng.usize(4..=258);
+        let piece = noise(rng, len);
+        let off = if rng.u8(0..4) != 0 { 1 } else { 30 };
+        let distance = edge + rng.usize(0..=2 * off) - off;
+        pieces.push((bytes.len() + distance, piece.clone()));
+        bytes.extend(piece);
+        bytes.extend(noise(rng, 70));
     }
-    bytes.extend(&piece);
+    // A run lies in one set; noise pushes out of every set what was in it.
+    let run = rng.u8(..);
+    let is_noise = rng.u8(0..4) == 0;
+    for (at, piece) in pieces {
+        let between = at.saturating_sub(bytes.len());
+        if is_noise {
+            bytes.extend(noise(rng, between));
+        } else {
+            bytes.extend(std::iter::repeat_n(run, between));
+        }
+        bytes.extend(piece);
+    }
     let tail = rng.usize(0..20);
     bytes.extend(noise(rng, tail));
     bytes
@@ -155,6 +180,43 @@ fn ends_in_match(rng: &mut Rng, len: usize) -> Vec<u8> {
     let piece = bytes[from..from + rng.usize(4..=most)].to_vec();
     bytes.extend(piece);
     bytes
+}
+
+/// A match of about 32 bytes, and at its second byte a longer one: taken or not by its very length.
+fn lazy_limit(rng: &mut Rng) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..rng.usize(1..6) {
+        let piece = noise(rng, 80);
+        let first = LAZY_LIMIT - 2 + rng.usize(0..4);
+        bytes.extend(&piece[..first]);
+        bytes.push(!piece[first]);
+        // One byte more at its front than the next one has, and shorter.
+        bytes.push(!piece[0]);
+        bytes.extend(&piece[1..first + rng.usize(1..40)]);
+        bytes.push(rng.u8(..));
+        bytes.extend(&piece);
+    }
+    bytes
+}
+
+/// Bytes that no match helps, of which the fixed code makes about as many as stored blocks do: some 26 literals of nine bits.
+fn coded_or_stored(rng: &mut Rng) -> Vec<u8> {
+    let dear = rng.usize(18..36);
+    let mut bytes: Vec<u8> = (0..dear + rng.usize(0..120))
+        .map(|_| rng.u8(0..144))
+        .collect();
+    for byte in bytes.iter_mut().take(dear) {
+        *byte = rng.u8(144..);
+    }
+    rng.shuffle(&mut bytes);
+    bytes
+}
+
+/// Noise of about as many bytes as one or two stored blocks hold.
+fn stored_edge(rng: &mut Rng, most: usize) -> Vec<u8> {
+    let blocks = rng.usize(1..3).min(most / STORED_BLOCK_BYTES);
+    let len = (blocks * STORED_BLOCK_BYTES + rng.usize(0..3)).saturating_sub(1);
+    noise(rng, len)
 }
 
 /// Words of four bytes that all hash to one set, of 2^12 as well as of 2^13: ways shift and fall out.
