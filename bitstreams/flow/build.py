@@ -44,25 +44,31 @@ def build(target, entry, progress):
         for warning in warnings:
             progress(warning)
         progress(f"core: {core['lut4']} LUT4, {core['ff']} FF, {core['dp16kd']} DP16KD, {core['mult18']} MULT18")
-        speeds = {}
-        fastest = max(target["speed_grades"])
-        progress(f"nextpnr: place and route, speed grade -{fastest}")
-        speeds[str(fastest)], routed, config = placement.route(netlist, target, fastest, entry["mhz_min"], place, progress)
-        for grade in sorted(set(target["speed_grades"]) - {fastest}):
-            progress(f"nextpnr: the same, speed grade -{grade}")
-            speeds[str(grade)] = placement.measure(routed, target, grade, place, progress)
-        for grade, speed in speeds.items():
-            progress(f"-{grade}: {speed['fmax_mhz']} MHz; {speed['critical_path']}")
-        progress("ecppack: bitstream")
-        bitstream = placement.pack(config, place / f"{name}.bit", place, progress)
+        ecp5 = {"core": core, **(placed(target, entry, netlist, place, progress) if entry.get("place", True) else {})}
         amd = {family: area.result() for family, area in amd.items()}
     return {
         "schema": reports.SCHEMA,
         **subject,
         "hardware": "placed and routed, pins unconstrained, not run on hardware; AMD families: area by yosys, not placed",
-        "ecp5": {"core": core, "speed_grades": speeds, "bitstream": bitstream, "mhz_min": entry["mhz_min"]},
+        "ecp5": ecp5,
         **amd,
     }
+
+
+def placed(target, entry, netlist, place, progress):
+    """What place and route makes of a netlist: clocks, slowest paths, the bitstream."""
+    speeds = {}
+    fastest = max(target["speed_grades"])
+    progress(f"nextpnr: place and route, speed grade -{fastest}")
+    speeds[str(fastest)], routed, config = placement.route(netlist, target, fastest, entry["mhz_min"], place, progress)
+    for grade in sorted(set(target["speed_grades"]) - {fastest}):
+        progress(f"nextpnr: the same, speed grade -{grade}")
+        speeds[str(grade)] = placement.measure(routed, target, grade, place, progress)
+    for grade, speed in speeds.items():
+        progress(f"-{grade}: {speed['fmax_mhz']} MHz; {speed['critical_path']}")
+    progress("ecppack: bitstream")
+    bitstream = placement.pack(config, place / f"{entry['name']}.bit", place, progress)
+    return {"speed_grades": speeds, "bitstream": bitstream, "mhz_min": entry["mhz_min"]}
 
 
 def check(target, entries):

@@ -62,14 +62,15 @@ def render(target, entries):
     out += table(
         ["configuration", "LUT4", "of them RAM", "FF", "DP16KD", "MULT18", *(f"Fmax -{grade}, MHz" for grade in grades), "floor"],
         [[f"`{name}`", core["lut4"], core["of_them_ram"], core["ff"], core["dp16kd"], core["mult18"],
-          *(report["ecp5"]["speed_grades"][grade]["fmax_mhz"] for grade in grades), report["ecp5"]["mhz_min"]]
+          *([report["ecp5"]["speed_grades"][grade]["fmax_mhz"] for grade in grades] if "speed_grades" in report["ecp5"] else ["not placed"] * len(grades)),
+          report["ecp5"].get("mhz_min", "-")]
          for name, report in made.items() for core in [report["ecp5"]["core"]]])
     out += [f"Slowest paths at -{fastest}:", ""]
-    out += [f"- `{name}`: {report['ecp5']['speed_grades'][fastest]['critical_path']}" for name, report in made.items()]
+    out += [f"- `{name}`: {report['ecp5']['speed_grades'][fastest]['critical_path']}" for name, report in made.items() if "speed_grades" in report["ecp5"]]
     out += ["", "Bitstreams (in `target/bitstream`, not committed):", ""]
     out += table(["configuration", "bytes, compressed", "idcode", "SHA-256"],
                  [[f"`{name}`", bit["bytes"], bit["idcode"], f"`{bit['sha256'][:16]}...`"]
-                  for name, report in made.items() for bit in [report["ecp5"]["bitstream"]]])
+                  for name, report in made.items() if "bitstream" in report["ecp5"] for bit in [report["ecp5"]["bitstream"]]])
     out += ["## AMD's families: area by yosys, not placed", ""]
     out += table(
         ["configuration", *(f"{title}: {what}" for title in ("7-series", "UltraScale+") for what in ("LUT", "FF", "RAMB36", "RAMB18", "DSP"))],
@@ -77,8 +78,8 @@ def render(target, entries):
          for name, report in made.items() if "xc7" in report])
     out += engines(entries, made, fastest)
     out += cycles(entries, made, fastest)
-    out += farms(target, entries, made)
     out += published()
+    out += farms(target, entries, made)
     return "\n".join(out).rstrip() + "\n"
 
 
@@ -87,10 +88,10 @@ def engines(entries, made, fastest):
     out = [
         "## Throughput at equal terms",
         "",
-        "An engine takes one byte of input a cycle, whatever the data (section 10 of [algorithm.md](algorithm.md)), so MB/s of one engine is its Fmax. "
+        "An engine takes one byte of input a cycle, whatever the data (section 10 of [algorithm.md](algorithm.md)), so MB/s of one engine is its Fmax; what ends up stored is read twice. "
         "That is **modelled**: cycles come from the simulated RTL, the clock from place and route; no memory and no link is in it. Two passes (level dense) take twice as long. "
-        "A LUT4 holds less than the LUT6 or the ALM of the designs below, so the last column is the one to compare: it takes the area that yosys gives for "
-        "UltraScale+, with the clock of the ECP5, which is the slower device.",
+        "A LUT4 holds less than the LUT6 or the ALM of the designs below, so compare the last two columns: they take the area that yosys gives for "
+        "UltraScale+, the first of them with the clock of the ECP5, which is the slower device, the second without any clock.",
         "",
     ]
     rows = []
@@ -100,8 +101,9 @@ def engines(entries, made, fastest):
         report = made[name]
         rate = report["ecp5"]["speed_grades"][fastest]["fmax_mhz"]
         rows.append([f"`{name}`", rate, ratio_of(entry["ratio_row"]) if "ratio_row" in entry else "-", round(1000 * rate / report["ecp5"]["core"]["lut4"], 1),
-                     round(1000 * rate / report["xcup"]["lut"], 1) if "xcup" in report else "-"])
-    return out + table(["engine", f"MB/s (ECP5 -{fastest})", "ratio, 64 KiB / 1 MiB", "MB/s a kLUT4", "MB/s a kLUT6"], rows)
+                     round(1000 * rate / report["xcup"]["lut"], 1) if "xcup" in report else "-",
+                     round(1000 / report["xcup"]["lut"], 3) if "xcup" in report else "-"])
+    return out + table(["engine", f"MB/s (ECP5 -{fastest})", "ratio, 64 KiB / 1 MiB", "MB/s a kLUT4", "MB/s a kLUT6", "bytes a cycle a kLUT6"], rows)
 
 
 def cycles(entries, made, fastest):
@@ -138,9 +140,9 @@ def farms(target, entries, made):
         count = entry["parameters"]["ENGINES"]
         rest = {area: farm[area] - count * one[area] for area in ("lut4", "dp16kd")}
         rows.append([f"`{name}`", count, rest["lut4"], rest["dp16kd"], one["dp16kd"], (target["dp16kd"] - rest["dp16kd"]) // one["dp16kd"]])
-    out += table(["configuration", "engines placed", "LUT4 beside the engines", "DP16KD beside them", "DP16KD an engine",
+    out += table(["configuration", "engines", "LUT4 beside the engines", "DP16KD beside them", "DP16KD an engine",
                   f"engines that the {target['dp16kd']} DP16KD of {target['device']} allow"], rows)
-    return out + ["Movers of the lanes count as beside the engines. Where fewer engines are placed than block RAM allows, LUTs are the other bound, or the time that place and route takes.", ""]
+    return out + ["Movers of the lanes count as beside the engines.", ""]
 
 
 def published():
@@ -151,6 +153,7 @@ def published():
         kilo = design.get("kilo_places")
         source = re.sub(r"^(https?://\S+)$", r"[source](\1)", design["source"])
         rows.append([design["name"], design["device"], design["mb_per_s"], design["ratio"],
-                     f"{kilo} k{design['places']}" if kilo else "not published there",
-                     round(design["mb_per_s"] / kilo, 1) if kilo else "-", source])
-    return out + table(["design", "device", "MB/s", "ratio", "area", "MB/s a thousand", "source"], rows)
+                     f"{kilo} k{design['places']}" if kilo else "not in the source",
+                     round(design["mb_per_s"] / kilo, 1) if kilo else "-",
+                     round(design["mb_per_s"] / design["mhz"] / kilo, 3) if kilo and "mhz" in design else "-", source])
+    return out + table(["design", "device", "MB/s", "ratio", "area", "MB/s a thousand", "bytes a cycle a thousand", "source"], rows)
