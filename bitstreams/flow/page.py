@@ -88,7 +88,7 @@ def engines(entries, made, fastest):
     out = [
         "## Throughput at equal terms",
         "",
-        "An engine takes one byte of input a cycle, whatever the data (section 10 of [algorithm.md](algorithm.md)), so MB/s of one engine is its Fmax; what ends up stored is read twice. "
+        "An engine takes one byte of input a cycle (section 10 of [algorithm.md](algorithm.md)), so MB/s of one engine is its Fmax; what ends up stored is read twice. "
         "That is **modelled**: cycles come from the simulated RTL, the clock from place and route; no memory and no link is in it. Two passes (level dense) take twice as long. "
         "A LUT4 holds less than the LUT6 or the ALM of the designs below, so compare the last two columns: they take the area that yosys gives for "
         "UltraScale+, the first of them with the clock of the ECP5, which is the slower device, the second without any clock.",
