@@ -351,7 +351,7 @@ module faam_farm #(
     );
 
     // Engines.
-    logic [ENGINES-1:0] lane_start, lane_kill, lane_idle, lane_running, lane_done, lane_taken, lane_scrubbed;
+    logic [ENGINES-1:0] lane_start, lane_kill, lane_idle, lane_running, lane_done, lane_aborted, lane_taken, lane_scrubbed;
     logic [14:0] lane_kill_status;
     logic [ENGINES-1:0][4:0] lane_qid;
     logic [ENGINES-1:0][15:0] lane_cid;
@@ -374,6 +374,7 @@ module faam_farm #(
             .idle        (lane_idle[i]),
             .running     (lane_running[i]),
             .done        (lane_done[i]),
+            .aborted     (lane_aborted[i]),
             .taken       (lane_taken[i]),
             .qid         (lane_qid[i]),
             .cid         (lane_cid[i]),
@@ -552,6 +553,7 @@ module faam_farm #(
         .lane_idle        (lane_idle),
         .lane_running     (lane_running),
         .lane_done        (lane_done),
+        .lane_aborted     (lane_aborted),
         .lane_taken       (lane_taken),
         .lane_qid         (lane_qid),
         .lane_cid         (lane_cid),

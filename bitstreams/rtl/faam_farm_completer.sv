@@ -65,6 +65,7 @@ module faam_farm_completer #(
     localparam logic [3:0] INTERRUPT = 4'd11;
     localparam logic [3:0] BROKEN = 4'd12;
     localparam logic [3:0] DROP = 4'd13;
+    localparam logic [3:0] BEAT = 4'd14;   // the next beat's bytes come together
 
     logic [3:0]  state;
     logic        only_announce;
@@ -162,23 +163,26 @@ module faam_farm_completer #(
             end
         endcase
     end
-    assign add_valid = (state == COUNT || state == COUNT_END || state == INTERRUPT) && add_value != 0;
-
-    logic counted;
-    assign counted = add_ready || add_value == 0;
+    assign add_valid = state == COUNT || state == COUNT_END || state == INTERRUPT;
 
     // The index moves on before the phase word is written; the word is kept as it was checked.
     logic [31:0] phase_word_kept;
+    logic [63:0] beat_next;
     always_comb begin
         case (step[1:0])
-            2'd0: writer_data = {ending.in_len, ending.out_len};
-            2'd1: writer_data = {ending.adler32, ending.crc32};
-            2'd2: writer_data = {ending.info, ending.cycles};
-            default: writer_data = {32'd0, check, fetched[15:0]};
+            2'd0: beat_next = {ending.in_len, ending.out_len};
+            2'd1: beat_next = {ending.adler32, ending.crc32};
+            2'd2: beat_next = {ending.info, ending.cycles};
+            default: beat_next = {32'd0, check, fetched[15:0]};
         endcase
-        if (state == PHASE_BEAT) writer_data = {32'd0, phase_word_kept};
+        if (state == PHASE) beat_next = {32'd0, phase_word_kept};
     end
-    assign writer_bytes   = (state == PHASE_BEAT || step[1:0] == 2'd3) ? 4'd4 : 4'd8;
+    always_ff @(posedge clk) begin
+        if (state == BEAT || state == PHASE) begin
+            writer_data  <= beat_next;
+            writer_bytes <= (state == PHASE || step[1:0] == 2'd3) ? 4'd4 : 4'd8;
+        end
+    end
     assign writer_valid   = state == BEATS || state == PHASE_BEAT;
     assign writer_start   = state == BODY || state == PHASE;
     assign writer_addr    = state == PHASE ? {at[63:5], 5'd28} : at;
@@ -241,25 +245,26 @@ module faam_farm_completer #(
                     end
                 end
                 COUNT:
-                    if (counted) begin
+                    if (add_ready) begin
                         step <= step + 1'b1;
                         if (step == STEP_END - 4'd1) begin
                             step  <= '0;
                             state <= BODY;
                         end
                     end
-                BODY: state <= BEATS;
+                BODY: state <= BEAT;
+                BEAT: state <= BEATS;
                 BEATS:
                     if (writer_ready) begin
                         step <= step + 1'b1;
-                        if (step[1:0] == 2'd3) state <= FLUSH;
+                        state <= step[1:0] == 2'd3 ? FLUSH : BEAT;
                     end
                 FLUSH: begin
                     step <= STEP_END;
                     if (writer_idle) state <= writer_fault ? BROKEN : COUNT_END;
                 end
                 COUNT_END:
-                    if (counted) begin
+                    if (add_ready) begin
                         step <= step + 1'b1;
                         if (step == STEP_LAST) state <= PHASE;
                     end
@@ -279,7 +284,7 @@ module faam_farm_completer #(
                             end
                         end
                     end
-                INTERRUPT: if (counted) state <= WAIT;
+                INTERRUPT: if (add_ready) state <= WAIT;
                 BROKEN: if (note_ready) state <= DROP;
                 DROP: if (writer_idle) state <= WAIT;
                 default: state <= WAIT;

@@ -33,6 +33,7 @@ module faam_farm_counters (
     localparam logic [2:0] WRITE = 3'd4;
     localparam logic [2:0] CLEAR = 3'd5;
     localparam logic [2:0] SHOW = 3'd6;
+    localparam logic [2:0] HOLD = 3'd7;
 
     logic [63:0] values[256];
     logic [2:0]  state;
@@ -40,6 +41,7 @@ module faam_farm_counters (
     logic [31:0] addend;
     logic        for_kick;
     logic        for_read;
+    logic [63:0] said;   // by the RAM
     logic [63:0] old;
     logic [63:0] sum;
 
@@ -47,7 +49,8 @@ module faam_farm_counters (
     assign write = state == WIPE || state == CLEAR || state == WRITE;
     always_ff @(posedge clk) begin
         if (write) values[at] <= state == WRITE ? sum : '0;
-        old <= values[at];
+        said <= values[at];
+        old  <= said;
     end
 
     always_ff @(posedge clk) begin
@@ -81,7 +84,8 @@ module faam_farm_counters (
                         state    <= READ;
                     end
                 end
-                READ: state <= for_read ? SHOW : ADD;
+                READ: state <= HOLD;
+                HOLD: state <= for_read ? SHOW : ADD;
                 ADD: begin
                     sum   <= old + {32'd0, addend};
                     state <= WRITE;

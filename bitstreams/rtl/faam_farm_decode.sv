@@ -2,12 +2,13 @@
 // at fault.
 //
 // Invariant: checks come in the order in which the simulated card makes them (sim/src/job.rs), so that both name the same
-// field; what this build has not is Unsupported. Combinational.
+// field; what this build has not is Unsupported. The verdict stands a cycle after the entry does.
 // Whether memory can be reached is found out later.
 module faam_farm_decode #(
     parameter int WAYS = 4,
     parameter int TABLES = 1
 ) (
+    input  logic                  clk,
     input  faam_farm_pkg::entry_t entry,
     output logic [1:0]            work,
     output logic [14:0]           status,
@@ -18,27 +19,44 @@ module faam_farm_decode #(
     localparam logic [7:0] DECOMPRESS = 8'h82;
     localparam logic [7:0] COUNT = 8'h83;
 
-    logic last, sync, hist, table_flag;
-    assign last       = entry.flags[faam_farm_pkg::FLAG_FINAL];
-    assign sync       = entry.flags[faam_farm_pkg::FLAG_SYNC];
-    assign hist       = entry.flags[faam_farm_pkg::FLAG_HIST];
-    assign table_flag = entry.flags[faam_farm_pkg::FLAG_TABLE];
-
-    logic bad_hist_len;
-    logic bad_level;
-    logic no_ways;
-    assign bad_hist_len = hist && (entry.hist_len == 0 || entry.hist_len > 32'(faam_farm_pkg::HISTORY_BYTES_MAX));
-    assign bad_level    = entry.level > 8'd2;
-    assign no_ways      = entry.level != 8'd0 && WAYS < 4;
+    // What its fields are, a cycle later; the verdict is made of these.
+    logic is_nop, is_compress, is_decompress, is_count, is_none;
+    logic last, sync, hist, table_flag, flags_bad;
+    logic mode_loaded, mode_fixed;
+    logic table_sized, histogram_fits;
+    logic hist_bad, level_bad, ways_lacking, framed, format_bad, reserved_bad, source_long;
+    always_ff @(posedge clk) begin
+        is_nop         <= entry.op == NOP;
+        is_compress    <= entry.op == COMPRESS;
+        is_decompress  <= entry.op == DECOMPRESS;
+        is_count       <= entry.op == COUNT;
+        is_none        <= entry.op[7:2] != 6'b1000_00;
+        last           <= entry.flags[faam_farm_pkg::FLAG_FINAL];
+        sync           <= entry.flags[faam_farm_pkg::FLAG_SYNC];
+        hist           <= entry.flags[faam_farm_pkg::FLAG_HIST];
+        table_flag     <= entry.flags[faam_farm_pkg::FLAG_TABLE];
+        flags_bad      <= entry.flags[7:4] != 0;
+        mode_loaded    <= entry.table_mode == 8'd1;
+        mode_fixed     <= entry.table_mode == 8'd0;
+        table_sized    <= entry.aux_len == 32'(faam_farm_pkg::TABLE_BYTES);
+        histogram_fits <= entry.aux_len >= 32'(faam_farm_pkg::HISTOGRAM_BYTES);
+        hist_bad       <= entry.hist_len == 0 || entry.hist_len > 32'(faam_farm_pkg::HISTORY_BYTES_MAX);
+        level_bad      <= entry.level > 8'd2;
+        ways_lacking   <= entry.level != 8'd0 && WAYS < 4;
+        framed         <= entry.format != 8'd0;
+        format_bad     <= entry.format > 8'd2;
+        reserved_bad   <= entry.reserved != 0;
+        source_long    <= entry.src_len > 32'(faam_farm_pkg::JOB_BYTES_MAX);
+    end
 
     // The first check that fails, from the last to the first.
     always_comb begin
-        work   = entry.op == NOP ? faam_farm_pkg::WORK_NOP : faam_farm_pkg::WORK_JOB;
+        work   = is_nop ? faam_farm_pkg::WORK_NOP : faam_farm_pkg::WORK_JOB;
         status = faam_farm_pkg::SUCCESS;
         info   = '0;
-        if (entry.op == COMPRESS) begin
-            if (entry.table_mode == 8'd1 && table_flag) begin
-                if (entry.aux_len != 32'(faam_farm_pkg::TABLE_BYTES)) begin
+        if (is_compress) begin
+            if (mode_loaded && table_flag) begin
+                if (!table_sized) begin
                     status = faam_farm_pkg::INVALID_LENGTH;
                     info   = faam_farm_pkg::FIELD_AUX_LEN;
                 end
@@ -46,25 +64,25 @@ module faam_farm_decode #(
                     status = faam_farm_pkg::UNSUPPORTED;
                     info   = faam_farm_pkg::FIELD_TABLE_MODE;
                 end
-            end else if (entry.table_mode == 8'd1) begin
+            end else if (mode_loaded) begin
                 status = faam_farm_pkg::INVALID_FIELD;
                 info   = faam_farm_pkg::FIELD_FLAGS;
-            end else if (entry.table_mode != 8'd0 || table_flag) begin
+            end else if (!mode_fixed || table_flag) begin
                 status = faam_farm_pkg::INVALID_FIELD;
                 info   = faam_farm_pkg::FIELD_TABLE_MODE;
             end
-            if (bad_level) begin
+            if (level_bad) begin
                 status = faam_farm_pkg::INVALID_FIELD;
                 info   = faam_farm_pkg::FIELD_LEVEL;
-            end else if (no_ways) begin
+            end else if (ways_lacking) begin
                 status = faam_farm_pkg::UNSUPPORTED;
                 info   = faam_farm_pkg::FIELD_LEVEL;
             end
-            if (hist && entry.format != 8'd0) begin
+            if (hist && framed) begin
                 status = faam_farm_pkg::INVALID_FIELD;
                 info   = faam_farm_pkg::FIELD_FORMAT;
             end
-            if (bad_hist_len) begin
+            if (hist && hist_bad) begin
                 status = faam_farm_pkg::INVALID_LENGTH;
                 info   = faam_farm_pkg::FIELD_HIST_LEN;
             end
@@ -72,24 +90,24 @@ module faam_farm_decode #(
                 status = faam_farm_pkg::INVALID_FIELD;
                 info   = faam_farm_pkg::FIELD_FLAGS;
             end
-            if (entry.format > 8'd2) begin
+            if (format_bad) begin
                 status = faam_farm_pkg::INVALID_FIELD;
                 info   = faam_farm_pkg::FIELD_FORMAT;
             end
         end
-        if (entry.op == COUNT) begin
-            if (bad_level) begin
+        if (is_count) begin
+            if (level_bad) begin
                 status = faam_farm_pkg::INVALID_FIELD;
                 info   = faam_farm_pkg::FIELD_LEVEL;
-            end else if (no_ways) begin
+            end else if (ways_lacking) begin
                 status = faam_farm_pkg::UNSUPPORTED;
                 info   = faam_farm_pkg::FIELD_LEVEL;
             end
-            if (bad_hist_len) begin
+            if (hist && hist_bad) begin
                 status = faam_farm_pkg::INVALID_LENGTH;
                 info   = faam_farm_pkg::FIELD_HIST_LEN;
             end
-            if (entry.aux_len < 32'(faam_farm_pkg::HISTOGRAM_BYTES)) begin
+            if (!histogram_fits) begin
                 status = faam_farm_pkg::INVALID_LENGTH;
                 info   = faam_farm_pkg::FIELD_AUX_LEN;
             end
@@ -98,23 +116,23 @@ module faam_farm_decode #(
                 info   = faam_farm_pkg::FIELD_FLAGS;
             end
         end
-        if (entry.op == DECOMPRESS || (entry.op == COUNT && TABLES == 0)) begin
+        if (is_decompress || (is_count && TABLES == 0)) begin
             status = faam_farm_pkg::UNSUPPORTED;
             info   = faam_farm_pkg::FIELD_OP;
         end
-        if (entry.op != NOP && entry.src_len > 32'(faam_farm_pkg::JOB_BYTES_MAX)) begin
+        if (!is_nop && source_long) begin
             status = faam_farm_pkg::INVALID_LENGTH;
             info   = faam_farm_pkg::FIELD_SRC_LEN;
         end
-        if (entry.reserved != 0) begin
+        if (reserved_bad) begin
             status = faam_farm_pkg::INVALID_FIELD;
             info   = faam_farm_pkg::FIELD_RESERVED;
         end
-        if (entry.flags[7:4] != 0) begin
+        if (flags_bad) begin
             status = faam_farm_pkg::INVALID_FIELD;
             info   = faam_farm_pkg::FIELD_FLAGS;
         end
-        if (entry.op[7:2] != 6'b1000_00) begin
+        if (is_none) begin
             status = faam_farm_pkg::INVALID_OPCODE;
             info   = faam_farm_pkg::FIELD_OP;
         end

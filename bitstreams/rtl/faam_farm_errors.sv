@@ -24,7 +24,7 @@ module faam_farm_errors (
     output logic [4:0]  first_qid,
     output logic [63:0] first_value,
     output logic [31:0] count,
-    // the page: `page_word` of entry `page_entry`, 0 the newest, stands one cycle later
+    // the page: `page_word` of entry `page_entry`, 0 the newest, stands two cycles later
     input  logic [3:0]  page_entry,
     input  logic [1:0]  page_word,
     output logic [63:0] page_data,
@@ -43,6 +43,7 @@ module faam_farm_errors (
     logic [3:0]  code;
     logic [4:0]  qid;
     logic [63:0] value;
+    logic [63:0] page_said;
 
     logic [5:0]  write_at;
     logic [63:0] write_data;
@@ -65,7 +66,8 @@ module faam_farm_errors (
 
     always_ff @(posedge clk) begin
         if (state == HEAD || state == VALUE || state == TIME) words[write_at] <= write_data;
-        page_data <= words[{newest - page_entry, page_word}];
+        page_said <= words[{newest - page_entry, page_word}];
+        page_data <= page_said;
     end
 
     always_ff @(posedge clk) begin

@@ -29,6 +29,7 @@ module faam_farm_lane #(
     output logic [4:0]                 qid,
     output logic [15:0]                cid,
     output faam_farm_pkg::ending_t     ending,
+    output logic                       aborted,      // ended, or ending, by `kill`
     output logic                       scrubbed,     // the engine was told to scrub before this job
     // memory
     output logic                       ar_valid,
@@ -61,6 +62,7 @@ module faam_farm_lane #(
     localparam logic [2:0] FLUSH = 3'd4;   // the engine is done
     localparam logic [2:0] STOP = 3'd5;    // the engine is reset, the movers drain
     localparam logic [2:0] DONE = 3'd6;
+    localparam logic [2:0] PREPARE = 3'd7; // is it another context?
 
     logic [2:0] state;
     faam_farm_pkg::job_record_t record;
@@ -232,12 +234,14 @@ module faam_farm_lane #(
 
     // The job's time, two steps behind.
     logic [31:0] elapsed_us;
+    logic [31:0] limit_us;
     logic        expired;
     always_ff @(posedge clk) begin
         elapsed_us <= now_us - record.fetched_us;
-        expired    <= elapsed_us >= (entry.timeout_us == 0 ? JOB_US_MAX : entry.timeout_us);
-        if (start || rst) expired <= 1'b0;
-        if (start) elapsed_us <= '0;
+        expired    <= elapsed_us >= limit_us;
+        // Not before there is a limit.
+        if (rst || start || state == IDLE || state == PREPARE) expired <= 1'b0;
+        if (state == IDLE || state == PREPARE) elapsed_us <= '0;
     end
 
     logic [14:0] status;
@@ -248,7 +252,7 @@ module faam_farm_lane #(
     faam_engine_pkg::report_t kept;
 
     logic active;
-    assign active = state == OFFER || state == RUN || state == REWIND || state == FLUSH;
+    assign active = state == PREPARE || state == OFFER || state == RUN || state == REWIND || state == FLUSH;
 
     always_ff @(posedge clk) begin
         if (rst) begin
@@ -260,11 +264,8 @@ module faam_farm_lane #(
             case (state)
                 IDLE:
                     if (start) begin
-                        state        <= OFFER;
+                        state        <= PREPARE;
                         record       <= start_record;
-                        scrubbed     <= !known || known_domain != start_record.entry.domain;
-                        known        <= 1'b1;
-                        known_domain <= start_record.entry.domain;
                         rewound      <= 1'b0;
                         status       <= faam_farm_pkg::ENGINE_FAULT;
                         info         <= '0;
@@ -272,6 +273,13 @@ module faam_farm_lane #(
                         error_at     <= '0;
                         counts       <= 1'b0;
                     end
+                PREPARE: begin
+                    state        <= OFFER;
+                    scrubbed     <= !known || known_domain != entry.domain;
+                    known        <= 1'b1;
+                    known_domain <= entry.domain;
+                    limit_us     <= entry.timeout_us == 0 ? JOB_US_MAX : entry.timeout_us;
+                end
                 OFFER: if (job_ready) state <= RUN;
                 RUN:
                     if (done_valid) begin
@@ -338,6 +346,7 @@ module faam_farm_lane #(
     assign idle    = state == IDLE;
     assign running = active;
     assign done    = state == DONE;
+    assign aborted = (state == STOP || state == DONE) && status == faam_farm_pkg::ABORTED;
     assign qid     = record.qid;
     assign cid     = entry.cid;
     always_comb begin

@@ -51,17 +51,24 @@ module faam_farm_page #(
     localparam logic [2:0] BEAT = 3'd3;
     localparam logic [2:0] FLUSH = 3'd4;
     localparam logic [2:0] DROP = 3'd5;
+    localparam logic [2:0] HOLD = 3'd6;
 
     logic [2:0]  state;
     logic [4:0]  at;     // word of the page
     logic [8:0]  left;   // bytes
     logic [63:0] word;
     logic        is_health;
+    logic [8:0]  whole_now;
     logic [8:0]  whole;
+    logic        ends;   // with this beat
     assign is_health = health && !identify;
     // 24 bytes an error.
-    assign whole     = identify ? IDENTIFY_BYTES : is_health ? HEALTH_BYTES : {page_entries, 4'd0} + {1'b0, page_entries, 3'd0};
-    assign bytes     = room >= {23'd0, whole} ? whole : room[8:0];
+    assign whole_now = identify ? IDENTIFY_BYTES : is_health ? HEALTH_BYTES : {page_entries, 4'd0} + {1'b0, page_entries, 3'd0};
+    // What is asked for stands for many cycles before it is begun.
+    always_ff @(posedge clk) begin
+        whole <= whole_now;
+        bytes <= room >= {23'd0, whole} ? whole : room[8:0];
+    end
 
     logic [63:0] identify_word;
     faam_farm_identify #(
@@ -80,7 +87,6 @@ module faam_farm_page #(
     assign writer_start = start;
     assign writer_valid = state == BEAT;
     assign writer_data  = word;
-    assign writer_bytes = left < 9'd8 ? left[3:0] : 4'd8;
     assign writer_flush = state == FLUSH;
     assign writer_stop  = state == DROP;
     assign busy         = state != WAIT;
@@ -100,12 +106,15 @@ module faam_farm_page #(
                         fault <= 1'b0;
                     end
                 end
-                // Health words come with their answer, errors a cycle after their place is named.
+                // Health words come with their answer, errors two cycles after their place is named.
                 READ: begin
                     word <= health_value;
-                    if (!health_valid || health_ready) state <= WORD;
+                    if (!health_valid || health_ready) state <= HOLD;
                 end
+                HOLD: state <= WORD;
                 WORD: begin
+                    writer_bytes <= left < 9'd8 ? left[3:0] : 4'd8;
+                    ends         <= left <= 9'd8;
                     if (identify) word <= identify_word;
                     else if (!is_health) word <= page_data;
                     else if (at == 0) word <= now_ms;
@@ -117,7 +126,7 @@ module faam_farm_page #(
                         page_word <= page_word == 2'd2 ? 2'd0 : page_word + 1'b1;
                         if (page_word == 2'd2) page_entry <= page_entry + 1'b1;
                         left  <= left - {5'd0, writer_bytes};
-                        state <= left <= 9'd8 ? FLUSH : READ;
+                        state <= ends ? FLUSH : READ;
                     end else if (writer_fault) begin
                         state <= FLUSH;
                     end

@@ -60,23 +60,28 @@ module faam_farm_queues #(
     logic [3:0] sizes[32];
 
     // Doorbells and creation: who writes `hosts`.
-    localparam logic [2:0] WAIT = 3'd0;
-    localparam logic [2:0] READ = 3'd1;
-    localparam logic [2:0] JUDGE = 3'd2;
-    localparam logic [2:0] TELL = 3'd3;
-    localparam logic [2:0] CLEAR_TAIL = 3'd4;
-    localparam logic [2:0] CLEAR_HEAD = 3'd5;
-    localparam logic [2:0] CREATED = 3'd6;
+    localparam logic [3:0] WAIT = 4'd0;
+    localparam logic [3:0] READ = 4'd1;
+    localparam logic [3:0] JUDGE = 4'd2;
+    localparam logic [3:0] TELL = 4'd3;
+    localparam logic [3:0] CLEAR_TAIL = 4'd4;
+    localparam logic [3:0] CLEAR_HEAD = 4'd5;
+    localparam logic [3:0] CREATED = 4'd6;
+    localparam logic [3:0] HOLD = 4'd7;
+    localparam logic [3:0] JUDGED = 4'd8;
 
-    logic [2:0]  state;
+    logic [3:0]  state;
     logic [4:0]  at;
     logic        at_head;
     logic [31:0] value;
     logic        silent;
+    logic [31:0] host_said;
+    logic [31:0] card_said;
     logic [31:0] host_old;
     logic [31:0] card_done;
     logic [3:0]  size;
     logic        taken;
+    logic        taken_now;
     logic [QUEUES-1:0] at_bit;
     assign at_bit = QUEUES'(1) << at;
 
@@ -86,7 +91,7 @@ module faam_farm_queues #(
         .old  (host_old),
         .value(value),
         .done (card_done),
-        .taken(taken)
+        .taken(taken_now)
     );
 
     logic there;
@@ -155,7 +160,9 @@ module faam_farm_queues #(
                             note_valid <= 1'b1;
                         end
                     end
-                READ: state <= JUDGE;
+                READ: state <= HOLD;
+                HOLD: state <= JUDGED;
+                JUDGED: state <= JUDGE;
                 JUDGE: begin
                     state <= TELL;
                     if (!silent && taken) begin
@@ -176,15 +183,20 @@ module faam_farm_queues #(
     assign note_qid = at;
 
     always_ff @(posedge clk) begin
-        host_old  <= hosts[{at, at_head}];
-        card_done <= cards[{at, at_head}];
+        // What RAM says, in a register of its own; then the judgement.
+        host_said <= hosts[{at, at_head}];
+        card_said <= cards[{at, at_head}];
+        host_old  <= host_said;
+        card_done <= card_said;
         size      <= sizes[at];
+        taken     <= taken_now;
     end
 
     // The sequencer's side: who writes `cards`.
     localparam logic [1:0] IDLE = 2'd0;
     localparam logic [1:0] SUBMISSION = 2'd1;
     localparam logic [1:0] COMPLETION = 2'd2;
+    localparam logic [1:0] ADDRESS = 2'd3;
 
     logic [1:0]  step;
     logic [4:0]  qid;
@@ -192,7 +204,7 @@ module faam_farm_queues #(
     logic [31:0] host_read;
     logic [31:0] card_read;
     faam_farm_pkg::shape_t shape_read;
-    assign side = step == IDLE ? 1'b0 : 1'b1;
+    assign side = step == SUBMISSION;
 
     logic        card_write;
     logic [5:0]  card_write_at;
@@ -217,9 +229,9 @@ module faam_farm_queues #(
     end
 
     always_ff @(posedge clk) begin
-        host_read  <= hosts[{load ? load_qid : qid, side}];
-        card_read  <= cards[{load ? load_qid : qid, side}];
-        shape_read <= shapes[load ? load_qid : qid];
+        host_read  <= hosts[{qid, side}];
+        card_read  <= cards[{qid, side}];
+        shape_read <= shapes[qid];
     end
 
     always_ff @(posedge clk) begin
@@ -227,11 +239,12 @@ module faam_farm_queues #(
             step   <= IDLE;
             loaded <= 1'b0;
         end else if (load) begin
-            step   <= SUBMISSION;
+            step   <= ADDRESS;
             qid    <= load_qid;
             loaded <= 1'b0;
         end else begin
             case (step)
+                ADDRESS: step <= SUBMISSION;
                 SUBMISSION: begin
                     step    <= COMPLETION;
                     tail    <= host_read;
@@ -255,22 +268,26 @@ module faam_farm_queues #(
     logic [QUEUES-1:0] create_bit;
     assign create_bit = QUEUES'(1) << create_qid;
     logic comes;
+    logic [QUEUES-1:0] dropped;
+    logic [QUEUES-1:0] broken;
     logic goes;
     assign comes = created && create_qid != 0;
-    assign goes  = (drop[QUEUES-1:1] & exists[QUEUES-1:1]) != 0;
+    assign goes  = (dropped[QUEUES-1:1] & exists[QUEUES-1:1]) != 0;
 
     always_ff @(posedge clk) begin
+        dropped <= rst ? '0 : drop;
+        broken  <= rst ? '0 : break_down;
         if (rst) begin
             exists   <= '0;
             alive    <= '0;
             look     <= '0;
             io_pairs <= '0;
         end else begin
-            exists <= (exists | (created ? create_bit : '0)) & ~drop;
-            alive  <= (alive | (created ? create_bit : '0)) & ~drop & ~break_down;
-            look   <= ((look & ~look_clear) | look_set | (rung & exists)) & ~drop;
+            exists <= (exists | (created ? create_bit : '0)) & ~dropped;
+            alive  <= (alive | (created ? create_bit : '0)) & ~dropped & ~broken;
+            look   <= ((look & ~look_clear) | look_set | (rung & exists)) & ~dropped;
             // One comes or goes at a time, or all go.
-            if (&drop) io_pairs <= '0;
+            if (&dropped) io_pairs <= '0;
             else io_pairs <= io_pairs + 16'(comes) - 16'(goes);
         end
     end

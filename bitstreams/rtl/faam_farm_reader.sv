@@ -34,43 +34,46 @@ module faam_farm_reader (
     localparam int WORDS = faam_farm_pkg::MOVER_WORDS;
 
     logic [60:0] next_word;    // of the next burst
+    logic        leaves;       // it would begin behind the last address
     logic [17:0] words_left;   // not yet asked for
-    logic [63:0] begin_addr;
-    logic        first_burst;
-    logic        leaves;       // the next burst would begin behind the last address
+    logic [4:0]  burst;        // words of the next burst
+    logic        known;        // `burst` is
     logic [5:0]  free;         // words of the buffer that are neither filled nor asked for
     logic [5:0]  outstanding;  // words asked for and not yet answered
     logic [60:0] answer_word;  // of the next answer
     logic        first_answer;
-
-    logic [4:0] room_to_line;
-    logic [4:0] burst;
-    assign room_to_line = 5'd16 - {1'b0, next_word[3:0]};
-    assign burst = (words_left < {13'd0, room_to_line}) ? words_left[4:0] : room_to_line;
-
     logic [20:0] bytes_left;   // of the stream
     logic        first_beat;
+    logic [2:0]  low;          // where the span begins in its first word
 
     logic        held_valid;
     logic        held_ready;
     logic [63:0] held_data;
     logic        held_in_ready;
     logic [5:0]  held_level;
+    logic        stops;    // `stop`, through a register
     logic        dropping;
     logic        granted;
     logic        taken;
     assign granted  = ar_valid && ar_ready && !ar_denied;
     assign taken    = held_valid && held_ready;
-    assign dropping = stop || fault;
+    assign dropping = stops || fault;
+
+    always_ff @(posedge clk) stops <= stop && !rst;
 
     logic [21:0] span_end;
     assign span_end = {1'b0, start_len} + {19'd0, start_addr[2:0]} + 22'd7;
 
+    logic [4:0] to_line;
     logic [5:0] granted_words;
-    assign granted_words = granted ? ar_len[5:0] + 6'd1 : 6'd0;
-
     logic [61:0] after_burst;
-    assign after_burst = {1'b0, next_word} + {57'd0, burst};
+    assign to_line       = 5'd16 - {1'b0, next_word[3:0]};
+    assign granted_words = granted ? {1'b0, burst} : 6'd0;
+    assign after_burst   = {1'b0, next_word} + {57'd0, burst};
+
+    assign ar_addr    = {next_word, 3'd0};
+    assign ar_len     = {3'd0, burst} - 8'd1;
+    assign fault_addr = {answer_word, first_answer ? low : 3'd0};
 
     always_ff @(posedge clk) begin
         if (rst) begin
@@ -80,38 +83,31 @@ module faam_farm_reader (
             outstanding <= '0;
             free        <= 6'(WORDS);
             fault       <= 1'b0;
-            leaves      <= 1'b0;
         end else begin
             outstanding <= outstanding + granted_words - 6'(r_valid);
             free        <= free - granted_words + 6'(taken) + 6'(r_valid && (dropping || r_bad));
+            burst       <= (words_left[17:4] == 0 && {1'b0, words_left[3:0]} < to_line) ? words_left[4:0] : to_line;
+            known       <= 1'b1;
+            if (!ar_valid && known && words_left != 0 && !leaves && free[5:4] != 0) ar_valid <= 1'b1;
+            if (words_left != 0 && leaves) fault <= 1'b1;
             if (ar_valid && ar_ready) begin
                 ar_valid <= 1'b0;
-                if (ar_denied && !stop && !fault) begin
-                    fault      <= 1'b1;
-                    fault_addr <= first_burst ? begin_addr : ar_addr;
-                end
-                first_burst <= 1'b0;
-            end
-            if (!ar_valid && words_left != 0 && !dropping && free >= {1'b0, burst}) begin
-                if (leaves) begin
-                    words_left <= '0;
-                    fault      <= 1'b1;
-                    fault_addr <= begin_addr;
+                known    <= 1'b0;
+                if (ar_denied) begin
+                    fault <= 1'b1;
                 end else begin
-                    ar_valid   <= 1'b1;
-                    ar_addr    <= {next_word, 3'd0};
-                    ar_len     <= {3'd0, burst} - 8'd1;
                     next_word  <= after_burst[60:0];
                     leaves     <= after_burst[61];
                     words_left <= words_left - {13'd0, burst};
                 end
             end
-            if (r_valid) begin
-                answer_word  <= answer_word + 1'b1;
-                first_answer <= 1'b0;
-                if (r_bad && !dropping) begin
-                    fault      <= 1'b1;
-                    fault_addr <= first_answer ? begin_addr : {answer_word, 3'd0};
+            if (r_valid && !dropping) begin
+                // The address of a word that failed stands.
+                if (r_bad) begin
+                    fault <= 1'b1;
+                end else begin
+                    answer_word  <= answer_word + 1'b1;
+                    first_answer <= 1'b0;
                 end
             end
             if (taken) begin
@@ -124,18 +120,18 @@ module faam_farm_reader (
                 ar_valid   <= 1'b0;
                 // A buffer that is emptied at once gives its words back.
                 if (outstanding == 0 && !ar_valid) free <= 6'(WORDS);
-                if (stop && !busy) fault <= 1'b0;
+                if (stops && !busy) fault <= 1'b0;
             end
             if (start) begin
                 next_word    <= start_addr[63:3];
                 answer_word  <= start_addr[63:3];
-                begin_addr   <= start_addr;
+                low          <= start_addr[2:0];
                 words_left   <= span_end[20:3];
                 bytes_left   <= start_len;
-                first_burst  <= 1'b1;
                 first_answer <= 1'b1;
                 first_beat   <= 1'b1;
                 leaves       <= 1'b0;
+                known        <= 1'b0;
                 fault        <= 1'b0;
             end
         end
@@ -156,15 +152,19 @@ module faam_farm_reader (
         .level    (held_level)
     );
 
-    logic [2:0] skip;
-    logic [3:0] most;
-    assign skip      = first_beat ? begin_addr[2:0] : 3'd0;
-    assign most      = 4'd8 - {1'b0, skip};
-    assign out_valid = held_valid && !dropping;
+    logic [2:0]  skip;
+    logic [3:0]  most;
+    logic [63:0] by_one;
+    logic [63:0] by_two;
+    assign skip       = first_beat ? low : 3'd0;
+    assign most       = 4'd8 - {1'b0, skip};
+    assign by_one     = skip[0] ? {8'd0, held_data[63:8]} : held_data;
+    assign by_two     = skip[1] ? {16'd0, by_one[63:16]} : by_one;
+    assign out_data   = skip[2] ? {32'd0, by_two[63:32]} : by_two;
+    assign out_valid  = held_valid && !dropping;
     assign held_ready = out_ready && !dropping;
-    assign out_data  = held_data >> {skip, 3'd0};
-    assign out_bytes = (bytes_left < {17'd0, most}) ? bytes_left[3:0] : most;
-    assign busy      = ar_valid || words_left != 0 || outstanding != 0 || bytes_left != 0 || (dropping && held_valid);
+    assign out_bytes  = (bytes_left[20:4] == 0 && bytes_left[3:0] < most) ? bytes_left[3:0] : most;
+    assign busy       = ar_valid || words_left != 0 || outstanding != 0 || bytes_left != 0 || (dropping && held_valid);
 
     logic unused;
     assign unused = &{1'b0, held_in_ready, held_level, span_end[21], span_end[2:0]};

@@ -92,6 +92,7 @@ module faam_farm_sequencer #(
     input  logic [ENGINES-1:0]         lane_idle,
     input  logic [ENGINES-1:0]         lane_running,
     input  logic [ENGINES-1:0]         lane_done,
+    input  logic [ENGINES-1:0]         lane_aborted,
     output logic [ENGINES-1:0]         lane_taken,
     input  logic [ENGINES-1:0][4:0]    lane_qid,
     input  logic [ENGINES-1:0][15:0]   lane_cid,
@@ -141,6 +142,9 @@ module faam_farm_sequencer #(
     localparam logic [5:0] DELETE_WAIT = 6'd23;
     localparam logic [5:0] PAGE = 6'd24;
     localparam logic [5:0] PAGE_WAIT = 6'd25;
+    localparam logic [5:0] ACT = 6'd26;        // on what the scan of IDLE came to
+    localparam logic [5:0] STARTED = 6'd27;
+    localparam logic [5:0] ABORT_WAIT = 6'd28;
     localparam logic [5:0] ABORT = 6'd29;
     localparam logic [5:0] FINISH_SCRUB = 6'd30;
     localparam logic [5:0] FINISH_NOTE = 6'd31;
@@ -152,6 +156,8 @@ module faam_farm_sequencer #(
     localparam logic [5:0] ADMIN_DECODE = 6'd37;
     localparam logic [5:0] ANNOUNCE = 6'd38;
     localparam logic [5:0] DISPATCH_FIRST = 6'd39;
+    localparam logic [5:0] SERVE_JUDGE = 6'd40;
+    localparam logic [5:0] ABORT_SEE = 6'd41;
 
     localparam int E = ENGINES == 1 ? 1 : $clog2(ENGINES);
 
@@ -189,7 +195,17 @@ module faam_farm_sequencer #(
         .phase(unused_phase)
     );
 
-    // What entries say, a cycle after they are there.
+    // Judged in one cycle, acted on in the next.
+    logic fetches;
+    logic stays_full;
+    logic [63:0] entry_at;
+    always_ff @(posedge clk) begin
+        fetches    <= has_entry && has_room;
+        stays_full <= has_entry && !has_room && completed == fetched;
+        entry_at   <= {shape.sq + {46'd0, slot}, 6'd0};
+    end
+
+    // What entries say: two cycles after they are there.
     logic [1:0]  work;
     logic [1:0]  work_next;
     logic [14:0] io_status;
@@ -203,6 +219,7 @@ module faam_farm_sequencer #(
         .WAYS  (WAYS),
         .TABLES(TABLES)
     ) decode (
+        .clk   (clk),
         .entry (entry),
         .work  (work_next),
         .status(io_status),
@@ -211,6 +228,7 @@ module faam_farm_sequencer #(
     faam_farm_admin #(
         .IO_PAIRS(IO_PAIRS)
     ) admin (
+        .clk   (clk),
         .entry (entry),
         .exists(32'(exists)),
         .status(admin_status),
@@ -295,32 +313,38 @@ module faam_farm_sequencer #(
     logic [E-1:0] idle_lane;
     logic [ENGINES-1:0] of_queue;    // has a job of the queue that an admin entry names
     logic [ENGINES-1:0] of_command;  // runs the command that it names
+    logic [ENGINES-1:0] aborting;    // was told to end that
     always_comb begin
         any_idle  = lane_idle != 0;
         idle_lane = '0;
         for (int i = ENGINES - 1; i >= 0; i--) if (lane_idle[i]) idle_lane = E'(i);
+    end
+    // Entries stand for many cycles before they are acted on, so that what is a cycle old is right.
+    always_ff @(posedge clk) begin
         for (int i = 0; i < ENGINES; i++) begin
-            of_queue[i]   = !lane_idle[i] && lane_qid[i] == admin_qid;
-            of_command[i] = lane_running[i] && lane_qid[i] == admin_qid && lane_cid[i] == admin_cid;
+            of_queue[i]   <= !lane_idle[i] && lane_qid[i] == admin_qid;
+            of_command[i] <= lane_running[i] && lane_qid[i] == admin_qid && lane_cid[i] == admin_cid;
         end
+        lane_start <= '0;
+        lane_kill  <= '0;
+        if (!rst) begin
+            case (state)
+                START: lane_start[idle_lane] <= 1'b1;
+                ABORT: if (!abort_hit) lane_kill <= of_command;
+                DELETE, DELETE_WAIT: lane_kill <= of_queue;
+                STOP: lane_kill <= '1;
+                default: ;
+            endcase
+        end
+        if (state == ABORT) aborting <= abort_hit ? '0 : of_command;
     end
     always_comb begin
-        lane_start       = '0;
-        lane_kill        = '0;
         lane_taken       = '0;
         lane_kill_status = faam_farm_pkg::ABORTED;
         case (state)
-            START: lane_start[idle_lane] = 1'b1;
             LANE_END: lane_taken[lane] = 1'b1;
-            ABORT: if (!abort_hit) lane_kill = of_command;
-            DELETE, DELETE_WAIT: begin
-                lane_kill  = of_queue;
-                lane_taken = of_queue & lane_done;
-            end
-            STOP: begin
-                lane_kill  = '1;
-                lane_taken = lane_done;
-            end
+            DELETE, DELETE_WAIT: lane_taken = of_queue & lane_done;
+            STOP: lane_taken = lane_done;
             default: ;
         endcase
         lane_record.qid        = qid;
@@ -333,8 +357,7 @@ module faam_farm_sequencer #(
     logic [QUEUES-1:0] full_due;
     logic nothing_else;
     logic set_full;
-    assign nothing_else = (&lane_idle) && !waiting_any && (look & alive) == 0;
-    assign set_full     = state == SERVE && loaded && has_entry && !has_room && completed == fetched;
+    assign set_full = state == SERVE_JUDGE && stays_full;
     faam_farm_watch #(
         .QUEUES(QUEUES)
     ) watch (
@@ -350,6 +373,14 @@ module faam_farm_sequencer #(
         .full_noted  (state == FULL_NOTE ? qid_bit : '0),
         .full_due    (full_due)
     );
+
+    // What Set Features grants.
+    logic [4:0] pairs_granted;
+    logic [3:0] coalesce_taken;
+    always_ff @(posedge clk) begin
+        pairs_granted  <= entry.dst_cap == 0 ? 5'd1 : entry.dst_cap > 32'(IO_PAIRS) ? 5'(IO_PAIRS) : entry.dst_cap[4:0];
+        coalesce_taken <= entry.dst_cap == 0 ? 4'd1 : entry.dst_cap > {28'd0, COALESCE_MAX} ? COALESCE_MAX : entry.dst_cap[3:0];
+    end
 
     // Counts and notes of its own.
     assign complete = state == FINISH;
@@ -402,23 +433,33 @@ module faam_farm_sequencer #(
 
     // What the scan of an idle cycle comes to.
     logic pick_end;
+    logic pick_stale;
     logic pick_dispatch;
+    logic pick_expired;
     logic pick_full;
     logic pick_serve;
     logic pick_announce;
+    logic free_to_act;
     logic serves;
-    assign pick_end      = lane_done[lane];
-    assign pick_dispatch = waiting_any && !waiting_stale && any_idle;
-    assign pick_full     = full_due[scan] && alive[scan];
-    assign pick_serve    = ready && look[scan] && alive[scan] && (scan == 0 || waiting_room);
-    assign pick_announce = owes[scan] && (announce_due[scan] || nothing_else);
-    assign next_waiting  = (state == IDLE && waiting_any && waiting_stale) || (state == DISPATCH && word == ENTRY_WORDS + 4'd1);
-    assign take_expired  = state == IDLE && !stop && !begins && !pick_end && !pick_dispatch && expired;
+    always_ff @(posedge clk) begin
+        nothing_else  <= (&lane_idle) && !waiting_any && (look & alive) == 0;
+        pick_end      <= lane_done[lane];
+        pick_stale    <= waiting_any && waiting_stale;
+        pick_dispatch <= waiting_any && !waiting_stale && any_idle;
+        pick_expired  <= expired;
+        pick_full     <= full_due[scan] && alive[scan];
+        pick_serve    <= ready && look[scan] && alive[scan] && (scan == 0 || waiting_room);
+        pick_announce <= owes[scan] && (announce_due[scan] || nothing_else);
+    end
+    assign free_to_act  = state == ACT && !stop && !begins && !pick_end && !pick_dispatch;
+    assign take_expired = free_to_act && pick_expired;
+    assign serves       = free_to_act && !pick_expired && !pick_full && pick_serve;
+    assign next_waiting = (state == ACT && pick_stale) || (state == DISPATCH && word == ENTRY_WORDS + 4'd1);
 
     always_comb begin
         load     = completer_load;
         load_qid = completer_load ? ending.qid : scan;
-        if (state == IDLE && (pick_full || pick_serve)) load = 1'b1;
+        if (state == ACT && (pick_full || pick_serve)) load = 1'b1;
         look_clear = '0;
         look_set   = '0;
         if (serves) look_clear = scan_bit;
@@ -430,11 +471,10 @@ module faam_farm_sequencer #(
         if (completer_break_down) break_down = QUEUES'(1) << ending.qid;
         if (state == FETCH_FAULT) break_down = qid_bit;
     end
-    assign serves = state == IDLE && !stop && !begins && !pick_end && !pick_dispatch && !expired && !pick_full && pick_serve;
 
     assign move_fetched = state == FETCHED && add_ready;
     assign reader_start = state == FETCH;
-    assign reader_addr  = {shape.sq + {46'd0, slot}, 6'd0};
+    assign reader_addr  = entry_at;
     assign reader_stop  = state == FETCH_DROP;
     assign reader_ready = state == FETCH_BEATS;
     assign create       = state == BEGIN_CREATE || state == CREATE;
@@ -459,10 +499,14 @@ module faam_farm_sequencer #(
             case (state)
                 IDLE: begin
                     word        <= '0;
-                            again_abort <= 1'b0;
-                    lane        <= lane == E'(ENGINES - 1) ? '0 : lane + 1'b1;
-                    scan        <= scan == 5'(QUEUES - 1) ? '0 : scan + 1'b1;
-                    qid         <= scan;
+                    again_abort <= 1'b0;
+                    state       <= ACT;
+                end
+                ACT: begin
+                    state <= IDLE;
+                    lane  <= lane == E'(ENGINES - 1) ? '0 : lane + 1'b1;
+                    scan  <= scan == 5'(QUEUES - 1) ? '0 : scan + 1'b1;
+                    qid   <= scan;
                     if (stop) begin
                         state <= STOP;
                     end else if (begins) begin
@@ -472,7 +516,7 @@ module faam_farm_sequencer #(
                         lane  <= lane;
                     end else if (pick_dispatch) begin
                         state <= DISPATCH_FIRST;
-                    end else if (expired) begin
+                    end else if (pick_expired) begin
                         ending        <= '0;
                         ending.qid    <= expired_qid;
                         ending.cid    <= expired_cid;
@@ -539,11 +583,13 @@ module faam_farm_sequencer #(
                         entry <= {waiting_word, entry[511:64]};
                     end
                 end
-                START: state <= IDLE;
+                START: state <= STARTED;
+                STARTED: state <= IDLE;
 
                 // A queue's turn.
                 SERVE:
-                    if (loaded) state <= has_entry && has_room ? FETCH : IDLE;
+                    if (loaded) state <= SERVE_JUDGE;
+                SERVE_JUDGE: state <= fetches ? FETCH : IDLE;
                 FETCH: state <= FETCH_BEATS;
                 FETCH_BEATS:
                     if (reader_fault) begin
@@ -593,15 +639,8 @@ module faam_farm_sequencer #(
                             faam_farm_pkg::OP_ABORT: state <= ABORT;
                             faam_farm_pkg::OP_SET_FEATURES: begin
                                 state <= FINISH;
-                                if (entry.src_len[0]) begin
-                                    ending.out_len <= entry.dst_cap == 0 ? 32'd1 :
-                                        entry.dst_cap > 32'(IO_PAIRS) ? 32'(IO_PAIRS) : entry.dst_cap;
-                                end else begin
-                                    ending.out_len <= entry.dst_cap == 0 ? 32'd1 :
-                                        entry.dst_cap > {28'd0, COALESCE_MAX} ? {28'd0, COALESCE_MAX} : entry.dst_cap;
-                                    coalesce <= entry.dst_cap == 0 ? 4'd1 :
-                                        entry.dst_cap > {28'd0, COALESCE_MAX} ? COALESCE_MAX : entry.dst_cap[3:0];
-                                end
+                                ending.out_len <= {27'd0, entry.src_len[0] ? pairs_granted : {1'b0, coalesce_taken}};
+                                if (!entry.src_len[0]) coalesce <= coalesce_taken;
                             end
                             default: begin
                                 ending.out_len <= {23'd0, page_bytes};
@@ -614,16 +653,20 @@ module faam_farm_sequencer #(
                 CREATE: if (created) state <= FINISH;
                 DELETE: state <= DELETE_WAIT;
                 DELETE_WAIT: if (of_queue == 0) state <= FINISH;
-                ABORT: begin
-                    state <= FINISH;
+                ABORT:
                     if (abort_hit) begin
+                        state         <= FINISH;
                         ending.qid    <= admin_qid;
                         ending.cid    <= admin_cid;
                         ending.status <= faam_farm_pkg::ABORTED;
                         again_abort   <= 1'b1;
-                    end else if (of_command != 0) begin
-                        ending.out_len <= 32'd1;
+                    end else begin
+                        state <= ABORT_WAIT;
                     end
+                ABORT_WAIT: state <= ABORT_SEE;
+                ABORT_SEE: begin
+                    state <= FINISH;
+                    if ((aborting & lane_aborted) != 0) ending.out_len <= 32'd1;
                 end
                 PAGE: state <= PAGE_WAIT;
                 PAGE_WAIT:

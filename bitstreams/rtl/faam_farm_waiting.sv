@@ -61,8 +61,9 @@ module faam_farm_waiting #(
     endfunction
 
     logic [PLACES-1:0] hit;
-    always_comb begin
-        for (int i = 0; i < PLACES; i++) hit[i] = valid[i] && qid[i] == take_qid && cid[i] == take_cid;
+    // A cycle behind; who takes has named it for many.
+    always_ff @(posedge clk) begin
+        for (int i = 0; i < PLACES; i++) hit[i] <= valid[i] && qid[i] == take_qid && cid[i] == take_cid;
     end
     assign take_hit = hit != 0;
 
@@ -75,16 +76,24 @@ module faam_farm_waiting #(
     logic [P-1:0] judged;
     logic         over;
     always_ff @(posedge clk) begin
-        look       <= rst ? '0 : after(look);
-        aged       <= look;
-        aged_valid <= valid[look];
-        age_us     <= now_us - fetched_us[look];
-        limit_us   <= timeout_us[look];
-        if (!expired) begin
-            judged <= aged;
-            over   <= !rst && limit_us != 0 && age_us >= limit_us && aged_valid && valid[aged];
+        if (rst) begin
+            look       <= '0;
+            aged       <= '0;
+            judged     <= '0;
+            aged_valid <= 1'b0;
+            over       <= 1'b0;
+        end else begin
+            look       <= after(look);
+            aged       <= look;
+            aged_valid <= valid[look];
+            if (!expired) begin
+                judged <= aged;
+                over   <= limit_us != 0 && age_us >= limit_us && aged_valid && valid[aged];
+            end
+            if (expire || put_end) over <= 1'b0;
         end
-        if (expire || put_end) over <= 1'b0;
+        age_us   <= now_us - fetched_us[look];
+        limit_us <= timeout_us[look];
     end
     assign expired     = over && valid[judged];
     assign expired_qid = qid[judged];

@@ -16,7 +16,7 @@ module faam_farm_writer (
     input  logic        stop,        // drop everything; a level, until idle, which also clears `fault` and `overrun`
     output logic        idle,
     output logic        fault,       // an answer was an error, or the bytes leave the address space
-    output logic [63:0] fault_addr,
+    output logic [63:0] fault_addr,  // where the burst begins that it happened to
     output logic        overrun,     // more came than there is room
     // the stream
     input  logic        in_valid,
@@ -37,45 +37,53 @@ module faam_farm_writer (
     input  logic        b_bad
 );
     localparam int WORDS = faam_farm_pkg::MOVER_WORDS;
-    // Bursts without their answer.
-    localparam logic [2:0] OUTSTANDING_MAX = 3'd4;
 
-    logic [63:0] begin_addr;
-    logic [2:0]  place;        // of the next byte in the word
-    logic [63:0] word;         // under construction
+    logic [2:0]  place;     // of the next byte in the word
+    logic [63:0] word;      // under construction
     logic [7:0]  strobes;
-    logic [60:0] word_at;      // its address / 8
-    logic        wrapped;      // that went past the last address
+    logic [3:0]  spot;      // of that word in its line of 128 bytes
     logic [31:0] room;
+    logic [4:0]  gathered;  // words of the burst under construction
 
-    logic [4:0]  gathered;     // words of the burst under construction
-    logic        whole;        // a burst waits or is being sent
-    logic [4:0]  whole_left;   // its words
+    // One burst at a time is offered, sent and answered, while the next one gathers.
+    logic        whole;     // it waits or is being sent
+    logic [4:0]  whole_left;
     logic        sending;
-    logic [60:0] burst_at;     // address / 8 of the next burst to be offered
-    logic        first_burst;
-    logic [60:0] answer_at;    // address / 8 of the burst whose answer comes next
-    logic        first_answer;
-    logic [2:0]  outstanding;
+    logic        waiting;   // for its answer
+    logic [60:0] burst_at;  // its address / 8
+    logic [2:0]  low;       // and where in its first word it begins
+    logic        leaves;    // it would begin behind the last address
 
-    logic        dropping;
-    assign dropping = stop || fault || overrun;
+    // Through registers: whoever asks waits for `idle` anyway.
+    logic flushes;
+    logic stops;
+    logic dropping;
+    assign dropping = stops || fault || overrun;
+    always_ff @(posedge clk) begin
+        flushes <= flush && !rst;
+        stops   <= stop && !rst;
+    end
 
-    // Shifted to its place a beat covers up to two words.
-    logic [127:0] shifted;
-    logic [15:0]  lanes;
-    logic [8:0]   ones;
-    logic [3:0]   filled;
-    assign ones    = (9'd1 << in_bytes) - 9'd1;
-    assign shifted = {64'd0, in_data} << {place, 3'd0};
-    assign lanes   = {8'd0, ones[7:0]} << place;
-    assign filled  = {1'b0, place} + in_bytes;
+    // Turned to its place, a beat covers the rest of this word and the beginning of the next.
+    logic [63:0] by_one;
+    logic [63:0] by_two;
+    logic [63:0] turned;
+    logic [15:0] lanes;
+    logic [8:0]  ones;
+    logic [3:0]  filled;
+    assign by_one = place[0] ? {in_data[55:0], in_data[63:56]} : in_data;
+    assign by_two = place[1] ? {by_one[47:0], by_one[63:48]} : by_one;
+    assign turned = place[2] ? {by_two[31:0], by_two[63:32]} : by_two;
+    assign ones   = (9'd1 << in_bytes) - 9'd1;
+    assign lanes  = {8'd0, ones[7:0]} << place;
+    assign filled = {1'b0, place} + in_bytes;
 
     logic [63:0] merged;
     always_comb begin
-        for (int i = 0; i < 8; i++) merged[8*i+:8] = strobes[i] ? word[8*i+:8] : shifted[8*i+:8];
+        for (int i = 0; i < 8; i++) merged[8*i+:8] = strobes[i] ? word[8*i+:8] : turned[8*i+:8];
     end
 
+    logic fits;
     logic line_end;
     logic held_in_ready;
     logic can_push;
@@ -84,63 +92,57 @@ module faam_farm_writer (
     logic push_rest;
     logic push;
     logic close;
-    assign line_end  = word_at[3:0] == 4'd15;
+    assign fits      = room[31:4] != 0 || in_bytes <= room[3:0];
+    assign line_end  = spot == 4'd15;
     assign can_push  = held_in_ready && !(whole && line_end);
-    assign in_ready  = can_push && !flush && !dropping;
+    assign in_ready  = can_push && !flushes && !dropping;
     assign beat      = in_valid && in_ready;
-    assign push_beat = beat && filled[3] && {28'd0, in_bytes} <= room;
-    assign push_rest = flush && !dropping && strobes != 0 && can_push && !whole && !wrapped;
-    assign push      = (push_beat || push_rest) && !wrapped;
-    assign close     = (push && line_end) || push_rest || (flush && !dropping && strobes == 0 && gathered != 0 && !whole);
+    assign push_beat = beat && filled[3] && fits;
+    assign push_rest = flushes && !dropping && strobes != 0 && can_push && !whole;
+    assign push      = push_beat || push_rest;
+    assign close     = (push && line_end) || push_rest || (flushes && !dropping && strobes == 0 && gathered != 0 && !whole);
 
+    logic offered;
     logic granted;
     logic pop;
+    assign offered = whole && !sending && !waiting && !dropping;
     assign granted = aw_valid && aw_ready && !aw_denied;
     assign pop     = sending && w_ready;
 
     logic held_valid;
     logic [5:0] held_level;
-    assign aw_valid = whole && !sending && !dropping && outstanding != OUTSTANDING_MAX;
-    assign aw_addr  = {burst_at, 3'd0};
-    assign aw_len   = {3'd0, whole_left} - 8'd1;
-    assign w_last   = whole_left == 5'd1;
-    assign idle     = !whole && !sending && gathered == 0 && strobes == 0 && outstanding == 0 && !(dropping && held_valid);
+    assign aw_valid   = offered && !leaves;
+    assign aw_addr    = {burst_at, 3'd0};
+    assign aw_len     = {3'd0, whole_left} - 8'd1;
+    assign w_last     = whole_left == 5'd1;
+    assign fault_addr = {burst_at, low};
+    assign idle       = !whole && !sending && !waiting && gathered == 0 && strobes == 0 && !(dropping && held_valid);
+
+    logic [57:0] next_line;
+    assign next_line = {1'b0, burst_at[60:4]} + 58'd1;
 
     always_ff @(posedge clk) begin
         if (rst) begin
-            strobes     <= '0;
-            gathered    <= '0;
-            whole       <= 1'b0;
-            sending     <= 1'b0;
-            outstanding <= '0;
-            fault       <= 1'b0;
-            overrun     <= 1'b0;
-            wrapped     <= 1'b0;
+            strobes  <= '0;
+            gathered <= '0;
+            whole    <= 1'b0;
+            sending  <= 1'b0;
+            waiting  <= 1'b0;
+            fault    <= 1'b0;
+            overrun  <= 1'b0;
         end else begin
-            outstanding <= outstanding + 3'(granted) - 3'(b_valid);
             if (beat) begin
-                if ({28'd0, in_bytes} > room) begin
-                    overrun <= 1'b1;
-                end else begin
+                if (fits) begin
                     room    <= room - {28'd0, in_bytes};
                     place   <= filled[2:0];
-                    word    <= filled[3] ? shifted[127:64] : merged;
                     strobes <= filled[3] ? lanes[15:8] : strobes | lanes[7:0];
-                    if (wrapped) begin
-                        fault      <= 1'b1;
-                        fault_addr <= begin_addr;
-                    end
+                end else begin
+                    overrun <= 1'b1;
                 end
+                word <= filled[3] ? turned : merged;
             end
             if (push_rest) strobes <= '0;
-            if (flush && !dropping && wrapped && strobes != 0) begin
-                fault      <= 1'b1;
-                fault_addr <= begin_addr;
-            end
-            if (push) begin
-                word_at <= word_at + 1'b1;
-                wrapped <= &word_at;
-            end
+            if (push) spot <= spot + 1'b1;
             if (close) begin
                 gathered   <= '0;
                 whole      <= 1'b1;
@@ -148,16 +150,11 @@ module faam_farm_writer (
             end else if (push) begin
                 gathered <= gathered + 1'b1;
             end
-            if (aw_valid && aw_ready) begin
-                first_burst <= 1'b0;
-                burst_at    <= {burst_at[60:4] + 1'b1, 4'd0};
-                if (aw_denied) begin
-                    fault      <= 1'b1;
-                    fault_addr <= first_burst ? begin_addr : aw_addr;
-                end else begin
-                    sending <= 1'b1;
-                end
+            if (granted) begin
+                sending <= 1'b1;
+                waiting <= 1'b1;
             end
+            if (offered && (leaves || (aw_ready && aw_denied))) fault <= 1'b1;
             if (pop) begin
                 whole_left <= whole_left - 1'b1;
                 if (w_last) begin
@@ -166,35 +163,35 @@ module faam_farm_writer (
                 end
             end
             if (b_valid) begin
-                first_answer <= 1'b0;
-                answer_at    <= {answer_at[60:4] + 1'b1, 4'd0};
-                if (b_bad && !fault) begin
-                    fault      <= 1'b1;
-                    fault_addr <= first_answer ? begin_addr : {answer_at, 3'd0};
+                waiting <= 1'b0;
+                // The address of a burst that failed stands.
+                if (b_bad) begin
+                    fault <= 1'b1;
+                end else if (!fault) begin
+                    burst_at <= {next_line[56:0], 4'd0};
+                    leaves   <= next_line[57];
+                    low      <= '0;
                 end
             end
             if (dropping) begin
                 strobes  <= '0;
                 gathered <= '0;
                 if (!sending && !granted) whole <= 1'b0;
-                if (stop && idle) begin
+                if (stops && idle) begin
                     fault   <= 1'b0;
                     overrun <= 1'b0;
                 end
             end
             if (start) begin
-                begin_addr   <= start_addr;
-                room         <= start_room;
-                place        <= start_addr[2:0];
-                strobes      <= '0;
-                word_at      <= start_addr[63:3];
-                burst_at     <= start_addr[63:3];
-                answer_at    <= start_addr[63:3];
-                first_burst  <= 1'b1;
-                first_answer <= 1'b1;
-                wrapped      <= 1'b0;
-                fault        <= 1'b0;
-                overrun      <= 1'b0;
+                room     <= start_room;
+                place    <= start_addr[2:0];
+                low      <= start_addr[2:0];
+                strobes  <= '0;
+                spot     <= start_addr[6:3];
+                burst_at <= start_addr[63:3];
+                leaves   <= 1'b0;
+                fault    <= 1'b0;
+                overrun  <= 1'b0;
             end
         end
     end
@@ -207,7 +204,8 @@ module faam_farm_writer (
         .rst      (rst || (dropping && !sending)),
         .in_valid (push && !dropping),
         .in_ready (held_in_ready),
-        .in_data  (push_rest ? {strobes, word} : {strobes | lanes[7:0], merged}),
+        // Bytes without a strobe are nobody's.
+        .in_data  ({push_rest ? strobes : strobes | lanes[7:0], merged}),
         .out_valid(held_valid),
         .out_ready(pop),
         .out_data ({w_strb, w_data}),
