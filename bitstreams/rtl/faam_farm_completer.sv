@@ -90,12 +90,13 @@ module faam_farm_completer #(
     logic [31:0] phase_word;
     logic [239:0] checked;
     logic [15:0] next_check;
+    logic [15:0] half;   // of what is checked, a step behind
     assign phase_word = {ending.status, phase, ending.cid};
     assign checked    = {phase_word, fetched[15:0], ending.info, ending.cycles, ending.adler32, ending.crc32,
                          ending.in_len, ending.out_len};
     faam_crc16_2 check_step (
         .crc (check),
-        .data(checked[16*step+:16]),
+        .data(half),
         .next(next_check)
     );
 
@@ -236,10 +237,11 @@ module faam_farm_completer #(
                     end
                 end
                 CHECK: begin
-                    check           <= next_check;
+                    if (step != 0) check <= next_check;
+                    half            <= step == 4'd15 ? 16'd0 : checked[16*step+:16];
                     phase_word_kept <= phase_word;
                     step            <= step + 1'b1;
-                    if (step == 4'd14) begin
+                    if (step == 4'd15) begin
                         step  <= '0;
                         state <= COUNT;
                     end

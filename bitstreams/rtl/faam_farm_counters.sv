@@ -26,21 +26,23 @@ module faam_farm_counters (
     input  logic [7:0]  read_at,      // {row, place}
     output logic [63:0] read_value
 );
-    localparam logic [2:0] WIPE = 3'd0;   // power-on
-    localparam logic [2:0] WAIT = 3'd1;
-    localparam logic [2:0] READ = 3'd2;
-    localparam logic [2:0] ADD = 3'd3;
-    localparam logic [2:0] WRITE = 3'd4;
-    localparam logic [2:0] CLEAR = 3'd5;
-    localparam logic [2:0] SHOW = 3'd6;
-    localparam logic [2:0] HOLD = 3'd7;
+    localparam logic [3:0] WIPE = 4'd0;   // power-on
+    localparam logic [3:0] WAIT = 4'd1;
+    localparam logic [3:0] READ = 4'd2;
+    localparam logic [3:0] ADD = 4'd3;
+    localparam logic [3:0] WRITE = 4'd4;
+    localparam logic [3:0] CLEAR = 4'd5;
+    localparam logic [3:0] SHOW = 4'd6;
+    localparam logic [3:0] HOLD = 4'd7;
+    localparam logic [3:0] TAKE = 4'd8;
 
     logic [63:0] values[256];
-    logic [2:0]  state;
+    logic [3:0]  state;
     logic [7:0]  at;
     logic [31:0] addend;
     logic        for_kick;
-    logic        for_read;
+    logic        for_add;
+    logic        for_clear;
     logic [63:0] said;   // by the RAM
     logic [63:0] old;
     logic [63:0] sum;
@@ -64,28 +66,20 @@ module faam_farm_counters (
                     if (&at) state <= WAIT;
                 end
                 WAIT: begin
-                    for_kick <= 1'b0;
-                    for_read <= 1'b0;
-                    if (clear_valid) begin
-                        at    <= {clear_row, 3'd0};
-                        state <= CLEAR;
-                    end else if (kick_valid) begin
-                        at       <= {kick_row, faam_farm_pkg::COUNT_KICKS};
-                        addend   <= 32'd1;
-                        for_kick <= 1'b1;
-                        state    <= READ;
-                    end else if (add_valid) begin
-                        at     <= {add_row, add_place};
-                        addend <= add_value;
-                        state  <= READ;
-                    end else if (read_valid) begin
-                        at       <= read_at;
-                        for_read <= 1'b1;
-                        state    <= READ;
-                    end
+                    for_clear <= clear_valid;
+                    for_kick  <= !clear_valid && kick_valid;
+                    for_add   <= !clear_valid && !kick_valid && add_valid;
+                    if (clear_valid || kick_valid || add_valid || read_valid) state <= TAKE;
+                end
+                TAKE: begin
+                    state  <= for_clear ? CLEAR : READ;
+                    addend <= for_kick ? 32'd1 : add_value;
+                    at     <= for_clear ? {clear_row, 3'd0} :
+                              for_kick ? {kick_row, faam_farm_pkg::COUNT_KICKS} :
+                              for_add ? {add_row, add_place} : read_at;
                 end
                 READ: state <= HOLD;
-                HOLD: state <= for_read ? SHOW : ADD;
+                HOLD: state <= for_add || for_kick ? ADD : SHOW;
                 ADD: begin
                     sum   <= old + {32'd0, addend};
                     state <= WRITE;
@@ -99,7 +93,7 @@ module faam_farm_counters (
         end
     end
 
-    assign add_ready   = state == WRITE && !for_kick;
+    assign add_ready   = state == WRITE && for_add;
     assign kick_ready  = state == WRITE && for_kick;
     assign clear_ready = state == CLEAR && &at[2:0];
     assign read_ready  = state == SHOW;

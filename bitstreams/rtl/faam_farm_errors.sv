@@ -107,7 +107,6 @@ module faam_farm_errors (
         end
     end
 
-    // A note that a clearing finds is dropped with the rest.
-    assign bell_ready = (state == DONE && for_bell) || clear;
-    assign note_ready = (state == DONE && !for_bell) || clear;
+    assign bell_ready = state == DONE && for_bell;
+    assign note_ready = state == DONE && !for_bell;
 endmodule

@@ -147,10 +147,14 @@ module faam_farm_lane #(
     logic [63:0] reader_fault_addr;
     logic        stopping;
     assign stopping     = state == STOP;
-    assign fetch_ready  = state == RUN && !reader_busy && !reader_fault;
-    assign reader_start = fetch_valid && fetch_ready;
+    assign fetch_ready  = state == RUN && !reader_start && !reader_busy && !reader_fault;
+    faam_engine_pkg::span_t span;
+    always_ff @(posedge clk) begin
+        reader_start <= fetch_valid && fetch_ready && !rst;
+        if (fetch_ready) span <= fetch_span;
+    end
     always_comb begin
-        case (fetch_span)
+        case (span)
             faam_engine_pkg::SPAN_TABLE: begin
                 reader_addr = entry.aux;
                 reader_len  = 21'(faam_farm_pkg::TABLE_BYTES);
@@ -307,10 +311,10 @@ module faam_farm_lane #(
                         state   <= RUN;
                         rewound <= 1'b1;
                     end
-                FLUSH: if (writer_idle && !reader_busy) state <= DONE;
+                FLUSH: if (writer_idle && !reader_busy && !reader_start) state <= DONE;
                 STOP: begin
                     engine_rst <= 1'b1;
-                    if (writer_idle && !reader_busy) state <= DONE;
+                    if (writer_idle && !reader_busy && !reader_start) state <= DONE;
                 end
                 default: if (taken) state <= IDLE;
             endcase

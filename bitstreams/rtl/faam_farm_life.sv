@@ -50,7 +50,7 @@ module faam_farm_life (
                 forgets <= 1'b0;
             end
             if (begun && enable && !stop) ready <= 1'b1;
-            if (refused) fatal <= 1'b1;
+            if (refused && begins) fatal <= 1'b1;
             if (set_enable) begin
                 enable <= set_enable_to;
                 if (!set_enable_to && enable) begin

@@ -81,17 +81,29 @@ module faam_farm_queues #(
     logic [31:0] card_done;
     logic [3:0]  size;
     logic        taken;
-    logic        taken_now;
+    assign taken = at_head ? head_good : tail_good;
+    logic        tail_taken;
+    logic        head_taken;
+    logic        tail_good;
+    logic        head_good;
     logic [QUEUES-1:0] at_bit;
     assign at_bit = QUEUES'(1) << at;
 
-    faam_ring_doorbell judge (
-        .head (at_head),
+    faam_ring_doorbell tail_judge (
+        .head (1'b0),
         .log2 (size),
         .old  (host_old),
         .value(value),
         .done (card_done),
-        .taken(taken_now)
+        .taken(tail_taken)
+    );
+    faam_ring_doorbell head_judge (
+        .head (1'b1),
+        .log2 (size),
+        .old  (host_old),
+        .value(value),
+        .done (card_done),
+        .taken(head_taken)
     );
 
     logic there;
@@ -189,7 +201,8 @@ module faam_farm_queues #(
         host_old  <= host_said;
         card_done <= card_said;
         size      <= sizes[at];
-        taken     <= taken_now;
+        tail_good <= tail_taken;
+        head_good <= head_taken;
     end
 
     // The sequencer's side: who writes `cards`.
@@ -270,6 +283,7 @@ module faam_farm_queues #(
     logic comes;
     logic [QUEUES-1:0] dropped;
     logic [QUEUES-1:0] broken;
+    logic [QUEUES-1:0] looked;
     logic goes;
     assign comes = created && create_qid != 0;
     assign goes  = (dropped[QUEUES-1:1] & exists[QUEUES-1:1]) != 0;
@@ -277,6 +291,7 @@ module faam_farm_queues #(
     always_ff @(posedge clk) begin
         dropped <= rst ? '0 : drop;
         broken  <= rst ? '0 : break_down;
+        looked  <= rst ? '0 : look_clear;
         if (rst) begin
             exists   <= '0;
             alive    <= '0;
@@ -285,7 +300,7 @@ module faam_farm_queues #(
         end else begin
             exists <= (exists | (created ? create_bit : '0)) & ~dropped;
             alive  <= (alive | (created ? create_bit : '0)) & ~dropped & ~broken;
-            look   <= ((look & ~look_clear) | look_set | (rung & exists)) & ~dropped;
+            look   <= ((look & ~looked) | look_set | (rung & exists)) & ~dropped;
             // One comes or goes at a time, or all go.
             if (&dropped) io_pairs <= '0;
             else io_pairs <= io_pairs + 16'(comes) - 16'(goes);

@@ -76,6 +76,7 @@ module faam_farm_regs #(
     localparam logic [2:0] COUNTER = 3'd3;
     localparam logic [2:0] SETTLE = 3'd4;
     localparam logic [2:0] RESPOND = 3'd5;
+    localparam logic [2:0] SHOW = 3'd6;
 
     logic [2:0]  state;
     logic        write;
@@ -121,78 +122,85 @@ module faam_farm_regs #(
         end
     end
 
-    logic [31:0] value;
+    logic [3:0][31:0] value;
     logic [31:0] word_at;
     assign word_at = {12'd0, addr[19:2], 2'd0};
     localparam logic [31:0] FEATURES = {25'd0, 1'b0, 1'b1, 1'b1, 1'b0, 1'b1, TABLES != 0, 1'b0};
     localparam logic [31:0] LEVELS = (WAYS >= 4 && TABLES != 0) ? 32'd7 : 32'd1;
+    // In four parts, each of which is zero where another has the word.
     always_comb begin
+        value = '0;
         case (word_at)
-            faam_regs_pkg::IDENTITY_BLOCK_HEADER_OFFSET: value = faam_regs_pkg::IDENTITY_BLOCK_HEADER_RESET;
-            faam_regs_pkg::IDENTITY_BLOCK_NEXT_OFFSET: value = faam_regs_pkg::IDENTITY_BLOCK_NEXT_RESET;
-            faam_regs_pkg::IDENTITY_MAGIC_OFFSET: value = faam_regs_pkg::IDENTITY_MAGIC_RESET;
-            faam_regs_pkg::IDENTITY_ABI_VERSION_OFFSET: value = faam_regs_pkg::IDENTITY_ABI_VERSION_RESET;
-            faam_regs_pkg::IDENTITY_INTERFACE_UUID_0_OFFSET: value = faam_regs_pkg::INTERFACE_UUID[31:0];
-            faam_regs_pkg::IDENTITY_INTERFACE_UUID_1_OFFSET: value = faam_regs_pkg::INTERFACE_UUID[63:32];
-            faam_regs_pkg::IDENTITY_INTERFACE_UUID_2_OFFSET: value = faam_regs_pkg::INTERFACE_UUID[95:64];
-            faam_regs_pkg::IDENTITY_INTERFACE_UUID_3_OFFSET: value = faam_regs_pkg::INTERFACE_UUID[127:96];
-            faam_regs_pkg::IDENTITY_SERIAL_LO_OFFSET: value = strap_serial[31:0];
-            faam_regs_pkg::IDENTITY_SERIAL_HI_OFFSET: value = strap_serial[63:32];
-            faam_regs_pkg::IDENTITY_FUNCTION_OFFSET: value = {16'd0, strap_functions, strap_function};
-            faam_regs_pkg::IDENTITY_MODEL_OFFSET: value = {24'd0, strap_model};
-
-            faam_regs_pkg::CAPABILITIES_BLOCK_HEADER_OFFSET: value = faam_regs_pkg::CAPABILITIES_BLOCK_HEADER_RESET;
-            faam_regs_pkg::CAPABILITIES_BLOCK_NEXT_OFFSET: value = faam_regs_pkg::CAPABILITIES_BLOCK_NEXT_RESET;
-            faam_regs_pkg::CAPABILITIES_FEATURES_OFFSET: value = FEATURES;
+            faam_regs_pkg::IDENTITY_BLOCK_HEADER_OFFSET: value[0] = faam_regs_pkg::IDENTITY_BLOCK_HEADER_RESET;
+            faam_regs_pkg::IDENTITY_BLOCK_NEXT_OFFSET: value[0] = faam_regs_pkg::IDENTITY_BLOCK_NEXT_RESET;
+            faam_regs_pkg::IDENTITY_MAGIC_OFFSET: value[0] = faam_regs_pkg::IDENTITY_MAGIC_RESET;
+            faam_regs_pkg::IDENTITY_ABI_VERSION_OFFSET: value[0] = faam_regs_pkg::IDENTITY_ABI_VERSION_RESET;
+            faam_regs_pkg::IDENTITY_INTERFACE_UUID_0_OFFSET: value[0] = faam_regs_pkg::INTERFACE_UUID[31:0];
+            faam_regs_pkg::IDENTITY_INTERFACE_UUID_1_OFFSET: value[0] = faam_regs_pkg::INTERFACE_UUID[63:32];
+            faam_regs_pkg::IDENTITY_INTERFACE_UUID_2_OFFSET: value[0] = faam_regs_pkg::INTERFACE_UUID[95:64];
+            faam_regs_pkg::IDENTITY_INTERFACE_UUID_3_OFFSET: value[0] = faam_regs_pkg::INTERFACE_UUID[127:96];
+            faam_regs_pkg::IDENTITY_SERIAL_LO_OFFSET: value[0] = strap_serial[31:0];
+            faam_regs_pkg::IDENTITY_SERIAL_HI_OFFSET: value[0] = strap_serial[63:32];
+            faam_regs_pkg::IDENTITY_FUNCTION_OFFSET: value[0] = {16'd0, strap_functions, strap_function};
+            faam_regs_pkg::IDENTITY_MODEL_OFFSET: value[0] = {24'd0, strap_model};
+            default: ;
+        endcase
+        case (word_at)
+            faam_regs_pkg::CAPABILITIES_BLOCK_HEADER_OFFSET: value[1] = faam_regs_pkg::CAPABILITIES_BLOCK_HEADER_RESET;
+            faam_regs_pkg::CAPABILITIES_BLOCK_NEXT_OFFSET: value[1] = faam_regs_pkg::CAPABILITIES_BLOCK_NEXT_RESET;
+            faam_regs_pkg::CAPABILITIES_FEATURES_OFFSET: value[1] = FEATURES;
             faam_regs_pkg::CAPABILITIES_QUEUES_OFFSET:
-                value = {8'd0, 8'(faam_farm_pkg::ENTRIES_LOG2_MAX), 16'(IO_PAIRS)};
+                value[1] = {8'd0, 8'(faam_farm_pkg::ENTRIES_LOG2_MAX), 16'(IO_PAIRS)};
             faam_regs_pkg::CAPABILITIES_ENGINES_OFFSET:
-                value = {16'd0, 8'(faam_farm_pkg::JOBS_PER_ENGINE_MAX), 8'(ENGINES)};
-            faam_regs_pkg::CAPABILITIES_JOB_BYTES_MAX_OFFSET: value = 32'(faam_farm_pkg::JOB_BYTES_MAX);
-            faam_regs_pkg::CAPABILITIES_HISTORY_BYTES_MAX_OFFSET: value = 32'(faam_farm_pkg::HISTORY_BYTES_MAX);
-            faam_regs_pkg::CAPABILITIES_FORMATS_OFFSET: value = 32'd7;
-            faam_regs_pkg::CAPABILITIES_CLOCK_KHZ_OFFSET: value = strap_clock_khz;
-            faam_regs_pkg::CAPABILITIES_VECTORS_OFFSET: value = 32'(QUEUES);
-            faam_regs_pkg::CAPABILITIES_LEVELS_OFFSET: value = LEVELS;
-
-            faam_regs_pkg::CONTROL_BLOCK_HEADER_OFFSET: value = faam_regs_pkg::CONTROL_BLOCK_HEADER_RESET;
-            faam_regs_pkg::CONTROL_BLOCK_NEXT_OFFSET: value = faam_regs_pkg::CONTROL_BLOCK_NEXT_RESET;
-            faam_regs_pkg::CONTROL_CONTROL_OFFSET: value = {31'd0, enable};
-            faam_regs_pkg::CONTROL_STATUS_OFFSET: value = {28'd0, resetting, dma_idle, fatal, ready};
-            faam_regs_pkg::CONTROL_RESET_EPOCH_OFFSET: value = epoch;
-            faam_regs_pkg::CONTROL_HEARTBEAT_OFFSET: value = heartbeat;
-
-            faam_regs_pkg::QUEUE_CONTROL_BLOCK_HEADER_OFFSET: value = faam_regs_pkg::QUEUE_CONTROL_BLOCK_HEADER_RESET;
-            faam_regs_pkg::QUEUE_CONTROL_BLOCK_NEXT_OFFSET: value = faam_regs_pkg::QUEUE_CONTROL_BLOCK_NEXT_RESET;
-            faam_regs_pkg::QUEUE_CONTROL_ADMIN_SQ_LO_OFFSET: value = admin_sq[31:0];
-            faam_regs_pkg::QUEUE_CONTROL_ADMIN_SQ_HI_OFFSET: value = admin_sq[63:32];
-            faam_regs_pkg::QUEUE_CONTROL_ADMIN_CQ_LO_OFFSET: value = admin_cq[31:0];
-            faam_regs_pkg::QUEUE_CONTROL_ADMIN_CQ_HI_OFFSET: value = admin_cq[63:32];
-            faam_regs_pkg::QUEUE_CONTROL_ADMIN_QUEUE_OFFSET: value = admin_queue;
-            faam_regs_pkg::QUEUE_CONTROL_QUEUE_COUNT_OFFSET: value = {16'd0, io_pairs};
-
-            faam_regs_pkg::ERROR_BLOCK_HEADER_OFFSET: value = faam_regs_pkg::ERROR_BLOCK_HEADER_RESET;
-            faam_regs_pkg::ERROR_BLOCK_NEXT_OFFSET: value = faam_regs_pkg::ERROR_BLOCK_NEXT_RESET;
-            faam_regs_pkg::ERROR_FIRST_OFFSET: value = {11'd0, first_qid, 12'd0, first_code};
-            faam_regs_pkg::ERROR_INFO_LO_OFFSET: value = first_value[31:0];
-            faam_regs_pkg::ERROR_INFO_HI_OFFSET: value = first_value[63:32];
-            faam_regs_pkg::ERROR_COUNT_OFFSET: value = error_count;
-
-            faam_regs_pkg::QUEUE_COUNTERS_BLOCK_HEADER_OFFSET: value = faam_regs_pkg::QUEUE_COUNTERS_BLOCK_HEADER_RESET;
-            faam_regs_pkg::QUEUE_COUNTERS_BLOCK_NEXT_OFFSET: value = faam_regs_pkg::QUEUE_COUNTERS_BLOCK_NEXT_RESET;
-            faam_regs_pkg::QUEUE_COUNTERS_BASE_OFFSET: value = faam_regs_pkg::QUEUE_COUNTERS_BASE_RESET;
-            faam_regs_pkg::QUEUE_COUNTERS_STRIDE_OFFSET: value = faam_regs_pkg::QUEUE_COUNTERS_STRIDE_RESET;
-            faam_regs_pkg::QUEUE_COUNTERS_QUEUES_OFFSET: value = 32'(QUEUES);
-
-            faam_regs_pkg::DOORBELLS_BLOCK_HEADER_OFFSET: value = faam_regs_pkg::DOORBELLS_BLOCK_HEADER_RESET;
+                value[1] = {16'd0, 8'(faam_farm_pkg::JOBS_PER_ENGINE_MAX), 8'(ENGINES)};
+            faam_regs_pkg::CAPABILITIES_JOB_BYTES_MAX_OFFSET: value[1] = 32'(faam_farm_pkg::JOB_BYTES_MAX);
+            faam_regs_pkg::CAPABILITIES_HISTORY_BYTES_MAX_OFFSET: value[1] = 32'(faam_farm_pkg::HISTORY_BYTES_MAX);
+            faam_regs_pkg::CAPABILITIES_FORMATS_OFFSET: value[1] = 32'd7;
+            faam_regs_pkg::CAPABILITIES_CLOCK_KHZ_OFFSET: value[1] = strap_clock_khz;
+            faam_regs_pkg::CAPABILITIES_VECTORS_OFFSET: value[1] = 32'(QUEUES);
+            faam_regs_pkg::CAPABILITIES_LEVELS_OFFSET: value[1] = LEVELS;
+            default: ;
+        endcase
+        case (word_at)
+            faam_regs_pkg::CONTROL_BLOCK_HEADER_OFFSET: value[2] = faam_regs_pkg::CONTROL_BLOCK_HEADER_RESET;
+            faam_regs_pkg::CONTROL_BLOCK_NEXT_OFFSET: value[2] = faam_regs_pkg::CONTROL_BLOCK_NEXT_RESET;
+            faam_regs_pkg::CONTROL_CONTROL_OFFSET: value[2] = {31'd0, enable};
+            faam_regs_pkg::CONTROL_STATUS_OFFSET: value[2] = {28'd0, resetting, dma_idle, fatal, ready};
+            faam_regs_pkg::CONTROL_RESET_EPOCH_OFFSET: value[2] = epoch;
+            faam_regs_pkg::CONTROL_HEARTBEAT_OFFSET: value[2] = heartbeat;
+            faam_regs_pkg::QUEUE_CONTROL_BLOCK_HEADER_OFFSET: value[2] = faam_regs_pkg::QUEUE_CONTROL_BLOCK_HEADER_RESET;
+            faam_regs_pkg::QUEUE_CONTROL_BLOCK_NEXT_OFFSET: value[2] = faam_regs_pkg::QUEUE_CONTROL_BLOCK_NEXT_RESET;
+            faam_regs_pkg::QUEUE_CONTROL_ADMIN_SQ_LO_OFFSET: value[2] = admin_sq[31:0];
+            faam_regs_pkg::QUEUE_CONTROL_ADMIN_SQ_HI_OFFSET: value[2] = admin_sq[63:32];
+            faam_regs_pkg::QUEUE_CONTROL_ADMIN_CQ_LO_OFFSET: value[2] = admin_cq[31:0];
+            faam_regs_pkg::QUEUE_CONTROL_ADMIN_CQ_HI_OFFSET: value[2] = admin_cq[63:32];
+            faam_regs_pkg::QUEUE_CONTROL_ADMIN_QUEUE_OFFSET: value[2] = admin_queue;
+            faam_regs_pkg::QUEUE_CONTROL_QUEUE_COUNT_OFFSET: value[2] = {16'd0, io_pairs};
+            default: ;
+        endcase
+        case (word_at)
+            faam_regs_pkg::ERROR_BLOCK_HEADER_OFFSET: value[3] = faam_regs_pkg::ERROR_BLOCK_HEADER_RESET;
+            faam_regs_pkg::ERROR_BLOCK_NEXT_OFFSET: value[3] = faam_regs_pkg::ERROR_BLOCK_NEXT_RESET;
+            faam_regs_pkg::ERROR_FIRST_OFFSET: value[3] = {11'd0, first_qid, 12'd0, first_code};
+            faam_regs_pkg::ERROR_INFO_LO_OFFSET: value[3] = first_value[31:0];
+            faam_regs_pkg::ERROR_INFO_HI_OFFSET: value[3] = first_value[63:32];
+            faam_regs_pkg::ERROR_COUNT_OFFSET: value[3] = error_count;
+            faam_regs_pkg::QUEUE_COUNTERS_BLOCK_HEADER_OFFSET: value[3] = faam_regs_pkg::QUEUE_COUNTERS_BLOCK_HEADER_RESET;
+            faam_regs_pkg::QUEUE_COUNTERS_BLOCK_NEXT_OFFSET: value[3] = faam_regs_pkg::QUEUE_COUNTERS_BLOCK_NEXT_RESET;
+            faam_regs_pkg::QUEUE_COUNTERS_BASE_OFFSET: value[3] = faam_regs_pkg::QUEUE_COUNTERS_BASE_RESET;
+            faam_regs_pkg::QUEUE_COUNTERS_STRIDE_OFFSET: value[3] = faam_regs_pkg::QUEUE_COUNTERS_STRIDE_RESET;
+            faam_regs_pkg::QUEUE_COUNTERS_QUEUES_OFFSET: value[3] = 32'(QUEUES);
+            faam_regs_pkg::DOORBELLS_BLOCK_HEADER_OFFSET: value[3] = faam_regs_pkg::DOORBELLS_BLOCK_HEADER_RESET;
             // The list ends here: the farm has none of the blocks that the map has behind this one.
-            faam_regs_pkg::DOORBELLS_BLOCK_NEXT_OFFSET: value = '0;
-            faam_regs_pkg::DOORBELLS_BASE_OFFSET: value = faam_regs_pkg::DOORBELLS_BASE_RESET;
-            faam_regs_pkg::DOORBELLS_STRIDE_OFFSET: value = faam_regs_pkg::DOORBELLS_STRIDE_RESET;
-            faam_regs_pkg::DOORBELLS_QUEUES_OFFSET: value = 32'(QUEUES);
-            default: value = '0;
+            faam_regs_pkg::DOORBELLS_BLOCK_NEXT_OFFSET: value[3] = '0;
+            faam_regs_pkg::DOORBELLS_BASE_OFFSET: value[3] = faam_regs_pkg::DOORBELLS_BASE_RESET;
+            faam_regs_pkg::DOORBELLS_STRIDE_OFFSET: value[3] = faam_regs_pkg::DOORBELLS_STRIDE_RESET;
+            faam_regs_pkg::DOORBELLS_QUEUES_OFFSET: value[3] = 32'(QUEUES);
+            default: ;
         endcase
     end
+    logic [3:0][31:0] part;
+    always_ff @(posedge clk) part <= value;
 
     logic writes;
     logic writes_control;
@@ -238,11 +246,14 @@ module faam_farm_regs #(
                         settle <= '0;
                     end
                 DECODE: begin
-                    reg_rdata <= (write || is_bell) ? '0 : value;
-                    state     <= RESPOND;
+                    state <= SHOW;
                     if (write && is_bell) state <= BELL;
                     else if (write && (writes_control || writes_reset)) state <= SETTLE;
-                    else if (!write && is_counter) state <= exists[addr[10:6]] ? COUNTER : RESPOND;
+                    else if (!write && is_counter) state <= exists[addr[10:6]] ? COUNTER : SHOW;
+                end
+                SHOW: begin
+                    reg_rdata <= write ? '0 : part[0] | part[1] | part[2] | part[3];
+                    state     <= RESPOND;
                 end
                 BELL: if (bell_ready) state <= RESPOND;
                 COUNTER:

@@ -432,6 +432,8 @@ module faam_farm_sequencer #(
     end
 
     // What the scan of an idle cycle comes to.
+    logic pick_stop;
+    logic pick_begin;
     logic pick_end;
     logic pick_stale;
     logic pick_dispatch;
@@ -443,6 +445,8 @@ module faam_farm_sequencer #(
     logic serves;
     always_ff @(posedge clk) begin
         nothing_else  <= (&lane_idle) && !waiting_any && (look & alive) == 0;
+        pick_stop     <= stop;
+        pick_begin    <= begins;
         pick_end      <= lane_done[lane];
         pick_stale    <= waiting_any && waiting_stale;
         pick_dispatch <= waiting_any && !waiting_stale && any_idle;
@@ -451,7 +455,7 @@ module faam_farm_sequencer #(
         pick_serve    <= ready && look[scan] && alive[scan] && (scan == 0 || waiting_room);
         pick_announce <= owes[scan] && (announce_due[scan] || nothing_else);
     end
-    assign free_to_act  = state == ACT && !stop && !begins && !pick_end && !pick_dispatch;
+    assign free_to_act  = state == ACT && !pick_stop && !pick_begin && !pick_end && !pick_dispatch;
     assign take_expired = free_to_act && pick_expired;
     assign serves       = free_to_act && !pick_expired && !pick_full && pick_serve;
     assign next_waiting = (state == ACT && pick_stale) || (state == DISPATCH && word == ENTRY_WORDS + 4'd1);
@@ -476,7 +480,8 @@ module faam_farm_sequencer #(
     assign reader_start = state == FETCH;
     assign reader_addr  = entry_at;
     assign reader_stop  = state == FETCH_DROP;
-    assign reader_ready = state == FETCH_BEATS;
+    // Beats come only after a start.
+    assign reader_ready = 1'b1;
     assign create       = state == BEGIN_CREATE || state == CREATE;
     assign create_qid   = state == BEGIN_CREATE ? 5'd0 : admin_qid;
     assign create_shape = state == BEGIN_CREATE ? first_shape : new_shape;
@@ -507,9 +512,9 @@ module faam_farm_sequencer #(
                     lane  <= lane == E'(ENGINES - 1) ? '0 : lane + 1'b1;
                     scan  <= scan == 5'(QUEUES - 1) ? '0 : scan + 1'b1;
                     qid   <= scan;
-                    if (stop) begin
+                    if (pick_stop) begin
                         state <= STOP;
-                    end else if (begins) begin
+                    end else if (pick_begin) begin
                         state <= BEGIN;
                     end else if (pick_end) begin
                         state <= LANE_END;

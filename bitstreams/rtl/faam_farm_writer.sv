@@ -48,6 +48,7 @@ module faam_farm_writer (
     // One burst at a time is offered, sent and answered, while the next one gathers.
     logic        whole;     // it waits or is being sent
     logic [4:0]  whole_left;
+    logic        asking;    // it is offered
     logic        sending;
     logic        waiting;   // for its answer
     logic [60:0] burst_at;  // its address / 8
@@ -64,6 +65,24 @@ module faam_farm_writer (
         stops   <= stop && !rst;
     end
 
+    // Beats come through a skid buffer, so that no path leads from who makes them to memory's side.
+    logic        beat_valid;
+    logic [63:0] beat_data;
+    logic [3:0]  beat_bytes;
+    logic        beat_taken;
+    faam_skid #(
+        .W(68)
+    ) skid (
+        .clk      (clk),
+        .rst      (rst || dropping),
+        .in_valid (in_valid),
+        .in_ready (in_ready),
+        .in_data  ({in_bytes, in_data}),
+        .out_valid(beat_valid),
+        .out_ready(beat_taken),
+        .out_data ({beat_bytes, beat_data})
+    );
+
     // Turned to its place, a beat covers the rest of this word and the beginning of the next.
     logic [63:0] by_one;
     logic [63:0] by_two;
@@ -71,12 +90,12 @@ module faam_farm_writer (
     logic [15:0] lanes;
     logic [8:0]  ones;
     logic [3:0]  filled;
-    assign by_one = place[0] ? {in_data[55:0], in_data[63:56]} : in_data;
+    assign by_one = place[0] ? {beat_data[55:0], beat_data[63:56]} : beat_data;
     assign by_two = place[1] ? {by_one[47:0], by_one[63:48]} : by_one;
     assign turned = place[2] ? {by_two[31:0], by_two[63:32]} : by_two;
-    assign ones   = (9'd1 << in_bytes) - 9'd1;
+    assign ones   = (9'd1 << beat_bytes) - 9'd1;
     assign lanes  = {8'd0, ones[7:0]} << place;
-    assign filled = {1'b0, place} + in_bytes;
+    assign filled = {1'b0, place} + beat_bytes;
 
     logic [63:0] merged;
     always_comb begin
@@ -87,36 +106,39 @@ module faam_farm_writer (
     logic line_end;
     logic held_in_ready;
     logic can_push;
+    logic takes;
     logic beat;
     logic push_beat;
     logic push_rest;
     logic push;
     logic close;
-    assign fits      = room[31:4] != 0 || in_bytes <= room[3:0];
+    assign fits      = room[31:4] != 0 || beat_bytes <= room[3:0];
     assign line_end  = spot == 4'd15;
     assign can_push  = held_in_ready && !(whole && line_end);
-    assign in_ready  = can_push && !flushes && !dropping;
-    assign beat      = in_valid && in_ready;
+    assign takes     = can_push && !dropping;
+    assign beat      = beat_valid && takes;
     assign push_beat = beat && filled[3] && fits;
-    assign push_rest = flushes && !dropping && strobes != 0 && can_push && !whole;
+    assign push_rest = flushes && !beat_valid && !dropping && strobes != 0 && can_push && !whole;
     assign push      = push_beat || push_rest;
-    assign close     = (push && line_end) || push_rest || (flushes && !dropping && strobes == 0 && gathered != 0 && !whole);
+    assign close     = (push && line_end) || push_rest || (flushes && !beat_valid && !dropping && strobes == 0 && gathered != 0 && !whole);
+
+    assign beat_taken = takes;
 
     logic offered;
     logic granted;
     logic pop;
-    assign offered = whole && !sending && !waiting && !dropping;
+    assign offered = whole && !asking && !sending && !waiting && !dropping;
     assign granted = aw_valid && aw_ready && !aw_denied;
     assign pop     = sending && w_ready;
 
     logic held_valid;
     logic [5:0] held_level;
-    assign aw_valid   = offered && !leaves;
+    assign aw_valid   = asking;
     assign aw_addr    = {burst_at, 3'd0};
     assign aw_len     = {3'd0, whole_left} - 8'd1;
     assign w_last     = whole_left == 5'd1;
     assign fault_addr = {burst_at, low};
-    assign idle       = !whole && !sending && !waiting && gathered == 0 && strobes == 0 && !(dropping && held_valid);
+    assign idle       = !beat_valid && !whole && !sending && !waiting && gathered == 0 && strobes == 0 && !(dropping && held_valid);
 
     logic [57:0] next_line;
     assign next_line = {1'b0, burst_at[60:4]} + 58'd1;
@@ -126,6 +148,7 @@ module faam_farm_writer (
             strobes  <= '0;
             gathered <= '0;
             whole    <= 1'b0;
+            asking   <= 1'b0;
             sending  <= 1'b0;
             waiting  <= 1'b0;
             fault    <= 1'b0;
@@ -133,7 +156,7 @@ module faam_farm_writer (
         end else begin
             if (beat) begin
                 if (fits) begin
-                    room    <= room - {28'd0, in_bytes};
+                    room    <= room - {28'd0, beat_bytes};
                     place   <= filled[2:0];
                     strobes <= filled[3] ? lanes[15:8] : strobes | lanes[7:0];
                 end else begin
@@ -154,7 +177,9 @@ module faam_farm_writer (
                 sending <= 1'b1;
                 waiting <= 1'b1;
             end
-            if (offered && (leaves || (aw_ready && aw_denied))) fault <= 1'b1;
+            if (offered && !leaves) asking <= 1'b1;
+            if (aw_ready) asking <= 1'b0;
+            if ((offered && leaves) || (asking && aw_ready && aw_denied)) fault <= 1'b1;
             if (pop) begin
                 whole_left <= whole_left - 1'b1;
                 if (w_last) begin
@@ -176,7 +201,8 @@ module faam_farm_writer (
             if (dropping) begin
                 strobes  <= '0;
                 gathered <= '0;
-                if (!sending && !granted) whole <= 1'b0;
+                // What is offered stays until it is taken or denied.
+                if (!sending && !asking) whole <= 1'b0;
                 if (stops && idle) begin
                     fault   <= 1'b0;
                     overrun <= 1'b0;
@@ -201,7 +227,7 @@ module faam_farm_writer (
         .DEPTH(WORDS)
     ) store (
         .clk      (clk),
-        .rst      (rst || (dropping && !sending)),
+        .rst      (rst || (dropping && !sending && !asking)),
         .in_valid (push && !dropping),
         .in_ready (held_in_ready),
         // Bytes without a strobe are nobody's.
