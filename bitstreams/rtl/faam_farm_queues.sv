@@ -81,11 +81,11 @@ module faam_farm_queues #(
     logic [31:0] card_done;
     logic [3:0]  size;
     logic        taken;
-    assign taken = at_head ? head_good : tail_good;
     logic        tail_taken;
     logic        head_taken;
     logic        tail_good;
     logic        head_good;
+    assign taken = at_head ? head_good : tail_good;
     logic [QUEUES-1:0] at_bit;
     assign at_bit = QUEUES'(1) << at;
 

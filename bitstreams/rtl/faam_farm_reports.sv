@@ -1,7 +1,7 @@
 // What the function tells its host and keeps of itself: completions, pages, counts and notes of errors.
 //
-// Owns the control writer, and the one way to the counters and to the error log: the completer has them while it is busy, the sequencer
-// otherwise.
+// Owns the control writer, and the one way to the counters and to the error log: the completer has them while it is busy,
+// the sequencer otherwise.
 // Invariant: nothing of a completion is interleaved with anything else.
 // It does not know when something is told: the sequencer does.
 module faam_farm_reports #(

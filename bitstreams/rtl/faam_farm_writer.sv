@@ -120,7 +120,8 @@ module faam_farm_writer (
     assign push_beat = beat && filled[3] && fits;
     assign push_rest = flushes && !beat_valid && !dropping && strobes != 0 && can_push && !whole;
     assign push      = push_beat || push_rest;
-    assign close     = (push && line_end) || push_rest || (flushes && !beat_valid && !dropping && strobes == 0 && gathered != 0 && !whole);
+    assign close     = (push && line_end) || push_rest ||
+                       (flushes && !beat_valid && !dropping && strobes == 0 && gathered != 0 && !whole);
 
     assign beat_taken = takes;
 
@@ -138,7 +139,8 @@ module faam_farm_writer (
     assign aw_len     = {3'd0, whole_left} - 8'd1;
     assign w_last     = whole_left == 5'd1;
     assign fault_addr = {burst_at, low};
-    assign idle       = !beat_valid && !whole && !sending && !waiting && gathered == 0 && strobes == 0 && !(dropping && held_valid);
+    assign idle       = !beat_valid && !whole && !sending && !waiting && gathered == 0 && strobes == 0 &&
+                        !(dropping && held_valid);
 
     logic [57:0] next_line;
     assign next_line = {1'b0, burst_at[60:4]} + 58'd1;
