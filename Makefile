@@ -22,7 +22,7 @@ BEHAVIOURS := $(CURDIR)/target/behaviours
 DEVICE_SUITE := cargo test --locked -p faam-driver --test device
 step = @printf '\n== %s\n' "$(1)"
 
-.PHONY: help run test behaviours faults mutants who-may-what test-quick test-large test-rtl test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check crc rtl-check bitstream openapi corpus loom fuzz soak hostile engines clean
+.PHONY: help run test behaviours faults mutants who-may-what test-quick test-large test-rtl test-vfio test-workspace test-readme bench bench-http flame lint regs regs-check crc rtl-check bitstream openapi images corpus loom fuzz soak hostile engines clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -192,6 +192,23 @@ $(FLOW_VENV)/ready: bitstreams/flow/requirements.txt
 
 who-may-what: ## Write gateway/WHO-MAY-WHAT.md anew: every credential on every call of a gateway
 	FAAM_WRITE_PAGE=1 cargo test --locked --quiet -p faam-gateway --test who_may_what
+
+# The private key is made here, and is nobody's but this checkout's: a gateway trusts it once images.trust names it.
+IMAGES_KEY ?= target/images/development.key
+ENGINE_BIT := target/bitstream/engine-4-tables/engine-4-tables.bit
+ENGINE_REPORT := bitstreams/flow/reports/engine-4-tables.json
+images: ## Build and sign the simulated card's images, and the engine's where make bitstream was, into target/images, with a key of this checkout's (IMAGES_KEY=FILE: another)
+	@.ci/install build
+	@cargo build --release --locked --bin faam
+	@mkdir -p target/images
+	@[ -e $(IMAGES_KEY) ] || target/release/faam image keygen --out $(IMAGES_KEY) >target/images/development.pub
+	@for kernel in deflate-fast deflate-tables inflate; do \
+	  target/release/faam image build --manifest bitstreams/images/$$kernel.toml --key $(IMAGES_KEY) --out target/images/$$kernel.fgi; \
+	done
+	@if [ -e $(ENGINE_BIT) ]; then \
+	  target/release/faam image build --manifest bitstreams/images/deflate-engine.toml --bitstream $(ENGINE_BIT) --report $(ENGINE_REPORT) \
+	    $$(python3 bitstreams/images/figures.py $(ENGINE_REPORT)) --key $(IMAGES_KEY) --out target/images/deflate-engine.fgi; \
+	else echo "no $(ENGINE_BIT): make bitstream ONLY=engine-4-tables makes it, and its image comes with it"; fi
 
 openapi: ## Write gateway/openapi.json anew from the handlers
 	cargo run --locked --quiet -p faam-gateway --example openapi >target/openapi.json

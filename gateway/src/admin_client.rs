@@ -167,6 +167,22 @@ impl AdminClient {
         })
     }
 
+    /// `POST path` with these bytes; `wait` is how long the gateway may work on them.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub(crate) fn upload(
+        &self,
+        path: &str,
+        bytes: Vec<u8>,
+        wait: Duration,
+    ) -> Result<Value, AdminError> {
+        self.within(wait + ANSWER_LIMIT, async {
+            let response = self.respond(Method::POST, path, bytes.into()).await?;
+            self.value(response).await
+        })
+    }
+
     /// The process that listens, as it is numbered here; `None` where it is not to be seen from here, or nobody listens.
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     pub(crate) fn peer(&self) -> Option<u32> {

@@ -40,7 +40,7 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-pub use self::allowed::{CalledKernel, NotAllowed};
+pub use self::allowed::{CalledKernel, NotAllowed, engines};
 pub use self::ledger::{BODY_PACED_MAX, DayUse};
 pub use self::refusal::{Quota, Rate, Refusal};
 pub(crate) use self::service_limits::is_limited;

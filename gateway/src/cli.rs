@@ -22,6 +22,7 @@ use crate::device::Device;
 use crate::doctor::Doctor;
 use crate::event_log::EventLog;
 use crate::explain::Explain;
+use crate::image::Image;
 use crate::key::Key;
 use crate::man_pages::ManPages;
 use crate::plan::PlanCommand;
@@ -62,6 +63,7 @@ enum Command {
     Device(Device),
     Tenant(Tenant),
     Key(Key),
+    Image(Image),
     Events(EventLog),
     Usage(Usage),
     Backup(Backup),
@@ -206,6 +208,7 @@ impl Cli {
             Command::Device(device) => device.run(),
             Command::Tenant(tenant) => tenant.run(),
             Command::Key(key) => key.run(),
+            Command::Image(image) => image.run(),
             Command::Events(events) => events.run(),
             Command::Usage(usage) => usage.run(),
             Command::Backup(backup) => backup.run(),

@@ -12,6 +12,7 @@ use crate::dispatch::DispatchConfig;
 use crate::http::limits::HttpLimits;
 use crate::http::tls::TlsFiles;
 use crate::http::unix_socket::UnixListen;
+use crate::images::ImageTrust;
 use crate::tenants::TenantLimits;
 use crate::usage::price::PriceSheet;
 
@@ -54,6 +55,8 @@ pub struct GatewayConfig {
     pub limits: HttpLimits,
     /// Limits of the demo tenant.
     pub tenant_limits: TenantLimits,
+    /// Whose images are taken.
+    pub images: ImageTrust,
     /// Bytes of the store's database; at that it takes nothing new, and goes on being read.
     pub store_bytes_max: u64,
     /// What usage costs.
@@ -90,6 +93,7 @@ impl Default for GatewayConfig {
             dispatch: DispatchConfig::default(),
             limits: HttpLimits::default(),
             tenant_limits: TenantLimits::default(),
+            images: ImageTrust::default(),
             store_bytes_max: STORE_BYTES_MAX,
             prices: PriceSheet::default(),
             admission: AdmissionLimits::default(),

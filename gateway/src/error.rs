@@ -5,6 +5,7 @@
 //! what came and what to do. It does not know which invocation it answers: the
 //! outermost layer adds that when it renders.
 
+use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::card_operation::OperationError;
 use crate::credentials::sigv4::SigV4Error;
 use crate::directory::error::DirectoryError;
 use crate::http::answer::{Progress, Spent};
+use crate::images::ImageError;
 use crate::job::JobError;
 
 /// Media type of a problem (RFC 9457, 3).
@@ -82,13 +84,15 @@ pub enum ProblemKind {
     DeviceState,
     /// A tenant or a key is in no state for what an operator asked.
     Conflict,
+    /// An image package that is not taken.
+    ImageRefused,
     /// A bug of ours.
     Internal,
 }
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::InvalidOption,
         Self::NotFound,
         Self::Method,
@@ -112,6 +116,7 @@ impl ProblemKind {
         Self::Deadline,
         Self::DeviceState,
         Self::Conflict,
+        Self::ImageRefused,
         Self::Internal,
     ];
 
@@ -142,6 +147,7 @@ impl ProblemKind {
             Self::Deadline => "deadline",
             Self::DeviceState => "device-state",
             Self::Conflict => "conflict",
+            Self::ImageRefused => "image-refused",
             Self::Internal => "internal",
         }
     }
@@ -171,6 +177,7 @@ impl ProblemKind {
             Self::Deadline => "The deadline has passed, or cannot be met",
             Self::DeviceState => "The device is in no state for this",
             Self::Conflict => "What is there does not allow this",
+            Self::ImageRefused => "The image is refused",
             Self::Internal => "An error of the gateway's own",
         }
     }
@@ -226,6 +233,9 @@ impl ProblemKind {
                 "Send a larger Faam-Deadline-Ms, or less data; the detail says where time went."
             }
             Self::Conflict => "Look at what there is, and repeat the change from there.",
+            Self::ImageRefused => {
+                "Do what the detail says; `faam image verify` says the same of a file before it is sent."
+            }
             Self::DeviceState => "Look at it with `faam device show`, and ask again once it is up.",
             Self::Internal => "Send the request again; report the instance if it persists.",
         }
@@ -238,7 +248,9 @@ impl ProblemKind {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::UnknownFormat => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::CorruptInput | Self::DigestMismatch => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::CorruptInput | Self::DigestMismatch | Self::ImageRefused => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             Self::TooLarge | Self::RatioExceeded => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Headers => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
@@ -581,6 +593,27 @@ impl From<DirectoryError> for Problem {
             E::Store(_) | E::Random(_) => return Self::internal(&chain(&error)),
         };
         Self::new(kind, chain(&error))
+    }
+}
+
+impl From<ImageError> for Problem {
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::Refused(refusal) => {
+                Self::new(ProblemKind::ImageRefused, refusal.to_string())
+                    .with("reason", refusal.code())
+            }
+            ImageError::Missing { .. } => Self::new(ProblemKind::NotFound, error.to_string()),
+            ImageError::Misnamed { .. } | ImageError::Full { .. } | ImageError::TooManyKernels => {
+                Self::new(ProblemKind::Conflict, error.to_string())
+            }
+            ImageError::File { ref source, .. } if source.kind() == ErrorKind::StorageFull => {
+                Self::new(ProblemKind::Saturated, chain(&error))
+            }
+            ImageError::Floors { .. } | ImageError::Trust(_) | ImageError::File { .. } => {
+                Self::internal(&chain(&error))
+            }
+        }
     }
 }
 

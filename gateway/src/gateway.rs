@@ -42,6 +42,7 @@ use crate::http::listener::{self, BindError, Endpoints};
 use crate::http::tls::{Tls, TlsError};
 use crate::http::unix_socket::{UnixBindError, UnixSocket};
 use crate::http::{admin, admin_socket, limits::HttpLimits};
+use crate::images::{ImageError, ImageStore};
 use crate::metrics::Metrics;
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::tenants::{DEMO_TENANT, TenantId};
@@ -106,6 +107,9 @@ pub enum GatewayError {
     /// The store.
     #[error("cannot open the store in the data directory")]
     Store(#[from] StoreError),
+    /// The images.
+    #[error("cannot open the images in the data directory")]
+    Images(#[from] ImageError),
     /// Peppers and root keys.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -262,6 +266,7 @@ impl Gateway {
             });
         }
 
+        let images = ImageStore::open(&config.data_dir, &config.images, events.clone())?;
         runtime.spawn(events.write_to(store.clone()));
         let usage = Usage::new(store.clone(), Arc::clone(&metrics));
         runtime.spawn(usage.clone().run());
@@ -279,6 +284,8 @@ impl Gateway {
             "spill_files_max": spill_files_max,
             "body_bytes_max": config.limits.body_bytes_max,
             "spans": telemetry.is_some(),
+            "images": images.list().len(),
+            "image_keys": images.trusted_keys(),
         });
         let dispatch = DispatchConfig {
             events: events.clone(),
@@ -300,6 +307,7 @@ impl Gateway {
             auth_failures,
             metrics: Arc::clone(&metrics),
             events: events.clone(),
+            images,
             telemetry,
             limits: config.limits,
             verify,

@@ -20,6 +20,8 @@
 //! | `cpu`, `engines`, `thread_time` | the CPU engines' workers; which engine serves a level; what work took of its thread's time |
 //! | `cards`, `card_supervisor`, `card_process`, `card_worker` | cards: their processes, their supervision, their queue pairs |
 //! | `card_faults` | our own simulated cards told to fail |
+//! | `card_kernel` | kernels of cards, and what each serves of what callers ask for |
+//! | `images` | images that are kept, and verified before they are programmed |
 //! | `card_operation` | what an operator asks of a card's function |
 //! | `limit_met` | what holds a request up without ending it |
 //! | `metrics` | what is published |
@@ -40,6 +42,7 @@ pub mod auth_failures;
 mod busy;
 mod card_claim;
 pub mod card_faults;
+pub mod card_kernel;
 pub mod card_operation;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod card_process;
@@ -64,6 +67,7 @@ mod fateful_store;
 pub mod fault_met;
 pub mod gateway;
 pub mod http;
+pub mod images;
 pub mod job;
 mod job_queue;
 pub mod limit_met;

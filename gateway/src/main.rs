@@ -25,6 +25,7 @@ mod event_log;
 mod explain;
 #[cfg(any(test, fuzzing))]
 mod fuzzing;
+mod image;
 mod key;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod machine;

@@ -15,10 +15,11 @@ pub(crate) mod sources;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use faam_gateway::gateway::Gateway;
+use faam_gateway::images::ImageTrust;
 use faam_gateway::usage::price::PriceSheet;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -185,6 +186,17 @@ fn reachable(address: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, address.port())
+}
+
+/// Whose images a gateway of this configuration takes: `file`, or the one of FAAM_CONFIG, and the environment.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn image_trust(file: Option<&Path>) -> anyhow::Result<ImageTrust> {
+    let other = std::env::var_os("FAAM_CONFIG").filter(|path| !path.is_empty());
+    let file = file.map(Path::to_owned).or(other.map(PathBuf::from));
+    let sources = Sources::read(file.as_deref(), |name| std::env::var_os(name), &[])?;
+    Ok(sources.draft.gateway.images)
 }
 
 /// The price sheet that a gateway of this configuration has: `file`, and the environment.

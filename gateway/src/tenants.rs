@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 pub use faam_sched::WEIGHT_DEFAULT;
 
+use crate::card_kernel::CardKernel;
+
 /// The tenant that a fresh installation serves.
 pub const DEMO_TENANT: &str = "demo";
 
@@ -110,6 +112,8 @@ pub struct TenantLimits {
     pub kernels: AllowedKernels,
     /// Engines that may serve it.
     pub backends: AllowedBackends,
+    /// Kernels of cards that may serve it.
+    pub card_kernels: AllowedCardKernels,
 }
 
 /// Kernels that a tenant may call.
@@ -128,6 +132,33 @@ pub struct AllowedBackends {
     pub cpu: bool,
     /// Cards.
     pub cards: bool,
+}
+
+/// Kernels of cards that may serve a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllowedCardKernels {
+    /// `deflate-fast`
+    pub deflate_fast: bool,
+    /// `deflate-tables`
+    pub deflate_tables: bool,
+    /// `inflate`
+    pub inflate: bool,
+}
+
+/// Whether a card's kernel may serve a tenant with these limits: to be asked wherever a job is placed on a card, or a kernel is
+/// loaded for one. Whether it may use cards at all is another limit.
+#[must_use]
+pub const fn may_use(limits: &TenantLimits, kernel: CardKernel) -> bool {
+    let AllowedCardKernels {
+        deflate_fast,
+        deflate_tables,
+        inflate,
+    } = limits.card_kernels;
+    match kernel {
+        CardKernel::DeflateFast => deflate_fast,
+        CardKernel::DeflateTables => deflate_tables,
+        CardKernel::Inflate => inflate,
+    }
 }
 
 impl Default for TenantLimits {
@@ -155,6 +186,11 @@ impl Default for TenantLimits {
             backends: AllowedBackends {
                 cpu: true,
                 cards: true,
+            },
+            card_kernels: AllowedCardKernels {
+                deflate_fast: true,
+                deflate_tables: true,
+                inflate: true,
             },
         }
     }

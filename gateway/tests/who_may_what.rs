@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use faam_gateway::http::admin_socket::ADMIN_SOCKET_FILE;
 use faam_gateway::http::app::openapi;
+use faam_image::{Description, Ingredients, SigningKey};
 use serde_json::{Value, json};
 use served::Served;
 use socket2::{Domain, Socket, Type};
@@ -76,7 +77,11 @@ struct Gateway {
 
 impl Gateway {
     fn start() -> Self {
-        let served = Served::start(&["--devices", "none"], &[]);
+        let trust = signing_key().public().to_string();
+        let served = Served::start(
+            &["--devices", "none"],
+            &[("FAAM_IMAGES_TRUST", trust.as_str())],
+        );
         let mut gateway = Self {
             served,
             values: Vec::new(),
@@ -237,12 +242,12 @@ impl Gateway {
             method,
             &target,
             value.as_deref(),
-            body.as_bytes(),
+            &body,
         )
     }
 
     /// What an operator's call is made with, so that it succeeds where it may: what it is about is made for it.
-    fn operation(&self, (method, path): (&str, &str)) -> (String, String) {
+    fn operation(&self, (method, path): (&str, &str)) -> (String, Vec<u8>) {
         let number = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let name = format!("made-{}", number.expect("after 1970").as_nanos());
         let tenant = |name: &str| {
@@ -257,18 +262,44 @@ impl Gateway {
             assert_eq!(answer.status, 200, "{}", answer.text);
         };
         match (method, path) {
-            ("POST", "/admin/v1/tenants") => (path.to_owned(), json!({ "name": name }).to_string()),
+            (_, path) if path.starts_with("/admin/v1/images") => {
+                let package = image();
+                if path.contains("{image}") {
+                    let kept = ask_on(
+                        self.socket(),
+                        "faam",
+                        "POST",
+                        "/admin/v1/images",
+                        None,
+                        &package,
+                    );
+                    assert_eq!(kept.status, 200, "{}", kept.text);
+                    return (path.replace("{image}", "inflate"), Vec::new());
+                }
+                let body = if method == "POST" {
+                    package
+                } else {
+                    Vec::new()
+                };
+                (path.to_owned(), body)
+            }
+            ("POST", "/admin/v1/tenants") => (
+                path.to_owned(),
+                json!({ "name": name }).to_string().into_bytes(),
+            ),
             ("POST", "/admin/v1/keys") => (
                 path.to_owned(),
-                json!({ "tenant": "other", "kind": "api" }).to_string(),
+                json!({ "tenant": "other", "kind": "api" })
+                    .to_string()
+                    .into_bytes(),
             ),
             ("PATCH" | "DELETE", path) if !path.contains("/devices/") => {
                 tenant(&name);
-                (path.replace("{name}", &name), String::new())
+                (path.replace("{name}", &name), Vec::new())
             }
             ("POST", "/admin/v1/keys/{id}/rotate" | "/admin/v1/keys/{id}/revoke") => {
                 let id = text(&self.key("other", "api", &[])["id"]);
-                (path.replace("{id}", &id), String::new())
+                (path.replace("{id}", &id), Vec::new())
             }
             _ => {
                 let target = path
@@ -279,10 +310,23 @@ impl Gateway {
                         &format!("/invocations/{}", self.invocation),
                     )
                     .replace("/devices/{name}", "/devices/fpga0");
-                (target, String::new())
+                (target, Vec::new())
             }
         }
     }
+}
+
+/// Whose images the gateway takes.
+fn signing_key() -> SigningKey {
+    SigningKey::from_seed([1; 32]).expect("a key")
+}
+
+/// One that it takes.
+fn image() -> Vec<u8> {
+    let text = include_str!("../../bitstreams/images/inflate.toml");
+    let mut description = Description::from_toml(text).expect("ours");
+    description.simulated_bytes = Some(64);
+    faam_image::build(&description, &Ingredients::default(), &signing_key()).expect("builds")
 }
 
 /// What is sent with a call of the public listener.
@@ -551,14 +595,7 @@ fn the_page_is_what_the_gateway_does() {
         );
         statuses.push(rebound.status.to_string());
         let (target, body) = gateway.operation(call);
-        let answer = ask_on(
-            gateway.socket(),
-            "faam",
-            call.0,
-            &target,
-            None,
-            body.as_bytes(),
-        );
+        let answer = ask_on(gateway.socket(), "faam", call.0, &target, None, &body);
         let is_room = call.1.starts_with("/admin/");
         if is_room {
             check_admin(call, "admin", &answer);

@@ -5,8 +5,9 @@
 
 use thiserror::Error;
 
+use crate::card_kernel::CardKernel;
 use crate::job::BackendPolicy;
-use crate::tenants::{AllowedBackends, AllowedKernels};
+use crate::tenants::{AllowedBackends, AllowedKernels, TenantLimits, may_use};
 
 /// What tenants call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,11 @@ pub enum NotAllowed {
         "this tenant may not use cards, and `Faam-Backend: require-hw` came; send `auto` or `cpu`"
     )]
     Cards,
+    /// A kernel of cards.
+    #[error(
+        "this tenant may not use the card kernel {0}, and nothing else may serve this; ask for another level, or send `auto`"
+    )]
+    CardKernel(&'static str),
     /// The CPU engines.
     #[error(
         "this tenant may use cards only, and `Faam-Backend: cpu` came; send `auto` or `require-hw`"
@@ -86,6 +92,31 @@ impl AllowedBackends {
     }
 }
 
+/// The engines that a request may run on, whose work on a card would be this kernel's.
+///
+/// # Errors
+/// [`NotAllowed`] where none of them is allowed.
+pub fn engines(
+    limits: &TenantLimits,
+    kernel: Option<CardKernel>,
+    asked: BackendPolicy,
+) -> Result<BackendPolicy, NotAllowed> {
+    let Some(kernel) = kernel.filter(|kernel| !may_use(limits, *kernel)) else {
+        return limits.backends.narrow(asked);
+    };
+    let without = AllowedBackends {
+        cards: false,
+        ..limits.backends
+    };
+    without.narrow(asked).map_err(|refused| {
+        // What its other limits refuse is theirs.
+        match limits.backends.narrow(asked) {
+            Ok(_) => NotAllowed::CardKernel(kernel.name()),
+            Err(_) => refused,
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +138,32 @@ mod tests {
         );
         assert_eq!(
             narrowed(false, false),
+            all.map(|_| Err(NotAllowed::Engines))
+        );
+    }
+
+    #[test]
+    fn a_card_kernel_that_is_not_allowed_leaves_the_cpu() {
+        use BackendPolicy::{Auto, Cpu, PreferHardware, RequireHardware};
+        let mut limits = TenantLimits::default();
+        limits.card_kernels.deflate_tables = false;
+        let all = [Auto, PreferHardware, RequireHardware, Cpu];
+        let of = |limits: &TenantLimits, kernel| all.map(|asked| engines(limits, kernel, asked));
+        assert_eq!(of(&limits, Some(CardKernel::DeflateFast)), all.map(Ok));
+        assert_eq!(of(&limits, None), all.map(Ok));
+        let refused = Err(NotAllowed::CardKernel("deflate-tables"));
+        assert_eq!(
+            of(&limits, Some(CardKernel::DeflateTables)),
+            [Ok(Cpu), Ok(Cpu), refused, Ok(Cpu)]
+        );
+        limits.backends.cpu = false;
+        assert_eq!(
+            of(&limits, Some(CardKernel::DeflateTables)),
+            [refused, refused, refused, Err(NotAllowed::Engines)]
+        );
+        limits.backends.cards = false;
+        assert_eq!(
+            of(&limits, Some(CardKernel::DeflateTables)),
             all.map(|_| Err(NotAllowed::Engines))
         );
     }

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use crate::tenants::{AllowedBackends, AllowedKernels, TenantLimits};
+use crate::tenants::{AllowedBackends, AllowedCardKernels, AllowedKernels, TenantLimits};
 
 /// Largest of most limits: what JSON's numbers hold exactly in every language (2^53 - 1).
 const NUMBER_MAX: u64 = (1 << 53) - 1;
@@ -128,6 +128,7 @@ use LimitKind::{Bytes, Number, Words};
 
 const KERNELS: &[&str] = &["compress", "decompress"];
 const BACKENDS: &[&str] = &["cpu", "cards"];
+const CARD_KERNELS: &[&str] = &["deflate-fast", "deflate-tables", "inflate"];
 
 /// Every limit, in the order in which they are shown.
 #[rustfmt::skip]
@@ -174,6 +175,21 @@ pub static LIMITS: &[Limit] = &[
         write: |limits, value| {
             let [cpu, cards] = flags(BACKENDS, value)?;
             limits.backends = AllowedBackends { cpu, cards };
+            Some(())
+        },
+    },
+    Limit {
+        name: "card_kernels",
+        about: "Kernels of cards that may serve it",
+        kind: Words(CARD_KERNELS),
+        optional: false,
+        read: |limits| {
+            let AllowedCardKernels { deflate_fast, deflate_tables, inflate } = limits.card_kernels;
+            words(CARD_KERNELS, &[deflate_fast, deflate_tables, inflate])
+        },
+        write: |limits, value| {
+            let [deflate_fast, deflate_tables, inflate] = flags(CARD_KERNELS, value)?;
+            limits.card_kernels = AllowedCardKernels { deflate_fast, deflate_tables, inflate };
             Some(())
         },
     },

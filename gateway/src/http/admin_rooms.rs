@@ -8,6 +8,7 @@
 //! | `/admin/v1/backup` | `super::admin_backup` |
 //! | `/admin/v1/devices` | `super::admin_devices`, `super::admin_faults` |
 //! | `/admin/v1/events` | `super::admin_events` |
+//! | `/admin/v1/images` | `super::admin_images` |
 //! | `/admin/v1/invocations` | `super::admin_invocations` |
 //! | `/admin/v1/top` | `super::admin_top` |
 //! | `/admin/v1/usage` | `super::admin_usage` |
@@ -21,16 +22,15 @@ use super::admin_socket::About;
 use super::admin_tenants::Actor;
 use super::app::App;
 use super::{
-    admin_backup, admin_devices, admin_events, admin_faults, admin_invocations, admin_tenants,
-    admin_top, admin_usage,
+    admin_backup, admin_devices, admin_events, admin_faults, admin_images, admin_invocations,
+    admin_tenants, admin_top, admin_usage,
 };
 use crate::error::{Problem, ProblemKind};
 
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 64 << 10;
 /// What there is, for whoever asks for something else.
-pub(super) const ROOMS: &str =
-    "/admin/v1, and below it backup, devices, events, invocations/ID, keys, tenants, top and usage";
+pub(super) const ROOMS: &str = "/admin/v1, and below it backup, devices, events, images, invocations/ID, keys, tenants, top and usage";
 
 /// All rooms; what is changed is changed by `actor`.
 pub(super) fn rooms(app: &App, about: About, actor: &'static str) -> Router<App> {
@@ -39,6 +39,7 @@ pub(super) fn rooms(app: &App, about: About, actor: &'static str) -> Router<App>
         .merge(admin_backup::routes())
         .merge(admin_devices::routes())
         .merge(admin_faults::routes())
+        .merge(admin_images::routes())
         .merge(admin_events::routes())
         .merge(admin_invocations::routes())
         .merge(admin_top::routes())

@@ -37,7 +37,7 @@ use super::limits::HttpLimits;
 use super::listener::{Answers, Peer, Scheme};
 use super::openapi::AnyProblems;
 use super::unserved::{method_not_allowed, not_found};
-use super::{catalogue, compress, decompress, docs, host, openapi, tenant_self, usage};
+use super::{catalogue, compress, decompress, docs, host, images, openapi, tenant_self, usage};
 use crate::admission::Admission;
 use crate::auth::{Authenticated, Authenticator};
 use crate::auth_failures::AuthFailures;
@@ -46,6 +46,7 @@ use crate::directory::TenantDirectory;
 use crate::dispatch::Dispatcher;
 use crate::error::{Problem, ProblemKind};
 use crate::events::{Events, now};
+use crate::images::ImageStore;
 use crate::job::Verification;
 use crate::metrics::Metrics;
 use crate::telemetry::Telemetry;
@@ -70,6 +71,8 @@ pub struct AppParts {
     pub metrics: Arc<Metrics>,
     /// Keeps what happens.
     pub events: Events,
+    /// Images that cards may be loaded with.
+    pub images: ImageStore,
     /// Sends spans to a collector, where there is one.
     pub telemetry: Option<Arc<Telemetry>>,
     /// Limits.
@@ -217,6 +220,7 @@ fn tenants_only() -> OpenApiRouter<App> {
         .routes(routes!(invocations::invocation))
         .routes(routes!(catalogue::devices))
         .routes(routes!(catalogue::kernels))
+        .routes(routes!(images::images))
         .routes(routes!(tenant_self::tenant_self))
         .routes(routes!(usage::usage))
 }

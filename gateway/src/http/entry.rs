@@ -14,7 +14,8 @@ use super::intake::too_large;
 use super::limits::HttpLimits;
 use super::options::ServiceOptions;
 use super::rate_limit;
-use crate::admission::{AdmissionPermit, Ask, CalledKernel, NotAllowed};
+use crate::admission::{AdmissionPermit, Ask, CalledKernel, NotAllowed, engines};
+use crate::card_kernel::CardKernel;
 use crate::error::{Problem, ProblemKind};
 use crate::job::{AnnouncedCompression, BackendPolicy, FallbackReason};
 use crate::tenants::Tenant;
@@ -46,6 +47,17 @@ struct Ahead<'a> {
     length: u64,
 }
 
+/// The kernel that a card would serve a request with, if one does.
+fn card_kernel(called: CalledKernel, compression: Option<(Format, Level)>) -> Option<CardKernel> {
+    match (called, compression) {
+        (CalledKernel::Decompress, _) => Some(CardKernel::Inflate),
+        (CalledKernel::Compress, Some((format, level))) if format.is_deflate() => {
+            CardKernel::of_level(level)
+        }
+        (CalledKernel::Compress, _) => None,
+    }
+}
+
 impl App {
     /// Lets a request begin.
     pub(super) fn admit(
@@ -64,7 +76,8 @@ impl App {
         let limits = &tenant.limits;
         kernel.check(limits.kernels)?;
         let asked = service.policy;
-        service.policy = limits.backends.narrow(asked)?;
+        let card_kernel = card_kernel(kernel, compression);
+        service.policy = engines(limits, card_kernel, asked)?;
         if service.policy != asked {
             match (service.policy, beyond_cards) {
                 (BackendPolicy::RequireHardware, Some(what)) => {

@@ -33,6 +33,7 @@
 //! | `admin_tenants`, `json_body` | tenants and keys for an operator, and what is sent for them |
 //! | `admin_socket` | the operator's socket: what it serves, to whom |
 //! | `admin_devices` | cards' functions for an operator: listed, shown, drained, reset |
+//! | `images`, `admin_images` | images for a tenant, and for an operator |
 //! | `limits` | every limit, by name |
 
 pub mod admin;
@@ -41,6 +42,7 @@ mod admin_backup;
 mod admin_devices;
 mod admin_events;
 mod admin_faults;
+mod admin_images;
 mod admin_invocations;
 mod admin_rooms;
 pub mod admin_socket;
@@ -65,6 +67,7 @@ mod entry;
 pub mod fuzzing;
 mod host;
 mod http2_stream;
+mod images;
 pub mod intake;
 mod invocation;
 pub mod invocations;

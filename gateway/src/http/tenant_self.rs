@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::app::App;
 use super::openapi::TenantProblems;
 use crate::auth::Principal;
-use crate::tenants::{AllowedBackends, AllowedKernels, Tenant, TenantLimits};
+use crate::tenants::{AllowedBackends, AllowedCardKernels, AllowedKernels, Tenant, TenantLimits};
 
 /// The tenant whose key this is.
 #[derive(Serialize, ToSchema)]
@@ -75,6 +75,9 @@ pub(super) struct TenantSelfLimits {
     /// Engines that may serve it: `cpu`, `cards`.
     #[schema(value_type = Vec<String>)]
     backends: Vec<&'static str>,
+    /// Kernels of cards that may serve it: `deflate-fast`, `deflate-tables`, `inflate`.
+    #[schema(value_type = Vec<String>)]
+    card_kernels: Vec<&'static str>,
 }
 
 /// What a tenant uses.
@@ -140,9 +143,15 @@ fn limits(tenant: &Tenant, body_bytes_max: u64) -> TenantSelfLimits {
             decompress,
         },
         backends: AllowedBackends { cpu, cards },
+        card_kernels:
+            AllowedCardKernels {
+                deflate_fast,
+                deflate_tables,
+                inflate,
+            },
     } = tenant.limits;
-    let words = |of: [(&'static str, bool); 2]| {
-        let allowed = of.into_iter().filter(|(_, is_allowed)| *is_allowed);
+    let words = |of: &[(&'static str, bool)]| {
+        let allowed = of.iter().copied().filter(|(_, is_allowed)| *is_allowed);
         allowed.map(|(word, _)| word).collect()
     };
     TenantSelfLimits {
@@ -161,7 +170,12 @@ fn limits(tenant: &Tenant, body_bytes_max: u64) -> TenantSelfLimits {
         body_bytes_max,
         output_bytes_max,
         ratio_max: ratio_max.into(),
-        kernels: words([("compress", compress), ("decompress", decompress)]),
-        backends: words([("cpu", cpu), ("cards", cards)]),
+        kernels: words(&[("compress", compress), ("decompress", decompress)]),
+        backends: words(&[("cpu", cpu), ("cards", cards)]),
+        card_kernels: words(&[
+            ("deflate-fast", deflate_fast),
+            ("deflate-tables", deflate_tables),
+            ("inflate", inflate),
+        ]),
     }
 }

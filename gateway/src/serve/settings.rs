@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use faam_gateway::config::GatewayConfig;
 use faam_gateway::job::{Verification, VerificationError};
-use faam_gateway::tenants::{AllowedBackends, AllowedKernels};
+use faam_gateway::tenants::{AllowedBackends, AllowedCardKernels, AllowedKernels};
 use faam_gateway::usage::price::{Amount, Currency};
+use faam_image::{PublicKey, Revoked};
 use faam_sim::{FaultRule, Model};
 
 use self::Kind::{Bytes, Count, List, Millis, Rules, Secret, Text};
@@ -367,6 +368,60 @@ impl Field for AllowedBackends {
     }
 }
 
+impl Field for AllowedCardKernels {
+    fn show(&self) -> Vec<String> {
+        set_words([
+            ("deflate-fast", self.deflate_fast),
+            ("deflate-tables", self.deflate_tables),
+            ("inflate", self.inflate),
+        ])
+    }
+
+    fn parse(values: &[String]) -> Result<Self, String> {
+        let words = ["deflate-fast", "deflate-tables", "inflate"];
+        let [deflate_fast, deflate_tables, inflate] = flags_of(words, values)?;
+        Ok(Self {
+            deflate_fast,
+            deflate_tables,
+            inflate,
+        })
+    }
+}
+
+impl Field for Vec<PublicKey> {
+    fn show(&self) -> Vec<String> {
+        self.iter().map(ToString::to_string).collect()
+    }
+
+    fn parse(values: &[String]) -> Result<Self, String> {
+        at_most(values, faam_image::KEYS_MAX)?;
+        let keys = values.iter().map(|key| key.parse::<PublicKey>());
+        keys.map(|key| key.map_err(|error| error.to_string()))
+            .collect()
+    }
+}
+
+impl Field for Vec<Revoked> {
+    fn show(&self) -> Vec<String> {
+        self.iter().map(ToString::to_string).collect()
+    }
+
+    fn parse(values: &[String]) -> Result<Self, String> {
+        at_most(values, faam_image::REVOKED_MAX)?;
+        let revoked = values.iter().map(|what| what.parse::<Revoked>());
+        revoked
+            .map(|what| what.map_err(|error| error.to_string()))
+            .collect()
+    }
+}
+
+fn at_most(values: &[String], max: usize) -> Result<(), String> {
+    match values.len() {
+        count if count > max => Err(format!("expected {max} at most, got {count}")),
+        _ => Ok(()),
+    }
+}
+
 impl Field for Vec<Devices> {
     fn show(&self) -> Vec<String> {
         self.iter().map(ToString::to_string).collect()
@@ -493,6 +548,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting!("tenant.ratio_max", gateway.tenant_limits.ratio_max, Count(1, u32::MAX as u64), "Output bytes an input byte that one decompression may give"),
     setting!("tenant.kernels", gateway.tenant_limits.kernels, List, "Kernels that a tenant may call: compress, decompress"),
     setting!("tenant.backends", gateway.tenant_limits.backends, List, "Engines that may serve a tenant: cpu, cards"),
+    setting!("tenant.card_kernels", gateway.tenant_limits.card_kernels, List, "Kernels of cards that may serve a tenant: deflate-fast, deflate-tables, inflate"),
+    setting!("images.trust", gateway.images.trusted, List, "Public keys whose images are taken, as `faam image keygen` prints them: ed25519:HEX"),
+    setting!("images.revoked", gateway.images.revoked, List, "What is taken no more, whoever trusts it: key:ID, image:UUID"),
     setting!("store_bytes_max", gateway.store_bytes_max, Bytes(1 << 20, 1 << 44), "Bytes of the store's database (tenants, keys, usage, events) in the data directory; at that it is read and takes nothing new"),
     setting!("price.currency", gateway.prices.currency, Text, "Currency of the prices (ISO 4217); XXX is none"),
     setting!("price.per_request", gateway.prices.per_request, Text, "Price of a request: a text with a decimal number, as all prices; all are of what is billable alone"),

@@ -18,6 +18,7 @@ mod faam;
 mod files;
 mod front;
 mod habits;
+mod images;
 mod links;
 mod manual;
 mod peer;

@@ -34,6 +34,54 @@ fn kernels_are_those_that_the_tenant_may_call() {
 }
 
 #[test]
+fn images_are_those_of_the_kernels_that_the_tenant_may_use() {
+    let key = faam_image::SigningKey::from_seed([1; 32]).expect("a key");
+    let images = |change: fn(&mut faam_gateway::tenants::TenantLimits)| {
+        let server = Server::start_with(|config| {
+            config.images.trusted = vec![key.public()];
+            let store = faam_gateway::images::ImageStore::open(
+                &config.data_dir,
+                &config.images,
+                faam_gateway::events::Events::default(),
+            );
+            let store = store.expect("opens");
+            for text in [
+                include_str!("../../../bitstreams/images/deflate-fast.toml"),
+                include_str!("../../../bitstreams/images/inflate.toml"),
+            ] {
+                let mut description = faam_image::Description::from_toml(text).expect("ours");
+                description.simulated_bytes = Some(64);
+                let ingredients = faam_image::Ingredients::default();
+                let package = faam_image::build(&description, &ingredients, &key);
+                store
+                    .accept(&package.expect("builds"), "operator")
+                    .expect("good");
+            }
+            change(&mut config.tenant_limits);
+        });
+        server.get("/v1/images").json()["images"].clone()
+    };
+    let names = |images: &Value| {
+        let images = images.as_array().expect("images").iter();
+        let mut names: Vec<_> = images.map(|image| image["name"].clone()).collect();
+        names.sort_by_key(ToString::to_string);
+        names
+    };
+    let all = images(|_| {});
+    assert_eq!(names(&all), ["deflate-fast", "inflate"]);
+    for image in all.as_array().expect("images") {
+        assert_eq!(image["simulated"], true, "{image}");
+        assert!(
+            image.get("signer").is_none(),
+            "that is the operator's: {image}"
+        );
+    }
+    let some = images(|limits| limits.card_kernels.deflate_fast = false);
+    assert_eq!(names(&some), ["inflate"]);
+    assert_eq!(images(|limits| limits.backends.cards = false), json!([]));
+}
+
+#[test]
 fn a_tenant_is_told_its_limits_and_what_it_uses_of_them() {
     let server = Server::start_with(|config| {
         config.tenant_limits.weight = 7;
@@ -53,6 +101,8 @@ fn a_tenant_is_told_its_limits_and_what_it_uses_of_them() {
         (&limits["kernels"], &limits["backends"]),
         (&json!(["compress", "decompress"]), &json!(["cpu", "cards"]))
     );
+    let kernels = json!(["deflate-fast", "deflate-tables", "inflate"]);
+    assert_eq!(limits["card_kernels"], kernels);
     let nothing = json!({"in_flight": 0, "memory_bytes": 0, "spill_bytes": 0, "bytes_today": 0, "reference_us_today": 0});
     assert_eq!(told["usage"], nothing);
 

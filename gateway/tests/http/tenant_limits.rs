@@ -356,6 +356,36 @@ fn who_may_not_use_cards_is_served_by_the_cpu() {
 }
 
 #[test]
+fn who_may_not_use_a_card_kernel_is_served_by_the_cpu() {
+    let mut limits = TenantLimits::default();
+    limits.card_kernels.deflate_tables = false;
+    limits.card_kernels.inflate = false;
+    let server = server(limits);
+    let post = |target: &str, backend| server.post(target, &[("Faam-Backend", backend)], b"hello");
+    for backend in ["auto", "cpu", "prefer-hw"] {
+        let answer = post("/v1/compress?level=6", backend);
+        assert_eq!(answer.status, 200, "{backend}: {}", answer.text());
+        assert_eq!(answer.header("faam-backend"), Some("cpu"));
+        let reason = (backend == "prefer-hw").then_some("not-allowed");
+        assert_eq!(answer.header("faam-backend-reason"), reason, "{backend}");
+    }
+    let refused = post("/v1/compress?level=6", "require-hw");
+    check_problem(
+        &refused,
+        403,
+        "not-allowed",
+        &["deflate-tables", "another level"],
+    );
+    let refused = post("/v1/decompress", "require-hw");
+    check_problem(&refused, 403, "not-allowed", &["inflate"]);
+    // Another kernel's level: it waits for a card, of which there is none here.
+    let headers = [("Faam-Backend", "require-hw"), ("Faam-Deadline-Ms", "200")];
+    let answer = server.post("/v1/compress?level=1", &headers, b"hello");
+    assert!([503, 504].contains(&answer.status), "{}", answer.text());
+    server.check_at_rest();
+}
+
+#[test]
 fn who_may_use_cards_only_gets_no_cpu() {
     let server = server(TenantLimits {
         backends: AllowedBackends {

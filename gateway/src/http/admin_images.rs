@@ -1,0 +1,142 @@
+//! Images for an operator: listed, shown, added, removed.
+//!
+//! Invariants: a package is bounded before it is read, and one is taken at a time, so that its memory is one package's; what it
+//! holds is the image store's to judge, on a thread that serves nobody.
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Extension, FromRequest, Request, State};
+use axum::routing::get;
+use axum::{Json, Router};
+use faam_image::{Manifest, PACKAGE_BYTES_MAX};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+use uuid::Uuid;
+
+use super::admin_tenants::Actor;
+use super::app::App;
+use super::path_name::PathName;
+use crate::error::{Problem, ProblemKind};
+use crate::images::{ImageError, ImageStore, ImageSummary};
+
+/// Memory for one package is enough.
+static TAKING: Mutex<()> = Mutex::const_new(());
+
+#[derive(Serialize)]
+struct Images {
+    images: Vec<ImageSummary>,
+    trusted_keys: usize,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    summary: ImageSummary,
+    /// The least that is taken of its kernel now.
+    security_version_min: u32,
+    /// What it says of itself, verified now; `None` where it is refused.
+    manifest: Option<Manifest>,
+    /// Why it is refused.
+    why: Option<String>,
+}
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/admin/v1/images", get(list).post(add))
+        .route("/admin/v1/images/{image}", get(show).delete(remove))
+        .layer(DefaultBodyLimit::max(PACKAGE_BYTES_MAX))
+}
+
+async fn list(State(app): State<App>) -> Json<Images> {
+    Json(Images {
+        images: app.images.list(),
+        trusted_keys: app.images.trusted_keys(),
+    })
+}
+
+async fn add(
+    State(app): State<App>,
+    Extension(Actor(actor)): Extension<Actor>,
+    request: Request,
+) -> Result<Json<ImageSummary>, Problem> {
+    let Ok(_taking) = TAKING.try_lock() else {
+        return Err(Problem::new(
+            ProblemKind::Saturated,
+            "another image is being added; add this one once that is done",
+        ));
+    };
+    let bytes = Bytes::from_request(request, &app).await.map_err(|error| {
+        Problem::new(
+            ProblemKind::TooLarge,
+            format!(
+                "the package cannot be read: {error}; expected at most {PACKAGE_BYTES_MAX} bytes of a .fgi file"
+            ),
+        )
+    })?;
+    // Finished also where its caller has gone.
+    let summary = on_files(&app, move |images| images.accept(&bytes, actor)).await?;
+    Ok(Json(summary))
+}
+
+async fn show(State(app): State<App>, PathName(name): PathName) -> Result<Json<Shown>, Problem> {
+    let image = named(&app, &name)?;
+    let shown = on_files(&app, move |images| {
+        let summary = images.summary(image)?;
+        let (manifest, why) = match images.manifest(image) {
+            Ok(manifest) => (Some(manifest), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let kernel = manifest.as_ref().map_or(summary.kernel, |it| it.kernel);
+        Ok(Shown {
+            security_version_min: images.security_version_min(kernel),
+            summary,
+            manifest,
+            why,
+        })
+    });
+    shown.await.map(Json)
+}
+
+async fn remove(
+    State(app): State<App>,
+    Extension(Actor(actor)): Extension<Actor>,
+    PathName(name): PathName,
+) -> Result<Json<Value>, Problem> {
+    let image = named(&app, &name)?;
+    on_files(&app, move |images| images.remove(image, actor)).await?;
+    Ok(Json(json!({ "removed": image })))
+}
+
+/// An image by its id, or by the name of its kernel.
+fn named(app: &App, name: &str) -> Result<Uuid, Problem> {
+    app.images.find(name).ok_or_else(|| {
+        let known = app.images.list();
+        let known: Vec<_> = known
+            .iter()
+            .map(|image| format!("{} ({})", image.image, image.name))
+            .collect();
+        let known = match known.is_empty() {
+            true => "there are none: `faam image add FILE` adds one".to_owned(),
+            false => format!("there are {}", known.join(", ")),
+        };
+        let name: String = name.chars().take(64).collect();
+        Problem::new(
+            ProblemKind::NotFound,
+            format!("{name:?} is no image of this gateway; {known}"),
+        )
+    })
+}
+
+async fn on_files<T: Send + 'static>(
+    app: &App,
+    work: impl FnOnce(&ImageStore) -> Result<T, ImageError> + Send + 'static,
+) -> Result<T, Problem> {
+    let images = app.images.clone();
+    match spawn_blocking(move || work(&images)).await {
+        Ok(done) => Ok(done?),
+        Err(error) => Err(Problem::internal(&format!(
+            "work on images ended early: {error}"
+        ))),
+    }
+}

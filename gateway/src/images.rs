@@ -1,0 +1,336 @@
+//! Images that this gateway keeps: packages in files of their own, below the data directory.
+//!
+//! Owns `images/UUID.fgi` and `images/floors.json`, the highest security version of each kernel that was accepted. Invariants:
+//! what is kept was verified when it came, and is verified again from its file whenever it is to be programmed, so that what
+//! changed on the disk or in the trust meanwhile is noticed before; a security version that was accepted is never gone behind,
+//! also after a restart and after its image was removed; a file is whole or not there; number and bytes are bounded. It
+//! programs nothing, and knows no slots.
+//!
+//! Why files and not the store: a package is megabytes that are written once and read as a whole, and is its own proof. The
+//! index is made of them at the start.
+
+mod directory;
+mod error;
+mod summary;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use faam_image::{
+    DeviceFacts, Floors, ImageRefusal, Manifest, PACKAGE_BYTES_MAX, Package, PublicKey, Revoked,
+    Trust,
+};
+use parking_lot::Mutex;
+use serde_json::json;
+use uuid::Uuid;
+
+use self::directory::ImageDirectory;
+pub use self::error::ImageError;
+pub use self::summary::ImageSummary;
+use crate::events::{Events, event};
+
+/// Images kept at once.
+pub const IMAGES_MAX: usize = 256;
+/// Bytes of them together.
+pub const IMAGES_BYTES_MAX: u64 = 8 << 30;
+
+/// The events about images.
+pub mod kind {
+    /// One was taken.
+    pub const ACCEPTED: &str = "image.accepted";
+    /// One was refused: when it came, at the start, or before it would have been programmed.
+    pub const REFUSED: &str = "image.refused";
+    /// An operator removed one.
+    pub const REMOVED: &str = "image.removed";
+}
+
+/// Whose images are taken, as a configuration says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageTrust {
+    /// Keys that are trusted.
+    pub trusted: Vec<PublicKey>,
+    /// Keys and images that are not, whoever trusts them.
+    pub revoked: Vec<Revoked>,
+}
+
+/// See the module's head. Cheap to clone. Its calls read and write files: not for a thread that serves connections.
+#[derive(Clone, Debug)]
+pub struct ImageStore(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    directory: ImageDirectory,
+    trust: Trust,
+    events: Events,
+    /// Held while files change, so that index and files agree.
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    floors: Floors,
+    images: BTreeMap<Uuid, ImageSummary>,
+}
+
+/// An image that may be programmed into the device that it was asked for, now.
+#[derive(Clone, Debug)]
+pub struct VerifiedImage {
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// What is programmed.
+    pub payload: Arc<[u8]>,
+}
+
+impl ImageStore {
+    /// Of a data directory; what is in it is verified.
+    ///
+    /// # Errors
+    /// A directory that cannot be read, or versions that cannot be told any more.
+    pub fn open(data_dir: &Path, trust: &ImageTrust, events: Events) -> Result<Self, ImageError> {
+        let trust = Trust::new(&trust.trusted, &trust.revoked)?;
+        let directory = ImageDirectory::new(data_dir);
+        let mut kept = Kept {
+            floors: directory.floors()?,
+            images: BTreeMap::new(),
+        };
+        let mut accepted = Vec::new();
+        for (id, bytes) in directory.packages()? {
+            let bytes = bytes?;
+            let summary = match Package::read(&bytes, &trust) {
+                Ok(package) if package.manifest().image == id => {
+                    let manifest = package.manifest();
+                    accepted.push((manifest.kernel, manifest.security_version));
+                    ImageSummary::of(manifest, bytes.len())
+                }
+                Ok(package) => {
+                    let other = package.manifest().image;
+                    ImageSummary::refused(
+                        id,
+                        bytes.len(),
+                        "misnamed",
+                        format!(
+                            "its file is named {id} and holds the image {other}: remove it, and add it again"
+                        ),
+                    )
+                }
+                Err(refusal) => {
+                    ImageSummary::refused(id, bytes.len(), refusal.code(), refusal.to_string())
+                }
+            };
+            kept.images.insert(id, summary);
+        }
+        // A crash may have been between an image and its version.
+        for (kernel, version) in accepted {
+            kept.floors.raise(kernel, version);
+        }
+        let store = Self(Arc::new(Parts {
+            directory,
+            trust,
+            events,
+            kept: Mutex::new(kept),
+        }));
+        for summary in store.list() {
+            if let Some(refused) = &summary.refused {
+                store.record_refusal(
+                    crate::events::GATEWAY,
+                    Some(summary.image),
+                    refused.code,
+                    &refused.detail,
+                );
+            }
+        }
+        Ok(store)
+    }
+
+    /// Takes a package, if it is one that may ever be programmed here. One that is here already is written anew: its file may have
+    /// been damaged.
+    ///
+    /// # Errors
+    /// [`ImageError`]; a refusal is on record.
+    pub fn accept(&self, bytes: &[u8], actor: &str) -> Result<ImageSummary, ImageError> {
+        let package = match Package::read(bytes, &self.0.trust) {
+            Ok(package) => package,
+            Err(refusal) => {
+                self.record_refusal(actor, None, refusal.code(), &refusal.to_string());
+                return Err(refusal.into());
+            }
+        };
+        let manifest = package.manifest();
+        let mut kept = self.0.kept.lock();
+        if let Err(refusal) = package.not_older(&kept.floors) {
+            drop(kept);
+            let text = refusal.to_string();
+            self.record_refusal(actor, Some(manifest.image), refusal.code(), &text);
+            return Err(refusal.into());
+        }
+        let summary = ImageSummary::of(manifest, bytes.len());
+        kept.has_room_for(&summary)?;
+        let mut floors = kept.floors.clone();
+        let rises = floors
+            .raise(manifest.kernel, manifest.security_version)
+            .ok_or(ImageError::TooManyKernels)?;
+        self.0.directory.write(manifest.image, bytes)?;
+        if rises {
+            self.0.directory.write_floors(&floors)?;
+        }
+        kept.floors = floors;
+        kept.images.insert(manifest.image, summary.clone());
+        drop(kept);
+        let detail = json!({
+            "name": summary.name, "version": summary.version, "security_version": summary.security_version,
+            "signer": summary.signer, "bytes": summary.bytes,
+        });
+        let subject = summary.image.to_string();
+        self.0
+            .events
+            .record(event(kind::ACCEPTED, actor, &subject, detail));
+        Ok(summary)
+    }
+
+    /// Every image, by id.
+    #[must_use]
+    pub fn list(&self) -> Vec<ImageSummary> {
+        self.0.kept.lock().images.values().cloned().collect()
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// [`ImageError::Missing`]
+    pub fn summary(&self, image: Uuid) -> Result<ImageSummary, ImageError> {
+        let kept = self.0.kept.lock();
+        let summary = kept.images.get(&image).cloned();
+        summary.ok_or(ImageError::Missing { image })
+    }
+
+    /// The image of this id, or the newest of the kernel of this name: the highest security version, and of several with it the
+    /// one whose version sorts last.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<Uuid> {
+        let kept = self.0.kept.lock();
+        if let Ok(id) = Uuid::parse_str(name) {
+            return kept.images.contains_key(&id).then_some(id);
+        }
+        let named = kept
+            .images
+            .values()
+            .filter(|image| image.name == name && image.refused.is_none());
+        named
+            .max_by_key(|image| (image.security_version, image.version.clone(), image.image))
+            .map(|image| image.image)
+    }
+
+    /// The least security version that is taken of a kernel.
+    #[must_use]
+    pub fn security_version_min(&self, kernel: Uuid) -> u32 {
+        self.0.kept.lock().floors.least(kernel)
+    }
+
+    /// How many keys are trusted.
+    #[must_use]
+    pub fn trusted_keys(&self) -> usize {
+        self.0.trust.keys()
+    }
+
+    /// Removes one. Its security version stays remembered.
+    ///
+    /// # Errors
+    /// [`ImageError`]
+    pub fn remove(&self, image: Uuid, actor: &str) -> Result<(), ImageError> {
+        let mut kept = self.0.kept.lock();
+        if !kept.images.contains_key(&image) {
+            return Err(ImageError::Missing { image });
+        }
+        self.0.directory.remove(image)?;
+        kept.images.remove(&image);
+        drop(kept);
+        let subject = image.to_string();
+        self.0
+            .events
+            .record(event(kind::REMOVED, actor, &subject, json!({})));
+        Ok(())
+    }
+
+    /// What an image says of itself, verified from its file.
+    ///
+    /// # Errors
+    /// [`ImageError`]
+    pub fn manifest(&self, image: Uuid) -> Result<Manifest, ImageError> {
+        self.read(image).map(|image| image.manifest)
+    }
+
+    /// An image for a device with these facts, read and verified anew: to be called right before it is programmed, and nothing
+    /// else to be programmed than what it gives.
+    ///
+    /// # Errors
+    /// [`ImageError`]; a refusal is on record.
+    pub fn verified(&self, image: Uuid, device: &DeviceFacts) -> Result<VerifiedImage, ImageError> {
+        let checked = self.read(image).and_then(|verified| {
+            device.check(&verified.manifest)?;
+            Ok(verified)
+        });
+        if let Err(ImageError::Refused(refusal)) = &checked {
+            self.record_refusal(
+                crate::events::GATEWAY,
+                Some(image),
+                refusal.code(),
+                &refusal.to_string(),
+            );
+        }
+        checked
+    }
+
+    /// An image from its file: signature, files, revocation and version hold, as of now.
+    fn read(&self, image: Uuid) -> Result<VerifiedImage, ImageError> {
+        self.summary(image)?;
+        let bytes = self.0.directory.read(image)?;
+        let package = Package::read(&bytes, &self.0.trust)?;
+        let manifest = package.manifest();
+        if manifest.image != image {
+            return Err(ImageError::Misnamed {
+                image,
+                holds: manifest.image,
+            });
+        }
+        package.not_older(&self.0.kept.lock().floors)?;
+        Ok(VerifiedImage {
+            manifest: manifest.clone(),
+            payload: package.payload().into(),
+        })
+    }
+
+    fn record_refusal(&self, actor: &str, image: Option<Uuid>, code: &str, detail: &str) {
+        let subject = image.map(|image| image.to_string()).unwrap_or_default();
+        let detail = json!({ "reason": code, "detail": detail });
+        self.0
+            .events
+            .record(event(kind::REFUSED, actor, &subject, detail));
+    }
+}
+
+impl Kept {
+    /// Whether another one has its place, besides the one that it replaces.
+    fn has_room_for(&self, new: &ImageSummary) -> Result<(), ImageError> {
+        let others = self.images.values().filter(|old| old.image != new.image);
+        let (count, bytes) = others.fold((0, 0), |(count, bytes): (usize, u64), old| {
+            (count + 1, bytes.saturating_add(old.bytes))
+        });
+        match count < IMAGES_MAX && bytes.saturating_add(new.bytes) <= IMAGES_BYTES_MAX {
+            true => Ok(()),
+            false => Err(ImageError::Full { count, bytes }),
+        }
+    }
+}
+
+/// A package of any size has its place where there is none.
+const _: () = assert!(PACKAGE_BYTES_MAX as u64 <= IMAGES_BYTES_MAX);
+
+impl From<ImageRefusal> for ImageError {
+    fn from(refusal: ImageRefusal) -> Self {
+        Self::Refused(Box::new(refusal))
+    }
+}
+
+#[cfg(test)]
+mod tests;

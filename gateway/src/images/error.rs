@@ -1,0 +1,76 @@
+//! Why an image was not taken, not found, or not given.
+
+use std::io;
+use std::path::PathBuf;
+
+use faam_image::{ImageRefusal, TrustError};
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::{IMAGES_BYTES_MAX, IMAGES_MAX};
+
+/// See the module's head.
+#[derive(Debug, Error)]
+pub enum ImageError {
+    /// The package itself, or its device.
+    #[error(transparent)]
+    Refused(Box<ImageRefusal>),
+    /// More keys or revocations than are taken.
+    #[error("images.trust or images.revoked is too long")]
+    Trust(#[from] TrustError),
+    /// Not here.
+    #[error("there is no image {image} here; `faam image ls` lists them")]
+    Missing {
+        /// Which.
+        image: Uuid,
+    },
+    /// A file that somebody moved.
+    #[error("the file of the image {image} holds the image {holds}: remove it, and add it again")]
+    Misnamed {
+        /// Whose file.
+        image: Uuid,
+        /// What is in it.
+        holds: Uuid,
+    },
+    /// No room.
+    #[error(
+        "{count} images with {bytes} bytes are kept: expected at most {IMAGES_MAX} with {IMAGES_BYTES_MAX} bytes, this one among \
+         them; remove some (`faam image rm`)"
+    )]
+    Full {
+        /// How many are kept.
+        count: usize,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// As many kernels as are remembered.
+    #[error(
+        "the security versions of {} kernels are remembered, as many as can be; use another data directory",
+        faam_image::KERNELS_MAX
+    )]
+    TooManyKernels,
+    /// What says how far back nobody goes cannot be told any more.
+    #[error(
+        "{path} does not say which security versions were accepted ({what}): put it back from a copy; without it, remove it, and \
+         images that were superseded are taken again"
+    )]
+    Floors {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A file.
+    #[error(
+        "cannot {what} {path}; make it accessible to the gateway's user, and see that the disk has room"
+    )]
+    File {
+        /// `read` or so.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}

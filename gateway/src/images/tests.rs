@@ -1,0 +1,193 @@
+use faam_image::{Description, Ingredients, Revoked, SigningKey, build};
+
+use super::*;
+
+fn key(seed: u8) -> SigningKey {
+    SigningKey::from_seed([seed; 32]).expect("a key")
+}
+
+fn trust() -> ImageTrust {
+    ImageTrust {
+        trusted: vec![key(1).public()],
+        revoked: Vec::new(),
+    }
+}
+
+/// One of the project's images, of a small region.
+fn package(kernel: &str, version: u32, key: &SigningKey) -> Vec<u8> {
+    let text = match kernel {
+        "inflate" => include_str!("../../../bitstreams/images/inflate.toml"),
+        _ => include_str!("../../../bitstreams/images/deflate-fast.toml"),
+    };
+    let mut description = Description::from_toml(text).expect("ours");
+    description.simulated_bytes = Some(100);
+    description.security_version = version;
+    build(&description, &Ingredients::default(), key).expect("builds")
+}
+
+fn open(data: &Path) -> ImageStore {
+    ImageStore::open(data, &trust(), Events::default()).expect("opens")
+}
+
+fn code(error: &ImageError) -> &'static str {
+    match error {
+        ImageError::Refused(refusal) => refusal.code(),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn what_is_accepted_is_kept_and_verified_again_before_it_is_given() {
+    let data = tempfile::tempdir().expect("a directory");
+    let store = open(data.path());
+    let bytes = package("deflate-fast", 1, &key(1));
+    let image = store.accept(&bytes, "operator").expect("good").image;
+    // Once more is no other one.
+    assert_eq!(store.accept(&bytes, "operator").expect("good").image, image);
+    drop(store);
+    let store = open(data.path());
+    assert_eq!(store.list().len(), 1);
+    assert_eq!(store.find("deflate-fast"), Some(image));
+    assert_eq!(store.find(&image.to_string()), Some(image));
+    assert_eq!(store.find("inflate"), None);
+    let device = DeviceFacts::simulated();
+    let verified = store.verified(image, &device).expect("fits");
+    assert!(verified.payload.starts_with(b"FaaMSLOT"));
+    // Another device.
+    let other = DeviceFacts {
+        shell: 7,
+        ..device.clone()
+    };
+    let error = store.verified(image, &other).expect_err("another shell");
+    assert_eq!(code(&error), "wrong-shell");
+    // Somebody writes to the disk while it runs.
+    let path = store
+        .0
+        .directory
+        .read(image)
+        .map(|_| data.path().join("images").join(format!("{image}.fgi")));
+    let path = path.expect("readable");
+    let mut changed = bytes.clone();
+    let at = changed.len() - 1100;
+    changed[at] ^= 1;
+    std::fs::write(&path, &changed).expect("written");
+    let error = store.verified(image, &device).expect_err("changed");
+    assert!(
+        matches!(code(&error), "tampered-file" | "bad-entry"),
+        "{error}"
+    );
+    // And before it starts: it is listed, with why it is not used.
+    drop(store);
+    let store = open(data.path());
+    let listed = store.list();
+    assert!(listed[0].refused.is_some(), "{listed:?}");
+    assert_eq!(store.find("deflate-fast"), None);
+    store.remove(image, "operator").expect("removed");
+    assert!(!path.exists());
+    assert!(matches!(
+        store.remove(image, "operator"),
+        Err(ImageError::Missing { .. })
+    ));
+}
+
+#[test]
+fn nobody_goes_behind_a_security_version_not_even_after_its_image_is_gone() {
+    let data = tempfile::tempdir().expect("a directory");
+    let store = open(data.path());
+    let (old, new) = (
+        package("deflate-fast", 1, &key(1)),
+        package("deflate-fast", 3, &key(1)),
+    );
+    let first = store.accept(&old, "operator").expect("the first").image;
+    let second = store.accept(&new, "operator").expect("a later one").image;
+    assert_eq!(store.find("deflate-fast"), Some(second));
+    // The old one is here yet, and not given any more.
+    let error = store.verified(first, &DeviceFacts::simulated());
+    assert_eq!(code(&error.expect_err("older")), "older");
+    store.remove(second, "operator").expect("removed");
+    store.remove(first, "operator").expect("removed");
+    drop(store);
+    let store = open(data.path());
+    let error = store.accept(&old, "operator").expect_err("older");
+    assert_eq!(code(&error), "older");
+    // Another kernel's versions are its own.
+    store
+        .accept(&package("inflate", 1, &key(1)), "operator")
+        .expect("another kernel");
+    drop(store);
+    std::fs::write(data.path().join("images/floors.json"), "{").expect("written");
+    let error = ImageStore::open(data.path(), &trust(), Events::default()).expect_err("damaged");
+    assert!(error.to_string().contains("floors.json"), "{error}");
+}
+
+#[test]
+fn a_crash_between_image_and_version_is_made_up_for() {
+    let data = tempfile::tempdir().expect("a directory");
+    let store = open(data.path());
+    let new = package("deflate-fast", 3, &key(1));
+    store.accept(&new, "operator").expect("good");
+    drop(store);
+    let images = data.path().join("images");
+    std::fs::remove_file(images.join("floors.json")).expect("there");
+    std::fs::write(images.join("x.new"), "half").expect("written");
+    let store = open(data.path());
+    assert!(!images.join("x.new").exists());
+    let old = package("deflate-fast", 1, &key(1));
+    assert_eq!(
+        code(&store.accept(&old, "operator").expect_err("older")),
+        "older"
+    );
+}
+
+#[test]
+fn what_is_revoked_is_kept_and_not_given() {
+    let data = tempfile::tempdir().expect("a directory");
+    let store = open(data.path());
+    let bytes = package("inflate", 1, &key(1));
+    let image = store.accept(&bytes, "operator").expect("good").image;
+    drop(store);
+    for (revoked, why) in [
+        (Revoked::Image(image), "revoked-image"),
+        (Revoked::Key(key(1).public().id()), "revoked-key"),
+    ] {
+        let trust = ImageTrust {
+            revoked: vec![revoked],
+            ..trust()
+        };
+        let events = Events::default();
+        let store = ImageStore::open(data.path(), &trust, events).expect("opens");
+        let refused = store.list().remove(0).refused.expect("refused");
+        assert_eq!(refused.code, why);
+        let error = store.verified(image, &DeviceFacts::simulated());
+        assert_eq!(code(&error.expect_err("revoked")), why);
+        assert_eq!(
+            code(&store.accept(&bytes, "operator").expect_err("revoked")),
+            why
+        );
+    }
+}
+
+#[test]
+fn one_that_has_no_room_is_refused_with_the_bound() {
+    let mut kept = Kept::default();
+    let bytes = package("inflate", 1, &key(1));
+    let trust = Trust::new(&trust().trusted, &[]).expect("few");
+    let package = Package::read(&bytes, &trust).expect("good");
+    let new = ImageSummary::of(package.manifest(), bytes.len());
+    for number in 0..IMAGES_MAX as u128 {
+        kept.has_room_for(&new).expect("room");
+        let old = ImageSummary {
+            image: Uuid::from_u128(number),
+            ..new.clone()
+        };
+        kept.images.insert(old.image, old);
+    }
+    let error = kept.has_room_for(&new).expect_err("no room").to_string();
+    assert!(error.contains("faam image rm"), "{error}");
+    // In the place of itself it has room.
+    let again = ImageSummary {
+        image: Uuid::from_u128(0),
+        ..new
+    };
+    kept.has_room_for(&again).expect("its own place");
+}
