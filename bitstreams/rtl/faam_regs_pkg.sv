@@ -1,6 +1,6 @@
 // Generated from bitstreams/hwif/rdl/card.rdl by tools/export.py. Edit there; run `make regs`.
 package faam_regs_pkg;
-  localparam logic [127:0] INTERFACE_UUID = 128'he02df061b076874c6036fcad89f69680;
+  localparam logic [127:0] INTERFACE_UUID = 128'h8071f5da72ef3c99690bf123bab50939;
 
   // IDENTITY: Who this function is. First block, always at offset 0.
   localparam logic [31:0] IDENTITY_OFFSET = 32'h00000000;
@@ -319,7 +319,7 @@ package faam_regs_pkg;
     logic [15:0] block_type;
   } doorbells_block_header_t;
   localparam logic [31:0] DOORBELLS_BLOCK_NEXT_OFFSET = 32'h00000604;
-  localparam logic [31:0] DOORBELLS_BLOCK_NEXT_RESET = 32'h00000000;
+  localparam logic [31:0] DOORBELLS_BLOCK_NEXT_RESET = 32'h00000700;
   typedef struct packed {
     logic [31:0] offset;
   } doorbells_block_next_t;
@@ -339,4 +339,56 @@ package faam_regs_pkg;
     logic [15:0] reserved_16;
     logic [15:0] count;
   } doorbells_queues_t;
+
+  // SLOTS: Reconfigurable regions of this function, each of which holds one image's kernel. A function without this block has none, and serves what its capabilities say.
+  localparam logic [31:0] SLOTS_OFFSET = 32'h00000700;
+  localparam logic [31:0] SLOTS_BLOCK_HEADER_OFFSET = 32'h00000700;
+  localparam logic [31:0] SLOTS_BLOCK_HEADER_RESET = 32'h00010008;
+  typedef struct packed {
+    logic [7:0] reserved_24;
+    logic [7:0] version;
+    logic [15:0] block_type;
+  } slots_block_header_t;
+  localparam logic [31:0] SLOTS_BLOCK_NEXT_OFFSET = 32'h00000704;
+  localparam logic [31:0] SLOTS_BLOCK_NEXT_RESET = 32'h00000000;
+  typedef struct packed {
+    logic [31:0] offset;
+  } slots_block_next_t;
+  localparam logic [31:0] SLOTS_SLOTS_OFFSET = 32'h00000708;
+  localparam logic [31:0] SLOTS_SLOTS_RESET = 32'h00000000;
+  typedef struct packed {
+    logic [23:0] reserved_8;
+    logic [7:0] count;
+  } slots_slots_t;
+  localparam logic [31:0] SLOTS_IDCODE_OFFSET = 32'h0000070c;
+  localparam logic [31:0] SLOTS_IDCODE_RESET = 32'h00000000;
+  typedef struct packed {
+    logic [31:0] value;
+  } slots_idcode_t;
+  localparam logic [31:0] SLOTS_SHELL_OFFSET = 32'h00000710;
+  localparam logic [31:0] SLOTS_SHELL_RESET = 32'h00000000;
+  typedef struct packed {
+    logic [15:0] major;
+    logic [15:0] minor;
+  } slots_shell_t;
+  localparam logic [31:0] SLOTS_BASE_OFFSET = 32'h00000714;
+  localparam logic [31:0] SLOTS_BASE_RESET = 32'h00003000;
+  typedef struct packed {
+    logic [31:0] offset;
+  } slots_base_t;
+  localparam logic [31:0] SLOTS_STRIDE_OFFSET = 32'h00000718;
+  localparam logic [31:0] SLOTS_STRIDE_RESET = 32'h00000040;
+  typedef struct packed {
+    logic [31:0] bytes;
+  } slots_stride_t;
+  localparam logic [31:0] SLOTS_IMAGE_BYTES_MAX_OFFSET = 32'h0000071c;
+  localparam logic [31:0] SLOTS_IMAGE_BYTES_MAX_RESET = 32'h00000000;
+  typedef struct packed {
+    logic [31:0] value;
+  } slots_image_bytes_max_t;
+  localparam logic [31:0] SLOTS_LOAD_LIMIT_OFFSET = 32'h00000720;
+  localparam logic [31:0] SLOTS_LOAD_LIMIT_RESET = 32'h00000000;
+  typedef struct packed {
+    logic [31:0] ms;
+  } slots_load_limit_t;
 endpackage

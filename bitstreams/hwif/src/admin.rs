@@ -22,6 +22,14 @@ pub const OP_IDENTIFY: u8 = 0x06;
 pub const OP_ABORT: u8 = 0x08;
 /// Opcode: set features.
 pub const OP_SET_FEATURES: u8 = 0x09;
+/// Opcode: download a piece of an image.
+pub const OP_DOWNLOAD_IMAGE: u8 = 0xB0;
+/// Opcode: program a slot.
+pub const OP_PROGRAM_SLOT: u8 = 0xB1;
+/// Opcode: evict a slot.
+pub const OP_EVICT_SLOT: u8 = 0xB2;
+/// Opcode: activate a slot.
+pub const OP_ACTIVATE_SLOT: u8 = 0xB3;
 /// Opcode kept for asynchronous events.
 pub const OP_ASYNC_EVENT: u8 = 0x0C;
 
@@ -53,6 +61,8 @@ pub mod field {
     pub const LEVEL: u32 = 0x39;
     /// `table_mode`.
     pub const TABLE_MODE: u32 = 0x3A;
+    /// `slot`.
+    pub const SLOT: u32 = 0x3B;
 }
 
 /// A setting of the function.
@@ -129,6 +139,35 @@ pub enum AdminCommand {
         dst: Iova,
         /// Room there, bytes.
         dst_cap: u32,
+    },
+    /// Copy a piece of an image from `src` into the function's one staging buffer. Offset 0 begins a new image.
+    DownloadImage {
+        /// Where from.
+        src: Iova,
+        /// Bytes.
+        bytes: u32,
+        /// Where in the image. A piece begins where the one before ended.
+        offset: u32,
+    },
+    /// Program a slot with the image in the staging buffer, which is empty after it. Jobs in the slot end first; the
+    /// other slots go on. Completes when the reconfiguration has ended, so after commands that came later, and within
+    /// LOAD_LIMIT. The slot then serves jobs that name it, until it is activated.
+    ProgramSlot {
+        /// Which.
+        slot: u8,
+        /// Length of the image: all of it was downloaded.
+        bytes: u32,
+    },
+    /// Empty a slot, after the jobs in it have ended; a slot that is being programmed at once, whose program command
+    /// completes as Aborted. Completes as ProgramSlot does.
+    EvictSlot {
+        /// Which.
+        slot: u8,
+    },
+    /// Let a slot that was programmed serve jobs that name none.
+    ActivateSlot {
+        /// Which.
+        slot: u8,
     },
 }
 
@@ -211,6 +250,29 @@ impl AdminCommand {
                 src_len: page as u32,
                 ..base
             },
+            Self::DownloadImage { src, bytes, offset } => SubmissionEntry {
+                op: OP_DOWNLOAD_IMAGE,
+                src: src.0,
+                src_len: bytes,
+                dst_cap: offset,
+                ..base
+            },
+            Self::ProgramSlot { slot, bytes } => SubmissionEntry {
+                op: OP_PROGRAM_SLOT,
+                src_len: u32::from(slot),
+                dst_cap: bytes,
+                ..base
+            },
+            Self::EvictSlot { slot } => SubmissionEntry {
+                op: OP_EVICT_SLOT,
+                src_len: u32::from(slot),
+                ..base
+            },
+            Self::ActivateSlot { slot } => SubmissionEntry {
+                op: OP_ACTIVATE_SLOT,
+                src_len: u32::from(slot),
+                ..base
+            },
         }
     }
 
@@ -227,6 +289,7 @@ impl AdminCommand {
                 .map(QueueId)
                 .map_err(|_| bad_field(field::SRC_LEN))
         };
+        let slot = || u8::try_from(entry.src_len).map_err(|_| bad_field(field::SRC_LEN));
         match entry.op {
             OP_IDENTIFY => Ok(Self::Identify {
                 dst: Iova(entry.dst),
@@ -293,6 +356,17 @@ impl AdminCommand {
                     dst_cap: entry.dst_cap,
                 })
             }
+            OP_DOWNLOAD_IMAGE => Ok(Self::DownloadImage {
+                src: Iova(entry.src),
+                bytes: entry.src_len,
+                offset: entry.dst_cap,
+            }),
+            OP_PROGRAM_SLOT => Ok(Self::ProgramSlot {
+                slot: slot()?,
+                bytes: entry.dst_cap,
+            }),
+            OP_EVICT_SLOT => Ok(Self::EvictSlot { slot: slot()? }),
+            OP_ACTIVATE_SLOT => Ok(Self::ActivateSlot { slot: slot()? }),
             _ => Err(Refusal {
                 status: Status::InvalidOpcode,
                 info: field::OP,
@@ -555,11 +629,18 @@ mod tests {
                 queue,
                 command: CommandId(id)
             }),
-            (iova, any::<u32>()).prop_map(|(dst, dst_cap)| AdminCommand::GetLogPage {
+            (iova.clone(), any::<u32>()).prop_map(|(dst, dst_cap)| AdminCommand::GetLogPage {
                 page: LogPage::Health,
                 dst,
                 dst_cap
             }),
+            (iova, any::<u32>(), any::<u32>()).prop_map(|(src, bytes, offset)| {
+                AdminCommand::DownloadImage { src, bytes, offset }
+            }),
+            (any::<u8>(), any::<u32>())
+                .prop_map(|(slot, bytes)| AdminCommand::ProgramSlot { slot, bytes }),
+            any::<u8>().prop_map(|slot| AdminCommand::EvictSlot { slot }),
+            any::<u8>().prop_map(|slot| AdminCommand::ActivateSlot { slot }),
         ]
     }
 

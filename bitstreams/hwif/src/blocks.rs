@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn finds_every_block_of_the_map() {
         let blocks = Blocks::walk(&reset_values()).unwrap();
-        assert_eq!(blocks.iter().count(), 7);
+        assert_eq!(blocks.iter().count(), 8);
         assert_eq!(
             blocks.find(doorbells::BLOCK_TYPE).unwrap().offset,
             BarOffset(0x600)

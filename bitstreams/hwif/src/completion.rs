@@ -40,6 +40,12 @@ pub enum Status {
     QueueExists = 0x005,
     /// The capability is absent.
     Unsupported = 0x006,
+    /// The slot is being programmed or evicted already, or as many such commands wait as there can be.
+    SlotBusy = 0x007,
+    /// The slot is not in a state in which the command can be done; `info` = the state ([`crate::slot::SlotState`]).
+    SlotState = 0x008,
+    /// The downloaded image cannot go into the slot; `info` = why ([`crate::slot::SlotReason`]). Nothing was programmed.
+    ImageRefused = 0x009,
 
     /// The result does not fit `dst_cap`. Nothing was written beyond it.
     OutputFull = 0x100,
@@ -64,6 +70,10 @@ pub enum Status {
     TimedOut = 0x204,
     /// The engine failed.
     EngineFault = 0x205,
+    /// No slot holds a kernel that executes the command. The function is well: others serve it.
+    KernelAbsent = 0x206,
+    /// Programming the slot failed; `info` = why ([`crate::slot::SlotReason`]). The other slots go on.
+    LoadFailed = 0x207,
 }
 
 /// What kind of ending a status is, which decides who acts on it.
@@ -81,7 +91,7 @@ pub enum StatusClass {
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::Success,
         Self::InvalidOpcode,
         Self::InvalidField,
@@ -89,6 +99,9 @@ impl Status {
         Self::InvalidQueue,
         Self::QueueExists,
         Self::Unsupported,
+        Self::SlotBusy,
+        Self::SlotState,
+        Self::ImageRefused,
         Self::OutputFull,
         Self::CorruptInput,
         Self::TruncatedInput,
@@ -100,6 +113,8 @@ impl Status {
         Self::QueueDeleted,
         Self::TimedOut,
         Self::EngineFault,
+        Self::KernelAbsent,
+        Self::LoadFailed,
     ];
 
     /// The status of `bits`, if it is one.
@@ -280,6 +295,8 @@ mod tests {
         assert_eq!(Status::Unsupported.class(), StatusClass::Command);
         assert_eq!(Status::TableMiss.class(), StatusClass::Data);
         assert_eq!(Status::TimedOut.class(), StatusClass::Device);
+        assert_eq!(Status::KernelAbsent.class(), StatusClass::Device);
+        assert_eq!(Status::SlotBusy.class(), StatusClass::Command);
         assert_eq!(Status::from_bits(0x7FFF), None);
     }
 

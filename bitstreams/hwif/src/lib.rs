@@ -2,7 +2,8 @@
 //!
 //! Owns every byte and bit that crosses between host and card: the register map,
 //! submission and completion entries, doorbells and their shadow page, admin
-//! commands and the structures they fill, the Huffman table block.
+//! commands and the structures they fill, the Huffman table block, slots and what is
+//! loaded into them.
 //! Invariant: nothing here allocates, blocks or touches a device; all of it is
 //! values to bytes and back, and decoding foreign bytes never panics.
 //! It deliberately does not know memory, transports, engines or time.
@@ -27,6 +28,7 @@ pub mod mmio;
 pub mod pci;
 pub mod queue;
 pub mod regs;
+pub mod slot;
 pub mod submission;
 pub mod table;
 
@@ -35,6 +37,7 @@ pub use command_id::CommandId;
 pub use completion::{CompletionEntry, Status, StatusClass};
 pub use mmio::{BarOffset, Mmio};
 pub use queue::{Iova, QueueEntries, QueueEpoch, QueueId};
+pub use slot::{Serves, SlotPayload, SlotReason, SlotState};
 pub use submission::{CardLevel, Flags, Opcode, SubmissionEntry, TableMode, WireFormat};
 
 /// Largest source of one job, bytes, history not counted (the engines' counters are 21 bits wide).

@@ -7,7 +7,7 @@
 //! 00 op u8   01 flags u8   02 cid u16   04 context u32
 //! 08 src u64   10 dst u64   18 hist u64   20 aux u64
 //! 28 src_len u32   2C dst_cap u32   30 hist_len u32   34 aux_len u32
-//! 38 format u8   39 level u8   3A table_mode u8   3B zero   3C timeout_us u32
+//! 38 format u8   39 level u8   3A table_mode u8   3B slot u8   3C timeout_us u32
 //! ```
 
 use crate::command_id::CommandId;
@@ -18,7 +18,7 @@ pub const SUBMISSION_BYTES: usize = 64;
 
 /// What an I/O queue's entry asks for. Admin opcodes are in `crate::admin`.
 ///
-/// 0xA0-0xAF are kept for tables held by the card, 0xB0-0xBF for images and slots.
+/// 0xA0-0xAF are kept for tables held by the card; 0xB0-0xBF are images and slots, on the admin queue (`crate::admin`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Opcode {
@@ -184,8 +184,8 @@ pub struct SubmissionEntry {
     pub level: u8,
     /// [`TableMode`].
     pub table_mode: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// 0 = any slot whose kernel does it; n = slot n - 1 alone, activated or not. Zero where there are no slots.
+    pub slot: u8,
     /// Time after which the card may give the job up, microseconds; 0 = the card's own limit.
     pub timeout_us: u32,
 }
@@ -221,7 +221,7 @@ impl SubmissionEntry {
             &self.dst_cap.to_le_bytes(),
             &self.hist_len.to_le_bytes(),
             &self.aux_len.to_le_bytes(),
-            &[self.format, self.level, self.table_mode, self.reserved],
+            &[self.format, self.level, self.table_mode, self.slot],
             &self.timeout_us.to_le_bytes(),
         ];
         let mut at = 0;
@@ -253,7 +253,7 @@ impl SubmissionEntry {
             format: b[0x38],
             level: b[0x39],
             table_mode: b[0x3A],
-            reserved: b[0x3B],
+            slot: b[0x3B],
             timeout_us: u32_at(b, 0x3C),
         }
     }

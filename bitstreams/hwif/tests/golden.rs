@@ -102,6 +102,23 @@ fn submissions() -> Vec<(&'static str, Vec<u8>)> {
                 dst_cap: 64,
             },
         ),
+        (
+            "download image",
+            AdminCommand::DownloadImage {
+                src: Iova(0x1_0008_0000),
+                bytes: 0x1_0000,
+                offset: 0x3_0000,
+            },
+        ),
+        (
+            "program slot",
+            AdminCommand::ProgramSlot {
+                slot: 1,
+                bytes: 0x3_4567,
+            },
+        ),
+        ("evict slot", AdminCommand::EvictSlot { slot: 1 }),
+        ("activate slot", AdminCommand::ActivateSlot { slot: 1 }),
     ];
     [
         ("compress, gzip, final", job),
@@ -109,6 +126,10 @@ fn submissions() -> Vec<(&'static str, Vec<u8>)> {
         ("count", count),
         ("decompress", decompress),
         ("nop", nop),
+        (
+            "compress in slot 1 alone",
+            SubmissionEntry { slot: 2, ..job },
+        ),
     ]
     .into_iter()
     .chain(admin.map(|(name, command)| (name, command.encode(id))))
@@ -153,6 +174,14 @@ fn completions() -> Vec<(&'static str, Vec<u8>)> {
         (
             "engine fault, phase 0, epoch 1",
             done.sealed(Status::EngineFault, false, QueueEpoch(1)),
+        ),
+        (
+            "kernel absent, phase 1, epoch 1",
+            CompletionEntry {
+                cid: CommandId::new(3, 1).0,
+                ..CompletionEntry::default()
+            }
+            .sealed(Status::KernelAbsent, true, QueueEpoch(1)),
         ),
     ]
     .into_iter()

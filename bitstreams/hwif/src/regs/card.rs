@@ -113,11 +113,29 @@ pub enum CardRegister {
     DoorbellsStride,
     /// DOORBELLS.QUEUES: Doorbell pages, the admin queue's included.
     DoorbellsQueues,
+    /// SLOTS.BLOCK_HEADER: What this block is. The driver skips a type it does not know.
+    SlotsBlockHeader,
+    /// SLOTS.BLOCK_NEXT: Byte offset of the next block in BAR0; 0 ends the list.
+    SlotsBlockNext,
+    /// SLOTS.SLOTS: How many slots there are.
+    SlotsSlots,
+    /// SLOTS.IDCODE: Device that images have to be built for.
+    SlotsIdcode,
+    /// SLOTS.SHELL: Static region that images have to be built against.
+    SlotsShell,
+    /// SLOTS.BASE: First register of slot 0: BASE + slot * STRIDE, laid out as hwif::slot says.
+    SlotsBase,
+    /// SLOTS.STRIDE: Bytes from a slot's registers to the next's.
+    SlotsStride,
+    /// SLOTS.IMAGE_BYTES_MAX: Largest image that can be downloaded, bytes.
+    SlotsImageBytesMax,
+    /// SLOTS.LOAD_LIMIT: Longest time from a program or evict command to its completion. A card that takes longer is taken to hang.
+    SlotsLoadLimit,
 }
 
 impl CardRegister {
     /// All of them, by rising offset.
-    pub const ALL: [Self; 54] = [
+    pub const ALL: [Self; 63] = [
         Self::IdentityBlockHeader,
         Self::IdentityBlockNext,
         Self::IdentityMagic,
@@ -172,6 +190,15 @@ impl CardRegister {
         Self::DoorbellsBase,
         Self::DoorbellsStride,
         Self::DoorbellsQueues,
+        Self::SlotsBlockHeader,
+        Self::SlotsBlockNext,
+        Self::SlotsSlots,
+        Self::SlotsIdcode,
+        Self::SlotsShell,
+        Self::SlotsBase,
+        Self::SlotsStride,
+        Self::SlotsImageBytesMax,
+        Self::SlotsLoadLimit,
     ];
 
     /// The register at `offset` (bytes from the start of BAR0), if one starts there.
@@ -232,6 +259,15 @@ impl CardRegister {
             0x608 => Some(Self::DoorbellsBase),
             0x60c => Some(Self::DoorbellsStride),
             0x610 => Some(Self::DoorbellsQueues),
+            0x700 => Some(Self::SlotsBlockHeader),
+            0x704 => Some(Self::SlotsBlockNext),
+            0x708 => Some(Self::SlotsSlots),
+            0x70c => Some(Self::SlotsIdcode),
+            0x710 => Some(Self::SlotsShell),
+            0x714 => Some(Self::SlotsBase),
+            0x718 => Some(Self::SlotsStride),
+            0x71c => Some(Self::SlotsImageBytesMax),
+            0x720 => Some(Self::SlotsLoadLimit),
             _ => None,
         }
     }
@@ -294,6 +330,15 @@ impl CardRegister {
             Self::DoorbellsBase => 0x608,
             Self::DoorbellsStride => 0x60c,
             Self::DoorbellsQueues => 0x610,
+            Self::SlotsBlockHeader => 0x700,
+            Self::SlotsBlockNext => 0x704,
+            Self::SlotsSlots => 0x708,
+            Self::SlotsIdcode => 0x70c,
+            Self::SlotsShell => 0x710,
+            Self::SlotsBase => 0x714,
+            Self::SlotsStride => 0x718,
+            Self::SlotsImageBytesMax => 0x71c,
+            Self::SlotsLoadLimit => 0x720,
         }
     }
 
@@ -347,7 +392,16 @@ impl CardRegister {
             | Self::DoorbellsBlockNext
             | Self::DoorbellsBase
             | Self::DoorbellsStride
-            | Self::DoorbellsQueues => Access::ReadOnly,
+            | Self::DoorbellsQueues
+            | Self::SlotsBlockHeader
+            | Self::SlotsBlockNext
+            | Self::SlotsSlots
+            | Self::SlotsIdcode
+            | Self::SlotsShell
+            | Self::SlotsBase
+            | Self::SlotsStride
+            | Self::SlotsImageBytesMax
+            | Self::SlotsLoadLimit => Access::ReadOnly,
             Self::ControlReset => Access::WriteOnly,
             Self::ControlControl
             | Self::QueueControlAdminSqLo
@@ -380,8 +434,12 @@ impl CardRegister {
             Self::QueueCountersBase => 0x00002000,
             Self::QueueCountersStride => 0x00000040,
             Self::DoorbellsBlockHeader => 0x00010007,
+            Self::DoorbellsBlockNext => 0x00000700,
             Self::DoorbellsBase => 0x00010000,
             Self::DoorbellsStride => 0x00001000,
+            Self::SlotsBlockHeader => 0x00010008,
+            Self::SlotsBase => 0x00003000,
+            Self::SlotsStride => 0x00000040,
             _ => 0,
         }
     }

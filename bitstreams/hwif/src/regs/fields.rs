@@ -3,7 +3,7 @@
 use super::{Access, BlockType, Register};
 
 /// First 16 bytes of the SHA-256 over the map's bits and the golden entries, as four little-endian words.
-pub const INTERFACE_UUID: [u32; 4] = [0x89f69680, 0x6036fcad, 0xb076874c, 0xe02df061];
+pub const INTERFACE_UUID: [u32; 4] = [0xbab50939, 0x690bf123, 0x72ef3c99, 0x8071f5da];
 
 /// Who this function is. First block, always at offset 0.
 pub mod identity {
@@ -1966,7 +1966,7 @@ pub mod doorbells {
         const BLOCK: BlockType = BLOCK_TYPE;
         const OFFSET: u32 = 0x04;
         const ACCESS: Access = Access::ReadOnly;
-        const RESET: u32 = 0x00000000;
+        const RESET: u32 = 0x00000700;
         fn from_bits(bits: u32) -> Self {
             Self(bits)
         }
@@ -2082,6 +2082,314 @@ pub mod doorbells {
     }
 }
 
+/// Reconfigurable regions of this function, each of which holds one image's kernel. A function without this block has none, and serves what its capabilities say.
+pub mod slots {
+    use super::{Access, BlockType, Register};
+
+    /// Type of the SLOTS block in the list of blocks.
+    pub const BLOCK_TYPE: BlockType = BlockType(8);
+    /// Layout version that this file describes.
+    pub const VERSION: u8 = 1;
+    /// Bytes from the block's start to the end of its last register.
+    pub const BYTES: u32 = 0x24;
+
+    /// What this block is. The driver skips a type it does not know.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct BlockHeader(pub u32);
+
+    impl Register for BlockHeader {
+        const BLOCK: BlockType = BLOCK_TYPE;
+        const OFFSET: u32 = 0x00;
+        const ACCESS: Access = Access::ReadOnly;
+        const RESET: u32 = 0x00010008;
+        fn from_bits(bits: u32) -> Self {
+            Self(bits)
+        }
+        fn bits(self) -> u32 {
+            self.0
+        }
+    }
+
+    impl BlockHeader {
+        /// Block type. Bits 15:0.
+        #[must_use]
+        pub const fn block_type(self) -> u32 {
+            self.0 & 0xffff
+        }
+        /// Copy with `block_type` set to the low 16 bits of `bits`.
+        #[must_use]
+        pub const fn with_block_type(self, bits: u32) -> Self {
+            Self(self.0 & !0x0000ffff | (bits & 0xffff))
+        }
+        /// Layout version of the block; a new version only appends registers. Bits 23:16.
+        #[must_use]
+        pub const fn version(self) -> u32 {
+            (self.0 >> 16) & 0xff
+        }
+        /// Copy with `version` set to the low 8 bits of `bits`.
+        #[must_use]
+        pub const fn with_version(self, bits: u32) -> Self {
+            Self(self.0 & !0x00ff0000 | (bits & 0xff) << 16)
+        }
+    }
+
+    /// Byte offset of the next block in BAR0; 0 ends the list.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct BlockNext(pub u32);
+
+    impl Register for BlockNext {
+        const BLOCK: BlockType = BLOCK_TYPE;
+        const OFFSET: u32 = 0x04;
+        const ACCESS: Access = Access::ReadOnly;
+        const RESET: u32 = 0x00000000;
+        fn from_bits(bits: u32) -> Self {
+            Self(bits)
+        }
+        fn bits(self) -> u32 {
+            self.0
+        }
+    }
+
+    impl BlockNext {
+        /// Offset, bytes, a multiple of 4; 0 = last block. Bits 31:0.
+        #[must_use]
+        pub const fn offset(self) -> u32 {
+            self.0
+        }
+        /// Copy with `offset` set to `bits`.
+        #[must_use]
+        pub const fn with_offset(self, bits: u32) -> Self {
+            let _ = self;
+            Self(bits)
+        }
+    }
+
+    /// How many slots there are.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Slots(pub u32);
+
+    impl Register for Slots {
+        const BLOCK: BlockType = BLOCK_TYPE;
+        const OFFSET: u32 = 0x08;
+        const ACCESS: Access = Access::ReadOnly;
+        const RESET: u32 = 0x00000000;
+        fn from_bits(bits: u32) -> Self {
+            Self(bits)
+        }
+        fn bits(self) -> u32 {
+            self.0
+        }
+    }
+
+    impl Slots {
+        /// Slots of this function, at most 16. Bits 7:0.
+        #[must_use]
+        pub const fn count(self) -> u32 {
+            self.0 & 0xff
+        }
+        /// Copy with `count` set to the low 8 bits of `bits`.
+        #[must_use]
+        pub const fn with_count(self, bits: u32) -> Self {
+            Self(self.0 & !0x000000ff | (bits & 0xff))
+        }
+    }
+
+    /// Device that images have to be built for.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Idcode(pub u32);
+
+    impl Register for Idcode {
+        const BLOCK: BlockType = BLOCK_TYPE;
+        const OFFSET: u32 = 0x0c;
+        const ACCESS: Access = Access::ReadOnly;
+        const RESET: u32 = 0x00000000;
+        fn from_bits(bits: u32) -> Self {
+            Self(bits)
+        }
+        fn bits(self) -> u32 {
+            self.0
+        }
+    }
+
+    impl Idcode {
+        /// JTAG IDCODE (IEEE 1149.1). Bits 31:0.
+        #[must_use]
+        pub const fn value(self) -> u32 {
+            self.0
+        }
+        /// Copy with `value` set to `bits`.
+        #[must_use]
+        pub const fn with_value(self, bits: u32) -> Self {
+            let _ = self;
+            Self(bits)
+        }
+    }
+
+    /// Static region that images have to be built against.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Shell(pub u32);
+
+    impl Register for Shell {
+        const BLOCK: BlockType = BLOCK_TYPE;
+        const OFFSET: u32 = 0x10;
+        const ACCESS: Access = Access::ReadOnly;
+        const RESET: u32 = 0x00000000;
+        fn from_bits(bits: u32) -> Self {
+            Self(bits)
+        }
+        fn bits(self) -> u32 {
+            self.0
+        }
+    }
+
+    impl Shell {
+        /// Revision that fits as well. Bits 15:0.
+        #[must_use]
+        pub const fn minor(self) -> u32 {
+            self.0 & 0xffff
+        }
+        /// Copy with `minor` set to the low 16 bits of `bits`.
+        #[must_use]
+        pub const fn with_minor(self, bits: u32) -> Self {
+            Self(self.0 & !0x0000ffff | (bits & 0xffff))
+        }
+        /// Revision that does not. Bits 31:16.
+        #[must_use]
+        pub const fn major(self) -> u32 {
+            (self.0 >> 16) & 0xffff
+        }
+        /// Copy with `major` set to the low 16 bits of `bits`.
+        #[must_use]
+        pub const fn with_major(self, bits: u32) -> Self {
+            Self(self.0 & !0xffff0000 | (bits & 0xffff) << 16)
+        }
+    }
+
+    /// First register of slot 0: BASE + slot * STRIDE, laid out as hwif::slot says.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Base(pub u32);
+
+    impl Register for Base {
+        const BLOCK: BlockType = BLOCK_TYPE;
+        const OFFSET: u32 = 0x14;
+        const ACCESS: Access = Access::ReadOnly;
+        const RESET: u32 = 0x00003000;
+        fn from_bits(bits: u32) -> Self {
+            Self(bits)
+        }
+        fn bits(self) -> u32 {
+            self.0
+        }
+    }
+
+    impl Base {
+        /// Byte offset in BAR0. Bits 31:0.
+        #[must_use]
+        pub const fn offset(self) -> u32 {
+            self.0
+        }
+        /// Copy with `offset` set to `bits`.
+        #[must_use]
+        pub const fn with_offset(self, bits: u32) -> Self {
+            let _ = self;
+            Self(bits)
+        }
+    }
+
+    /// Bytes from a slot's registers to the next's.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Stride(pub u32);
+
+    impl Register for Stride {
+        const BLOCK: BlockType = BLOCK_TYPE;
+        const OFFSET: u32 = 0x18;
+        const ACCESS: Access = Access::ReadOnly;
+        const RESET: u32 = 0x00000040;
+        fn from_bits(bits: u32) -> Self {
+            Self(bits)
+        }
+        fn bits(self) -> u32 {
+            self.0
+        }
+    }
+
+    impl Stride {
+        /// Bytes. Bits 31:0.
+        #[must_use]
+        pub const fn bytes(self) -> u32 {
+            self.0
+        }
+        /// Copy with `bytes` set to `bits`.
+        #[must_use]
+        pub const fn with_bytes(self, bits: u32) -> Self {
+            let _ = self;
+            Self(bits)
+        }
+    }
+
+    /// Largest image that can be downloaded, bytes.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct ImageBytesMax(pub u32);
+
+    impl Register for ImageBytesMax {
+        const BLOCK: BlockType = BLOCK_TYPE;
+        const OFFSET: u32 = 0x1c;
+        const ACCESS: Access = Access::ReadOnly;
+        const RESET: u32 = 0x00000000;
+        fn from_bits(bits: u32) -> Self {
+            Self(bits)
+        }
+        fn bits(self) -> u32 {
+            self.0
+        }
+    }
+
+    impl ImageBytesMax {
+        /// Bytes. Bits 31:0.
+        #[must_use]
+        pub const fn value(self) -> u32 {
+            self.0
+        }
+        /// Copy with `value` set to `bits`.
+        #[must_use]
+        pub const fn with_value(self, bits: u32) -> Self {
+            let _ = self;
+            Self(bits)
+        }
+    }
+
+    /// Longest time from a program or evict command to its completion. A card that takes longer is taken to hang.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct LoadLimit(pub u32);
+
+    impl Register for LoadLimit {
+        const BLOCK: BlockType = BLOCK_TYPE;
+        const OFFSET: u32 = 0x20;
+        const ACCESS: Access = Access::ReadOnly;
+        const RESET: u32 = 0x00000000;
+        fn from_bits(bits: u32) -> Self {
+            Self(bits)
+        }
+        fn bits(self) -> u32 {
+            self.0
+        }
+    }
+
+    impl LoadLimit {
+        /// Milliseconds. Bits 31:0.
+        #[must_use]
+        pub const fn ms(self) -> u32 {
+            self.0
+        }
+        /// Copy with `ms` set to `bits`.
+        #[must_use]
+        pub const fn with_ms(self, bits: u32) -> Self {
+            let _ = self;
+            Self(bits)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -2116,6 +2424,10 @@ mod tests {
         assert_eq!(
             doorbells::BlockHeader(<doorbells::BlockHeader as Register>::RESET).block_type(),
             u32::from(doorbells::BLOCK_TYPE.0)
+        );
+        assert_eq!(
+            slots::BlockHeader(<slots::BlockHeader as Register>::RESET).block_type(),
+            u32::from(slots::BLOCK_TYPE.0)
         );
     }
 }
