@@ -92,9 +92,12 @@ Examples:
       an engine of function 1 stops with its 101st job, until the function is reset
   faam sim --dir card0 --allow-faults --fault flips-a-bit,chance=0.01 --fault slow-engine,chance=0.1,factor=100
       one job in a hundred comes back with a wrong bit, one in ten takes a hundred times as long
+  faam sim --dir card0 --slots empty
+      no kernel is there until one is loaded, which takes as long as programming such a region does (modelled)
 
 A rule is NAME[,function=F][,after=N][,times=N][,chance=P][,ms=N][,factor=N]: after and times count jobs that engines
-take, chance is of each job, ms and factor say how long and how much. Without after, times and chance the fault is on
+take, chance is of each job, ms and factor say how long and how much. Those of
+loads count loads of slots where others count jobs. Without after, times and chance the fault is on
 from the start. A file has the same keys: seed = 7, then a [[fault]] with name = \"...\" for each rule.
 `faam sim --list-faults` prints the names.";
 
@@ -128,12 +131,24 @@ struct Sim {
     /// A rule of faults; may be given again
     #[arg(long, value_name = "RULE", requires = "allow_faults")]
     fault: Vec<faam_sim::FaultRule>,
+    /// What its slots hold at the start: the factory's kernel, which does everything, or nothing
+    #[arg(long, value_name = "WHAT", default_value = "factory")]
+    slots: SimSlots,
     /// Print the names of faults with what each does to jobs or the function, and exit
     #[arg(long)]
     list_faults: bool,
     /// Stop when standard input ends: whoever started the card is gone
     #[arg(long)]
     exit_on_stdin_eof: bool,
+}
+
+/// What a card's slots hold at its start.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SimSlots {
+    /// The factory's kernel in each
+    Factory,
+    /// Nothing
+    Empty,
 }
 
 impl Sim {
@@ -146,6 +161,10 @@ impl Sim {
         options.engines = self.engines;
         options.pace_mhz = self.pace;
         options.seed = self.seed;
+        options.slots = match self.slots {
+            SimSlots::Factory => faam_sim::InSlots::Factory,
+            SimSlots::Empty => faam_sim::InSlots::Empty,
+        };
         options.allow_faults = self.allow_faults;
         if let Some(path) = &self.faults {
             options.faults = read_plan(path)?;
@@ -181,6 +200,7 @@ fn list_faults() -> anyhow::Result<()> {
             faam_sim::FaultKind::Job => "job",
             faam_sim::FaultKind::Level => "level",
             faam_sim::FaultKind::Event => "event",
+            faam_sim::FaultKind::Load => "load",
         };
         let about = fault.about();
         writeln!(out, "{:24} {strikes:6} {about}", fault.name())?;

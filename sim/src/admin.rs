@@ -1,7 +1,8 @@
 //! The admin queue's commands.
 //!
 //! Owns what each of them does to the function. Invariant: each ends with exactly one completion, and at once: deleting
-//! a queue takes its right to memory away rather than waiting for its jobs.
+//! a queue takes its right to memory away rather than waiting for its jobs. Programming and evicting a slot alone take
+//! their time: the loader completes them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,6 +18,7 @@ use crate::dispatcher::Lanes;
 use crate::faults::Fault;
 use crate::function::Function;
 use crate::function_faults::Strikes;
+use crate::job::Refusal;
 use crate::memory::DmaFault;
 use crate::queues::{CreateRefused, Queue, QueueShape};
 
@@ -51,13 +53,26 @@ impl Answer {
 /// Executes an admin command and posts its completion.
 pub(crate) fn execute(
     function: &Function,
-    admin: &Queue,
+    admin: &Arc<Queue>,
     lanes: &mut Lanes,
     entry: &SubmissionEntry,
 ) {
+    let slots = &function.slots;
+    let id = entry.command_id();
+    let later = |accepted: Result<(), Refusal>| match accepted {
+        Ok(()) => None,
+        Err((status, info)) => Some(Answer::refused(status, info)),
+    };
     let answer = match AdminCommand::decode(entry) {
-        Ok(command) => answer(function, admin, lanes, command),
-        Err(refusal) => Answer::refused(refusal.status, refusal.info),
+        Ok(AdminCommand::ProgramSlot { slot, bytes }) => {
+            later(slots.program(admin, id, slot, bytes))
+        }
+        Ok(AdminCommand::EvictSlot { slot }) => later(slots.evict(admin, id, slot)),
+        Ok(command) => Some(answer(function, admin, lanes, command)),
+        Err(refusal) => Some(Answer::refused(refusal.status, refusal.info)),
+    };
+    let Some(answer) = answer else {
+        return;
     };
     let completion = CompletionEntry {
         cid: entry.cid,
@@ -129,6 +144,37 @@ fn answer(function: &Function, admin: &Queue, lanes: &mut Lanes, command: AdminC
             let room = usize::try_from(dst_cap).unwrap_or(usize::MAX);
             let front = bytes.get(..room).unwrap_or(&bytes);
             write(function, admin, dst, dst_cap, front)
+        }
+        AdminCommand::DownloadImage { src, bytes, offset } => {
+            download(function, admin, src, bytes, offset)
+        }
+        AdminCommand::ActivateSlot { slot } => match function.slots.activate(slot) {
+            Ok(()) => Answer::done(0),
+            Err((status, info)) => Answer::refused(status, info),
+        },
+        // Accepted before: these complete later.
+        AdminCommand::ProgramSlot { .. } | AdminCommand::EvictSlot { .. } => {
+            Answer::refused(Status::EngineFault, 0)
+        }
+    }
+}
+
+/// One piece of an image.
+fn download(function: &Function, admin: &Queue, src: Iova, bytes: u32, offset: u32) -> Answer {
+    if let Err((status, info)) = function.slots.check_piece(offset, bytes) {
+        return Answer::refused(status, info);
+    }
+    let mut piece = vec![0; usize::try_from(bytes).unwrap_or(0)];
+    match admin.lease().read(src, &mut piece) {
+        Ok(()) => {
+            function.slots.stage(offset, &piece);
+            Answer::done(bytes)
+        }
+        Err(DmaFault::Revoked) => Answer::refused(Status::QueueDeleted, 0),
+        Err(DmaFault::Refused { at }) => {
+            function.health.dma_faults.fetch_add(1, Ordering::Relaxed);
+            function.errors.note(ErrorCode::DataRead, admin.id(), at.0);
+            Answer::refused(Status::DmaReadFault, 0)
         }
     }
 }

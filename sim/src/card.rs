@@ -1,7 +1,7 @@
 //! The card: its functions, their threads and their sockets, from start to stop.
 //!
-//! Threads: for each function one for its socket, and a dispatcher and its engines, or the gateware's clock. Invariant: when
-//! [`Card::stop`] has returned, all of them have ended and the sockets are gone from the file system.
+//! Threads: for each function one for its socket, and a dispatcher, one that programs its slots and its engines, or the gateware's
+//! clock. Invariant: when [`Card::stop`] has returned, all of them have ended and the sockets are gone from the file system.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
@@ -28,7 +28,8 @@ use crate::gateware::Gateware;
 use crate::inside::Inside;
 use crate::memory::MAPS_MAX;
 use crate::options::{
-    CLOCK_MHZ_DEFAULT, CLOCK_MHZ_MAX, ENGINES_MAX, Model, Options, RTL_CLOCK_MHZ, RTL_ENGINES,
+    CLOCK_MHZ_DEFAULT, CLOCK_MHZ_MAX, ENGINES_MAX, InSlots, Model, Options, RTL_CLOCK_MHZ,
+    RTL_ENGINES,
 };
 use crate::protocol::server;
 
@@ -182,6 +183,9 @@ impl Card {
         let epoch = u32::from_le_bytes([a, b, c, d]);
         let mut function = Function::with(identity, epoch, options.dma_maps_max, faults);
         function.inside = inside(options.model, &function, epoch)?;
+        if options.slots == InSlots::Empty {
+            function.slots.empty();
+        }
         let function = Arc::new(function);
         self.functions.push(Arc::clone(&function));
         match function.inside.clone() {
@@ -202,6 +206,10 @@ impl Card {
     /// Starts the functional model's engines and dispatcher.
     fn start_model(&mut self, function: &Arc<Function>) -> Result<(), StartError> {
         let Identity { index, engines, .. } = function.identity;
+        let loader = Arc::clone(function);
+        self.spawn(format!("fn{index}-slots"), move || {
+            loader.slots.run(&loader);
+        })?;
         for engine in 0..engines {
             let worker = Worker::new(Arc::clone(function));
             self.spawn(format!("fn{index}-engine{engine}"), move || worker.run())?;
@@ -276,6 +284,7 @@ impl Drop for Card {
         }
         for function in &self.functions {
             function.pool.stop();
+            function.slots.stop();
             function.bell.ring();
             if let Some(inside) = &function.inside {
                 inside.wake();

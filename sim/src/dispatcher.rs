@@ -251,6 +251,7 @@ fn begin(function: &Function, queue: &Arc<Queue>, entry: &SubmissionEntry) -> Op
                 id: entry.command_id(),
                 context: entry.context,
                 work,
+                slot: entry.slot.checked_sub(1),
                 fetched_at: Instant::now(),
                 timeout_us: entry.timeout_us,
                 strikes: Strikes::default(),

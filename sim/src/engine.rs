@@ -28,6 +28,7 @@ use crate::model::{
     Tables,
 };
 use crate::search::Found;
+use crate::slots;
 
 /// Cycles of a scrub: the 8,192 sets of the hash table, one a cycle; the window's 32 KiB, 16 bytes a cycle, go alongside.
 pub(crate) const SCRUB_CYCLES: u64 = 8_192;
@@ -115,12 +116,23 @@ impl Worker {
             };
             // There is room for another one.
             function.bell.ring();
+            // From here to its end it is in its slot, which is neither programmed nor emptied meanwhile.
+            let Some(place) = function.slots.enter(&job.work, job.slot) else {
+                self.refuse(&job);
+                continue;
+            };
             let over = job.queue.lease().is_revoked() || self.befall(&mut job);
             if over && !function.faults.on(Fault::WorksThroughReset) {
                 continue;
             }
-            self.execute(&job, life);
+            self.execute(&job, life, place.garbage);
         }
+    }
+
+    /// Ends a job that no slot has the kernel for.
+    fn refuse(&self, job: &Job) {
+        let needs = u32::from(slots::needs(&job.work).0);
+        self.finish(job, Ending::failed(Status::KernelAbsent, needs));
     }
 
     /// Tells a tester what there is of its pattern here. Of the hash tables, which hold positions, how many sets do.
@@ -166,14 +178,18 @@ impl Worker {
         let mut any = false;
         while let Some((job, life)) = function.pool.take_waiting() {
             any = true;
-            if !job.queue.lease().is_revoked() {
-                self.execute(&job, life);
+            if job.queue.lease().is_revoked() {
+                continue;
+            }
+            match function.slots.enter(&job.work, job.slot) {
+                Some(place) => self.execute(&job, life, place.garbage),
+                None => self.refuse(&job),
             }
         }
         any
     }
 
-    fn execute(&mut self, job: &Job, life: u64) {
+    fn execute(&mut self, job: &Job, life: u64, garbage: bool) {
         let function = Arc::clone(&self.function);
         let began = Instant::now();
         // A job that waited starts in the modelled instant in which the one before it ended, however late this thread
@@ -224,6 +240,9 @@ impl Worker {
         if waits && !function.pool.sleep_until(due, job.queue.lease()) {
             return;
         }
+        if garbage {
+            self.garble(&mut ending);
+        }
         self.spoil(job, &mut ending);
         if let Some((at, bytes)) = ending.output {
             let result = job.queue.lease().write(at, self.dst.get(bytes));
@@ -244,6 +263,16 @@ impl Worker {
             }
         }
         self.finish(job, ending);
+    }
+
+    /// What a slot that was programmed with garbage makes of an ending.
+    fn garble(&mut self, ending: &mut Ending) {
+        if let Some((_, bytes)) = ending.output
+            && let Some(byte) = self.dst.get_mut(bytes).get_mut(bytes / 2)
+        {
+            *byte ^= 0x55;
+        }
+        ending.entry.crc32 ^= 1;
     }
 
     /// What faults make of an ending.

@@ -219,6 +219,7 @@ impl FaultControl {
                     function.faults.clear();
                     function.removal.put_back();
                     function.pool.resume();
+                    function.slots.resume();
                 }
                 Ok(Done::Silent)
             }

@@ -187,6 +187,12 @@ faults! {
     ChargesForSets = "charges-for-sets",
     /// A job that brings no history has that of the job before it.
     KeepsHistory = "keeps-history",
+    /// Programming a slot fails: the configuration port reports an error.
+    LoadFails = "load-fails",
+    /// Programming a slot does not end, until the slot is evicted, the function is reset or the fault is cleared.
+    LoadHangs = "load-hangs",
+    /// Programming a slot succeeds, and what the slot computes is wrong.
+    LoadGarbage = "load-garbage",
 }
 
 // Each has a bit.
@@ -213,6 +219,8 @@ pub enum FaultKind {
     Level,
     /// Something that happens to the function, once.
     Event,
+    /// What becomes of programming a slot. Its rules count loads where others count jobs.
+    Load,
 }
 
 impl Fault {
@@ -249,6 +257,7 @@ impl Fault {
             | Self::ChargesForSets
             | Self::KeepsHistory => FaultKind::Job,
             Self::SurpriseRemoval | Self::Stops | Self::ResetsItself => FaultKind::Event,
+            Self::LoadFails | Self::LoadHangs | Self::LoadGarbage => FaultKind::Load,
             _ => FaultKind::Level,
         }
     }
@@ -285,6 +294,7 @@ impl Fault {
         match self.kind() {
             FaultKind::Level => true,
             FaultKind::Event => !matches!(self, Self::ResetsItself),
+            FaultKind::Load => matches!(self, Self::LoadHangs),
             FaultKind::Job => matches!(
                 self,
                 Self::EngineHangs | Self::LateCompletion | Self::TornCompletion

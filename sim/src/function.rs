@@ -5,7 +5,8 @@
 //! differs from before. That does not wait for engines: their right to the memory is taken, not asked back, so a
 //! hung engine delays nobody.
 //!
-//! Lock order: `control`, then `config`, then the locks of `queues`, `msix`, `errors`, the engine pool and the memory.
+//! Lock order: `control`, then `config`, then the locks of `queues`, `msix`, `errors`, the engine pool, the slots and the
+//! memory.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -28,6 +29,7 @@ use crate::msix::Msix;
 use crate::queues::QueueTable;
 use crate::registers::Control;
 use crate::removal::Removal;
+use crate::slots::Slots;
 use crate::stop::stop_process;
 
 /// What a function is, fixed for the card's life.
@@ -75,6 +77,7 @@ pub(crate) struct Function {
     /// Wakes the dispatcher.
     pub(crate) bell: Bell,
     pub(crate) pool: EnginePool,
+    pub(crate) slots: Slots,
     pub(crate) errors: ErrorLog,
     pub(crate) health: HealthCounters,
     pub(crate) reset_epoch: AtomicU32,
@@ -117,6 +120,7 @@ impl Function {
             queues: QueueTable::new(),
             bell: Bell::default(),
             pool: EnginePool::new(identity.engines),
+            slots: Slots::factory(),
             errors: ErrorLog::new(power_on, Arc::clone(&faults)),
             health: HealthCounters::default(),
             reset_epoch: AtomicU32::new(not_all_ones(epoch)),
@@ -296,6 +300,8 @@ impl Function {
         self.errors.clear();
         self.faults.reset();
         self.pool.reset();
+        // What they hold stays: a region is not configured anew by a reset of the function.
+        self.slots.reset();
         let epoch = self.reset_epoch.load(Ordering::Relaxed);
         let step = u32::from(!self.faults.on(Fault::ResetKeepsEpoch));
         self.reset_epoch

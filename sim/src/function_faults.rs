@@ -191,7 +191,8 @@ impl Faults {
         let seed = book.seed;
         book.until_next_job = 0;
         let mut levels = Vec::new();
-        for kept in &mut book.rules {
+        let of_jobs = |kept: &&mut Kept| kept.rule.fault().kind() != FaultKind::Load;
+        for kept in book.rules.iter_mut().filter(of_jobs) {
             if !kept.is_due(seed, self.function, can(kept.rule.fault())) {
                 continue;
             }
@@ -201,6 +202,8 @@ impl Faults {
                 FaultKind::Job => draw.strikes.0.push(strike),
                 FaultKind::Event => draw.events.push(strike),
                 FaultKind::Level => levels.push(strike),
+                // Drawn when a slot is programmed.
+                FaultKind::Load => {}
             }
         }
         for strike in levels {
@@ -214,6 +217,27 @@ impl Faults {
         }
         self.publish(&mut book);
         draw
+    }
+
+    /// A slot is programmed: draws what strikes that, if anything does.
+    pub(crate) fn draw_load(&self) -> Option<Strike> {
+        let mut book = self.book.lock();
+        let seed = book.seed;
+        let mut strike = None;
+        let of_loads = |kept: &&mut Kept| kept.rule.fault().kind() == FaultKind::Load;
+        for kept in book.rules.iter_mut().filter(of_loads) {
+            // Each counts the load, whichever strikes it.
+            let due = !kept.rule.is_of_jobs() || kept.is_due(seed, self.function, true);
+            if due && strike.is_none() {
+                tracing::debug!(function = self.function, rule = %kept.rule, "a fault strikes a load");
+                strike = Some(Strike::of(&kept.rule));
+            }
+        }
+        if let Some(strike) = strike {
+            self.count(strike.fault);
+        }
+        self.publish(&mut book);
+        strike
     }
 
     /// Adds a rule that concerns this function; in place of the same one, whose counts begin again. What happens to the
@@ -491,6 +515,21 @@ mod tests {
         let faults = with(0, &["miscounts,times=1"]);
         assert!(faults.draw(|_| false).strikes.0.is_empty());
         assert_eq!(struck(&faults, Fault::Miscounts, 2), [1]);
+    }
+
+    #[test]
+    fn a_rule_of_loads_counts_loads_alone() {
+        let faults = with(0, &["load-fails,after=1,times=1"]);
+        assert!(faults.draw(|_| true).strikes.0.is_empty());
+        assert_eq!(faults.draw_load(), None);
+        assert_eq!(
+            faults.draw_load().map(|it| it.fault),
+            Some(Fault::LoadFails)
+        );
+        assert_eq!(faults.draw_load(), None);
+        assert_eq!(faults.struck(Fault::LoadFails), 1);
+        let standing = with(0, &["load-hangs,ms=7"]);
+        assert_eq!(standing.draw_load().and_then(|it| it.ms), Some(7));
     }
 
     #[test]

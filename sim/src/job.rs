@@ -17,9 +17,7 @@ use crate::faults::Fault;
 use crate::function_faults::Strikes;
 use crate::model::{Format, Params};
 use crate::queues::Queue;
-
-/// Byte offset of `reserved`, as `info` names it.
-const FIELD_RESERVED: u32 = 0x3B;
+use crate::slots::SLOTS;
 
 /// Why an entry is not executed: status and `info`.
 pub(crate) type Refusal = (Status, u32);
@@ -110,6 +108,8 @@ pub(crate) struct Job {
     /// Scrub domain.
     pub(crate) context: u32,
     pub(crate) work: Work,
+    /// The one slot that may do it.
+    pub(crate) slot: Option<u8>,
     pub(crate) fetched_at: Instant,
     /// Time from fetch to completion after which the job may be given up, microseconds; 0 = no limit.
     pub(crate) timeout_us: u32,
@@ -124,8 +124,8 @@ pub(crate) fn decode(entry: &SubmissionEntry) -> Result<Option<Work>, Refusal> {
     if !Flags::KNOWN.has(flags) {
         return Err((Status::InvalidField, field::FLAGS));
     }
-    if entry.reserved != 0 {
-        return Err((Status::InvalidField, FIELD_RESERVED));
+    if entry.slot > SLOTS {
+        return Err((Status::InvalidField, field::SLOT));
     }
     if op == Opcode::Nop {
         return Ok(None);

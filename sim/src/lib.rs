@@ -14,6 +14,7 @@
 //! | `function`, `registers` | a function's life, BAR0 |
 //! | `queues`, `dispatcher`, `admin`, `job` | rings, fetching, commands |
 //! | `engine_pool`, `engine`, `model` | jobs that wait, executing them |
+//! | `slots` | the kernels that execute them, loaded and evicted in modelled time |
 //! | `inside`, `gateware` | what may stand in place of all these: the gateware itself, simulated |
 //! | `faults`, `fault_plan`, `function_faults`, `fault_socket`, `removal`, `stop` | misbehaving when told to, for tests |
 //! | `card`, `process`, `options` | the whole, as a value and as a process |
@@ -48,6 +49,7 @@ mod queues;
 mod registers;
 mod removal;
 mod search;
+mod slots;
 mod stop;
 
 pub use card::{Card, StartError};
@@ -56,5 +58,5 @@ pub use fault_plan::{
 };
 pub use faults::{Fault, FaultKind};
 pub use memory::MAPS_MAX;
-pub use options::{CLOCK_MHZ_DEFAULT, CLOCK_MHZ_MAX, ENGINES_MAX, Model, Options};
+pub use options::{CLOCK_MHZ_DEFAULT, CLOCK_MHZ_MAX, ENGINES_MAX, InSlots, Model, Options};
 pub use process::{RunError, run};

@@ -69,6 +69,16 @@ impl FromStr for Model {
     }
 }
 
+/// What a card's slots hold at its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InSlots {
+    /// The factory's kernel, which does everything.
+    #[default]
+    Factory,
+    /// Nothing.
+    Empty,
+}
+
 /// Options of a card.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -90,6 +100,8 @@ pub struct Options {
     pub allow_faults: bool,
     /// Most DMA maps of a function, 1 to [`crate::MAPS_MAX`].
     pub dma_maps_max: usize,
+    /// What its slots hold.
+    pub slots: InSlots,
 }
 
 impl Options {
@@ -114,6 +126,7 @@ impl Options {
             faults: FaultPlan::default(),
             allow_faults: false,
             dma_maps_max: crate::MAPS_MAX,
+            slots: InSlots::Factory,
         }
     }
 }

@@ -10,7 +10,9 @@ use faam_hwif::error::ErrorCode;
 use faam_hwif::regs::{
     CardRegister, DOORBELL_CQ_HEAD, DOORBELL_SQ_TAIL, INTERFACE_UUID, QueueCounter, RESET_KEY,
     Register, capabilities, control, doorbells, error, identity, queue_control, queue_counters,
+    slots,
 };
+use faam_hwif::slot::SLOT_IMAGE_BYTES_MAX;
 use faam_hwif::{
     FUNCTIONS, HISTORY_BYTES_MAX, IO_PAIRS_MAX, Iova, JOB_BYTES_MAX, JOBS_PER_ENGINE_MAX,
     QUEUES_MAX, QueueEntries, QueueEpoch, QueueId, pci,
@@ -19,6 +21,7 @@ use faam_hwif::{
 use crate::faults::Fault;
 use crate::function::Function;
 use crate::queues::{Queue, QueueShape};
+use crate::slots::{IDCODE, LOAD_LIMIT_MS, SHELL, SLOTS};
 
 /// How much deeper than they are the fault of lying says that queues are, log2.
 const LIE_LOG2: u8 = 3;
@@ -62,6 +65,7 @@ enum Place {
     Register(CardRegister),
     Doorbell { queue: QueueId, offset: u32 },
     Counter { queue: QueueId, word: usize },
+    Slot { slot: u32, offset: u32 },
     Nothing,
 }
 
@@ -71,6 +75,15 @@ fn place(offset: usize) -> Place {
     };
     if let Some(register) = CardRegister::at(offset) {
         return Place::Register(register);
+    }
+    let within_slots = offset.checked_sub(slots::Base::RESET);
+    if let Some(within) = within_slots
+        && within < u32::from(SLOTS) * slots::Stride::RESET
+    {
+        return Place::Slot {
+            slot: within / slots::Stride::RESET,
+            offset: within % slots::Stride::RESET,
+        };
     }
     let area = |base: u32, stride: u32| {
         let within = offset.checked_sub(base)?;
@@ -101,6 +114,7 @@ impl Function {
                     .map_or(0, |queue| queue.counter(word / 2));
                 half(value, word % 2 == 1)
             }
+            Place::Slot { slot, offset } => self.slots.register(slot, offset),
             Place::Counter { .. } | Place::Doorbell { .. } | Place::Nothing => 0,
         }
     }
@@ -182,6 +196,11 @@ impl Function {
             R::ErrorInfoHi => half(self.errors.first().0.info, true),
             R::ErrorCount => self.errors.first().1,
             R::QueueCountersQueues | R::DoorbellsQueues => u32::from(QUEUES_MAX),
+            R::SlotsSlots => u32::from(SLOTS),
+            R::SlotsIdcode => IDCODE,
+            R::SlotsShell => SHELL,
+            R::SlotsImageBytesMax => SLOT_IMAGE_BYTES_MAX,
+            R::SlotsLoadLimit => LOAD_LIMIT_MS,
             // Fixed by the map: headers, links, magic, version, bases and strides. RESET is write-only.
             R::IdentityBlockHeader
             | R::IdentityBlockNext
@@ -203,7 +222,11 @@ impl Function {
             | R::DoorbellsBlockHeader
             | R::DoorbellsBlockNext
             | R::DoorbellsBase
-            | R::DoorbellsStride => register.reset(),
+            | R::DoorbellsStride
+            | R::SlotsBlockHeader
+            | R::SlotsBlockNext
+            | R::SlotsBase
+            | R::SlotsStride => register.reset(),
         }
     }
 
@@ -254,7 +277,7 @@ impl Function {
         match place(offset) {
             Place::Register(register) => self.set_register(register, value),
             Place::Doorbell { queue, offset } => self.doorbell(queue, offset, value),
-            Place::Counter { .. } | Place::Nothing => {}
+            Place::Counter { .. } | Place::Slot { .. } | Place::Nothing => {}
         }
     }
 

@@ -125,6 +125,7 @@ impl Host {
     /// As for a client that has just connected and mapped its memory. Three rings are described, none exists.
     pub(super) fn begin(&mut self) -> [Ring; 3] {
         self.function.detach().expect("nothing is in flight");
+        self.function.slots.restore();
         self.lanes = Lanes::default();
         self.write(0, &self.fresh);
         self.map();
@@ -279,7 +280,8 @@ impl Host {
     pub(super) fn settle(&mut self) {
         for _ in 0..TURNS_MAX {
             let found = dispatcher::turn(&self.function, &mut self.lanes);
-            if !self.worker.execute_waiting() && !found {
+            let acted = self.function.slots.act_waiting(&self.function);
+            if !self.worker.execute_waiting() && !found && !acted {
                 return;
             }
         }

@@ -149,10 +149,7 @@ fn entries_that_break_a_rule_are_refused_by_name() {
             0x01,
         ),
         (
-            SubmissionEntry {
-                reserved: 1,
-                ..good
-            },
+            SubmissionEntry { slot: 200, ..good },
             Status::InvalidField,
             0x3B,
         ),
