@@ -1,7 +1,8 @@
-//! The admin queue: one command at a time, answered within a limit.
+//! The admin queue: one command at a time, answered within a limit; and a few that take their time meanwhile.
 //!
 //! Owns queue 0 and its scratch page, where identify and log pages are written to.
-//! Invariant: after a time-out or a fault every later command fails at once.
+//! Invariant: after a time-out or a fault every later command fails at once. A command that was begun
+//! ([`Admin::begin`]) breaks nothing by taking long: whoever waits for it gives it up.
 //! It deliberately does not know what the commands are for.
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,6 +23,28 @@ pub(crate) const ADMIN_ENTRIES_LOG2: u8 = 4;
 /// Longest sleep between two looks at the completion queue: bounds what a lost interrupt costs.
 const LOOK_AGAIN_MS: u64 = 2;
 
+/// Commands that take their time, at once, those that were given up included.
+const BEGUN_MAX: usize = 6;
+// Room for one that is answered at once beside them.
+const _: () = assert!(BEGUN_MAX + 1 < 1 << ADMIN_ENTRIES_LOG2);
+
+/// The token of a command that is answered at once: the place of none that was begun.
+const AT_ONCE: Token = Token(u16::MAX);
+
+/// A command that was begun: the place at which its end is noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Begun(u16);
+
+/// What is known of a command that was begun.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Free,
+    Outstanding,
+    /// Nobody waits for it any more.
+    GivenUp,
+    Ended(Status, CompletionEntry),
+}
+
 /// Why an admin command did not succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum AdminError {
@@ -39,6 +62,11 @@ pub enum AdminError {
     /// An earlier command found the queue broken.
     #[error("the admin queue failed earlier; reset the function")]
     Broken,
+    /// So many commands are under way that take their time.
+    #[error(
+        "{BEGUN_MAX} commands are under way or were given up; wait for one, or reset the function"
+    )]
+    Busy,
     /// The answer has another length than the command's structure.
     #[error("expected {expected} bytes, the function wrote {got}")]
     Length {
@@ -56,6 +84,7 @@ pub(crate) struct Admin {
     waiter: EventWaiter,
     limit: Duration,
     broken: bool,
+    begun: [Place; BEGUN_MAX],
 }
 
 impl Admin {
@@ -69,6 +98,7 @@ impl Admin {
             waiter: EventWaiter::new(&[interrupt.as_fd()])?,
             limit,
             broken: false,
+            begun: [Place::Free; BEGUN_MAX],
         })
     }
 
@@ -117,30 +147,16 @@ impl Admin {
                 status,
                 info: entry.info,
             }),
-            Err(fault) => {
-                self.broken = true;
-                Err(AdminError::Fault(fault))
-            }
+            Err(fault) => Err(self.broke(fault)),
         }
     }
 
     fn run(&mut self, command: AdminCommand) -> Result<(Status, CompletionEntry), DeviceFault> {
         let deadline = Instant::now() + self.limit;
-        // Lengths in an admin completion are results, not bounds of memory; `read_page` checks them against the page.
-        let limits = Limits {
-            src_len: u32::MAX,
-            dst_cap: u32::MAX,
-        };
-        // The id is set by the queue.
-        let entry = command.encode(CommandId(0));
-        self.queue
-            .submit(entry, limits, Token(0))
-            .map_err(|_| DeviceFault::WorkerEnded)?;
-        self.queue.ring()?;
+        self.submit(command, AT_ONCE)?;
         loop {
-            if let Some(reaped) = self.queue.reap()? {
-                self.queue.publish_head()?;
-                return Ok((reaped.status, reaped.entry));
+            if let Some(ended) = self.reap()? {
+                return Ok(ended);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -152,5 +168,98 @@ impl Admin {
                 .wait(left.min(Duration::from_millis(LOOK_AGAIN_MS)))
                 .map_err(DeviceFault::Wait)?;
         }
+    }
+
+    fn submit(&mut self, command: AdminCommand, token: Token) -> Result<(), DeviceFault> {
+        // Lengths in an admin completion are results, not bounds of memory; `read_page` checks them against the page.
+        let limits = Limits {
+            src_len: u32::MAX,
+            dst_cap: u32::MAX,
+        };
+        // The id is set by the queue.
+        let entry = command.encode(CommandId(0));
+        self.queue
+            .submit(entry, limits, token)
+            .map_err(|_| DeviceFault::WorkerEnded)?;
+        Ok(self.queue.ring()?)
+    }
+
+    /// Takes the completions that are there, until that of the command that is answered at once. Those of others are noted.
+    fn reap(&mut self) -> Result<Option<(Status, CompletionEntry)>, DeviceFault> {
+        let mut answer = None;
+        let mut any = false;
+        while answer.is_none()
+            && let Some(reaped) = self.queue.reap()?
+        {
+            any = true;
+            let ended = (reaped.status, reaped.entry);
+            match self.begun.get_mut(usize::from(reaped.token.0)) {
+                Some(place) => {
+                    *place = match place {
+                        Place::Outstanding => Place::Ended(ended.0, ended.1),
+                        Place::Free | Place::GivenUp | Place::Ended(..) => Place::Free,
+                    };
+                }
+                None => answer = Some(ended),
+            }
+        }
+        if any {
+            self.queue.publish_head()?;
+        }
+        Ok(answer)
+    }
+
+    /// Begin a command that takes its time.
+    pub(crate) fn begin(&mut self, command: AdminCommand) -> Result<Begun, AdminError> {
+        if self.broken {
+            return Err(AdminError::Broken);
+        }
+        let free = |place: &Place| matches!(place, Place::Free);
+        let number = self.begun.iter().position(free).ok_or(AdminError::Busy)?;
+        let place = u16::try_from(number).map_err(|_| AdminError::Busy)?;
+        self.submit(command, Token(place))
+            .map_err(|fault| self.broke(fault))?;
+        if let Some(place) = self.begun.get_mut(number) {
+            *place = Place::Outstanding;
+        }
+        Ok(Begun(place))
+    }
+
+    /// The end of a command that was begun, if it has come; it is told once.
+    pub(crate) fn end_of(&mut self, begun: Begun) -> Option<Result<CompletionEntry, AdminError>> {
+        if self.broken {
+            return Some(Err(AdminError::Broken));
+        }
+        // Nothing is outstanding that is answered at once: that holds the admin queue until it is.
+        if let Err(fault) = self.reap() {
+            return Some(Err(self.broke(fault)));
+        }
+        let place = self.begun.get_mut(usize::from(begun.0))?;
+        let Place::Ended(status, entry) = *place else {
+            return None;
+        };
+        *place = Place::Free;
+        Some(match status {
+            Status::Success => Ok(entry),
+            status => Err(AdminError::Refused {
+                status,
+                info: entry.info,
+            }),
+        })
+    }
+
+    /// Nobody waits for this one any more. Its end, when it comes, is taken without a word.
+    pub(crate) fn give_up(&mut self, begun: Begun) {
+        if let Some(place) = self.begun.get_mut(usize::from(begun.0)) {
+            *place = match place {
+                Place::Outstanding => Place::GivenUp,
+                Place::Free | Place::GivenUp | Place::Ended(..) => Place::Free,
+            };
+        }
+    }
+
+    fn broke(&mut self, fault: DeviceFault) -> AdminError {
+        self.broken = true;
+        AdminError::Fault(fault)
     }
 }

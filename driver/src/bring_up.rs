@@ -214,6 +214,7 @@ impl BringUp {
                 next_epoch: epoch,
                 maps: std::mem::take(&mut self.maps),
             }),
+            slot_work: Mutex::new(()),
             queues: places.queues,
             interrupts,
         })

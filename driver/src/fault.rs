@@ -1,7 +1,7 @@
 //! What can be wrong with a card, as told to whoever must replay its work.
 //!
-//! Owns the list. Every fault but [`DeviceFault::CommandRefused`], [`DeviceFault::TooLarge`]
-//! and [`DeviceFault::NoMemory`] ends the worker that met it: its function is to be fenced
+//! Owns the list. Every fault but [`DeviceFault::CommandRefused`], [`DeviceFault::TooLarge`],
+//! [`DeviceFault::KernelAbsent`] and [`DeviceFault::NoMemory`] ends the worker that met it: its function is to be fenced
 //! before it is used again, or, where [`DeviceFault::is_of_the_queue`], its queue pair is to be
 //! retired.
 
@@ -81,6 +81,11 @@ pub enum DeviceFault {
         /// What the status says it is.
         info: u32,
     },
+    /// No slot of the card holds a kernel that does the job. The card is well.
+    #[error(
+        "no slot of the function holds a kernel for the job: load one, or have another engine do it"
+    )]
+    KernelAbsent,
     /// No completion within the command's limit.
     #[error("no completion within {limit_ms} ms: the function hangs")]
     Hang {
@@ -122,7 +127,10 @@ impl DeviceFault {
     pub const fn ends_worker(&self) -> bool {
         !matches!(
             self,
-            Self::CommandRefused { .. } | Self::TooLarge { .. } | Self::NoMemory { .. }
+            Self::CommandRefused { .. }
+                | Self::TooLarge { .. }
+                | Self::NoMemory { .. }
+                | Self::KernelAbsent
         )
     }
 
@@ -155,6 +163,7 @@ impl DeviceFault {
             Self::BadSubmissionHead { .. } => "bad-submission-head",
             Self::CommandFailed { .. } => "command-failed",
             Self::CommandRefused { .. } => "command-refused",
+            Self::KernelAbsent => "kernel-absent",
             Self::Hang { .. } => "hang",
             Self::Transport(_) => "transport",
             Self::TooLarge { .. } => "too-large",

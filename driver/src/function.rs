@@ -170,6 +170,8 @@ pub struct Function {
     pub(crate) config: FunctionConfig,
     pub(crate) admin: Mutex<Admin>,
     pub(crate) book: Mutex<QueueBook>,
+    /// Held while a slot is loaded or evicted.
+    pub(crate) slot_work: Mutex<()>,
     /// Where it sees its queues.
     pub(crate) queues: Iova,
     /// By vector.

@@ -11,8 +11,9 @@ use faam_hwif::blocks::{BlockWalkError, Blocks};
 use faam_hwif::queue::QueueEntries;
 use faam_hwif::regs::{
     BAR0_BYTES, BlockType, INTERFACE_UUID, Register, capabilities, control, doorbells, error,
-    identity, queue_control, queue_counters,
+    identity, queue_control, queue_counters, slots,
 };
+use faam_hwif::slot::{SLOT_IMAGE_BYTES_MAX, SLOT_REGISTERS_BYTES, SLOTS_MAX};
 use faam_hwif::{
     BarOffset, CardLevel, HISTORY_BYTES_MAX, IO_PAIRS_MAX, JOB_BYTES_MAX, Mmio, QueueId, WireFormat,
 };
@@ -38,6 +39,9 @@ const VECTORS: std::ops::RangeInclusive<u32> = 1..=2048;
 const COUNTERS_BYTES: u32 = 64;
 /// Bytes of a doorbell page that are used.
 const DOORBELL_BYTES: u32 = 8;
+
+/// Longest time that programming a slot may be said to take, milliseconds.
+const LOAD_LIMIT_MS: std::ops::RangeInclusive<u32> = 1..=60_000;
 
 /// Why a function is none that this driver can serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -164,10 +168,27 @@ pub struct FunctionIdentity {
     pub io_pairs_max: u16,
     /// log2 of the most entries of a queue.
     pub entries_log2_max: u8,
+    /// Its slots; `None` = it has none, and does what its other capabilities say.
+    pub slots: Option<SlotsIdentity>,
     /// MSI-X vectors.
     pub vectors: u16,
     /// Path that leads to it.
     pub transport: TransportKind,
+}
+
+/// The slots that a function has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotsIdentity {
+    /// How many.
+    pub count: u8,
+    /// JTAG IDCODE of the device that images are for.
+    pub idcode: u32,
+    /// Revision of the static region that images are for.
+    pub shell: u32,
+    /// Largest image, bytes.
+    pub image_bytes_max: u32,
+    /// Longest time that a slot is programmed or emptied for, milliseconds, as the card says.
+    pub load_limit_ms: u32,
 }
 
 impl FunctionIdentity {
@@ -265,6 +286,7 @@ pub(crate) struct RegisterMap {
     pub(crate) error: BarOffset,
     doorbells: Pages,
     counters: Pages,
+    slots: Pages,
 }
 
 impl RegisterMap {
@@ -278,6 +300,7 @@ impl RegisterMap {
             error: BarOffset(0),
             doorbells: nowhere,
             counters: nowhere,
+            slots: nowhere,
         }
     }
 }
@@ -317,6 +340,11 @@ impl RegisterMap {
     /// Counters of a queue.
     pub(crate) fn counters(&self, queue: QueueId) -> BarOffset {
         self.counters.of(queue)
+    }
+
+    /// Registers of a slot.
+    pub(crate) fn slot(&self, slot: u8) -> BarOffset {
+        self.slots.of(QueueId(u16::from(slot)))
     }
 }
 
@@ -400,6 +428,10 @@ pub(crate) fn read(bar: &Bar0) -> Result<(RegisterMap, FunctionIdentity), Identi
             .ok_or(IdentityError::MissingBlock(block_type))
     };
 
+    let slots = match blocks.find(slots::BLOCK_TYPE) {
+        Some(block) => read_slots(bar, block.offset)?,
+        None => None,
+    };
     let caps = block(capabilities::BLOCK_TYPE)?;
     let queues: capabilities::Queues = bar.read(caps)?;
     let engines: capabilities::Engines = bar.read(caps)?;
@@ -463,6 +495,7 @@ pub(crate) fn read(bar: &Bar0) -> Result<(RegisterMap, FunctionIdentity), Identi
             u16::try_from(*VECTORS.start()).unwrap_or(1)
                 ..=u16::try_from(*VECTORS.end()).unwrap_or(1),
         )?,
+        slots: slots.map(|(slots, _)| slots),
         transport: bar.0.kind(),
     };
 
@@ -499,6 +532,39 @@ pub(crate) fn read(bar: &Bar0) -> Result<(RegisterMap, FunctionIdentity), Identi
         error: block(error::BLOCK_TYPE)?,
         doorbells: bells,
         counters,
+        slots: slots.map_or(Pages { base: 0, stride: 0 }, |(_, pages)| pages),
     };
     Ok((map, identity))
+}
+
+/// The SLOTS block. A count of none is as no block.
+fn read_slots(bar: &Bar0, at: BarOffset) -> Result<Option<(SlotsIdentity, Pages)>, IdentityError> {
+    let count = bar.read::<slots::Slots>(at)?.count();
+    if count == 0 {
+        return Ok(None);
+    }
+    let count = within_u8("the number of slots", count, 1..=SLOTS_MAX)?;
+    let pages = Pages::checked(
+        bar.read::<slots::Base>(at)?.offset(),
+        bar.read::<slots::Stride>(at)?.bytes(),
+        u32::from(count),
+        SLOT_REGISTERS_BYTES,
+    )
+    .ok_or(IdentityError::BlockList { at: at.0 })?;
+    let slots = SlotsIdentity {
+        count,
+        idcode: bar.read::<slots::Idcode>(at)?.0,
+        shell: bar.read::<slots::Shell>(at)?.0,
+        image_bytes_max: within(
+            "the image limit in bytes",
+            bar.read::<slots::ImageBytesMax>(at)?.0,
+            1..=SLOT_IMAGE_BYTES_MAX,
+        )?,
+        load_limit_ms: within(
+            "the limit of programming a slot in milliseconds",
+            bar.read::<slots::LoadLimit>(at)?.0,
+            LOAD_LIMIT_MS,
+        )?,
+    };
+    Ok(Some((slots, pages)))
 }

@@ -45,6 +45,8 @@ pub mod rings;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod self_test;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod slots;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod transport;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod worker;
@@ -62,7 +64,7 @@ pub use fault::DeviceFault;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use function::{Function, FunctionConfig, QueuePairError, ResetError};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub use identity::{FunctionIdentity, ModelKind};
+pub use identity::{FunctionIdentity, ModelKind, SlotsIdentity};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use iova_plan::{IovaPlan, NoPlace};
 pub use pci_address::{BadPciAddress, PciAddress};
@@ -70,6 +72,8 @@ pub use pci_address::{BadPciAddress, PciAddress};
 pub use queue_pair::QueuePair;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use self_test::{SelfTest, SelfTestError};
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub use slots::{Loaded, Slot, SlotError};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use transport::kernel_vfio::{KernelVfio, MemoryLock, group_opens_once};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

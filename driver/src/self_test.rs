@@ -5,6 +5,8 @@
 //! that another implementation computed.
 //! The cases do not fix what a level's output looks like, so they hold for every revision
 //! of a card; that the gateway verifies each result by another decoder is not their business.
+//! A kernel that was loaded into a slot need not decompress, and nothing here does: its output is
+//! compared with what algorithm.md makes of the same bytes, to the bit.
 //!
 //! It goes the way that all work goes, through a worker on a queue pair of its own, so it
 //! tests queue creation, doorbells, interrupts, DMA and deletion as well.
@@ -12,10 +14,11 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use faam_hwif::{CardLevel, WireFormat};
+use faam_hwif::{CardLevel, Serves, WireFormat};
 use thiserror::Error;
 
 use crate::function::{Function, QueuePairError};
+use crate::transport::TransportError;
 use crate::worker::{
     Completion, Job, JobSource, Kernel, Outcome, Request, SpawnError, Worker, WorkerConfig,
     WorkerExit,
@@ -46,6 +49,9 @@ pub enum SelfTestError {
     /// No worker for it.
     #[error("the self-test's worker could not be started")]
     Worker(#[from] SpawnError),
+    /// What its slots serve could not be read.
+    #[error("what the function's slots serve could not be read")]
+    Slots(#[from] TransportError),
     /// A job did not succeed.
     #[error("self-test case {case} ended with {outcome}")]
     Failed {
@@ -71,42 +77,72 @@ pub enum SelfTestError {
 }
 
 impl Function {
-    /// Run the self-test on a queue pair made for it. The function may serve others meanwhile.
+    /// Run the self-test on a queue pair made for it. The function may serve others meanwhile. Of a function with slots, what
+    /// its active slots serve is tested.
     ///
     /// # Errors
     /// [`SelfTestError`]: fence the function; it is not to serve.
     pub fn self_test(&self) -> Result<SelfTest, SelfTestError> {
+        let serves = match self.identity().slots {
+            None => Serves::ALL,
+            Some(_) => self.serves()?,
+        };
+        self.test(None, serves).map_err(|failed| failed.why)
+    }
+
+    /// Run the cases that these kernels have to pass, in one slot alone or wherever they are served.
+    pub(crate) fn test(&self, slot: Option<u8>, serves: Serves) -> Result<SelfTest, TestFailed> {
         let begun = Instant::now();
-        let pair = self.create_queue_pair()?;
+        let fences = |why: SelfTestError| TestFailed { why, fences: true };
+        let pair = self
+            .create_queue_pair()
+            .map_err(|error| fences(error.into()))?;
         let (send, jobs) = channel();
         let (tell, exit) = channel();
         let worker = Worker::spawn(
             "faam-self-test",
             pair,
             Jobs(jobs),
-            WorkerConfig::default(),
+            WorkerConfig {
+                slot,
+                ..WorkerConfig::default()
+            },
             move |exit| {
                 let _ = tell.send(exit);
             },
-        )?;
+        )
+        .map_err(|error| fences(error.into()))?;
         let mut bench = Cases {
             send,
             waker: worker.waker(),
             run: 0,
+            serves,
+            is_golden: slot.is_some(),
         };
         let passed = bench.all(self);
         worker.stop();
         let ended = exit
             .recv_timeout(CASE_LIMIT)
             .map_err(|_| SelfTestError::NoAnswer { case: "stop" });
-        passed?;
-        match ended? {
-            WorkerExit::Stopped { queue_pair } => self.delete_queue_pair(queue_pair)?,
-            other @ (WorkerExit::Fault { .. } | WorkerExit::Panicked { .. }) => {
-                return Err(SelfTestError::Failed {
+        // Whether or not it passed, the pair goes back. Where that cannot be done, what it holds is behind a fence.
+        let given_back = match ended {
+            Ok(WorkerExit::Stopped { queue_pair }) => {
+                self.delete_queue_pair(queue_pair).map_err(Into::into)
+            }
+            Ok(other @ (WorkerExit::Fault { .. } | WorkerExit::Panicked { .. })) => {
+                Err(SelfTestError::Failed {
                     case: "stop",
                     outcome: format!("{other:?}"),
-                });
+                })
+            }
+            Err(error) => Err(error),
+        };
+        match (passed, given_back) {
+            (Ok(()), Ok(())) => {}
+            (Ok(()), Err(why)) => return Err(fences(why)),
+            (Err(why), given_back) => {
+                let fences = given_back.is_err();
+                return Err(TestFailed { why, fences });
             }
         }
         Ok(SelfTest {
@@ -116,18 +152,30 @@ impl Function {
     }
 }
 
+/// Why a test was not passed, and what that means for whose it was.
+#[derive(Debug)]
+pub(crate) struct TestFailed {
+    pub(crate) why: SelfTestError,
+    /// The function has to be fenced, rather than what was tested left alone.
+    pub(crate) fences: bool,
+}
+
 /// Runs cases one after the other.
 struct Cases {
     send: Sender<TestJob>,
     waker: crate::worker::Waker,
     run: u32,
+    /// What is tested.
+    serves: Serves,
+    /// Whether outputs are compared to the bit.
+    is_golden: bool,
 }
 
 impl Cases {
     fn all(&mut self, function: &Function) -> Result<(), SelfTestError> {
         let identity = function.identity();
         let text = golden_text();
-        if identity.features.decompress() {
+        if identity.features.decompress() && self.serves.has(Serves::INFLATE) {
             let streams: [(&'static str, WireFormat, &[u8]); 3] = [
                 ("decode stored", WireFormat::Zlib, &golden_stored(&text)),
                 ("decode fixed", WireFormat::Raw, &GOLDEN_FIXED),
@@ -145,7 +193,12 @@ impl Cases {
             (CardLevel::Balanced, "balanced"),
             (CardLevel::Dense, "dense"),
         ] {
-            if !identity.has_level(level) {
+            let kernel = Kernel::Compress {
+                level,
+                format: WireFormat::Raw,
+                last: true,
+            };
+            if !identity.has_level(level) || !self.serves.has(kernel.needs()) {
                 continue;
             }
             for (bytes, crc32, adler32) in PATTERNS {
@@ -178,7 +231,16 @@ impl Cases {
                 what: "checksum",
             });
         }
-        if function.identity().features.decompress() {
+        if self.is_golden {
+            let told = golden_output(level, bytes);
+            if told != Some((there.output.len(), crc32fast::hash(&there.output))) {
+                return Err(SelfTestError::Wrong {
+                    case,
+                    what: "output, by algorithm.md",
+                });
+            }
+        }
+        if function.identity().features.decompress() && self.serves.has(Serves::INFLATE) {
             let back = self.job(case, Kernel::Decompress { format }, &there.output, bytes)?;
             check(case, &back, &input, crc32, adler32)?;
         }
@@ -278,6 +340,31 @@ const PATTERNS: [(usize, u32, u32); 4] = [
     (65_536, 0xc541_2b5e, 0x53e0_133d),
 ];
 
+/// Length and CRC-32 of what algorithm.md's engine, as this driver uses it, makes of each [`pattern`]: raw, one last block.
+/// A test makes them anew with the functional model.
+const GOLDEN_OUTPUTS: [(CardLevel, usize, usize, u32); 12] = [
+    (CardLevel::Fast, 1, 3, 0xa8a3_e8f0),
+    (CardLevel::Fast, 300, 142, 0x6d32_37fb),
+    (CardLevel::Fast, 5000, 1_795, 0x6781_1c24),
+    (CardLevel::Fast, 65_536, 23_105, 0xd07e_3f02),
+    (CardLevel::Balanced, 1, 3, 0xa8a3_e8f0),
+    (CardLevel::Balanced, 300, 141, 0x8fc5_79a1),
+    (CardLevel::Balanced, 5000, 1_355, 0xd463_57b9),
+    (CardLevel::Balanced, 65_536, 17_737, 0xef9a_918c),
+    (CardLevel::Dense, 1, 3, 0xa8a3_e8f0),
+    (CardLevel::Dense, 300, 141, 0x8fc5_79a1),
+    (CardLevel::Dense, 5000, 1_355, 0xd463_57b9),
+    (CardLevel::Dense, 65_536, 17_147, 0x887d_c17f),
+];
+
+/// Length and CRC-32 of what a level makes of a pattern of so many bytes.
+fn golden_output(level: CardLevel, bytes: usize) -> Option<(usize, u32)> {
+    GOLDEN_OUTPUTS
+        .iter()
+        .find(|(of, from, _, _)| *of == level && *from == bytes)
+        .map(|(_, _, len, crc32)| (*len, *crc32))
+}
+
 /// Compressible bytes that a few lines make: words picked by a linear congruential generator.
 fn pattern(bytes: usize) -> Vec<u8> {
     const WORDS: [&[u8]; 8] = [
@@ -363,7 +450,70 @@ const GOLDEN_DYNAMIC: [u8; 152] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::huffman::{Coverage, Histogram, HuffmanTable};
+    use faam_sim::model::{Engine, Format, Job as ModelJob, LoadedTable, Params, Tables};
     use std::io::Read;
+
+    /// What algorithm.md's engine makes of a pattern, with the tables that the worker would load.
+    fn by_the_model(level: CardLevel, bytes: usize) -> Vec<u8> {
+        let input = pattern(bytes);
+        let params = Params {
+            hash_bits: 13,
+            ways: if level == CardLevel::Fast { 1 } else { 4 },
+            lazy: true,
+        };
+        let mut engine = Engine::new();
+        // As crate::worker::plan has it: from 2 KiB on, over 16 KiB at most where the level is balanced.
+        let counted = match level {
+            CardLevel::Fast => None,
+            _ if bytes < 2 << 10 => None,
+            CardLevel::Balanced => Some(bytes.min(16 << 10)),
+            CardLevel::Dense => Some(bytes),
+        };
+        let table = counted.map(|counted| {
+            let (histogram, _) = engine.count(&input[..counted], &[], params).unwrap();
+            let histogram = Histogram::from_bytes(&histogram.to_bytes()).unwrap();
+            let coverage = match counted == bytes {
+                true => Coverage::Whole,
+                false => Coverage::Sample,
+            };
+            let mut table = [0; faam_hwif::table::TABLE_BYTES as usize];
+            HuffmanTable::build(&histogram, coverage).write_to(&mut table);
+            LoadedTable::parse(&table).unwrap()
+        });
+        let job = ModelJob {
+            src: &input,
+            history: &[],
+            params,
+            format: Format::Raw,
+            last: true,
+            sync: false,
+            tables: table.as_ref().map_or(Tables::Fixed, Tables::Loaded),
+        };
+        let mut out = vec![0; bytes * 2 + 4096];
+        let made = engine.compress(&job, &mut out).unwrap().out_len;
+        out.truncate(made);
+        out
+    }
+
+    #[test]
+    fn the_golden_outputs_are_those_of_the_algorithm() {
+        let told: Vec<_> = GOLDEN_OUTPUTS
+            .iter()
+            .map(|(level, bytes, ..)| {
+                let made = by_the_model(*level, *bytes);
+                (*level, *bytes, made.len(), crc32fast::hash(&made))
+            })
+            .collect();
+        assert_eq!(told, GOLDEN_OUTPUTS, "{told:#x?}");
+        for (level, bytes, ..) in GOLDEN_OUTPUTS {
+            let mut back = Vec::new();
+            flate2::read::DeflateDecoder::new(&by_the_model(level, bytes)[..])
+                .read_to_end(&mut back)
+                .unwrap();
+            assert_eq!(back, pattern(bytes));
+        }
+    }
 
     #[test]
     fn the_golden_streams_and_sums_are_right_by_another_implementation() {

@@ -17,7 +17,7 @@ use faam_hwif::{
 };
 use parking_lot::Mutex;
 
-use super::in_flight::InFlight;
+use super::in_flight::{InFlight, InSlot};
 use super::{Job, JobSource, Kernel, Outcome, Request, Run, Stalled, Waker};
 use crate::dma::{
     Arena, FenceProof, Incarnation, QueueMemory, QueueMemoryLayout, ResetEvidence, SharedMemory,
@@ -410,7 +410,7 @@ fn worker(
     let waker = Waker::new().expect("an eventfd");
     let waiter = EventWaiter::new(&[pair.interrupt(), waker.event()]).expect("an epoll");
     Run {
-        in_flight: InFlight::new(JOBS_MAX, incarnation),
+        in_flight: InFlight::new(JOBS_MAX, incarnation, InSlot::NoSlots),
         stalled: Stalled(None),
         pair,
         source,
@@ -451,6 +451,7 @@ fn identity() -> FunctionIdentity {
         history_bytes_max: 1 << 15,
         io_pairs_max: 16,
         entries_log2_max: 12,
+        slots: None,
         vectors: 17,
         transport: TransportKind::VfioUser,
     }

@@ -43,7 +43,7 @@ struct Frame<J> {
 }
 
 impl<J> Frame<J> {
-    fn command(&self) -> (SubmissionEntry, Limits) {
+    fn command(&self, in_slot: InSlot) -> (SubmissionEntry, Limits) {
         let places = Places {
             src: self.input.iova(),
             src_len: self.src_len,
@@ -51,7 +51,10 @@ impl<J> Frame<J> {
             dst_cap: self.dst_cap,
             aux: self.aux.as_ref().map(DmaBuffer::iova),
         };
-        plan::command(self.stage, self.kernel, &places, self.context, self.timeout)
+        let (entry, limits) =
+            plan::command(self.stage, self.kernel, &places, self.context, self.timeout);
+        let slot = in_slot.selector();
+        (SubmissionEntry { slot, ..entry }, limits)
     }
 
     /// Take the buffers out of circulation; the job is still to be completed.
@@ -62,6 +65,27 @@ impl<J> Frame<J> {
             aux.quarantine(incarnation);
         }
         self.job
+    }
+}
+
+/// Which slots of a card may do the jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InSlot {
+    /// It has none.
+    NoSlots,
+    /// Whichever serves a job.
+    Any,
+    /// This one alone.
+    Named(u8),
+}
+
+impl InSlot {
+    /// As an entry says it.
+    const fn selector(self) -> u8 {
+        match self {
+            Self::NoSlots | Self::Any => 0,
+            Self::Named(slot) => slot.saturating_add(1),
+        }
     }
 }
 
@@ -89,6 +113,7 @@ pub(super) struct InFlight<J: Job> {
     /// Free places, the last used on top: its frame is still in the cache.
     free: Vec<u16>,
     incarnation: Incarnation,
+    in_slot: InSlot,
     /// Told to the jobs that are left when this is dropped.
     last_words: DeviceFault,
     /// Refusals in a row.
@@ -100,11 +125,12 @@ pub(super) struct InFlight<J: Job> {
 const REFUSALS_MAX: u32 = 8;
 
 impl<J: Job> InFlight<J> {
-    pub(super) fn new(jobs_max: u16, incarnation: Incarnation) -> Self {
+    pub(super) fn new(jobs_max: u16, incarnation: Incarnation, in_slot: InSlot) -> Self {
         Self {
             frames: (0..jobs_max).map(|_| None).collect(),
             free: (0..jobs_max).rev().collect(),
             incarnation,
+            in_slot,
             last_words: DeviceFault::WorkerEnded,
             refused: 0,
         }
@@ -175,7 +201,7 @@ impl<J: Job> InFlight<J> {
             device: Duration::ZERO,
             transfer: entered - begun,
         };
-        let (entry, limits) = frame.command();
+        let (entry, limits) = frame.command(self.in_slot);
         self.free.pop();
         if let Some(empty) = self.frames.get_mut(usize::from(place)) {
             *empty = Some(frame);
@@ -229,6 +255,8 @@ impl<J: Job> InFlight<J> {
             {
                 None
             }
+            // The card is well: what it holds is another kernel.
+            (Status::KernelAbsent, _) if self.in_slot != InSlot::NoSlots => None,
             (_, StatusClass::Command) => {
                 self.refused += 1;
                 if self.refused >= REFUSALS_MAX {
@@ -246,7 +274,7 @@ impl<J: Job> InFlight<J> {
             Some(stage) => {
                 frame.stage = stage;
                 frame.entered = Instant::now();
-                let (entry, limits) = frame.command();
+                let (entry, limits) = frame.command(self.in_slot);
                 Ok(Step::Submit(entry, limits))
             }
             None => {
@@ -303,6 +331,10 @@ impl<J: Job> InFlight<J> {
                 status,
                 info: entry.info,
             }),
+            StatusClass::Device if status == Status::KernelAbsent => {
+                counters.refused.add(1);
+                Outcome::Fault(DeviceFault::KernelAbsent)
+            }
             StatusClass::Command | StatusClass::Device => {
                 counters.refused.add(1);
                 tracing::error!(?status, info = entry.info, "the card refused a command");

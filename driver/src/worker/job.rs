@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use faam_hwif::{CardLevel, Status, WireFormat};
+use faam_hwif::{CardLevel, Serves, Status, WireFormat};
 
 use crate::fault::DeviceFault;
 
@@ -63,6 +63,21 @@ pub enum Kernel {
         /// Framing.
         format: WireFormat,
     },
+}
+
+impl Kernel {
+    /// What a slot's kernel has to serve for all commands of such a job.
+    #[must_use]
+    pub const fn needs(self) -> Serves {
+        match self {
+            Self::Compress {
+                level: CardLevel::Fast,
+                ..
+            } => Serves::FAST,
+            Self::Compress { .. } => Serves::TABLES,
+            Self::Decompress { .. } => Serves::INFLATE,
+        }
+    }
 }
 
 /// How a job ended.

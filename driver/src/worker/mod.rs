@@ -27,7 +27,7 @@ use thiserror::Error;
 pub use self::counters::{Counter, WorkerCounters};
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::fuzzing::completions;
-use self::in_flight::{Begun, InFlight, Step};
+use self::in_flight::{Begun, InFlight, InSlot, Step};
 pub use self::job::{Completion, DataRefusal, Job, JobSource, Kernel, Outcome, Request};
 pub use self::waker::Waker;
 use crate::dma::Incarnation;
@@ -51,6 +51,8 @@ pub struct WorkerConfig {
     pub jobs_outstanding_max: Option<u16>,
     /// How long it sleeps at most with nothing in flight before it looks at its source again; `None` = 100 ms.
     pub idle_look_again: Option<Duration>,
+    /// The one slot that may do its jobs, activated or not; `None` = whichever serves them.
+    pub slot: Option<u8>,
 }
 
 const SPIN_DEFAULT: Duration = Duration::from_micros(30);
@@ -142,8 +144,13 @@ impl Worker {
             .clamp(1, JOBS_MAX)
             .min(u16::try_from(queue_pair.capacity()).unwrap_or(JOBS_MAX));
         let (queue, incarnation) = (queue_pair.id(), queue_pair.incarnation());
+        let in_slot = match (identity.slots, config.slot) {
+            (None, _) => InSlot::NoSlots,
+            (Some(_), None) => InSlot::Any,
+            (Some(_), Some(slot)) => InSlot::Named(slot),
+        };
         let run = Run {
-            in_flight: InFlight::new(jobs_max, incarnation),
+            in_flight: InFlight::new(jobs_max, incarnation, in_slot),
             pair: queue_pair,
             stalled: Stalled(None),
             source,

@@ -146,7 +146,8 @@ pub(super) fn command(
                 dst: places.dst.0,
                 dst_cap: places.dst_cap,
                 format: format as u8,
-                level: CardLevel::Fast as u8,
+                // Its own level's matcher: the kernel that has that need not have the other.
+                level: level as u8,
                 table_mode: TableMode::Fixed as u8,
                 ..base
             },

@@ -60,6 +60,7 @@ mod maps;
 mod queues;
 mod reset;
 mod retired;
+mod slots;
 
 use std::process::ExitCode;
 

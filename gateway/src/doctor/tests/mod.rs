@@ -60,6 +60,7 @@ fn identity(model: ModelKind) -> FunctionIdentity {
         history_bytes_max: 0,
         io_pairs_max: 16,
         entries_log2_max: 12,
+        slots: None,
         vectors: 17,
         transport: TransportKind::VfioUser,
     }

@@ -1,0 +1,385 @@
+//! Slots: kernels that are loaded, tested, drained, evicted, and what a load that goes wrong leaves behind.
+//!
+//! These trials run over vfio-user alone. On a card that has no slots there is nothing to show, and they say so.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use faam_driver::worker::WorkerExit;
+use faam_driver::{DeviceFault, Function, Kernel, Outcome, SlotError};
+use faam_hwif::{CardLevel, Serves, SlotPayload, SlotReason, SlotState, WireFormat};
+use libtest_mimic::Trial;
+
+use crate::carrier::{Bench, until};
+use crate::data::{inflate, text};
+use crate::feeder::{Feeder, Work};
+use crate::host_alone::{Show, named};
+
+/// Longest wait for a reset.
+const RESET_LIMIT: Duration = Duration::from_secs(2);
+/// Kernels of these trials.
+const FAST_KERNEL: [u8; 16] = *b"fast of a trial.";
+const INFLATE_KERNEL: [u8; 16] = *b"inflate of trial";
+
+/// The trials.
+pub(crate) fn trials() -> Vec<Trial> {
+    let all: [(&str, Show); 8] = [
+        (
+            "a_kernel_serves_once_it_is_loaded_and_no_longer_than_it_is_there",
+            loaded_and_evicted,
+        ),
+        (
+            "while_a_slot_is_programmed_the_other_one_serves_and_the_admin_queue_answers",
+            the_others_go_on,
+        ),
+        ("a_job_in_a_slot_ends_before_it_is_programmed", drained),
+        ("a_load_that_fails_leaves_the_other_slot_serving", fails),
+        ("a_load_that_hangs_leaves_the_other_slot_serving", hangs),
+        (
+            "a_kernel_that_computes_wrong_never_serves_and_the_other_slot_does",
+            garbage,
+        ),
+        (
+            "a_reset_ends_a_load_and_keeps_what_the_other_slot_holds",
+            reset_in_mid_load,
+        ),
+        ("what_does_not_fit_changes_nothing", refused),
+    ];
+    named(all)
+}
+
+/// A function whose slots can be loaded; `None` where it has none.
+fn with_slots(bench: &Bench) -> Option<Function> {
+    let function = bench.function(0);
+    if function.identity().slots.is_none() {
+        println!("skipped: the card has no slots");
+        return None;
+    }
+    Some(function)
+}
+
+/// A payload for this function's slots.
+fn payload(function: &Function, serves: Serves, kernel_uuid: [u8; 16]) -> Vec<u8> {
+    let slots = function.identity().slots.unwrap();
+    let bitstream = text(700_000);
+    let mut head = SlotPayload {
+        serves,
+        idcode: slots.idcode,
+        shell: slots.shell,
+        bitstream_bytes: bitstream.len() as u32,
+        kernel_uuid,
+        crc32: 0,
+    };
+    seal(&mut head, &bitstream)
+}
+
+fn seal(head: &mut SlotPayload, bitstream: &[u8]) -> Vec<u8> {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&head.head()[..SlotPayload::CHECKED_BYTES]);
+    sum.update(bitstream);
+    head.crc32 = sum.finalize();
+    [&head.head()[..], bitstream].concat()
+}
+
+const fn compress(level: CardLevel) -> Kernel {
+    Kernel::Compress {
+        level,
+        format: WireFormat::Raw,
+        last: true,
+    }
+}
+
+/// Whether the function serves a job, with the right bytes; the worker lives either way.
+fn serves(worker: &Feeder, level: CardLevel) -> bool {
+    let input = text(20_000);
+    match worker.run(Work::new(compress(level), &input)).0 {
+        Outcome::Done(done) => {
+            assert_eq!(inflate(WireFormat::Raw, &done.output), Some(input));
+            true
+        }
+        Outcome::Fault(DeviceFault::KernelAbsent) => false,
+        other => panic!("expected a result, or that the kernel is absent, got {other:?}"),
+    }
+}
+
+fn stop(worker: Feeder, function: &Function) {
+    match worker.stop() {
+        WorkerExit::Stopped { queue_pair } => function.delete_queue_pair(queue_pair).unwrap(),
+        other => panic!("a worker ended by {other:?}"),
+    }
+    let arena = function.arena();
+    assert_eq!(arena.free_bytes(), arena.bytes(), "memory is held");
+}
+
+fn loaded_and_evicted(bench: &Bench) {
+    let Some(function) = with_slots(bench) else {
+        return;
+    };
+    let worker = Feeder::start(bench, &function);
+    assert_eq!(function.serves().unwrap(), Serves::ALL, "the factory's");
+    for slot in function.slots().unwrap() {
+        let empty = function.evict(slot.index).unwrap();
+        assert_eq!(
+            (empty.state, empty.serves),
+            (SlotState::Empty, Serves::NONE)
+        );
+        assert_ne!(empty.generation, slot.generation);
+    }
+    for level in [CardLevel::Fast, CardLevel::Balanced, CardLevel::Dense] {
+        assert!(!serves(&worker, level), "no kernel, and a result");
+    }
+    function.self_test().unwrap();
+
+    let fast = payload(&function, Serves::FAST, FAST_KERNEL);
+    let loaded = function.load(1, &fast).unwrap();
+    let slot = loaded.slot;
+    assert_eq!(
+        (slot.index, slot.state, slot.serves, slot.kernel_uuid),
+        (1, SlotState::Active, Serves::FAST, FAST_KERNEL)
+    );
+    assert_eq!(slot, function.slots().unwrap()[1]);
+    assert!(loaded.tested.jobs > 0, "it was tested");
+    println!(
+        "a kernel of {} bytes: downloaded in {:?}, programmed in {:?} (modelled), tested in {:?}",
+        fast.len(),
+        loaded.downloaded,
+        loaded.programmed,
+        loaded.tested.took
+    );
+    assert!(serves(&worker, CardLevel::Fast));
+    assert!(!serves(&worker, CardLevel::Dense));
+    function.self_test().unwrap();
+
+    // In place of what it holds, and another kernel beside it.
+    let inflates = payload(&function, Serves::INFLATE, INFLATE_KERNEL);
+    let tables = payload(&function, Serves::TABLES, [3; 16]);
+    function.load(1, &inflates).unwrap();
+    function.load(0, &tables).unwrap();
+    assert!(!serves(&worker, CardLevel::Fast));
+    // A small job of its own level needs no other kernel.
+    let input = text(300);
+    let small = worker.run(Work::new(compress(CardLevel::Balanced), &input));
+    let output = small.done().output;
+    let back = Kernel::Decompress {
+        format: WireFormat::Raw,
+    };
+    let back = worker.run(Work::new(back, &output).room(input.len()));
+    assert_eq!(back.done().output, input);
+    assert!(serves(&worker, CardLevel::Dense) && serves(&worker, CardLevel::Balanced));
+    function.self_test().unwrap();
+    assert!(matches!(
+        function.load(2, &fast),
+        Err(SlotError::NoSuchSlot { slot: 2, count: 2 })
+    ));
+    stop(worker, &function);
+}
+
+fn the_others_go_on(bench: &Bench) {
+    let Some(function) = with_slots(bench) else {
+        return;
+    };
+    let worker = Feeder::start(bench, &function);
+    let fast = payload(&function, Serves::FAST, FAST_KERNEL);
+    bench.faults().set_rule("load-hangs");
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let loaded = function.load(1, &fast);
+            ended.store(true, Ordering::SeqCst);
+            loaded
+        });
+        until(bench.patience(), "the slot is being programmed", || {
+            function.slots().unwrap()[1].state == SlotState::Programming
+        });
+        for _ in 0..20 {
+            assert!(serves(&worker, CardLevel::Dense));
+            function.health().unwrap();
+        }
+        assert!(matches!(function.evict(0), Err(SlotError::Busy)));
+        assert!(
+            !ended.load(Ordering::SeqCst),
+            "it is still being programmed"
+        );
+        bench.faults().clear();
+        let loaded = load.join().unwrap().unwrap();
+        assert_eq!(loaded.slot.kernel_uuid, FAST_KERNEL);
+    });
+    assert!(serves(&worker, CardLevel::Fast) && serves(&worker, CardLevel::Dense));
+    stop(worker, &function);
+}
+
+fn drained(bench: &Bench) {
+    let Some(function) = with_slots(bench) else {
+        return;
+    };
+    function.evict(1).unwrap();
+    let worker = Feeder::start(bench, &function);
+    let fast = payload(&function, Serves::FAST, FAST_KERNEL);
+    let input = text(50_000);
+    bench.faults().hang_after(0, 0);
+    let job = worker.submit(Work::new(compress(CardLevel::Dense), &input));
+    until(bench.patience(), "an engine has the job", || {
+        bench.faults().struck("engine-hangs") > 0
+    });
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| function.load(0, &fast));
+        until(bench.patience(), "the slot drains", || {
+            function.slots().unwrap()[0].state == SlotState::Draining
+        });
+        assert!(!load.is_finished());
+        bench.faults().resume(0);
+        let loaded = load.join().unwrap().unwrap();
+        assert_eq!(loaded.slot.kernel_uuid, FAST_KERNEL);
+    });
+    // Its count was in the slot when that was to be programmed; its second command found another kernel there.
+    let outcome = worker.take(&job).0;
+    assert!(
+        matches!(outcome, Outcome::Fault(DeviceFault::KernelAbsent)),
+        "{outcome:?}"
+    );
+    assert!(serves(&worker, CardLevel::Fast));
+    stop(worker, &function);
+}
+
+/// A load with this fault: how it ends. The other slot serves before, meanwhile and after; then the slot is loaded.
+fn load_with(bench: &Bench, fault: &str, says: impl Fn(&SlotError)) {
+    let Some(function) = with_slots(bench) else {
+        return;
+    };
+    let worker = Feeder::start(bench, &function);
+    let fast = payload(&function, Serves::FAST, FAST_KERNEL);
+    bench.faults().set_rule(&format!("{fault},times=1"));
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| function.load(1, &fast));
+        let mut served = 0;
+        while !load.is_finished() || served == 0 {
+            assert!(serves(&worker, CardLevel::Balanced));
+            served += 1;
+        }
+        let error = load.join().unwrap().unwrap_err();
+        println!("{fault}: {error}; {served} jobs were served meanwhile");
+        assert!(!error.is_of_the_function(), "{error}");
+        says(&error);
+    });
+    assert_eq!(bench.faults().struck(fault), 1);
+    let slots = function.slots().unwrap();
+    assert_ne!(slots[1].state, SlotState::Active);
+    assert_eq!(slots[1].serves, Serves::NONE);
+    assert_eq!(slots[0].state, SlotState::Active);
+    function.self_test().unwrap();
+    let loaded = function.load(1, &fast).unwrap();
+    assert_eq!(loaded.slot.state, SlotState::Active);
+    assert!(serves(&worker, CardLevel::Fast));
+    stop(worker, &function);
+}
+
+fn fails(bench: &Bench) {
+    load_with(bench, "load-fails", |error| {
+        assert!(
+            matches!(
+                error,
+                SlotError::Failed {
+                    slot: 1,
+                    reason: Some(SlotReason::Port)
+                }
+            ),
+            "{error:?}"
+        );
+    });
+}
+
+fn hangs(bench: &Bench) {
+    load_with(bench, "load-hangs", |error| {
+        assert!(
+            matches!(
+                error,
+                SlotError::Hang {
+                    slot: 1,
+                    stuck: false,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+    });
+}
+
+fn garbage(bench: &Bench) {
+    load_with(bench, "load-garbage", |error| {
+        assert!(
+            matches!(error, SlotError::SelfTest { slot: 1, .. }),
+            "{error:?}"
+        );
+    });
+}
+
+fn reset_in_mid_load(bench: &Bench) {
+    let Some(function) = with_slots(bench) else {
+        return;
+    };
+    let fast = payload(&function, Serves::FAST, FAST_KERNEL);
+    let inflates = payload(&function, Serves::INFLATE, INFLATE_KERNEL);
+    function.load(1, &fast).unwrap();
+    bench.faults().set_rule("load-hangs,times=1");
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| function.load(0, &inflates));
+        until(bench.patience(), "the slot is being programmed", || {
+            function.slots().unwrap()[0].state == SlotState::Programming
+        });
+        let proof = function.reset(RESET_LIMIT).unwrap();
+        let error = load.join().unwrap().unwrap_err();
+        assert!(matches!(error, SlotError::Ended), "{error:?}");
+        function.arena().release_quarantined(&proof);
+        assert_eq!(function.arena().quarantine().held_bytes(), 0);
+    });
+    drop(function);
+    let function = bench.function(0);
+    let slots = function.slots().unwrap();
+    assert_eq!(
+        (slots[0].state, slots[0].reason),
+        (SlotState::Failed, Some(SlotReason::Reset))
+    );
+    assert_eq!(
+        (slots[1].state, slots[1].kernel_uuid),
+        (SlotState::Active, FAST_KERNEL)
+    );
+    function.self_test().unwrap();
+    let loaded = function.load(0, &inflates).unwrap();
+    assert_eq!(loaded.slot.kernel_uuid, INFLATE_KERNEL);
+}
+
+fn refused(bench: &Bench) {
+    let Some(function) = with_slots(bench) else {
+        return;
+    };
+    let before = function.slots().unwrap();
+    let right = payload(&function, Serves::FAST, FAST_KERNEL);
+    let head = SlotPayload::decode(&right).unwrap();
+    let bitstream = &right[SlotPayload::HEAD_BYTES..];
+    let idcode = head.idcode + 1;
+    let shell = head.shell + 1;
+    let other_device = seal(&mut SlotPayload { idcode, ..head }, bitstream);
+    let other_shell = seal(&mut SlotPayload { shell, ..head }, bitstream);
+    let mut damaged = right.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    let error = |payload: &[u8]| function.load(0, payload).unwrap_err();
+    let wrong = error(&other_device);
+    assert!(matches!(wrong, SlotError::WrongDevice { .. }), "{wrong:?}");
+    let wrong = error(&other_shell);
+    assert!(matches!(wrong, SlotError::WrongShell { .. }), "{wrong:?}");
+    let wrong = error(&right[..right.len() - 1]);
+    assert!(matches!(wrong, SlotError::Malformed), "{wrong:?}");
+    let wrong = error(&vec![0; (16 << 20) + 1]);
+    assert!(matches!(wrong, SlotError::TooLarge { .. }), "{wrong:?}");
+    // This one the card alone can tell.
+    let wrong = error(&damaged);
+    let reason = Some(SlotReason::Damaged);
+    assert!(
+        matches!(wrong, SlotError::Refused { reason: why } if why == reason),
+        "{wrong:?}"
+    );
+    assert_eq!(function.slots().unwrap(), before);
+    let worker = Feeder::start(bench, &function);
+    assert!(serves(&worker, CardLevel::Fast));
+    stop(worker, &function);
+}
