@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 use crate::tags::ShareTag;
-use crate::target::{Placement, TargetIndex, TargetSet};
+use crate::target::{Placement, Serving, TargetIndex, TargetSet};
 
 /// One class, and which of its successive meanings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,14 +49,14 @@ pub(crate) struct Turn<K> {
 
 impl Classes {
     /// The class of a placement; one that nobody uses is made into it where there is none.
-    pub(crate) fn of(&mut self, placement: Placement, in_service: TargetSet) -> ClassKey {
+    pub(crate) fn of(&mut self, placement: Placement, serving: &Serving) -> ClassKey {
         let known = |class: &Class| class.placement == placement;
         let at = match self.classes.iter().position(known) {
             Some(at) => at,
             None => {
                 let new = Class {
                     placement,
-                    effective: placement.effective(in_service),
+                    effective: serving.effective(placement),
                     epoch: 0,
                     queued: 0,
                     shares: BTreeSet::new(),
@@ -181,14 +181,14 @@ impl Classes {
             .filter(|turn| turn.key <= now)
     }
 
-    /// Applies what is in service. What changes for a class gives it a new epoch, with its flows out of its sets: each key
+    /// Applies who is in service, and able to do what. What changes for a class gives it a new epoch, with its flows out of its sets: each key
     /// before, and where its jobs could run then.
-    pub(crate) fn set_in_service(&mut self, in_service: TargetSet) -> Vec<(ClassKey, TargetSet)> {
+    pub(crate) fn set_serving(&mut self, serving: &Serving) -> Vec<(ClassKey, TargetSet)> {
         let mut changed = Vec::new();
         for at in 0..self.classes.len() {
             let key = self.key(at);
             let class = &mut self.classes[at];
-            let effective = class.placement.effective(in_service);
+            let effective = serving.effective(class.placement);
             if effective != class.effective {
                 changed.push((key, class.effective));
                 class.effective = effective;

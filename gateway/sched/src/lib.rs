@@ -20,6 +20,7 @@ mod predictor;
 mod queue;
 mod scheduler;
 pub mod simulation;
+pub mod slots;
 mod tags;
 mod target;
 mod tenant;
@@ -29,7 +30,7 @@ mod waiting;
 pub use job::{JobId, JobRequest, JobShape, Measured, Priority, QueueFull, Receipt, Taken};
 pub use predictor::{KernelClass, MovingAverage, Predictor};
 pub use scheduler::{Announced, Config, Forecast, Scheduler};
-pub use target::{Placement, TARGETS_MAX, TargetIndex, TargetSet};
+pub use target::{Abilities, Placement, TARGETS_MAX, TargetIndex, TargetSet};
 pub use tenant::{Capacity, TenantConfig, TenantIndex, WEIGHT_DEFAULT};
 pub use token_bucket::{Availability, TokenBucket, TokenRate};
 

@@ -30,7 +30,7 @@ use crate::job::{JobId, JobRequest, JobShape, Measured, QueueFull, Receipt, Take
 use crate::predictor::{MovingAverage, Predictor};
 use crate::queue::{LaneKind, TenantQueue};
 use crate::tags::MILLION;
-use crate::target::{Placement, TARGETS_MAX, Target, TargetIndex, TargetSet};
+use crate::target::{Abilities, Placement, Serving, TARGETS_MAX, Target, TargetIndex, TargetSet};
 use crate::tenant::{Capacity, TenantConfig, TenantIndex};
 use crate::waiting::{Waiting, WaitingJobs};
 
@@ -92,7 +92,7 @@ pub struct Scheduler<J, P = MovingAverage> {
     targets: Vec<Target>,
     /// Those that are to ask again at a moment.
     asking: TargetSet,
-    in_service: TargetSet,
+    serving: Serving,
     reference: Option<TargetIndex>,
     predictor: P,
     /// Sum of the weights of tenants with jobs.
@@ -125,7 +125,7 @@ impl<J, P: Predictor> Scheduler<J, P> {
             promoted: TargetSet::EMPTY,
             targets: Vec::new(),
             asking: TargetSet::EMPTY,
-            in_service: TargetSet::EMPTY,
+            serving: Serving::default(),
             reference: None,
             predictor,
             backlogged_weight: 0,
@@ -215,23 +215,24 @@ impl<J, P: Predictor> Scheduler<J, P> {
     pub fn set_in_service(&mut self, target: TargetIndex, on: bool, now: Nanos) {
         self.now = self.now.max(now.0);
         let this = TargetSet::of(target);
+        let is_on = self.serving.in_service;
         let in_service = if on {
-            self.in_service.union(this)
+            is_on.union(this)
         } else {
-            self.in_service.without(this)
+            is_on.without(this)
         };
-        if in_service == self.in_service {
+        if in_service == is_on {
             return;
         }
         let before = self.targets.clone();
         if on {
             // One that was away does not bring old tags back.
-            let latest = self.latest(self.in_service);
+            let latest = self.latest(is_on);
             if let Some(t) = self.targets.get_mut(target.number()) {
                 t.virtual_time = t.virtual_time.max(latest);
             }
         }
-        self.in_service = in_service;
+        self.serving.in_service = in_service;
         let scale_before = self.cir_scale;
         self.rescale();
         self.reseat(&before, scale_before);
@@ -240,7 +241,31 @@ impl<J, P: Predictor> Scheduler<J, P> {
     /// Targets in service.
     #[must_use]
     pub const fn in_service(&self) -> TargetSet {
-        self.in_service
+        self.serving.in_service
+    }
+
+    /// Changes what a target is able to do; it begins with everything. What it holds is not touched.
+    ///
+    /// Linear in the tenants, as [`Scheduler::set_in_service`] is, and for the same reason.
+    pub fn set_abilities(&mut self, target: TargetIndex, abilities: Abilities, now: Nanos) {
+        self.now = self.now.max(now.0);
+        if !self.serving.set_abilities(target, abilities) {
+            return;
+        }
+        let before = self.targets.clone();
+        self.reseat(&before, self.cir_scale);
+    }
+
+    /// What a target is able to do.
+    #[must_use]
+    pub fn abilities(&self, target: TargetIndex) -> Abilities {
+        self.serving.abilities(target)
+    }
+
+    /// Where a job may run as things are.
+    #[must_use]
+    pub fn effective(&self, placement: Placement) -> TargetSet {
+        self.serving.effective(placement)
     }
 
     /// Jobs that a tenant has queued.
@@ -260,6 +285,12 @@ impl<J, P: Predictor> Scheduler<J, P> {
     #[must_use]
     pub fn queued_cost(&self, tenant: TenantIndex) -> Nanos {
         self.tenant(tenant).map_or(Nanos(0), |t| t.queued_cost)
+    }
+
+    /// What a job would be charged, as predicted: its time on the reference engine.
+    #[must_use]
+    pub fn cost_of(&self, shape: JobShape) -> Nanos {
+        self.cost(shape, self.reference)
     }
 
     /// Jobs queued in all.
@@ -300,7 +331,7 @@ impl<J, P: Predictor> Scheduler<J, P> {
         for (target, n) in self.targets.iter().zip(0u8..) {
             let us = target.capacity_us_per_s();
             capacity.full_us_per_s = capacity.full_us_per_s.saturating_add(us);
-            if self.in_service.contains(TargetIndex(n)) {
+            if self.serving.in_service.contains(TargetIndex(n)) {
                 capacity.healthy_us_per_s = capacity.healthy_us_per_s.saturating_add(us);
             }
         }
@@ -434,7 +465,7 @@ impl<J, P: Predictor> Scheduler<J, P> {
     /// A target with credit asks for work. `None`: nothing that it should run now; [`Scheduler::next_eligible_at`] says when
     /// that may change although nothing happens.
     pub fn next(&mut self, target: TargetIndex, now: Nanos) -> Option<Taken<J>> {
-        if !self.in_service.contains(target) {
+        if !self.serving.in_service.contains(target) {
             return None;
         }
         self.now = self.now.max(now.0);
@@ -499,7 +530,7 @@ impl<J, P: Predictor> Scheduler<J, P> {
         now: Nanos,
     ) -> Option<Receipt> {
         let JobShape { kernel, bytes } = request.shape;
-        let effective = request.placement.effective(self.in_service);
+        let effective = self.serving.effective(request.placement);
         let measured = self.predictor.measured(target, kernel, bytes);
         if !effective.contains(target)
             || measured.is_none_or(|measured| measured > measured_max)
@@ -509,7 +540,7 @@ impl<J, P: Predictor> Scheduler<J, P> {
         }
         self.promote(now);
         let cost = self.cost(request.shape, Some(target));
-        let class = self.classes.of(request.placement, self.in_service);
+        let class = self.classes.of(request.placement, &self.serving);
         if self.tenant(tenant)?.eligible_at(cost) > now.0
             || self.somebody_goes_before(tenant, class, target)
         {

@@ -84,6 +84,85 @@ impl TargetSet {
     }
 }
 
+/// What a target has to be able to do for a job: bits that whoever drives the scheduler names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Abilities(pub u8);
+
+impl Abilities {
+    /// None: any target will do.
+    pub const NONE: Self = Self(0);
+    /// All that there can be.
+    pub const ALL: Self = Self(u8::MAX);
+
+    /// Whether all of `other` is in it.
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// This set without `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+/// The targets in service, and for each ability those that have it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Serving {
+    pub(crate) in_service: TargetSet,
+    /// By bit.
+    able: [TargetSet; 8],
+}
+
+impl Default for Serving {
+    /// Nobody, and each that comes has every ability.
+    fn default() -> Self {
+        Self {
+            in_service: TargetSet::EMPTY,
+            able: [TargetSet(u64::MAX); 8],
+        }
+    }
+}
+
+impl Serving {
+    /// Changes what a target is able to do. Whether that is a change.
+    pub(crate) fn set_abilities(&mut self, target: TargetIndex, abilities: Abilities) -> bool {
+        let this = TargetSet::of(target);
+        let before = self.able;
+        for (bit, able) in self.able.iter_mut().enumerate() {
+            *able = match abilities.0 >> bit & 1 {
+                0 => able.without(this),
+                _ => able.union(this),
+            };
+        }
+        self.able != before
+    }
+
+    /// What a target is able to do.
+    pub(crate) fn abilities(&self, target: TargetIndex) -> Abilities {
+        let bits = (0u8..).zip(&self.able);
+        Abilities(bits.fold(0, |all, (bit, able)| {
+            all | u8::from(able.contains(target)) << bit
+        }))
+    }
+
+    /// Those in service that are able to do all of it.
+    pub(crate) fn able(&self, needs: Abilities) -> TargetSet {
+        let needed = self
+            .able
+            .iter()
+            .enumerate()
+            .filter(|(bit, _)| needs.0 >> bit & 1 != 0);
+        needed.fold(self.in_service, |set, (_, able)| set.intersection(*able))
+    }
+
+    /// Where a job may run as things are.
+    pub(crate) fn effective(&self, placement: Placement) -> TargetSet {
+        placement.effective(self.able(placement.needs))
+    }
+}
+
 /// Where a job may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Placement {
@@ -91,6 +170,8 @@ pub struct Placement {
     pub allowed: TargetSet,
     /// Only here while any of these is in service; then anywhere allowed.
     pub preferred: TargetSet,
+    /// Of these, only where there is all of this.
+    pub needs: Abilities,
 }
 
 impl Placement {
@@ -100,10 +181,17 @@ impl Placement {
         Self {
             allowed,
             preferred: TargetSet::EMPTY,
+            needs: Abilities::NONE,
         }
     }
 
-    /// The targets that may take the job while `in_service` are up.
+    /// The same, where there is all of this.
+    #[must_use]
+    pub const fn needing(self, needs: Abilities) -> Self {
+        Self { needs, ..self }
+    }
+
+    /// The targets that may take the job while `in_service` are up, and able to do it.
     #[must_use]
     pub const fn effective(self, in_service: TargetSet) -> TargetSet {
         let preferred = self
@@ -124,10 +212,7 @@ impl Placement {
         if allowed.is_empty() {
             self
         } else {
-            Self {
-                allowed,
-                preferred: self.preferred,
-            }
+            Self { allowed, ..self }
         }
     }
 }

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 
 use faam_sched::{
-    Config, JobRequest, JobShape, KernelClass, Measured, Nanos, Placement, Priority, Receipt,
-    Scheduler, TargetIndex, TargetSet, TenantConfig, TenantIndex, WEIGHT_DEFAULT,
+    Abilities, Config, JobRequest, JobShape, KernelClass, Measured, Nanos, Placement, Priority,
+    Receipt, Scheduler, TargetIndex, TargetSet, TenantConfig, TenantIndex, WEIGHT_DEFAULT,
 };
 use proptest::prelude::*;
 
@@ -552,4 +552,30 @@ fn one_interrupted_job_does_not_make_those_after_it_dear() {
     assert!(jobs <= 30, "{jobs} jobs");
     let far = (0..60).map(|_| run(200 * COST)).last().unwrap();
     assert!(far > 195 * COST, "{far}");
+}
+
+#[test]
+fn a_target_is_given_only_what_it_is_able_to_do() {
+    let mut rig = Rig::new();
+    let tenant = rig.scheduler.add_tenant(promised(WEIGHT_DEFAULT, 8));
+    let (fast, tables) = (Abilities(1), Abilities(2));
+    let on_card = Placement::any_of(TargetSet::of(rig.card));
+    let prefer = Placement {
+        preferred: TargetSet::of(rig.card),
+        ..rig.any()
+    };
+    assert_eq!(rig.scheduler.abilities(rig.card), Abilities::ALL);
+    rig.scheduler.set_abilities(rig.card, tables, Nanos(0));
+    rig.push(tenant, 1, 10, on_card.needing(fast), 0);
+    rig.push(tenant, 2, 10, prefer.needing(fast), 0);
+    rig.push(tenant, 3, 10, prefer.needing(tables), 0);
+    let missing = rig.scheduler.effective(on_card.needing(fast));
+    assert!(missing.is_empty());
+    // What prefers a card that cannot do it is the CPU's at once; what requires it waits.
+    assert_eq!(rig.scheduler.next(rig.cpu, Nanos(0)).unwrap().job, 2);
+    assert!(rig.scheduler.next(rig.cpu, Nanos(u64::MAX)).is_none());
+    assert_eq!(rig.scheduler.next(rig.card, Nanos(0)).unwrap().job, 3);
+    assert!(rig.scheduler.next(rig.card, Nanos(0)).is_none());
+    rig.scheduler.set_abilities(rig.card, fast, Nanos(0));
+    assert_eq!(rig.scheduler.next(rig.card, Nanos(0)).unwrap().job, 1);
 }

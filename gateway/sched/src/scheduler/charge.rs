@@ -113,7 +113,7 @@ impl<J, P: Predictor> Scheduler<J, P> {
 
     /// A place for a job of this cost in a tenant's queue.
     pub(super) fn seat(&mut self, place: u32, placement: Placement, cost: Nanos) -> Seat {
-        let class = self.classes.of(placement, self.in_service);
+        let class = self.classes.of(placement, &self.serving);
         let t = &self.tenants[place as usize];
         let stands = |flow: &Flow| flow.class == class && flow.queued > 0;
         // Behind others of its flow it changes nothing but a limit's next moment.
@@ -351,7 +351,7 @@ impl<J, P: Predictor> Scheduler<J, P> {
     pub(super) fn reseat(&mut self, before: &[Target], scale_before: u64) {
         let places = (0u32..).take(self.tenants.len());
         places.clone().for_each(|place| self.lift(place));
-        let changed = self.classes.set_in_service(self.in_service);
+        let changed = self.classes.set_serving(&self.serving);
         let moves: Vec<_> = changed
             .into_iter()
             .map(|(key, was)| {

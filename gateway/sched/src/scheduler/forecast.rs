@@ -55,7 +55,7 @@ impl<J, P: Predictor> Scheduler<J, P> {
     ) -> Option<Forecast> {
         let request = &announced.request;
         let shape = request.shape;
-        let effective = request.placement.effective(self.in_service);
+        let effective = self.serving.effective(request.placement);
         let (mut alone, mut soonest) = (None::<Nanos>, None::<Nanos>);
         let serial = if announced.in_series {
             announced.jobs
@@ -86,6 +86,7 @@ impl<J, P: Predictor> Scheduler<J, P> {
     #[must_use]
     pub fn backlog(&self, tenant: TenantIndex, now: Nanos) -> Nanos {
         let held = self
+            .serving
             .in_service
             .iter()
             .map(|target| self.outstanding(target));

@@ -539,8 +539,8 @@ fn placement_of(backend: Backend, by_card: bool, cpu: TargetIndex, cards: Target
         _ if !by_card => Placement::any_of(cpu),
         Backend::Auto => Placement::any_of(cpu.union(cards)),
         Backend::PreferCard => Placement {
-            allowed: cpu.union(cards),
             preferred: cards,
+            ..Placement::any_of(cpu.union(cards))
         },
     }
 }

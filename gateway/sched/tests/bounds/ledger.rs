@@ -109,8 +109,8 @@ impl Books {
                 bytes,
             },
             placement: Placement {
-                allowed: self.set(places),
                 preferred: self.set(preferred),
+                ..Placement::any_of(self.set(places))
             },
             priority: Priority::new(priority).expect("to 7"),
         }
