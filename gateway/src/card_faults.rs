@@ -193,7 +193,7 @@ fn name(card: u8) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cards::SimulatedFaults;
+    use crate::cards::{SimulatedFaults, SimulatedSlots};
 
     #[test]
     fn only_our_own_cards_with_leave_have_a_door() {
@@ -201,6 +201,7 @@ mod tests {
             model: faam_sim::Model::Functional,
             engines: 1,
             pace_mhz: None,
+            slots: SimulatedSlots::default(),
             faults: SimulatedFaults {
                 allowed,
                 ..SimulatedFaults::default()

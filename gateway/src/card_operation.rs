@@ -5,6 +5,7 @@
 //! know how the operator reached the gateway.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::TrySendError;
@@ -15,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::card_recovery::{FunctionState, RecoveryStatus};
+use crate::card_slots::{LoadCause, SlotDone, SlotRequest, SlotStatus};
 use crate::cards::{CardEvent, CardStatus, FunctionStatus};
 use crate::dispatch::Dispatcher;
 
@@ -83,6 +85,12 @@ pub enum OperationError {
         /// What went wrong.
         why: String,
     },
+    /// The image is not to be loaded.
+    #[error("{why}")]
+    ImageRefused {
+        /// What was expected, what came, what to do.
+        why: String,
+    },
     /// It is not to be told to fail.
     #[error("{name} takes no faults: {why}")]
     NoFaults {
@@ -138,6 +146,8 @@ pub struct FunctionSummary {
     pub last_fault: Option<String>,
     /// Its faults, what they have come to, and when it is tried again.
     pub recovery: RecoveryStatus,
+    /// Its slots; none where its kernels are fixed.
+    pub slots: Vec<SlotStatus>,
 }
 
 /// A reset that an operator asked for.
@@ -344,6 +354,7 @@ impl Dispatcher {
             card_pid: card.pid,
             last_fault: card.last_fault.clone(),
             recovery: status.recovery.clone(),
+            slots: status.slots.clone(),
         }
     }
 
@@ -414,18 +425,91 @@ impl Dispatcher {
         })
     }
 
+    /// Loads an image, which is verified right before, into a slot of a function: the one that is named, or one that holds
+    /// nothing. The other slots serve on.
+    ///
+    /// # Errors
+    /// [`OperationError`]
+    pub async fn load_slot(
+        &self,
+        of: FunctionNumber,
+        image: &str,
+        slot: Option<u8>,
+    ) -> Result<SlotDone, OperationError> {
+        let (images, wanted) = (Arc::clone(self.images()), image.to_owned());
+        let refused = |why: String| OperationError::ImageRefused { why };
+        let device = self.cards().into_iter().find(|card| card.card == of.card);
+        let device = device.and_then(|card| {
+            let function = card.functions.get(usize::from(of.function))?;
+            function.slot_device
+        });
+        let Some(device) = device else {
+            return Err(OperationError::Failed {
+                name: name(of),
+                why: "it is not up, or has no slots: its kernels come with the card's own image"
+                    .to_owned(),
+            });
+        };
+        let image = tokio::task::spawn_blocking(move || images.verified(&wanted, &device))
+            .await
+            .map_err(|error| refused(error.to_string()))?
+            .map_err(refused)?;
+        let cause = LoadCause::Operator;
+        self.ask_slot(of, SlotRequest::Load { image, slot, cause })
+            .await
+    }
+
+    /// Empties a slot of a function. The jobs in it end first.
+    ///
+    /// # Errors
+    /// [`OperationError`]
+    pub async fn evict_slot(
+        &self,
+        of: FunctionNumber,
+        slot: u8,
+    ) -> Result<SlotDone, OperationError> {
+        self.ask_slot(of, SlotRequest::Evict { slot }).await
+    }
+
+    async fn ask_slot(
+        &self,
+        of: FunctionNumber,
+        request: SlotRequest,
+    ) -> Result<SlotDone, OperationError> {
+        let done = self
+            .tell(of, |reply| CardEvent::Slot {
+                function: of.function,
+                request,
+                reply,
+            })
+            .await?;
+        done.map_err(|failed| OperationError::Failed {
+            name: name(of),
+            why: failed.why,
+        })
+    }
+
     async fn ask<T>(
         &self,
         of: FunctionNumber,
         operation: impl FnOnce(oneshot::Sender<T>) -> Operation,
     ) -> Result<T, OperationError> {
+        self.tell(of, |reply| CardEvent::Operator {
+            function: of.function,
+            operation: operation(reply),
+        })
+        .await
+    }
+
+    async fn tell<T>(
+        &self,
+        of: FunctionNumber,
+        event: impl FnOnce(oneshot::Sender<T>) -> CardEvent,
+    ) -> Result<T, OperationError> {
         let stopping = || OperationError::Stopping { name: name(of) };
         let events = self.card_events(of.card).ok_or_else(stopping)?;
         let (reply, answer) = oneshot::channel();
-        let event = CardEvent::Operator {
-            function: of.function,
-            operation: operation(reply),
-        };
+        let event = event(reply);
         events.try_send(event).map_err(|error| match error {
             TrySendError::Full(_) => OperationError::Busy {
                 name: name(of),

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::cards::SimulatedFaults;
+use crate::cards::{SimulatedFaults, SimulatedSlots};
 
 /// How long a new card may take until it listens.
 const READY_LIMIT: Duration = Duration::from_secs(5);
@@ -36,6 +36,8 @@ pub(crate) struct CardCommand {
     pub(crate) engines: u8,
     /// Clock to pace completions by.
     pub(crate) pace_mhz: Option<u32>,
+    /// What its slots hold at its start.
+    pub(crate) slots: SimulatedSlots,
     /// How it is to fail.
     pub(crate) faults: SimulatedFaults,
 }
@@ -84,6 +86,9 @@ impl CardProcess {
             .arg(command.engines.to_string());
         if let Some(mhz) = command.pace_mhz {
             sim.arg("--pace").arg(mhz.to_string());
+        }
+        if command.slots != SimulatedSlots::default() {
+            sim.arg("--slots").arg(command.slots.word());
         }
         if command.faults.allowed {
             sim.arg("--allow-faults");

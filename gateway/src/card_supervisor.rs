@@ -19,6 +19,7 @@ mod ladder;
 mod operator;
 mod place;
 mod reach;
+mod slots;
 mod standing;
 
 use std::sync::Arc;
@@ -47,6 +48,7 @@ use self::damping::{Damping, Verdict};
 use self::ladder::NotUp;
 use self::place::{FunctionPlace, Live, Next};
 use self::reach::Reach;
+pub(crate) use self::slots::SlotEnd;
 
 /// How often an idle card is asked for its heartbeat.
 const HEARTBEAT_EVERY: Duration = Duration::from_millis(250);
@@ -69,6 +71,8 @@ const RESETS_IN_A_ROW_MAX: u32 = 3;
 const ARENAS_ABANDONED_MAX: u32 = 4;
 /// Lives that are remembered as unfenced: one of each function, and some more, for the card is torn down after each.
 const UNFENCED_LIVES_MAX: usize = 16;
+/// Jobs that a function may have called a kernel absent for in one life, no slot of it being loaded or evicted.
+const KERNELS_ABSENT_MAX: u32 = 32;
 /// A card that was in service for this long is not held to have failed to start.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 
@@ -114,6 +118,7 @@ pub(crate) fn supervise(
             served: false,
             is_charged: false,
             unfenced_lives: Vec::new(),
+            kernels: Vec::new(),
         };
         let thread = std::thread::Builder::new()
             .name(format!("card-{number}"))
@@ -130,6 +135,7 @@ fn command(source: &CardSource, config: &DispatchConfig, number: u8) -> Option<C
             model,
             engines,
             pace_mhz,
+            slots,
             faults,
         } => Some(CardCommand {
             program: config.sim_program.clone(),
@@ -137,6 +143,7 @@ fn command(source: &CardSource, config: &DispatchConfig, number: u8) -> Option<C
             model: *model,
             engines: *engines,
             pace_mhz: *pace_mhz,
+            slots: *slots,
             faults: faults.clone(),
         }),
         CardSource::VfioUser { .. } | CardSource::Pci { .. } => None,
@@ -183,6 +190,8 @@ struct Card {
     is_charged: bool,
     /// Lives of functions that no fence ended: the end of the card's process does.
     unfenced_lives: Vec<Incarnation>,
+    /// Names of the images that kernels were loaded from.
+    kernels: Vec<([u8; 16], String)>,
 }
 
 /// Why a card stopped serving.
@@ -356,6 +365,7 @@ impl Card {
                     function,
                     operation,
                 }) => self.operate_down(function, operation),
+                Ok(CardEvent::Slot { reply, .. }) => self.refuse_slot_work(reply),
                 // Events of lives that have ended.
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) => return Waited::Over,
@@ -389,7 +399,11 @@ impl Card {
                     function,
                     operation,
                 } => self.operate_down(function, operation),
-                CardEvent::WorkerEnded { .. } | CardEvent::VerifyFailed { .. } => {}
+                CardEvent::Slot { reply, .. } => self.refuse_slot_work(reply),
+                CardEvent::WorkerEnded { .. }
+                | CardEvent::VerifyFailed { .. }
+                | CardEvent::KernelAbsent { .. }
+                | CardEvent::SlotEnded { .. } => {}
             }
         }
     }
@@ -520,6 +534,8 @@ impl Card {
             },
         )?;
         let waker = worker.waker();
+        // Before it gets a job.
+        self.note_slots(number, function);
         if !self.is_drained(number) {
             self.jobs
                 .set_in_service(self.number, number, Some(Box::new(move || waker.wake())));
@@ -535,13 +551,16 @@ impl Card {
         }
         if let Some(place) = self.place(number) {
             let earlier = place.live.take();
-            let same = earlier.filter(|live| Arc::ptr_eq(&live.function, function));
+            let mut same = earlier.filter(|live| Arc::ptr_eq(&live.function, function));
+            let slot_work = same.as_mut().and_then(|live| live.slot_work.take());
             place.live = Some(Live {
                 function: Arc::clone(function),
                 worker,
                 life,
                 life_first: same.map_or(life, |live| live.life_first),
                 heartbeat,
+                slot_work,
+                kernels_absent: 0,
             });
             place.next = Next::Start;
             place.damping.serves(now);
@@ -615,6 +634,28 @@ impl Card {
                     function,
                     operation,
                 }) => self.operate(function, operation),
+                Ok(CardEvent::Slot {
+                    function,
+                    request,
+                    reply,
+                }) => {
+                    self.begin_slot_work(function, request, reply);
+                    Ok(())
+                }
+                Ok(CardEvent::KernelAbsent { function, life })
+                    if self.live(function).is_none_or(|live| live.life != life) =>
+                {
+                    Ok(())
+                }
+                Ok(CardEvent::KernelAbsent { function, .. }) => self.kernel_was_absent(function),
+                Ok(CardEvent::SlotEnded { function, life, .. })
+                    if self.live(function).is_none_or(|live| !live.computed(life)) =>
+                {
+                    Ok(())
+                }
+                Ok(CardEvent::SlotEnded { function, end, .. }) => {
+                    self.slot_work_ended(function, end)
+                }
                 Err(RecvTimeoutError::Timeout) if Instant::now() < look_at => Ok(()),
                 Err(RecvTimeoutError::Timeout) => {
                     look_at = Instant::now() + HEARTBEAT_EVERY;

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use faam_codec::{Format, Level, Position, output_bytes_max};
-use faam_driver::{Job, JobSource, Kernel as CardKernel, Outcome, Request};
+use faam_driver::{DeviceFault, Job, JobSource, Kernel as CardKernel, Outcome, Request};
 use faam_hwif::{CardLevel, JOB_BYTES_MAX, Status, WireFormat};
 use faam_sched::TargetIndex;
 
 use crate::card_claim::{CardRefusal, CardResult, Claim};
-use crate::job::{EngineId, Kernel};
+use crate::job::{CARD_LEVEL_FAST_MAX, EngineId, Kernel};
 use crate::job_queue::JobQueue;
 use crate::pending_job::RunningJob;
 
@@ -123,6 +123,7 @@ impl Job for CardJob {
                 let why = format!("{:?} at byte {}", refusal.status, refusal.info);
                 jobs.card_claims(running, Claim::Refused(CardRefusal::Data(why)));
             }
+            Outcome::Fault(DeviceFault::KernelAbsent) => jobs.card_lacks(running),
             Outcome::Fault(fault) => jobs.card_failed(running, fault.kind(), &fault.to_string()),
         }
     }
@@ -137,7 +138,7 @@ fn at_clock(cycles: u64, clock_khz: u32) -> Duration {
 /// The card level that serves an HTTP level.
 fn card_level(level: Level) -> CardLevel {
     match level.get() {
-        ..=2 => CardLevel::Fast,
+        ..=CARD_LEVEL_FAST_MAX => CardLevel::Fast,
         3..=5 => CardLevel::Balanced,
         _ => CardLevel::Dense,
     }

@@ -17,8 +17,13 @@ use serde::Serialize;
 
 use crate::card_operation::Operation;
 use crate::card_recovery::{FunctionState, RecoveryStatus};
+use crate::card_slots::{SlotReply, SlotRequest, SlotStatus};
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+use crate::card_supervisor::SlotEnd;
 use crate::dispatch::{DispatchConfig, StartError};
 use crate::job_queue::JobQueue;
+use crate::slot_image::SlotDevice;
+use crate::slot_keeper::KeptCard;
 
 /// Events that a card's supervisor has queued; one of each kind is enough.
 const EVENTS_MAX: usize = 64;
@@ -37,6 +42,8 @@ pub enum CardSource {
         engines: u8,
         /// Clock by which completions are paced, MHz; `None` = as fast as the model runs.
         pace_mhz: Option<u32>,
+        /// What its slots hold at its start.
+        slots: SimulatedSlots,
         /// How it is to fail.
         faults: SimulatedFaults,
     },
@@ -50,6 +57,27 @@ pub enum CardSource {
         /// The directory.
         dir: PathBuf,
     },
+}
+
+/// What the slots of own simulated cards hold at their start, as `faam sim --slots` takes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SimulatedSlots {
+    /// The factory's kernel, which does everything.
+    #[default]
+    Factory,
+    /// Nothing.
+    Empty,
+}
+
+impl SimulatedSlots {
+    /// As the command line spells it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Factory => "factory",
+            Self::Empty => "empty",
+        }
+    }
 }
 
 /// How own simulated cards are to fail, as `faam sim` takes it.
@@ -102,8 +130,23 @@ pub(crate) enum CardEvent {
     },
     /// A function's result was wrong.
     VerifyFailed { function: u8, life: u64 },
+    /// A function had a job without its kernel: what its slots serve is to be looked at.
+    KernelAbsent { function: u8, life: u64 },
     /// An operator asks something of a function.
     Operator { function: u8, operation: Operation },
+    /// A slot of a function is to be loaded or evicted.
+    Slot {
+        function: u8,
+        request: SlotRequest,
+        reply: SlotReply,
+    },
+    /// That has ended.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    SlotEnded {
+        function: u8,
+        life: u64,
+        end: SlotEnd,
+    },
     /// Shut down.
     Stop,
 }
@@ -196,6 +239,12 @@ pub struct FunctionStatus {
     pub faults: u32,
     /// What its faults have come to, and when it is tried again.
     pub recovery: RecoveryStatus,
+    /// Its slots; none where its kernels are fixed.
+    pub slots: Vec<SlotStatus>,
+    /// What images for them have to fit.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub slot_device: Option<SlotDevice>,
 }
 
 /// All supervisors.
@@ -250,6 +299,15 @@ impl Cards {
             .collect()
     }
 
+    /// The cards, for who keeps kernels in their slots.
+    pub(crate) fn kept(&self) -> Vec<KeptCard> {
+        let kept = |supervisor: &Supervisor| KeptCard {
+            events: supervisor.events.clone(),
+            status: Arc::clone(&supervisor.status),
+        };
+        self.supervisors.iter().map(kept).collect()
+    }
+
     pub(crate) fn status(&self) -> Vec<CardStatus> {
         self.supervisors
             .iter()
@@ -295,6 +353,8 @@ fn first_status(card: u8, source: &CardSource, data_dir: &Path) -> CardStatus {
                 clock_khz: None,
                 faults: 0,
                 recovery: RecoveryStatus::default(),
+                slots: Vec::new(),
+                slot_device: None,
             })
             .collect(),
     }

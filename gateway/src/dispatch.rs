@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::Sender;
-use faam_sched::{Capacity, Forecast, JobId};
+use faam_sched::{Abilities, Capacity, Forecast, JobId};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::card_faults::FaultDoor;
 use crate::card_operation::FunctionNumber;
-use crate::cards::{CardEvent, CardSource, CardStatus, Cards, SimulatedFaults};
+use crate::cards::{CardEvent, CardSource, CardStatus, Cards, SimulatedFaults, SimulatedSlots};
 use crate::cpu::{self, CpuPool};
 use crate::events::Events;
 use crate::job::{
@@ -30,6 +30,8 @@ use crate::limit_met::LimitMet;
 use crate::metrics::Metrics;
 use crate::pending_job::PendingJob;
 use crate::queue_room::{Closed, QueueRoom, RoomPermit};
+use crate::slot_image::{ImageSource, NoImages};
+use crate::slot_keeper::{SlotKeeper, SlotSettings};
 use crate::tenants::{Tenant, TenantId};
 
 /// What is tuned.
@@ -55,6 +57,10 @@ pub struct DispatchConfig {
     pub verification: Verification,
     /// Where it is recorded what happens to cards.
     pub events: Events,
+    /// The images of kernels that slots can be loaded with; `None`: the gateway's own store of them, if it has one.
+    pub images: Option<Arc<dyn ImageSource>>,
+    /// How slots are kept loaded.
+    pub slots: SlotSettings,
 }
 
 impl Default for DispatchConfig {
@@ -67,6 +73,7 @@ impl Default for DispatchConfig {
                 model: faam_sim::Model::Functional,
                 engines: 1,
                 pace_mhz: None,
+                slots: SimulatedSlots::default(),
                 faults: SimulatedFaults::default(),
             }],
             data_dir: PathBuf::from("data"),
@@ -78,6 +85,8 @@ impl Default for DispatchConfig {
             queue_wait: Duration::from_secs(60),
             verification: Verification::On,
             events: Events::default(),
+            images: None,
+            slots: SlotSettings::default(),
         }
     }
 }
@@ -110,13 +119,21 @@ pub enum StartError {
     NoDriver,
 }
 
+/// All that runs beside the callers.
+struct Threads {
+    pool: CpuPool,
+    cards: Cards,
+    keeper: Option<SlotKeeper>,
+}
+
 /// Hands jobs to engines. Cheap to clone.
 #[derive(Clone)]
 pub struct Dispatcher {
     jobs: Arc<JobQueue>,
-    threads: Arc<Mutex<Option<(CpuPool, Cards)>>>,
+    threads: Arc<Mutex<Option<Threads>>>,
     queue_wait: Duration,
     fault_doors: Arc<[FaultDoor]>,
+    images: Arc<dyn ImageSource>,
 }
 
 impl Dispatcher {
@@ -126,6 +143,8 @@ impl Dispatcher {
     /// [`StartError`]; no CPU worker is left running.
     pub fn start(config: DispatchConfig, metrics: Arc<Metrics>) -> Result<Self, StartError> {
         let jobs = Arc::new(JobQueue::new(&config, metrics)?);
+        let images = config.images.clone();
+        let images = images.unwrap_or_else(|| Arc::new(NoImages));
         let end = || {
             jobs.stop();
             jobs.end();
@@ -142,12 +161,34 @@ impl Dispatcher {
             }
         };
         jobs.report_to(cards.event_senders());
+        let keeper = SlotKeeper::start(&config.slots, &jobs, &images, cards.kept());
+        let keeper = match keeper {
+            Ok(keeper) => keeper,
+            Err(error) => {
+                end();
+                cards.stop();
+                pool.join();
+                return Err(StartError::Thread(error));
+            }
+        };
+        let threads = Threads {
+            pool,
+            cards,
+            keeper,
+        };
         Ok(Self {
             jobs,
-            threads: Arc::new(Mutex::new(Some((pool, cards)))),
+            threads: Arc::new(Mutex::new(Some(threads))),
             queue_wait: config.queue_wait,
             fault_doors: FaultDoor::of(&config).into(),
+            images,
         })
+    }
+
+    /// The images of kernels that slots can be loaded with.
+    #[must_use]
+    pub fn images(&self) -> &Arc<dyn ImageSource> {
+        &self.images
     }
 
     /// Where a card's faults are asked for.
@@ -219,6 +260,7 @@ impl Dispatcher {
             answer: Answer::Awaited(answer, id),
             jobs: Arc::clone(&self.jobs),
             policy,
+            needs: placement.needs,
             deadline,
             submitted,
             look_again: None,
@@ -277,6 +319,7 @@ impl Dispatcher {
             answer: Answer::Here(Some(result)),
             jobs: Arc::clone(&self.jobs),
             policy: spec.policy,
+            needs: placement.needs,
             deadline: spec.deadline,
             submitted,
             look_again: None,
@@ -301,7 +344,7 @@ impl Dispatcher {
         self.threads
             .lock()
             .as_ref()
-            .map(|(_, cards)| cards.status())
+            .map(|threads| threads.cards.status())
             .unwrap_or_default()
     }
 
@@ -314,8 +357,12 @@ impl Dispatcher {
     /// The way to a card's supervisor; `None` for no card, or once all has stopped.
     pub(crate) fn card_events(&self, card: u8) -> Option<Sender<CardEvent>> {
         let threads = self.threads.lock();
-        let (_, cards) = threads.as_ref()?;
-        cards.event_senders().get(usize::from(card)).cloned()
+        let threads = threads.as_ref()?;
+        threads
+            .cards
+            .event_senders()
+            .get(usize::from(card))
+            .cloned()
     }
 
     /// Bring the gauges up to date; called before the metrics are read out.
@@ -326,11 +373,19 @@ impl Dispatcher {
     /// Stop: what is queued is refused, what runs ends, cards are shut down. At most `limit`, then threads are left behind.
     pub async fn stop(&self, limit: Duration) {
         self.jobs.stop();
-        let Some((pool, cards)) = self.threads.lock().take() else {
+        let Some(Threads {
+            pool,
+            cards,
+            keeper,
+        }) = self.threads.lock().take()
+        else {
             return;
         };
         let jobs = Arc::clone(&self.jobs);
         let stopped = tokio::task::spawn_blocking(move || {
+            if let Some(keeper) = keeper {
+                keeper.stop();
+            }
             cards.stop();
             jobs.end();
             pool.join();
@@ -353,6 +408,8 @@ pub struct Ticket {
     answer: Answer,
     jobs: Arc<JobQueue>,
     policy: BackendPolicy,
+    /// What a card has to serve for it.
+    needs: Abilities,
     deadline: Option<Instant>,
     submitted: Instant,
     /// When to look whether a card is in service at all, while one is required.
@@ -387,12 +444,13 @@ impl Ticket {
                 Err(_) => {
                     self.look_again = None;
                     if self.policy == BackendPolicy::RequireHardware
-                        && !self.jobs.any_card_in_service()
+                        && !self.jobs.any_card_serves(self.needs)
                     {
-                        break Err(JobError::no_card(
-                            self.submitted.elapsed(),
-                            self.jobs.cards_are_drained(),
-                        ));
+                        let waited = self.submitted.elapsed();
+                        break Err(match self.jobs.any_card_in_service() {
+                            true => JobError::no_kernel(waited),
+                            false => JobError::no_card(waited, self.jobs.cards_are_drained()),
+                        });
                     }
                     // Engines have time-outs of their own, so that some answer comes.
                 }

@@ -631,7 +631,7 @@ impl Problem {
             JobError::Input(source) => Self::decompress(&source, base),
             // Says what to do as well: the limit that was met is the engines' to know.
             JobError::BeyondCard(what) => Self::new(ProblemKind::NoEngine, what),
-            JobError::NoCard { .. } => Self::new(
+            JobError::NoCard { .. } | JobError::NoKernel { .. } => Self::new(
                 ProblemKind::NoEngine,
                 format!(
                     "{error}; send `Faam-Backend: auto` or `prefer-hw`, or come back after Retry-After"

@@ -77,6 +77,12 @@ pub mod kind {
     pub const CARD_FAULT: &str = "card.fault";
     /// An operator had a function reset.
     pub const CARD_RESET: &str = "card.reset";
+    /// A kernel was loaded into a slot, and serves.
+    pub const SLOT_LOADED: &str = "slot.loaded";
+    /// A slot was emptied.
+    pub const SLOT_EVICTED: &str = "slot.evicted";
+    /// A load or an eviction of a slot failed.
+    pub const SLOT_FAILED: &str = "slot.failed";
 }
 
 /// A record of now. `detail` is an object.

@@ -29,6 +29,9 @@ pub const BLOCK_BYTES: usize = 128 << 10;
 /// Highest HTTP level that a card serves: levels above have no counterpart in gateware.
 pub const CARD_LEVEL_MAX: u8 = 9;
 
+/// Highest HTTP level that a card serves at its level fast.
+pub const CARD_LEVEL_FAST_MAX: u8 = 2;
+
 /// What is to be done with the input.
 #[derive(Debug)]
 pub enum Kernel {
@@ -224,17 +227,20 @@ pub enum FallbackReason {
     BeyondCard,
     /// Its tenant may not use cards.
     NotAllowed,
+    /// No slot of a card in service holds its kernel.
+    KernelAbsent,
 }
 
 impl FallbackReason {
     /// Every reason: the label set of the metric.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::NoCard,
         Self::Drained,
         Self::CardFault,
         Self::VerifyFailed,
         Self::BeyondCard,
         Self::NotAllowed,
+        Self::KernelAbsent,
     ];
 
     /// As headers and metrics spell it.
@@ -247,6 +253,7 @@ impl FallbackReason {
             Self::VerifyFailed => "verify-failed",
             Self::BeyondCard => "beyond-card",
             Self::NotAllowed => "not-allowed",
+            Self::KernelAbsent => "kernel-absent",
         }
     }
 }
@@ -273,7 +280,9 @@ pub struct AnnouncedCompression<'a> {
 pub struct Phases {
     /// When it was submitted: its phases follow from there, one after the other.
     pub since: Option<Instant>,
-    /// From submission to an engine's taking it, all attempts together.
+    /// Waiting for a slot to be loaded with its kernel, while no card had it.
+    pub load: Duration,
+    /// From submission to an engine's taking it, all attempts together, without that.
     pub queue: Duration,
     /// Copies into and out of DMA memory.
     pub transfer: Duration,
@@ -328,6 +337,14 @@ pub enum JobError {
         /// Whether an operator has them drained.
         drained: bool,
     },
+    /// Only a card was allowed, and no slot of one held the job's kernel in time.
+    #[error(
+        "no slot of a card in service held the kernel for it within {waited_ms} ms: an operator loads one with `faam image load`, or the slot policy, where its image is in the store"
+    )]
+    NoKernel {
+        /// How long the job waited.
+        waited_ms: u64,
+    },
     /// The tenant's queue was full for too long.
     #[error("its tenant's queue had no room within {waited_ms} ms")]
     NoRoom {
@@ -355,6 +372,14 @@ impl JobError {
         Self::NoCard {
             waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
             drained,
+        }
+    }
+
+    /// No slot held the kernel of a job that has waited for `waited`.
+    #[must_use]
+    pub fn no_kernel(waited: Duration) -> Self {
+        Self::NoKernel {
+            waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
         }
     }
 

@@ -18,9 +18,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::Sender;
+use faam_hwif::Serves;
 use faam_sched::{
-    Capacity, Config as SchedulerConfig, JobId, Measured, Nanos, Placement, Receipt, Scheduler,
-    Taken, TargetIndex, TargetSet, TenantIndex,
+    Abilities, Capacity, Config as SchedulerConfig, JobId, Measured, Nanos, Placement, Receipt,
+    Scheduler, Taken, TargetIndex, TargetSet, TenantIndex,
 };
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -37,9 +38,12 @@ use crate::tenants::{Tenant, TenantId};
 use crate::thread_time::Took;
 
 mod gauges;
+mod kernel_waits;
 mod places;
 mod request;
 
+use self::kernel_waits::KernelWaits;
+pub(crate) use self::kernel_waits::{KERNELS, KernelDemand};
 use self::places::{FunctionPlaces, TenantPlaces, promised};
 pub(crate) use self::places::{TenantPlace, Wake};
 use self::request::request_of;
@@ -102,6 +106,8 @@ pub(crate) struct JobQueue {
     verification: Verification,
     /// An operator has every function of every card drained.
     cards_drained: AtomicBool,
+    /// Who has kernels loaded.
+    keeper: Mutex<Option<Sender<()>>>,
 }
 
 struct Core {
@@ -114,9 +120,19 @@ struct Core {
     gauges_read: Instant,
     /// When the CPU worker that sleeps shortest looks again by itself.
     looks_again_at: Option<Nanos>,
+    kernels: KernelWaits,
 }
 
 impl Core {
+    /// What the cards in service serve has changed.
+    fn note_served(&mut self, all_cards: TargetSet, now: Instant) {
+        let scheduler = &self.scheduler;
+        self.kernels.note(now, |needs| {
+            let on_cards = Placement::any_of(all_cards).needing(needs);
+            !scheduler.effective(on_cards).is_empty()
+        });
+    }
+
     /// See [`JobQueue::settle`].
     fn settle(&mut self, done: Done) -> Duration {
         let Done { receipt, ended } = done;
@@ -190,6 +206,7 @@ impl JobQueue {
                 card_events: Vec::new(),
                 gauges_read: Instant::now(),
                 looks_again_at: None,
+                kernels: KernelWaits::default(),
             }),
             work: Condvar::new(),
             cpu,
@@ -202,6 +219,7 @@ impl JobQueue {
             queue_blocks_max: config.queue_blocks_max,
             verification: config.verification,
             cards_drained: AtomicBool::new(false),
+            keeper: Mutex::new(None),
         })
     }
 
@@ -302,6 +320,10 @@ impl JobQueue {
         let receipt = core
             .scheduler
             .take_now(tenant, request, self.cpu, most, now);
+        if let Some(receipt) = &receipt {
+            core.kernels
+                .wanted(placement.needs, receipt.charged(), None);
+        }
         self.wake_due(&mut core, now);
         receipt
     }
@@ -333,10 +355,18 @@ impl JobQueue {
         placement: Placement,
     ) -> Result<JobId, JobError> {
         let request = request_of(&job.spec, placement);
+        let mut job = job;
         let permit = Arc::clone(&job.spec.permit);
         let mut core = self.core.lock();
         if self.stopping.load(Ordering::Acquire) {
             return Err(JobError::Stopping);
+        }
+        let waits = self.waits_for_a_kernel(&core, placement).then(Instant::now);
+        job.begins_to_wait_for_a_kernel(waits);
+        let cost = core.scheduler.cost_of(request.shape);
+        core.kernels.wanted(placement.needs, cost, waits);
+        if waits.is_some() {
+            self.tell_keeper();
         }
         let pushed = core.scheduler.push(tenant, job, request, self.now());
         let id = pushed.map_err(|full| match full.queued {
@@ -351,9 +381,32 @@ impl JobQueue {
         Ok(id)
     }
 
+    /// How kernels were asked for since the start.
+    pub(crate) fn kernel_demand(&self) -> [KernelDemand; KERNELS] {
+        self.core.lock().kernels.demand()
+    }
+
+    /// Who is to be woken when a job waits for a kernel that no card has.
+    pub(crate) fn wake_for_kernels(&self, wake: Sender<()>) {
+        *self.keeper.lock() = Some(wake);
+    }
+
+    fn tell_keeper(&self) {
+        if let Some(wake) = &*self.keeper.lock() {
+            // One wake among many is enough.
+            let _ = wake.try_send(());
+        }
+    }
+
+    /// Whether a job that was placed so waits for a kernel to be loaded: there is a card for it, and none with the kernel.
+    fn waits_for_a_kernel(&self, core: &Core, placement: Placement) -> bool {
+        core.scheduler.effective(placement).is_empty()
+            && !placement.effective(core.scheduler.in_service()).is_empty()
+    }
+
     /// Wake who may take a job that was just queued, and nobody else: waking a sleeping worker costs more than a small job.
     fn announce(&self, core: MutexGuard<'_, Core>, placement: Placement) {
-        let takers = placement.effective(core.scheduler.in_service());
+        let takers = core.scheduler.effective(placement);
         core.functions.wake(takers);
         drop(core);
         if takers.contains(self.cpu) {
@@ -452,6 +505,30 @@ impl JobQueue {
         place.map_or(0, |place| place.busy.jobs())
     }
 
+    /// What the active slots of a function serve, from now on.
+    pub(crate) fn set_serves(&self, card: u8, function: u8, serves: Serves) {
+        let mut core = self.core.lock();
+        let Some(place) = core.functions.of(card, function) else {
+            return;
+        };
+        let (target, now) = (place.target, self.now());
+        let before = core.scheduler.abilities(target);
+        let abilities = Abilities(serves.0);
+        if before == abilities {
+            return;
+        }
+        core.scheduler.set_abilities(target, abilities, now);
+        core.note_served(self.all_cards, Instant::now());
+        // Jobs that had no card may have one now, and those that had may now be the CPU's.
+        self.wake_all(&core);
+    }
+
+    /// Whether a function in service holds the kernel that a job needs.
+    pub(crate) fn any_card_serves(&self, needs: Abilities) -> bool {
+        let on_cards = Placement::any_of(self.all_cards).needing(needs);
+        !self.core.lock().scheduler.effective(on_cards).is_empty()
+    }
+
     /// Put a function into service with what wakes its worker, or take it out.
     pub(crate) fn set_in_service(&self, card: u8, function: u8, wake: Option<Wake>) {
         let mut core = self.core.lock();
@@ -462,6 +539,7 @@ impl JobQueue {
         let on = wake.is_some();
         place.wake = wake;
         core.scheduler.set_in_service(target, on, self.now());
+        core.note_served(self.all_cards, Instant::now());
         // Jobs that preferred a card may now be the CPU's.
         self.wake_all(&core);
     }
@@ -562,6 +640,8 @@ impl JobQueue {
             }
             // For room, then from its first queueing on: what a failed attempt took counts as waiting.
             job.phases.queue = job.room_waited + Duration::from_nanos(waited.0);
+            let served_since = core.kernels.served_since(request::needs(&job.spec.kernel));
+            job.note_load(served_since, Instant::now());
             if job.is_unwanted() {
                 core.scheduler.refund(receipt);
                 continue;
@@ -632,6 +712,29 @@ impl JobQueue {
         self.replay(running, FallbackReason::CardFault);
     }
 
+    /// A function has this job in its hands, and no slot with its kernel: one was evicted meanwhile. It is nobody's fault, and
+    /// the function gets no more such jobs until its supervisor says what its slots serve.
+    pub(crate) fn card_lacks(&self, running: RunningJob) {
+        self.metrics.kernel_absent();
+        let needs = request::needs(&running.job.spec.kernel);
+        let target = running.receipt.target();
+        let mut core = self.core.lock();
+        core.functions.end(target);
+        let left = core.scheduler.abilities(target).without(needs);
+        let now = self.now();
+        core.scheduler.set_abilities(target, left, now);
+        core.note_served(self.all_cards, Instant::now());
+        if let EngineId::Card { card, function, .. } = running.engine
+            && let Some(events) = core.card_events.get(usize::from(card))
+        {
+            let life = running.life;
+            // The channel is bounded: one report among many is enough.
+            let _ = events.try_send(CardEvent::KernelAbsent { function, life });
+        }
+        drop(core);
+        self.replay(running, FallbackReason::KernelAbsent);
+    }
+
     /// Put a job back at the front of its tenant's queue, away from the engine that failed it.
     pub(crate) fn replay(&self, running: RunningJob, reason: FallbackReason) {
         let RunningJob {
@@ -642,6 +745,9 @@ impl JobQueue {
             FallbackReason::VerifyFailed => LimitMet::VerifyFailed,
             _ => LimitMet::Replay,
         });
+        let waits = reason == FallbackReason::KernelAbsent
+            && job.spec.policy == BackendPolicy::RequireHardware;
+        job.begins_to_wait_for_a_kernel(waits.then(Instant::now));
         job.replays = job.replays.saturating_add(1);
         job.fallback = Some(reason);
         let required = job.spec.policy == BackendPolicy::RequireHardware;
@@ -666,7 +772,7 @@ impl JobQueue {
         }
         let placement = if required {
             // The function that failed is out of service until it has passed its self-test; whichever is up first takes the job.
-            Placement::any_of(self.all_cards)
+            Placement::any_of(self.all_cards).needing(request::needs(&job.spec.kernel))
         } else if job.replays > REPLAYS_MAX || reason == FallbackReason::BeyondCard {
             Placement::any_of(TargetSet::of(self.cpu))
         } else {

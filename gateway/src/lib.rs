@@ -23,6 +23,7 @@
 //! | `card_kernel` | kernels of cards, and what each serves of what callers ask for |
 //! | `images` | images that are kept, and verified before they are programmed |
 //! | `card_operation` | what an operator asks of a card's function |
+//! | `card_slots`, `slot_image`, `slot_keeper` | what is asked of a function's slots; the kernels that go into one; who keeps them there |
 //! | `limit_met` | what holds a request up without ending it |
 //! | `metrics` | what is published |
 //! | `events` | what happened, kept and logged |
@@ -47,6 +48,7 @@ pub mod card_operation;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod card_process;
 pub mod card_recovery;
+pub mod card_slots;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod card_supervisor;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -75,6 +77,8 @@ pub mod meter;
 pub mod metrics;
 mod pending_job;
 mod queue_room;
+pub mod slot_image;
+pub mod slot_keeper;
 mod small_job;
 pub mod telemetry;
 pub mod tenants;

@@ -8,12 +8,14 @@
 //! | module | owns |
 //! |---|---|
 //! | `phase_histogram` | times of a phase, with a trace for each bucket |
+//! | `slot_series` | loads of slots, and how each slot stands |
 //! | `recovery_series` | quarantines of devices, and how each stands |
 //! | `snapshot` | all that `faam top` shows, at one moment |
 //! | `tenant_series` | what is published of each tenant, and of which |
 
 mod phase_histogram;
 mod recovery_series;
+mod slot_series;
 pub mod snapshot;
 mod tenant_series;
 
@@ -41,6 +43,7 @@ use crate::meter::Spent;
 use self::phase_histogram::PhaseHistogram;
 pub use self::phase_histogram::TraceName;
 use self::recovery_series::RecoverySeries;
+use self::slot_series::SlotSeries;
 pub use self::tenant_series::TENANT_LABELS_MAX;
 use self::tenant_series::{End, TenantSeries};
 
@@ -51,8 +54,8 @@ pub const LABELS_MAX: usize = 64;
 /// The label of all others.
 pub const OTHER: &str = "other";
 /// Phases of a request, and the whole of it.
-pub const PHASES: [&str; 8] = [
-    "admit", "receive", "queue", "transfer", "device", "verify", "send", "total",
+pub const PHASES: [&str; 9] = [
+    "admit", "receive", "load", "queue", "transfer", "device", "verify", "send", "total",
 ];
 /// What their histogram is called.
 const REQUEST_SECONDS: &str = "faam_request_seconds";
@@ -135,6 +138,7 @@ pub struct Metrics {
     device_busy: Family<Device, Ratio>,
     device_faults: Family<Fault, Counter>,
     recovery: RecoverySeries,
+    slots: SlotSeries,
     device_readmissions: Family<Device, Counter>,
     device_readmission_seconds: Family<Device, Ratio>,
     verify_failures: Family<Engine, Counter>,
@@ -239,6 +243,7 @@ impl Metrics {
             ),
             device_faults: register(&mut registry, "device_faults", "Faults of a device"),
             recovery: RecoverySeries::register(&mut registry),
+            slots: SlotSeries::register(&mut registry),
             device_readmissions: register(
                 &mut registry,
                 "device_readmissions",

@@ -29,6 +29,8 @@ pub(crate) struct PendingJob {
     failed_on: [Option<FailedOn>; FAILED_ON_MAX],
     pub(crate) fallback: Option<FallbackReason>,
     pub(crate) phases: Phases,
+    /// Since when it has waited for its kernel to be loaded.
+    kernel_since: Option<Instant>,
 }
 
 impl PendingJob {
@@ -49,6 +51,7 @@ impl PendingJob {
             replays: 0,
             failed_on: [None; FAILED_ON_MAX],
             fallback: None,
+            kernel_since: None,
             phases: Phases {
                 since: Instant::now().checked_sub(waited),
                 queue: waited,
@@ -62,11 +65,28 @@ impl PendingJob {
         self.reply.is_closed()
     }
 
+    /// It waits for a kernel from now on, or no longer.
+    pub(crate) fn begins_to_wait_for_a_kernel(&mut self, since: Option<Instant>) {
+        self.kernel_since = since;
+    }
+
+    /// Takes the time that it waited for its kernel out of the rest of its waiting: until that was served, if it is now.
+    pub(crate) fn note_load(&mut self, served_since: Option<Instant>, now: Instant) {
+        if let Some(since) = self.kernel_since {
+            let until = served_since.unwrap_or(now);
+            let load = until
+                .saturating_duration_since(since)
+                .min(self.phases.queue);
+            self.phases.load = load;
+            self.phases.queue -= load;
+        }
+    }
+
     /// Adds what the block took to its request's meter, once it is done with: before its answer, so that whoever is answered
     /// sees it, and also where nobody is.
     pub(crate) fn meter(&self, reference: Duration, cpu: Duration) {
         self.spec.permit.meter().add(Spent {
-            queue: self.phases.queue,
+            queue: self.phases.queue + self.phases.load,
             cpu,
             reference,
             fallbacks: u64::from(self.fallback.is_some()),

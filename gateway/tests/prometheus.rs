@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use faam_gateway::cards::{CardSource, SimulatedFaults};
+use faam_gateway::cards::{CardSource, SimulatedFaults, SimulatedSlots};
 use faam_gateway::config::GatewayConfig;
 use faam_gateway::gateway::Gateway;
 use faam_gateway::metrics::TENANT_LABELS_MAX;
@@ -126,6 +126,7 @@ impl Scraped {
             model: faam_sim::Model::Functional,
             engines: 1,
             pace_mhz: None,
+            slots: SimulatedSlots::default(),
             faults: SimulatedFaults::default(),
         }];
         let gateway = Gateway::start(config).expect("starts");
@@ -449,13 +450,13 @@ fn check(prometheus: &Prometheus) {
 }
 
 /// Labels whose values are words of the gateway's own, and their bound.
-const LABELS: [(&str, usize); 14] = [
+const LABELS: [(&str, usize); 18] = [
     ("tenant", TENANT_LABELS_MAX + 1),
     ("device", 65),
     ("engine", 65 + 16),
     ("outcome", 64),
     ("reason", 64),
-    ("phase", 8),
+    ("phase", 9),
     ("kernel", 2),
     ("backend", 5),
     ("resource", 4),
@@ -463,7 +464,11 @@ const LABELS: [(&str, usize); 14] = [
     ("listener", 4),
     ("direction", 2),
     ("kind", 32),
-    ("state", 5),
+    ("state", 5 + 6),
+    ("image", 65),
+    ("cause", 3),
+    ("result", 24),
+    ("slot", 16),
 ];
 
 /// No label of ours is unknown to this test, none has more values than its bound, and all series together have one.

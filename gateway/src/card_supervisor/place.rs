@@ -6,6 +6,7 @@ use std::time::Instant;
 use faam_driver::{Function, SelfTest, WorkerHandle};
 
 use super::damping::Damping;
+use super::slots::SlotWork;
 
 /// A function in service.
 pub(super) struct Live {
@@ -16,6 +17,10 @@ pub(super) struct Live {
     /// The first one since the function was brought up: it may have lost queue pairs since.
     pub(super) life_first: u64,
     pub(super) heartbeat: (u32, Instant),
+    /// A slot of it that is being loaded or evicted.
+    pub(super) slot_work: Option<SlotWork>,
+    /// Jobs that it called a kernel absent for, though none of its slots was being changed.
+    pub(super) kernels_absent: u32,
 }
 
 impl Live {

@@ -9,7 +9,7 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 use super::held_answers::{HELD_ANSWERS_MAX, HELD_FOR_MICROS_MAX};
 use super::*;
 use crate::admission::{Admission, AdmissionLimits};
-use crate::cards::{CardSource, SimulatedFaults};
+use crate::cards::{CardSource, SimulatedFaults, SimulatedSlots};
 use crate::dispatch::DispatchConfig;
 use crate::job::Priority;
 use crate::metrics::Metrics;
@@ -46,6 +46,7 @@ impl Rig {
                 model: faam_sim::Model::Functional,
                 engines: 1,
                 pace_mhz: None,
+                slots: SimulatedSlots::default(),
                 faults: SimulatedFaults::default(),
             }],
             ..DispatchConfig::default()

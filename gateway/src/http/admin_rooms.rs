@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `/admin/v1` | the gateway itself |
 //! | `/admin/v1/backup` | `super::admin_backup` |
-//! | `/admin/v1/devices` | `super::admin_devices`, `super::admin_faults` |
+//! | `/admin/v1/devices` | `super::admin_devices`, `super::admin_faults`, `super::admin_slots` |
 //! | `/admin/v1/events` | `super::admin_events` |
 //! | `/admin/v1/images` | `super::admin_images` |
 //! | `/admin/v1/invocations` | `super::admin_invocations` |
@@ -18,6 +18,7 @@ use axum::extract::{DefaultBodyLimit, Extension, Request};
 use axum::routing::get;
 use axum::{Json, Router};
 
+use super::admin_slots;
 use super::admin_socket::About;
 use super::admin_tenants::Actor;
 use super::app::App;
@@ -43,6 +44,7 @@ pub(super) fn rooms(app: &App, about: About, actor: &'static str) -> Router<App>
         .merge(admin_events::routes())
         .merge(admin_invocations::routes())
         .merge(admin_top::routes())
+        .merge(admin_slots::routes())
         .merge(admin_usage::routes())
         .merge(admin_tenants::routes(app.directory.clone()))
         .layer(Extension(Actor(actor)))

@@ -197,7 +197,7 @@ pub(super) mod tests {
         });
         let (ordinary, notable) = kept.fold((0, 0), |(o, n), (x, y)| (o + x, n + y));
         assert!(ordinary <= ENDED_KEPT_MAX && notable <= NOTABLE_KEPT_MAX);
-        assert!(size_of::<Ended>() <= 640, "{} bytes", size_of::<Ended>());
+        assert!(size_of::<Ended>() <= 704, "{} bytes", size_of::<Ended>());
     }
 
     #[test]

@@ -32,6 +32,7 @@
 //! | `admin_rooms` | everything below `/admin/v1` |
 //! | `admin_tenants`, `json_body` | tenants and keys for an operator, and what is sent for them |
 //! | `admin_socket` | the operator's socket: what it serves, to whom |
+//! | `admin_slots` | slots of cards' functions for an operator: loaded, evicted |
 //! | `admin_devices` | cards' functions for an operator: listed, shown, drained, reset |
 //! | `images`, `admin_images` | images for a tenant, and for an operator |
 //! | `limits` | every limit, by name |
@@ -45,6 +46,7 @@ mod admin_faults;
 mod admin_images;
 mod admin_invocations;
 mod admin_rooms;
+mod admin_slots;
 pub mod admin_socket;
 pub mod admin_tenants;
 mod admin_top;

@@ -13,7 +13,7 @@ const SERVER_TIMING_BYTES: usize = 160;
 /// Decimal digits of the largest number of microseconds.
 const MICROS_DIGITS_MAX: usize = 20;
 /// Phases of a block, one after the other.
-const BLOCK_PHASES: [&str; 4] = ["queue", "transfer", "device", "verify"];
+const BLOCK_PHASES: [&str; 5] = ["load", "queue", "transfer", "device", "verify"];
 
 /// From when to when.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +57,7 @@ pub struct Spent {
 impl Spent {
     /// Adds a block's.
     pub fn add(&mut self, phases: &Phases) {
+        self.phases.load += phases.load;
         self.phases.queue += phases.queue;
         self.phases.transfer += phases.transfer;
         self.phases.device += phases.device;
@@ -64,7 +65,15 @@ impl Spent {
         let Some(mut at) = phases.since else {
             return;
         };
-        let times = [phases.queue, phases.transfer, phases.device, phases.verify];
+        let Phases {
+            load,
+            queue,
+            transfer,
+            device,
+            verify,
+            ..
+        } = *phases;
+        let times = [load, queue, transfer, device, verify];
         for (window, time) in self.windows.iter_mut().zip(times) {
             if time.is_zero() {
                 continue;
@@ -91,7 +100,7 @@ impl Spent {
             from,
             to: from + self.send,
         });
-        let [queue, transfer, device, verify] = self.windows;
+        let [load, queue, transfer, device, verify] = self.windows;
         let windows = [
             Some(Window {
                 from: began,
@@ -101,6 +110,7 @@ impl Spent {
                 from: admitted,
                 to: received.max(admitted),
             }),
+            load,
             queue,
             transfer,
             device,
@@ -123,8 +133,9 @@ impl Spent {
 
     /// Each phase and its time.
     #[must_use]
-    pub fn by_phase(&self) -> [(&'static str, Duration); 6] {
+    pub fn by_phase(&self) -> [(&'static str, Duration); 7] {
         let Phases {
+            load,
             queue,
             transfer,
             device,
@@ -134,6 +145,7 @@ impl Spent {
         [
             ("admit", self.admit.saturating_add(self.paced)),
             ("receive", self.receive),
+            ("load", load),
             ("queue", queue),
             ("transfer", transfer),
             ("device", device),
@@ -144,10 +156,10 @@ impl Spent {
     /// What the metrics count, in the order of [`PHASES`].
     #[must_use]
     pub fn observed(&self, total: Duration) -> [Duration; PHASES.len()] {
-        let [admit, receive, queue, transfer, device, verify] =
+        let [admit, receive, load, queue, transfer, device, verify] =
             self.by_phase().map(|(_, time)| time);
         [
-            admit, receive, queue, transfer, device, verify, self.send, total,
+            admit, receive, load, queue, transfer, device, verify, self.send, total,
         ]
     }
 
@@ -160,7 +172,9 @@ impl Spent {
 
     pub(super) fn header_bytes(&self, total: Duration) -> Vec<u8> {
         let mut text = Vec::with_capacity(SERVER_TIMING_BYTES);
-        for (phase, time) in self.by_phase() {
+        // Next to no request waits for a load.
+        let told = |(phase, time): &(&str, Duration)| *phase != "load" || !time.is_zero();
+        for (phase, time) in self.by_phase().into_iter().filter(told) {
             push_phase(&mut text, phase, time);
             text.extend_from_slice(b", ");
         }

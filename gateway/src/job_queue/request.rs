@@ -5,14 +5,15 @@
 use std::time::Duration;
 
 use faam_codec::{Format, Position};
+use faam_hwif::Serves;
 use faam_sched::{
-    Announced, Forecast, JobRequest, JobShape, KernelClass, Nanos, Placement, TargetSet,
+    Abilities, Announced, Forecast, JobRequest, JobShape, KernelClass, Nanos, Placement, TargetSet,
 };
 
 use super::JobQueue;
 use crate::job::{
-    AnnouncedCompression, BLOCK_BYTES, BackendPolicy, CARD_LEVEL_MAX, JobError, JobSpec, Kernel,
-    beyond_card_text,
+    AnnouncedCompression, BLOCK_BYTES, BackendPolicy, CARD_LEVEL_FAST_MAX, CARD_LEVEL_MAX,
+    JobError, JobSpec, Kernel, beyond_card_text,
 };
 use crate::tenants::TenantId;
 
@@ -43,14 +44,19 @@ impl JobQueue {
             }
             _ => None,
         };
+        let on_cards = needs(kernel);
         Ok(match (policy, beyond) {
             (BackendPolicy::RequireHardware, Some(why)) => return Err(JobError::BeyondCard(why)),
-            (BackendPolicy::RequireHardware, None) => Placement::any_of(self.all_cards),
+            (BackendPolicy::RequireHardware, None) => {
+                Placement::any_of(self.all_cards).needing(on_cards)
+            }
             (BackendPolicy::Cpu, _) | (_, Some(_)) => Placement::any_of(cpu),
-            (BackendPolicy::Auto, None) => Placement::any_of(cpu.union(self.all_cards)),
+            (BackendPolicy::Auto, None) => {
+                Placement::any_of(cpu.union(self.all_cards)).needing(on_cards)
+            }
             (BackendPolicy::PreferHardware, None) => Placement {
-                allowed: cpu.union(self.all_cards),
                 preferred: self.all_cards,
+                ..Placement::any_of(cpu.union(self.all_cards)).needing(on_cards)
             },
         })
     }
@@ -120,6 +126,18 @@ pub(super) fn request_of(spec: &JobSpec, placement: Placement) -> JobRequest {
         placement,
         priority: spec.priority,
     }
+}
+
+/// What a card has to serve for a kernel. The CPU has every ability.
+pub(crate) fn needs(kernel: &Kernel) -> Abilities {
+    let serves = match kernel {
+        Kernel::Compress { level, .. } if level.get() <= CARD_LEVEL_FAST_MAX => Serves::FAST,
+        Kernel::Compress { .. } => Serves::TABLES,
+        Kernel::Decompress { .. } => Serves::INFLATE,
+        // Of the CPU alone.
+        Kernel::CompressPart { .. } | Kernel::DecompressPart { .. } => Serves::NONE,
+    };
+    Abilities(serves.0)
 }
 
 /// Prediction class: a number a kernel, format aside where it makes no difference, and level.

@@ -7,7 +7,7 @@ use super::gauges::{Queued, TENANTS_A_LOOK};
 use super::*;
 use crate::admission::{Admission, AdmissionLimits, AdmissionPermit};
 use crate::card_claim::CardResult;
-use crate::cards::{CardSource, SimulatedFaults};
+use crate::cards::{CardSource, SimulatedFaults, SimulatedSlots};
 use crate::job::{BlockOutcome, Kernel, Priority};
 use crate::small_job::{HERE_DECODED_BYTES_MAX, HERE_OUTPUT_BYTES_MAX};
 use crate::tenants::{Tenant, TenantLimits};
@@ -29,6 +29,7 @@ impl Rig {
                 model: faam_sim::Model::Functional,
                 engines: 1,
                 pace_mhz: None,
+                slots: SimulatedSlots::default(),
                 faults: SimulatedFaults::default(),
             }],
             ..DispatchConfig::default()

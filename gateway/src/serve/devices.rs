@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use faam_driver::PciAddress;
-use faam_gateway::cards::{CardSource, SimulatedFaults};
+use faam_gateway::cards::{CardSource, SimulatedFaults, SimulatedSlots};
 use faam_sim::{FaultRule, Model};
 
 /// Most cards that `--devices sim:CARDS` starts.
@@ -35,6 +35,8 @@ pub(crate) struct SimulatedCard {
     pub(crate) engines: u8,
     /// Clock to keep.
     pub(crate) pace_mhz: Option<u32>,
+    /// What its slots hold at its start.
+    pub(crate) slots: SimulatedSlots,
     /// How it is to fail.
     pub(crate) faults: CardFaults,
 }
@@ -88,6 +90,7 @@ impl Devices {
             model: simulated.model,
             engines: simulated.engines,
             pace_mhz: simulated.pace_mhz,
+            slots: simulated.slots,
             faults: SimulatedFaults {
                 allowed: simulated.faults.allowed,
                 file: simulated.faults.file.clone(),

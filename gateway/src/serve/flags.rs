@@ -156,7 +156,7 @@ impl FromArgMatches for SettingFlags {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use faam_gateway::cards::{CardSource, SimulatedFaults};
+    use faam_gateway::cards::{CardSource, SimulatedFaults, SimulatedSlots};
 
     use super::*;
 
@@ -183,6 +183,7 @@ mod tests {
                 model: faam_sim::Model::Functional,
                 engines: 1,
                 pace_mhz: None,
+                slots: SimulatedSlots::default(),
                 faults: SimulatedFaults::default()
             }]
         );
@@ -206,6 +207,7 @@ mod tests {
             model: faam_sim::Model::Functional,
             engines: 4,
             pace_mhz: Some(250),
+            slots: SimulatedSlots::default(),
             faults: SimulatedFaults::default(),
         };
         assert_eq!(

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use faam_gateway::cards::SimulatedSlots;
 use faam_gateway::config::GatewayConfig;
 use faam_gateway::job::{Verification, VerificationError};
 use faam_gateway::tenants::{AllowedBackends, AllowedCardKernels, AllowedKernels};
@@ -46,6 +47,7 @@ impl Default for Draft {
                 model: Model::Functional,
                 engines: 1,
                 pace_mhz: None,
+                slots: SimulatedSlots::default(),
                 faults: CardFaults::default(),
             },
             listeners: Listeners::default(),
@@ -253,6 +255,20 @@ impl Field for Verification {
         one(values)?
             .parse()
             .map_err(|error: VerificationError| error.to_string())
+    }
+}
+
+impl Field for SimulatedSlots {
+    fn show(&self) -> Vec<String> {
+        vec![self.word().to_owned()]
+    }
+
+    fn parse(values: &[String]) -> Result<Self, String> {
+        let text = one(values)?;
+        [Self::Factory, Self::Empty]
+            .into_iter()
+            .find(|slots| slots.word() == text)
+            .ok_or_else(|| format!("expected factory or empty, got {text:?}"))
     }
 }
 
@@ -498,11 +514,15 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting!("engines", simulated.engines, Count(1, ENGINES_MAX), "Engines a function of the simulated cards", flag "engines" "NUMBER"),
     setting!("sim_model", simulated.model, Text, "What is inside the simulated cards: functional, the model, or rtl, the gateware clock by clock, in builds with the feature rtl", flag "sim-model" "MODEL"),
     setting!("pace_mhz", simulated.pace_mhz, Count(1, CLOCK_MHZ_MAX), "Clock that the simulated cards keep, MHz; without it they run as fast as they can", flag "pace" "MHZ", variable "FAAM_PACE"),
+    setting!("sim_slots", simulated.slots, Text, "What the slots of the simulated cards hold at their start: factory (a kernel that does everything) or empty", flag "sim-slots" "WHAT"),
     setting!("sim_faults", simulated.faults.file, Text, "With --allow-faults: rules of faults for the simulated cards, as TOML", flag "sim-faults" "FILE"),
     setting!("sim_fault", simulated.faults.rules, Rules, "With --allow-faults: rules of faults for the simulated cards, such as engine-hangs,function=1,after=100,times=1; may be given several times", flag "sim-fault" "RULE"),
     setting!("cpu_workers", gateway.dispatch.cpu_workers, Count(1, 1024), "Threads of the CPU engines", flag "cpu-workers" "THREADS"),
     setting!("arena_bytes", gateway.dispatch.arena_bytes, Bytes(1 << 20, 1 << 40), "DMA memory shared by the gateway's own cards"),
     setting!("hw_wait_ms_max", gateway.dispatch.hw_wait, Millis(1, MS_MAX), "How long a request that requires a card waits for one to come into service"),
+    setting!("slots.policy", gateway.dispatch.slots.policy, Text, "Whether kernels are loaded into the slots of cards and evicted by demand; false: an operator alone does"),
+    setting!("slots.idle_ms", gateway.dispatch.slots.idle, Millis(0, MS_MAX), "How long a kernel stays in its slot that nobody wants; 0: for good"),
+    setting!("slots.prewarm", gateway.dispatch.slots.prewarm, Text, "Whether a slot that holds nothing is loaded with what is expected to be wanted, before anybody waits"),
     setting!("queue_blocks_max", gateway.dispatch.queue_blocks_max, Count(1, 1 << 20), "Blocks that one tenant may have queued"),
     setting!("queue_wait_ms_max", gateway.dispatch.queue_wait, Millis(1, MS_MAX), "How long a block of a request without a deadline waits for room there"),
     setting!("sim_program", gateway.dispatch.sim_program, Text, "The program that is a simulated card when called with `sim`"),

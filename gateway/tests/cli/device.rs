@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use faam_gateway::cards::{CardSource, SimulatedFaults};
+use faam_gateway::cards::{CardSource, SimulatedFaults, SimulatedSlots};
 use faam_gateway::dispatch::DispatchConfig;
 use faam_gateway::http::admin_socket::ADMIN_SOCKET_FILE;
 use rustix::process::{Pid, Signal, kill_process};
@@ -27,6 +27,7 @@ fn place_with(pace_mhz: Option<u32>, hw_wait: Duration) -> Place {
             model: faam_sim::Model::Functional,
             engines: 1,
             pace_mhz,
+            slots: SimulatedSlots::default(),
             faults: SimulatedFaults::default(),
         }];
     });
@@ -377,6 +378,7 @@ fn a_tenant_without_cards_is_told_of_none() {
             model: faam_sim::Model::Functional,
             engines: 1,
             pace_mhz: None,
+            slots: SimulatedSlots::default(),
             faults: SimulatedFaults::default(),
         }];
         config.tenant_limits.backends.cards = false;

@@ -1,6 +1,6 @@
 //! `faam device fault`: a simulated card told to fail by an operator, what callers see of it, and what is refused.
 
-use faam_gateway::cards::{CardSource, SimulatedFaults};
+use faam_gateway::cards::{CardSource, SimulatedFaults, SimulatedSlots};
 use serde_json::{Value, json};
 
 use crate::device::{on_card, text_of};
@@ -15,6 +15,7 @@ fn place(allowed: bool) -> Place {
                 model: faam_sim::Model::Functional,
                 engines: 1,
                 pace_mhz: None,
+                slots: SimulatedSlots::default(),
                 faults: SimulatedFaults {
                     allowed,
                     ..SimulatedFaults::default()

@@ -30,6 +30,7 @@ mod refusals;
 mod settings;
 mod signals;
 mod signatures;
+mod slots;
 mod streams;
 mod tenants;
 mod terminal;

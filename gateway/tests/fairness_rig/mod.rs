@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use faam_codec::{Format, Level, Position};
 use faam_gateway::admission::{Admission, AdmissionLimits};
-use faam_gateway::cards::{CardSource, CardState, SimulatedFaults};
+use faam_gateway::cards::{CardSource, CardState, SimulatedFaults, SimulatedSlots};
 use faam_gateway::dispatch::{DispatchConfig, Dispatcher};
 use faam_gateway::job::{BackendPolicy, BlockOutcome, JobSpec, Kernel, Priority};
 use faam_gateway::metrics::Metrics;
@@ -98,6 +98,7 @@ impl Rig {
                 model: faam_sim::Model::Functional,
                 engines: 1,
                 pace_mhz,
+                slots: SimulatedSlots::default(),
                 faults: SimulatedFaults::default(),
             }],
             data_dir: dir.path().to_owned(),

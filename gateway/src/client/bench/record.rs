@@ -20,7 +20,9 @@ const STEPS: usize = 120;
 /// Most kinds of refusals, and most engines, that are told apart.
 const LABELS_MAX: usize = 64;
 /// Phases of `Server-Timing` that are kept, in the order of a request.
-pub(crate) const PHASES: [&str; 6] = ["admit", "receive", "queue", "transfer", "device", "verify"];
+pub(crate) const PHASES: [&str; 7] = [
+    "admit", "receive", "load", "queue", "transfer", "device", "verify",
+];
 /// From the caller's clock, less the gateway's: network, connection, and this client.
 pub(crate) const OUTSIDE: &str = "outside";
 /// Percentiles that are reported.

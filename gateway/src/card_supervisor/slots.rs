@@ -1,0 +1,450 @@
+//! Loading and evicting the slots of a function, beside its supervisor.
+//!
+//! Owns the one thread a function that does it, and what follows from its end. Invariants: the scheduler is told what a slot
+//! serves only after its kernel has passed its self-test, and that it serves no more before it is touched; a load that fails
+//! costs its slot alone, unless it is the function that failed; nothing of a function's life is used after that has ended,
+//! for whoever takes the life away waits for the thread.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use faam_driver::{Function, Slot, SlotError};
+use faam_hwif::{Serves, SlotState};
+use serde_json::json;
+
+use super::{Card, KERNELS_ABSENT_MAX, WORKER_END_LIMIT, millis};
+use crate::card_slots::{LoadCause, SlotDone, SlotFailed, SlotReply, SlotRequest, SlotStatus};
+use crate::cards::CardEvent;
+use crate::events::{GATEWAY, OPERATOR, event, kind as happened};
+use crate::slot_image::{SlotDevice, kernel_text, served};
+
+/// How often the end of the thread is looked for when a life is taken from it.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// Names of kernels that a supervisor remembers.
+const NAMES_MAX: usize = 64;
+
+/// What came of a load or an eviction.
+#[derive(Debug)]
+pub(crate) struct SlotEnd {
+    slot: u8,
+    /// For a load: downloading, programming and testing.
+    took: Option<[Duration; 3]>,
+    failed: Option<(SlotFailed, bool)>,
+}
+
+/// A load or an eviction under way.
+pub(super) struct SlotWork {
+    function: Arc<Function>,
+    thread: JoinHandle<()>,
+    began: Instant,
+    slot: u8,
+    /// Of a load: the image's name, and why.
+    load: Option<(String, LoadCause)>,
+    reply: Option<SlotReply>,
+    ended: bool,
+}
+
+impl Drop for SlotWork {
+    /// The life of its function is over, or the work is.
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        self.function.end();
+        let until = Instant::now() + WORKER_END_LIMIT;
+        while !self.thread.is_finished() && Instant::now() < until {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        if !self.thread.is_finished() {
+            tracing::error!(slot = self.slot, "a slot's thread is left behind");
+        }
+        if let Some(reply) = self.reply.take() {
+            let failed = SlotFailed {
+                kind: "ended",
+                why: "the function was taken out of service meanwhile; when it is back, its slots say what they hold"
+                    .to_owned(),
+            };
+            // Whoever asked may have gone.
+            let _ = reply.send(Err(failed));
+        }
+    }
+}
+
+impl Card {
+    /// What is asked of a slot of a card that is not up.
+    pub(super) fn refuse_slot_work(&self, reply: SlotReply) {
+        let why = format!("the card is not up ({})", self.why_down());
+        let _ = reply.send(Err(SlotFailed { kind: "down", why }));
+    }
+
+    /// Begins what is asked of a slot.
+    pub(super) fn begin_slot_work(&mut self, number: u8, request: SlotRequest, reply: SlotReply) {
+        if let Err((reply, kind, why)) = self.try_begin_slot_work(number, request, reply) {
+            let _ = reply.send(Err(SlotFailed { kind, why }));
+        }
+    }
+
+    fn try_begin_slot_work(
+        &mut self,
+        number: u8,
+        request: SlotRequest,
+        reply: SlotReply,
+    ) -> Result<(), (SlotReply, &'static str, String)> {
+        let name = self.name(number);
+        let Some(live) = self.live(number) else {
+            return Err((
+                reply,
+                "down",
+                format!("{name} is not up ({})", self.why_down()),
+            ));
+        };
+        if live.slot_work.is_some() {
+            let why = format!(
+                "a slot of {name} is being loaded or evicted: ask again when that has ended"
+            );
+            return Err((reply, "busy", why));
+        }
+        let function = Arc::clone(&live.function);
+        let slots = match function.slots() {
+            Ok(slots) => slots,
+            Err(error) => return Err((reply, "transport", format!("{name}: {error}"))),
+        };
+        if slots.is_empty() {
+            let why = format!("{name}: {}", SlotError::NoSlots);
+            return Err((reply, "no-slots", why));
+        }
+        let slot = match &request {
+            SlotRequest::Load { slot: None, .. } => free_slot(&slots),
+            SlotRequest::Load { slot, .. } => *slot,
+            SlotRequest::Evict { slot } => Some(*slot),
+        };
+        let there = slot.and_then(|slot| slots.get(usize::from(slot)));
+        let (Some(slot), Some(_)) = (slot, there) else {
+            let count = slots.len();
+            let why = match slot {
+                Some(slot) => format!("{name} has slots 0 to {}, not {slot}", count - 1),
+                None => format!(
+                    "all {count} slots of {name} hold a kernel: say which is to be replaced (--slot N), or evict one"
+                ),
+            };
+            return Err((reply, "no-such-slot", why));
+        };
+        // Before it is touched: no job is given to it any more. What is in it ends first.
+        let left = serves_of(slots.iter().filter(|other| other.index != slot));
+        self.jobs.set_serves(self.number, number, left);
+        let events = self.post.sender.clone();
+        let life = live_life(self.live(number));
+        let (load, payload) = match request {
+            SlotRequest::Load { image, cause, .. } => {
+                self.remember_kernel(image.kernel_uuid, &image.name);
+                (Some((image.name, cause)), Some(image.payload))
+            }
+            SlotRequest::Evict { .. } => (None, None),
+        };
+        let state = if load.is_some() {
+            "loading"
+        } else {
+            "evicting"
+        };
+        self.note_slot_state(number, slot, state);
+        let working = Arc::clone(&function);
+        let work = move || {
+            let end = do_work(&working, slot, payload.as_deref());
+            // Its hold of the function ends before its end is told: a reset opens the way to it anew.
+            drop(working);
+            let event = CardEvent::SlotEnded {
+                function: number,
+                life,
+                end,
+            };
+            if events.send_timeout(event, WORKER_END_LIMIT).is_err() {
+                tracing::error!(
+                    function = number,
+                    slot,
+                    "the end of a slot's work was not told"
+                );
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("{name}-slot{slot}"))
+            .spawn(work);
+        let thread = match thread {
+            Ok(thread) => thread,
+            Err(error) => {
+                self.look_at_slots(number);
+                return Err((reply, "thread", format!("no thread for it: {error}")));
+            }
+        };
+        if let Some(live) = self.place(number).and_then(|place| place.live.as_mut()) {
+            live.slot_work = Some(SlotWork {
+                function,
+                thread,
+                began: Instant::now(),
+                slot,
+                load,
+                reply: Some(reply),
+                ended: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// A load or an eviction has ended. `Err`: its function is lost, and only a new start of the card helps.
+    pub(super) fn slot_work_ended(&mut self, number: u8, end: SlotEnd) -> Result<(), String> {
+        let Some(live) = self.place(number).and_then(|place| place.live.as_mut()) else {
+            return Ok(());
+        };
+        // What was late of the slot as it was before is nobody's lie.
+        live.kernels_absent = 0;
+        let Some(mut work) = live.slot_work.take() else {
+            return Ok(());
+        };
+        work.ended = true;
+        let name = self.name(number);
+        let took = work.began.elapsed();
+        self.look_at_slots(number);
+        let fault = end.failed.as_ref().map(|(failed, _)| failed.why.clone());
+        self.note_slot_fault(number, end.slot, fault, work.load.is_some());
+        let (image, cause) = match &work.load {
+            Some((image, cause)) => (Some(image.as_str()), Some(*cause)),
+            None => (None, None),
+        };
+        if let (Some(image), Some(cause)) = (image, cause) {
+            let result = end.failed.as_ref().map_or("ok", |(failed, _)| failed.kind);
+            self.jobs.metrics.slot_load(image, cause, result, took);
+        }
+        let actor = match cause {
+            Some(LoadCause::Cold | LoadCause::Prewarm) => GATEWAY,
+            Some(LoadCause::Operator) | None => OPERATOR,
+        };
+        let kind = match (&end.failed, &work.load) {
+            (Some(_), _) => happened::SLOT_FAILED,
+            (None, Some(_)) => happened::SLOT_LOADED,
+            (None, None) => happened::SLOT_EVICTED,
+        };
+        let detail = json!({
+            "slot": end.slot, "image": image, "cause": cause.map(LoadCause::name), "took_ms": millis(took),
+            "why": end.failed.as_ref().map(|(failed, _)| failed.why.as_str()),
+        });
+        self.log.record(event(kind, actor, &name, detail));
+        match &end.failed {
+            Some((failed, _)) => {
+                tracing::warn!(function = %name, slot = end.slot, image, kind = failed.kind, why = %failed.why, "a slot's load failed; the others serve on");
+            }
+            None => {
+                tracing::info!(function = %name, slot = end.slot, image, took_ms = millis(took), "a slot changed");
+            }
+        }
+        let reply = work.reply.take();
+        drop(work);
+        let (answer, lost) = match end.failed {
+            Some((failed, of_the_function)) => {
+                let lost = of_the_function.then(|| failed.clone());
+                (Err(failed), lost)
+            }
+            None => (self.slot_done(number, end.slot, took, end.took), None),
+        };
+        if let Some(reply) = reply {
+            // Whoever asked may have gone.
+            let _ = reply.send(answer);
+        }
+        match lost {
+            Some(failed) => self.recover(number, "slot", &failed.why),
+            None => Ok(()),
+        }
+    }
+
+    /// A function had no kernel for a job that was given to it for what its slots serve. Late news of a slot that was evicted,
+    /// or a card that lies: that one is not asked for ever.
+    pub(super) fn kernel_was_absent(&mut self, number: u8) -> Result<(), String> {
+        let Some(live) = self.place(number).and_then(|place| place.live.as_mut()) else {
+            return Ok(());
+        };
+        if live.slot_work.is_some() {
+            // What it serves is told when that has ended.
+            return Ok(());
+        }
+        live.kernels_absent += 1;
+        if live.kernels_absent > KERNELS_ABSENT_MAX {
+            let why = format!(
+                "it called kernels absent {KERNELS_ABSENT_MAX} times that its slots say they hold"
+            );
+            return self.recover(number, "kernel-absent", &why);
+        }
+        self.look_at_slots(number);
+        Ok(())
+    }
+
+    fn slot_done(
+        &self,
+        number: u8,
+        slot: u8,
+        took: Duration,
+        steps: Option<[Duration; 3]>,
+    ) -> Result<SlotDone, SlotFailed> {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let status = self.post.status.lock();
+        let function = status.functions.get(usize::from(number));
+        let slot = function.and_then(|function| function.slots.get(usize::from(slot)));
+        let Some(slot) = slot.cloned() else {
+            return Err(SlotFailed {
+                kind: "transport",
+                why: "it was done, and what the slot holds could not be read".to_owned(),
+            });
+        };
+        let step = |n: usize| steps.and_then(|steps| steps.get(n).copied()).map(ms);
+        Ok(SlotDone {
+            slot,
+            took_ms: ms(took),
+            downloaded_ms: step(0),
+            programmed_ms: step(1),
+            tested_ms: step(2),
+        })
+    }
+
+    /// Reads what a function's slots hold, and tells whoever has to know: the scheduler, operators, metrics.
+    pub(super) fn look_at_slots(&mut self, number: u8) {
+        let Some(function) = self.live(number).map(|live| Arc::clone(&live.function)) else {
+            return;
+        };
+        self.note_slots(number, &function);
+    }
+
+    /// The same of a function that is just coming into service.
+    pub(super) fn note_slots(&mut self, number: u8, function: &Function) {
+        if function.identity().slots.is_none() {
+            self.jobs.set_serves(self.number, number, Serves::ALL);
+            return;
+        }
+        let name = self.name(number);
+        let slots = match function.slots() {
+            Ok(slots) => slots,
+            Err(error) => {
+                tracing::warn!(function = %name, %error, "its slots cannot be read: it gets no jobs that need a kernel");
+                self.jobs.set_serves(self.number, number, Serves::NONE);
+                return;
+            }
+        };
+        self.jobs
+            .set_serves(self.number, number, serves_of(slots.iter()));
+        for slot in &slots {
+            self.jobs
+                .metrics
+                .slot_state(&name, slot.index, slot.state.name());
+        }
+        let (identity, model) = (function.identity().slots, function.identity().model);
+        let simulated = self.command.is_some() || model.is_simulated();
+        let statuses: Vec<_> = slots.iter().map(|slot| self.status_of(slot)).collect();
+        let mut status = self.post.status.lock();
+        let Some(function) = status.functions.get_mut(usize::from(number)) else {
+            return;
+        };
+        function.slot_device = identity.map(|slots| SlotDevice {
+            idcode: slots.idcode,
+            shell: slots.shell,
+            simulated,
+        });
+        let before = std::mem::take(&mut function.slots);
+        function.slots = statuses
+            .into_iter()
+            .map(|now| match before.get(usize::from(now.slot)) {
+                Some(was) => SlotStatus {
+                    loads: was.loads,
+                    fault: now.fault.clone().or_else(|| was.fault.clone()),
+                    ..now
+                },
+                None => now,
+            })
+            .collect();
+    }
+
+    fn status_of(&self, slot: &Slot) -> SlotStatus {
+        let kernel = (slot.kernel_uuid != [0; 16]).then(|| kernel_text(slot.kernel_uuid));
+        let known = self
+            .kernels
+            .iter()
+            .find(|(kernel, _)| *kernel == slot.kernel_uuid);
+        let reason = slot.reason.map(|reason| format!("{reason:?}"));
+        SlotStatus {
+            slot: slot.index,
+            state: slot.state.name(),
+            serves: served(slot.serves),
+            image: known.map(|(_, name)| name.clone()),
+            kernel,
+            fault: reason.filter(|_| slot.state == SlotState::Failed),
+            loads: 0,
+        }
+    }
+
+    fn note_slot_state(&self, number: u8, slot: u8, state: &'static str) {
+        let mut status = self.post.status.lock();
+        let function = status.functions.get_mut(usize::from(number));
+        if let Some(slot) = function.and_then(|it| it.slots.get_mut(usize::from(slot))) {
+            slot.state = state;
+        }
+    }
+
+    fn note_slot_fault(&self, number: u8, slot: u8, fault: Option<String>, is_load: bool) {
+        let mut status = self.post.status.lock();
+        let function = status.functions.get_mut(usize::from(number));
+        if let Some(slot) = function.and_then(|it| it.slots.get_mut(usize::from(slot))) {
+            slot.loads += u32::from(is_load && fault.is_none());
+            slot.fault = fault;
+        }
+    }
+
+    fn remember_kernel(&mut self, kernel: [u8; 16], name: &str) {
+        self.kernels.retain(|(known, _)| *known != kernel);
+        if self.kernels.len() >= NAMES_MAX {
+            self.kernels.remove(0);
+        }
+        self.kernels.push((kernel, name.to_owned()));
+    }
+}
+
+fn live_life(live: Option<&super::place::Live>) -> u64 {
+    live.map_or(0, |live| live.life_first)
+}
+
+/// What slots serve together.
+fn serves_of<'s>(slots: impl Iterator<Item = &'s Slot>) -> Serves {
+    slots
+        .filter(|slot| slot.state == SlotState::Active)
+        .fold(Serves::NONE, |all, slot| all.with(slot.serves))
+}
+
+/// A slot that holds nothing.
+fn free_slot(slots: &[Slot]) -> Option<u8> {
+    let free = |slot: &&Slot| matches!(slot.state, SlotState::Empty | SlotState::Failed);
+    slots.iter().find(free).map(|slot| slot.index)
+}
+
+fn do_work(function: &Function, slot: u8, payload: Option<&[u8]>) -> SlotEnd {
+    let done = match payload {
+        Some(payload) => function
+            .load(slot, payload)
+            .map(|loaded| Some([loaded.downloaded, loaded.programmed, loaded.tested.took])),
+        None => function.evict(slot).map(|_| None),
+    };
+    match done {
+        Ok(took) => SlotEnd {
+            slot,
+            took,
+            failed: None,
+        },
+        Err(error) => {
+            let of_the_function = error.is_of_the_function();
+            let kind = error.kind();
+            let failed = SlotFailed {
+                kind,
+                why: format!("{:#}", anyhow::anyhow!(error)),
+            };
+            SlotEnd {
+                slot,
+                took: None,
+                failed: Some((failed, of_the_function)),
+            }
+        }
+    }
+}

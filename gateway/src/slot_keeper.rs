@@ -1,0 +1,443 @@
+//! Who keeps kernels in slots: looks at the demand and at what slots hold, and has them loaded and evicted.
+//!
+//! Owns one thread, which asks the policy (`faam_sched::slots`) and tells supervisors. Invariants: without images, or with
+//! cards that have no slots, it does nothing; a kernel that could not be loaded again is never evicted; an image that failed
+//! is left alone for a while; at most one load or eviction a function is under way. It does not know how a slot is loaded,
+//! and makes no request wait.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use faam_hwif::Serves;
+use faam_sched::Nanos;
+use faam_sched::slots::{
+    ImageView, KernelSet, LoadReason, SlotConfig, SlotDecision, SlotPolicy, SlotView,
+};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::card_slots::{LoadCause, SlotDone, SlotFailed, SlotRequest, SlotStatus};
+use crate::cards::{CardEvent, CardStatus};
+use crate::job_queue::{JobQueue, KERNELS, KernelDemand};
+use crate::slot_image::{ImageEntry, ImageSource, kernel_text};
+
+/// How often it looks when nobody wakes it.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often the store is asked which images there are.
+const LIST_EVERY: Duration = Duration::from_secs(2);
+/// What a load is taken to cost before one was measured: the modelled reconfiguration, a download and a self-test.
+const LOAD_TIME_FIRST: Duration = Duration::from_millis(40);
+/// For how long an image is left alone that failed: doubled each time, between these.
+const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// For how long a function is left alone that could not begin.
+const BUSY_PAUSE: Duration = Duration::from_millis(200);
+/// Images that are looked at.
+const IMAGES_MAX: usize = 64;
+
+/// What an operator decides of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotSettings {
+    /// Whether kernels are loaded and evicted by demand; without it an operator alone does.
+    pub policy: bool,
+    /// How long a kernel stays that nobody wants; zero: for good.
+    pub idle: Duration,
+    /// Whether slots that hold nothing are loaded before anybody waits.
+    pub prewarm: bool,
+}
+
+impl Default for SlotSettings {
+    fn default() -> Self {
+        Self {
+            policy: true,
+            idle: Duration::from_secs(600),
+            prewarm: true,
+        }
+    }
+}
+
+impl SlotSettings {
+    fn config(&self) -> SlotConfig {
+        SlotConfig {
+            idle: (!self.idle.is_zero()).then(|| nanos(self.idle)),
+            prewarm: self.prewarm,
+            ..SlotConfig::default()
+        }
+    }
+}
+
+/// A card, as the keeper reaches it.
+pub(crate) struct KeptCard {
+    pub(crate) events: Sender<CardEvent>,
+    pub(crate) status: Arc<Mutex<CardStatus>>,
+}
+
+/// The thread. It ends when this is stopped.
+pub(crate) struct SlotKeeper {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl SlotKeeper {
+    /// Starts it; `None` where an operator alone loads slots, or there are no cards.
+    pub(crate) fn start(
+        settings: &SlotSettings,
+        jobs: &Arc<JobQueue>,
+        images: &Arc<dyn ImageSource>,
+        cards: Vec<KeptCard>,
+    ) -> std::io::Result<Option<Self>> {
+        if !settings.policy || cards.is_empty() {
+            return Ok(None);
+        }
+        let (stop, stopped) = bounded(1);
+        let (wake, woken) = bounded(1);
+        jobs.wake_for_kernels(wake);
+        let mut keeper = Keeper {
+            jobs: Arc::clone(jobs),
+            images: Arc::clone(images),
+            cards,
+            policy: SlotPolicy::new(settings.config()),
+            origin: Instant::now(),
+            counted: [KernelDemand::default(); KERNELS],
+            seen: Vec::new(),
+            listed: Vec::new(),
+            listed_at: None,
+            works: Vec::new(),
+            load_time: LOAD_TIME_FIRST,
+        };
+        let thread = std::thread::Builder::new()
+            .name("slots".to_owned())
+            .spawn(move || keeper.run(&stopped, &woken))?;
+        Ok(Some(Self { stop, thread }))
+    }
+
+    /// Ends it, and waits for that.
+    pub(crate) fn stop(self) {
+        // Disconnecting is enough.
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that keeps kernels in slots panicked");
+        }
+    }
+}
+
+/// A slot by its place, and since when it has held what it holds.
+struct Seen {
+    place: (usize, u8, u8),
+    kernel: Option<String>,
+    since: Nanos,
+}
+
+/// An image, and when it may be tried again.
+struct Listed {
+    entry: ImageEntry,
+    not_before: Nanos,
+    pause: Duration,
+}
+
+/// A load or an eviction that was asked for.
+struct Work {
+    card: usize,
+    function: u8,
+    image: Option<String>,
+    answer: oneshot::Receiver<Result<SlotDone, SlotFailed>>,
+    /// After an answer that could not begin: not before this.
+    idle_until: Option<Nanos>,
+}
+
+struct Keeper {
+    jobs: Arc<JobQueue>,
+    images: Arc<dyn ImageSource>,
+    cards: Vec<KeptCard>,
+    policy: SlotPolicy,
+    origin: Instant,
+    counted: [KernelDemand; KERNELS],
+    seen: Vec<Seen>,
+    listed: Vec<Listed>,
+    listed_at: Option<Instant>,
+    works: Vec<Work>,
+    /// What the last load took.
+    load_time: Duration,
+}
+
+impl Keeper {
+    fn run(&mut self, stopped: &Receiver<()>, woken: &Receiver<()>) {
+        loop {
+            crossbeam::channel::select! {
+                recv(stopped) -> _ => return,
+                recv(woken) -> woken => {
+                    if woken.is_err() {
+                        return;
+                    }
+                }
+                default(LOOK_EVERY) => {
+                    if stopped.try_recv() == Err(crossbeam::channel::TryRecvError::Disconnected) {
+                        return;
+                    }
+                }
+            }
+            self.look();
+        }
+    }
+
+    fn now(&self) -> Nanos {
+        nanos(self.origin.elapsed())
+    }
+
+    fn look(&mut self) {
+        let required = self.note_demand();
+        self.end_works();
+        let (places, views) = self.slots();
+        if places.is_empty() {
+            return;
+        }
+        self.list_images();
+        if self.listed.is_empty() {
+            return;
+        }
+        let load = nanos(self.load_time);
+        let images: Vec<_> = self
+            .listed
+            .iter()
+            .map(|listed| ImageView {
+                serves: kernels(listed.entry.serves),
+                load,
+                not_before: listed.not_before,
+            })
+            .collect();
+        // One at a time: the next look sees what came of it.
+        let now = self.now();
+        match self.policy.decide(&views, &images, required, now) {
+            None => {}
+            Some(SlotDecision::Unload { slot }) => {
+                if let Some((card, function, slot)) = places.get(slot).copied() {
+                    self.ask(card, function, None, SlotRequest::Evict { slot });
+                }
+            }
+            Some(SlotDecision::Load {
+                slot,
+                image,
+                reason,
+            }) => {
+                let place = places.get(slot).copied();
+                let name = self.listed.get(image).map(|it| it.entry.name.clone());
+                if let (Some(place), Some(name)) = (place, name) {
+                    self.load(place, &name, reason);
+                }
+            }
+        }
+    }
+
+    /// What was asked for since the last look. Kernels that somebody waits for who takes nothing else.
+    fn note_demand(&mut self) -> KernelSet {
+        let now = self.now();
+        let demand = self.jobs.kernel_demand();
+        let limit = self.jobs.hw_wait();
+        let mut required = KernelSet::EMPTY;
+        for (kernel, (new, old)) in demand.iter().zip(&self.counted).enumerate() {
+            let jobs = u32::try_from(new.jobs.saturating_sub(old.jobs)).unwrap_or(u32::MAX);
+            let cost = new.cost_ns.saturating_sub(old.cost_ns);
+            if jobs > 0 {
+                let each = Nanos(cost / u64::from(jobs));
+                self.policy.demanded(kernel, jobs, each, now);
+            }
+            if new.required_at.is_some_and(|at| at.elapsed() < limit) {
+                required = required.union(KernelSet::of(kernel));
+            }
+        }
+        self.counted = demand;
+        required
+    }
+
+    /// The slots of functions that serve, and what the policy is shown of them.
+    fn slots(&mut self) -> (Vec<(usize, u8, u8)>, Vec<SlotView>) {
+        let now = self.now();
+        let known: Vec<_> = self
+            .listed
+            .iter()
+            .map(|listed| kernel_text(listed.entry.kernel_uuid))
+            .collect();
+        let mut places = Vec::new();
+        let mut views = Vec::new();
+        for (card, kept) in self.cards.iter().enumerate() {
+            let functions = kept.status.lock().functions.clone();
+            for (function, status) in (0u8..).zip(&functions) {
+                if !status.in_service || status.drained {
+                    continue;
+                }
+                let busy = self
+                    .works
+                    .iter()
+                    .any(|work| (work.card, work.function) == (card, function));
+                for slot in &status.slots {
+                    let place = (card, function, slot.slot);
+                    let since = since(&mut self.seen, place, slot, now);
+                    // What could not be loaded again stays.
+                    let is_known = slot
+                        .kernel
+                        .as_ref()
+                        .is_none_or(|kernel| known.contains(kernel));
+                    places.push(place);
+                    views.push(SlotView {
+                        serves: serves_of(slot),
+                        since,
+                        can_change: !busy && is_known,
+                    });
+                }
+            }
+        }
+        (places, views)
+    }
+
+    fn list_images(&mut self) {
+        if self.listed_at.is_some_and(|at| at.elapsed() < LIST_EVERY) {
+            return;
+        }
+        self.listed_at = Some(Instant::now());
+        let mut listed = Vec::new();
+        for entry in self.images.list().into_iter().take(IMAGES_MAX) {
+            let before = self.listed.iter().find(|it| it.entry == entry);
+            listed.push(Listed {
+                not_before: before.map_or(Nanos(0), |it| it.not_before),
+                pause: before.map_or(RETRY_PAUSE_MIN, |it| it.pause),
+                entry,
+            });
+        }
+        self.listed = listed;
+    }
+
+    fn load(&mut self, place: (usize, u8, u8), name: &str, reason: LoadReason) {
+        let (card, function, slot) = place;
+        let device = self.cards.get(card).and_then(|kept| {
+            let status = kept.status.lock();
+            status.functions.get(usize::from(function))?.slot_device
+        });
+        let Some(device) = device else {
+            return;
+        };
+        match self.images.verified(name, &device) {
+            Ok(image) => {
+                let cause = match reason {
+                    LoadReason::Required | LoadReason::Demand => LoadCause::Cold,
+                    LoadReason::Prewarm => LoadCause::Prewarm,
+                };
+                let slot = Some(slot);
+                let request = SlotRequest::Load { image, slot, cause };
+                self.ask(card, function, Some(name.to_owned()), request);
+            }
+            Err(why) => {
+                tracing::warn!(image = name, %why, "an image is not loaded");
+                self.failed(name);
+            }
+        }
+    }
+
+    fn ask(&mut self, card: usize, function: u8, image: Option<String>, request: SlotRequest) {
+        let Some(kept) = self.cards.get(card) else {
+            return;
+        };
+        let (reply, answer) = oneshot::channel();
+        let event = CardEvent::Slot {
+            function,
+            request,
+            reply,
+        };
+        // A full channel: the supervisor has more to do than this, and the next look asks again.
+        if kept.events.try_send(event).is_ok() {
+            self.works.push(Work {
+                card,
+                function,
+                image,
+                answer,
+                idle_until: None,
+            });
+        }
+    }
+
+    /// Takes the answers that have come.
+    fn end_works(&mut self) {
+        let now = self.now();
+        let mut works = std::mem::take(&mut self.works);
+        works.retain_mut(|work| {
+            if let Some(until) = work.idle_until {
+                return now < until;
+            }
+            let ended = match work.answer.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) => return true,
+                Err(oneshot::error::TryRecvError::Closed) => return false,
+                Ok(ended) => ended,
+            };
+            match (ended, &work.image) {
+                (Ok(done), Some(image)) => {
+                    self.load_time = Duration::from_secs_f64(done.took_ms.max(0.0) / 1e3);
+                    if let Some(listed) = self.listed.iter_mut().find(|it| it.entry.name == *image)
+                    {
+                        listed.pause = RETRY_PAUSE_MIN;
+                    }
+                }
+                (Ok(_), None) => {}
+                (Err(failed), image) => {
+                    let of_the_image = !matches!(failed.kind, "busy" | "down" | "ended");
+                    if let Some(image) = image.clone().filter(|_| of_the_image) {
+                        self.failed(&image);
+                    }
+                    work.idle_until = Some(now.plus(nanos(BUSY_PAUSE)));
+                    return true;
+                }
+            }
+            false
+        });
+        self.works.append(&mut works);
+    }
+
+    fn failed(&mut self, image: &str) {
+        let now = self.now();
+        if let Some(listed) = self.listed.iter_mut().find(|it| it.entry.name == image) {
+            listed.not_before = now.plus(nanos(listed.pause));
+            listed.pause = (listed.pause * 2).min(RETRY_PAUSE_MAX);
+        }
+    }
+}
+
+/// Since when a slot has held what it holds.
+fn since(seen: &mut Vec<Seen>, place: (usize, u8, u8), slot: &SlotStatus, now: Nanos) -> Nanos {
+    match seen.iter_mut().find(|seen| seen.place == place) {
+        Some(seen) if seen.kernel == slot.kernel => seen.since,
+        Some(seen) => {
+            seen.kernel.clone_from(&slot.kernel);
+            seen.since = now;
+            now
+        }
+        None => {
+            seen.push(Seen {
+                place,
+                kernel: slot.kernel.clone(),
+                since: now,
+            });
+            now
+        }
+    }
+}
+
+fn serves_of(slot: &SlotStatus) -> KernelSet {
+    let of = |(kernel, name): (usize, &str)| match slot.serves.contains(&name) {
+        true => KernelSet::of(kernel),
+        false => KernelSet::EMPTY,
+    };
+    ["fast", "tables", "inflate"]
+        .into_iter()
+        .enumerate()
+        .map(of)
+        .fold(KernelSet::EMPTY, KernelSet::union)
+}
+
+/// The kernels of a bit set, by their bits.
+fn kernels(serves: Serves) -> KernelSet {
+    KernelSet(u64::from(serves.0))
+}
+
+fn nanos(time: Duration) -> Nanos {
+    Nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
