@@ -287,8 +287,10 @@ impl Gateway {
             "images": images.list().len(),
             "image_keys": images.trusted_keys(),
         });
+        let kernels = config.dispatch.images.clone();
         let dispatch = DispatchConfig {
             events: events.clone(),
+            images: Some(kernels.unwrap_or_else(|| Arc::new(images.clone()))),
             ..config.dispatch
         };
         let admission = Admission::new(admission);

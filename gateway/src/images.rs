@@ -11,6 +11,7 @@
 
 mod directory;
 mod error;
+mod source;
 mod summary;
 
 use std::collections::BTreeMap;

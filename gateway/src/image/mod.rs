@@ -6,6 +6,7 @@
 mod build;
 mod kept;
 mod key_file;
+mod slots;
 mod verify;
 
 use std::fs::File;
@@ -19,6 +20,7 @@ use clap::{Args, Subcommand};
 use self::build::{Build, Sign};
 use self::kept::{Add, Ls, Rm};
 use self::key_file::Keygen;
+use self::slots::{Evict, Load};
 use self::verify::Verify;
 
 const EXAMPLES: &str = "\
@@ -30,9 +32,11 @@ Examples:
   faam image verify deflate-fast.fgi --trust ed25519:... --device sim
       what a gateway would say of it, before it is sent to one
   faam image add deflate-fast.fgi && faam image ls
-      kept by the gateway, which verifies it now and before each load";
+      kept by the gateway, which verifies it now and before each load
+  faam image load deflate-fast --device fpga0.1
+      into a slot of function 1 that holds nothing; `faam image evict --device fpga0.1 --slot 0` empties it again";
 
-/// Build, sign and verify image packages; list, add and remove those of a gateway
+/// Build, sign and verify image packages; list, add and remove those of a gateway, load them into slots
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Image {
@@ -49,6 +53,8 @@ enum ImageCommand {
     Ls(Ls),
     Add(Add),
     Rm(Rm),
+    Load(Load),
+    Evict(Evict),
 }
 
 impl Image {
@@ -65,6 +71,8 @@ impl Image {
             ImageCommand::Ls(ls) => ls.run(),
             ImageCommand::Add(add) => add.run(),
             ImageCommand::Rm(rm) => rm.run(),
+            ImageCommand::Load(load) => load.run(),
+            ImageCommand::Evict(evict) => evict.run(),
         }
     }
 }

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use faam_gateway::cards::{CardSource, SimulatedFaults, SimulatedSlots};
+use faam_gateway::config::GatewayConfig;
 use faam_gateway::slot_image::{ImageEntry, ImageSource, SlotDevice, SlotImage};
 use faam_hwif::{Serves, SlotPayload};
+use faam_image::{Description, Ingredients, SigningKey, build};
 use serde_json::Value;
 
 use crate::faam::{KEY, Place, run, wait_until};
@@ -77,11 +79,17 @@ fn payload(serves: Serves, kernel_uuid: [u8; 16]) -> Vec<u8> {
 
 /// A gateway with one simulated card in service, whose slots hold nothing.
 fn place(policy: bool, hw_wait: Duration) -> Place {
+    place_with(policy, hw_wait, |config| {
+        config.dispatch.images = Some(Images::all());
+    })
+}
+
+fn place_with(policy: bool, hw_wait: Duration, change: impl FnOnce(&mut GatewayConfig)) -> Place {
     let place = Place::with(|config| {
+        change(config);
         config.admin_key = Some(ADMIN_KEY.to_owned());
         config.dispatch.hw_wait = hw_wait;
         config.dispatch.sim_program = env!("CARGO_BIN_EXE_faam").into();
-        config.dispatch.images = Some(Images::all());
         config.dispatch.slots.policy = policy;
         config.dispatch.cards = vec![CardSource::OwnSimulated {
             engines: 1,
@@ -339,4 +347,77 @@ fn a_load_that_hangs_leaves_the_other_slot_serving() {
 #[test]
 fn a_kernel_that_computes_wrong_leaves_the_other_slot_serving() {
     others_serve("load-garbage", "self-test");
+}
+
+#[test]
+fn a_signed_image_goes_from_the_store_into_a_slot_and_not_once_it_was_tampered_with() {
+    let key = SigningKey::from_seed([7; 32]).expect("a key");
+    let trusted = vec![key.public()];
+    let place = place_with(false, Duration::from_secs(10), |config| {
+        config.images.trusted = trusted;
+    });
+    let manifests = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../bitstreams/images");
+    let mut ids = Vec::new();
+    for name in ["deflate-fast", "inflate"] {
+        let text = std::fs::read_to_string(manifests.join(name).with_extension("toml"));
+        let description = Description::from_toml(&text.expect("ours")).expect("ours");
+        let package = build(&description, &Ingredients::default(), &key).expect("builds");
+        let file = format!("{name}.fgi");
+        place.write(&file, package);
+        let added = faam(&place, &["image", "add", &file, "--json"]);
+        ids.push(added["image"].as_str().expect("an id").to_owned());
+    }
+    let load = ["image", "load", "deflate-fast", "--device", "fpga0.1"];
+    let mut command = place.faam(&load);
+    command.env("FAAM_DATA_DIR", place.data.path());
+    let said = String::from_utf8(run(command, b"").check(0, &[]).stdout).expect("UTF-8");
+    println!("{said}");
+    assert!(
+        said.contains("fpga0.1 slot 0: deflate-fast serves fast"),
+        "{said}"
+    );
+    assert!(said.contains("modelled"), "{said}");
+    let served = compress(&place, 2, "require-hw", None);
+    assert_eq!(
+        (served.status, served.backend.as_str()),
+        (200, "fpga0.1;simulated")
+    );
+
+    // Between its arrival and its load somebody changes a byte of the other one.
+    let before = slot(&place, "fpga0.1", 1);
+    let stored = stored(place.data.path(), &ids[1]);
+    let mut bytes = std::fs::read(&stored).expect("kept");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&stored, bytes).expect("written");
+    let mut command = place.faam(&["image", "load", "inflate", "--device", "fpga0.1"]);
+    command.env("FAAM_DATA_DIR", place.data.path());
+    let refused = run(command, b"").check(1, &[]);
+    println!("{}", refused.stderr);
+    assert_eq!(slot(&place, "fpga0.1", 1), before, "nothing was programmed");
+    assert_eq!(compress(&place, 2, "require-hw", None).status, 200);
+
+    let evict = [
+        "image", "evict", "--device", "fpga0.1", "--slot", "0", "--json",
+    ];
+    let done = faam(&place, &evict);
+    assert_eq!(done["devices"][0]["slot"]["state"], "empty", "{done}");
+}
+
+/// The file of an image in a data directory.
+fn stored(dir: &std::path::Path, id: &str) -> std::path::PathBuf {
+    let mut found = Vec::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).expect("listed").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.to_string_lossy().contains(id) {
+                found.push(path);
+            }
+        }
+    }
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
 }

@@ -1,0 +1,55 @@
+//! The image store as slots know it: the newest image of each kernel, verified anew each time that one is asked for.
+//!
+//! Invariant: what it hands out was read from its file and compared with the device then. It does not know what a slot holds.
+
+use faam_hwif::Serves;
+use faam_image::{DeviceFacts, ImageKind};
+
+use super::{ImageStore, ImageSummary};
+use crate::slot_image::{ImageEntry, ImageSource, SlotDevice, SlotImage};
+
+impl ImageSource for ImageStore {
+    fn list(&self) -> Vec<ImageEntry> {
+        let mut images = ImageStore::list(self);
+        images.retain(|image| self.find(&image.name) == Some(image.image));
+        images.iter().map(ImageEntry::from).collect()
+    }
+
+    fn verified(&self, name: &str, device: &SlotDevice) -> Result<SlotImage, String> {
+        let image = self.find(name).ok_or_else(|| {
+            format!(
+                "{name:?} is no image of this gateway that may be used; `faam image ls` lists them"
+            )
+        })?;
+        let takes = match device.simulated {
+            true => ImageKind::Sim,
+            false => ImageKind::Partial,
+        };
+        // Of another interface than this release's no function comes into service: its driver refuses it.
+        let facts = DeviceFacts::of_idcode(device.idcode, device.shell, takes);
+        let verified =
+            ImageStore::verified(self, image, &facts).map_err(|error| error.to_string())?;
+        Ok(SlotImage {
+            name: verified.manifest.name.clone(),
+            kernel_uuid: *verified.manifest.kernel.as_bytes(),
+            serves: serves(verified.manifest.serves_bits()),
+            payload: verified.payload,
+        })
+    }
+}
+
+impl From<&ImageSummary> for ImageEntry {
+    fn from(image: &ImageSummary) -> Self {
+        let bits = image.serves.iter().fold(0, |bits, job| bits | job.bit());
+        Self {
+            name: image.name.clone(),
+            kernel_uuid: *image.kernel.as_bytes(),
+            serves: serves(bits),
+        }
+    }
+}
+
+/// The same bits: `faam_image` and the contract number them alike.
+fn serves(bits: u8) -> Serves {
+    Serves(bits)
+}
