@@ -92,6 +92,7 @@ fn place_with(policy: bool, hw_wait: Duration, change: impl FnOnce(&mut GatewayC
         config.dispatch.sim_program = env!("CARGO_BIN_EXE_faam").into();
         config.dispatch.slots.policy = policy;
         config.dispatch.cards = vec![CardSource::OwnSimulated {
+            model: faam_sim::Model::Functional,
             engines: 1,
             pace_mhz: None,
             slots: SimulatedSlots::Empty,
