@@ -110,6 +110,8 @@ impl Job for CardJob {
                 let result = CardResult {
                     output: done.output,
                     consumed: done.consumed as usize,
+                    crc32: done.crc32,
+                    adler32: done.adler32,
                     device: done.device,
                     engine: at_clock(done.cycles, clock_khz),
                     transfer: done.transfer,

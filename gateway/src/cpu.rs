@@ -504,13 +504,19 @@ impl Worker {
             Kernel::Compress {
                 format, position, ..
             } => match self.verifier.check_block(&result.output, position, input) {
-                Ok(()) => Verdict::Right(Made {
-                    checksum: BlockChecksum::of(format, input),
-                    output: Bytes::copy_from_slice(&result.output),
-                    consumed: input.len(),
-                    verify: Duration::ZERO,
-                    part: None,
-                }),
+                Ok(()) => {
+                    let checksum = BlockChecksum::of(format, input);
+                    if let Err(why) = result.says(&checksum) {
+                        return Verdict::Wrong(why);
+                    }
+                    Verdict::Right(Made {
+                        checksum,
+                        output: Bytes::copy_from_slice(&result.output),
+                        consumed: input.len(),
+                        verify: Duration::ZERO,
+                        part: None,
+                    })
+                }
                 Err(error) => Verdict::Wrong(error.to_string()),
             },
             Kernel::CompressPart { .. } | Kernel::DecompressPart { .. } => {
@@ -528,13 +534,19 @@ impl Worker {
                     .verifier
                     .check_decompressed(input, format, &result.output, consumed)
                 {
-                    Ok(()) => Verdict::Right(Made {
-                        checksum: BlockChecksum::of(format, &result.output),
-                        output: Bytes::from(result.output),
-                        consumed,
-                        verify: Duration::ZERO,
-                        part: None,
-                    }),
+                    Ok(()) => {
+                        let checksum = BlockChecksum::of(format, &result.output);
+                        if let Err(why) = result.says(&checksum) {
+                            return Verdict::Wrong(why);
+                        }
+                        Verdict::Right(Made {
+                            checksum,
+                            output: Bytes::from(result.output),
+                            consumed,
+                            verify: Duration::ZERO,
+                            part: None,
+                        })
+                    }
                     Err(error) => Verdict::Wrong(error.to_string()),
                 }
             }
@@ -545,7 +557,13 @@ impl Worker {
     fn believe(&mut self, job: &PendingJob, result: CardResult) -> Verdict {
         let input = &job.spec.input;
         let (checksum, consumed) = match &job.spec.kernel {
-            Kernel::Compress { format, .. } => (BlockChecksum::of(*format, input), input.len()),
+            Kernel::Compress { format, .. } => {
+                let checksum = BlockChecksum::of(*format, input);
+                if let Err(why) = result.says(&checksum) {
+                    return Verdict::Wrong(why);
+                }
+                (checksum, input.len())
+            }
             // Nobody but the data's own checksum says where a member ends: that is not left out.
             _ => return self.judge(job, result),
         };

@@ -164,8 +164,8 @@ const WRONG_DATA: &[Row] = &[
     },
     Row {
         name: "wrong-checksum",
-        strike: Strike::Rules(&["wrong-checksum,function=0"]),
-        comes: Comes::Served,
+        strike: Strike::Rules(&["wrong-checksum,function=0,times=1"]),
+        comes: Comes::Function(WRONG),
     },
     Row {
         name: "flips-a-bit",

@@ -112,6 +112,14 @@ impl Rig {
 
     /// The same, with what becomes of the output on its way.
     fn claim_with(&self, spoil: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+        self.claim_as(|mut result| {
+            result.output = spoil(result.output);
+            result
+        });
+    }
+
+    /// The same, with what becomes of all that it says.
+    fn claim_as(&self, spoil: impl FnOnce(CardResult) -> CardResult) {
         let target = self.jobs.target_of(0, 0).unwrap();
         let engine = EngineId::Card {
             card: 0,
@@ -125,13 +133,16 @@ impl Rig {
             .compress_block(&input, Level::DEFAULT, Position::Last, &mut output)
             .unwrap();
         let result = CardResult {
-            output: spoil(output),
+            output,
             consumed: input.len(),
+            crc32: BlockChecksum::of(Format::Gzip, &input).value(),
+            adler32: BlockChecksum::of(Format::Zlib, &input).value(),
             device: Duration::from_micros(20),
             engine: Duration::from_micros(10),
             transfer: Duration::ZERO,
         };
-        self.jobs.card_claims(running, Claim::Done(result));
+        let claim = Claim::Done(spoil(result));
+        self.jobs.card_claims(running, claim);
     }
 
     /// Ends the worker; nothing is left that holds memory.
@@ -220,6 +231,28 @@ async fn a_block_is_metered_also_when_it_is_sent_back_or_nobody_waits_for_it() {
     assert_eq!(spent.device, device);
     assert!(spent.cpu > Duration::ZERO && spent.reference > Duration::ZERO);
     drop(permit);
+    rig.end();
+}
+
+#[tokio::test]
+async fn a_card_whose_sum_of_the_data_is_not_the_hosts_is_found_wrong() {
+    let rig = Rig::start(1);
+    let policy = BackendPolicy::PreferHardware;
+    // The format is gzip: its other sum is not looked at, for the host has not made it.
+    let answer = rig.push(b"a block", policy);
+    rig.claim_as(|result| CardResult {
+        adler32: result.adler32 ^ 1,
+        ..result
+    });
+    let made = soon(answer).await.unwrap().unwrap();
+    assert!(made.fallback.is_none());
+    let answer = rig.push(b"a block", policy);
+    rig.claim_as(|result| CardResult {
+        crc32: result.crc32 ^ 1,
+        ..result
+    });
+    let made = soon(answer).await.unwrap().unwrap();
+    assert_eq!(made.fallback, Some(FallbackReason::VerifyFailed));
     rig.end();
 }
 

@@ -107,6 +107,8 @@ impl Rig {
         let result = CardResult {
             output: Vec::new(),
             consumed: 5,
+            crc32: 0,
+            adler32: 1,
             device: Duration::ZERO,
             engine: Duration::ZERO,
             transfer: Duration::ZERO,
