@@ -34,9 +34,9 @@ const SLICE_CYCLES: u32 = 1_000;
 /// within a job is the clearing of its tables.
 const QUIET_CYCLES: u64 = 1 << 15;
 /// Time between two beats of the clock of a quiet farm, milliseconds: its heartbeat has to advance every 100.
-const BEAT_MS: u64 = 40;
-/// Cycles of such a beat: more than its heartbeat needs for one step.
-const BEAT_CYCLES: u32 = 4_096;
+const BEAT_MS: u64 = 80;
+/// Cycles of such a beat: more than the 1024 that its heartbeat needs for one step, and some milliseconds of simulation.
+const BEAT_CYCLES: u32 = 1_280;
 /// Longest simulation of a reset, milliseconds: requests that are under way are answered within microseconds of its time.
 const RESET_MS_MAX: u64 = 2_000;
 
