@@ -28,8 +28,13 @@ fn registers_say_who_it_is_and_what_it_can() {
         let value = host.register(register);
         let name = format!("{register:?}");
         let fixed = ["Header", "Next", "Magic", "AbiVersion", "Base", "Stride"];
+        // The farm's last block is that of the doorbells, whatever the map has behind it.
+        let expected = match name.starts_with("Slots") || name == "DoorbellsBlockNext" {
+            true => 0,
+            false => register.reset(),
+        };
         if fixed.iter().any(|word| name.contains(word)) {
-            assert_eq!(value, register.reset(), "{name}");
+            assert_eq!(value, expected, "{name}");
         }
         assert_ne!(value, u32::MAX, "{name} reads as a function that is gone");
     }
