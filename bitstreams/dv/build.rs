@@ -38,7 +38,15 @@ fn main() -> ExitCode {
 
 fn build() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed=FAAM_DV_MODELS");
-    for path in ["build.rs", "build", "mutants.txt", "rtl", "shim", "../rtl"] {
+    for path in [
+        "build.rs",
+        "build",
+        "lint.vlt",
+        "mutants.txt",
+        "rtl",
+        "shim",
+        "../rtl",
+    ] {
         println!("cargo::rerun-if-changed={path}");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo set no OUT_DIR")?);

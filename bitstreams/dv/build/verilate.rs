@@ -83,6 +83,7 @@ impl Verilator {
         for (name, value) in &model.parameters {
             command.arg(format!("-G{name}={value}"));
         }
+        command.arg(root.join("lint.vlt"));
         command.arg("-y").arg(rtl).arg("-y").arg(root.join("rtl"));
         for package in files(rtl, |name| name.ends_with("_pkg.sv"))? {
             command.arg(package);

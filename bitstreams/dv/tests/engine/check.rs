@@ -150,7 +150,7 @@ pub(crate) fn compare(
     case: &Case,
     configuration: Configuration,
 ) -> Result<(), String> {
-    let outcome = came.as_ref().map_err(|error| error.to_string())?;
+    let outcome = came.as_ref().map_err(ToString::to_string)?;
     let report = &outcome.report;
     let mut wrong = String::new();
     let mut differs = |what: &str, came: &dyn std::fmt::Debug, expected: &dyn std::fmt::Debug| {

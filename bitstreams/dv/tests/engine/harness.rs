@@ -10,6 +10,9 @@ use crate::check::{self, Expected, Model};
 use crate::jobs::data::Bytes;
 use crate::jobs::seed;
 
+/// What is made wrong, and how.
+type Spoil = (&'static str, fn(&mut Outcome));
+
 /// Right answers, one of which a test then makes wrong.
 fn answers() -> Vec<(Case, Expected, Outcome)> {
     let configuration = Engine::configurations()[0];
@@ -53,7 +56,7 @@ fn answers() -> Vec<(Case, Expected, Outcome)> {
 #[test]
 fn every_wrong_answer_is_noticed() {
     let configuration = Engine::configurations()[0];
-    let spoil: [(&str, fn(&mut Outcome)); 11] = [
+    let spoil: [Spoil; 11] = [
         ("ended", |outcome| outcome.report.ended = Ended::TableMiss),
         ("rule", |outcome| outcome.report.rule ^= 1),
         ("stored", |outcome| outcome.report.stored ^= true),
