@@ -177,6 +177,7 @@ rtl-check: ## Compare what is generated for and about the gateware with its sour
 	$(call step,gateware: generated files)
 	@python3 bitstreams/flow/generate_crc.py --check
 	@cd bitstreams/flow && python3 -B -m unittest -q test_flow
+	@python3 -B bitstreams/flow/build.py --check
 
 # ONLY=NAME for one configuration (ARGS=--list names them). Reports and page are written anew: commit them with the RTL.
 bitstream: ## Gateware by the open flow: reports, clock floors, area ceilings, bitstreams in target/bitstream (40 min; ONLY=NAME)

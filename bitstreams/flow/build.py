@@ -60,7 +60,11 @@ def placed(target, entry, netlist, place, progress):
     speeds = {}
     fastest = max(target["speed_grades"])
     progress(f"nextpnr: place and route, speed grade -{fastest}")
-    speeds[str(fastest)], routed, config = placement.route(netlist, target, fastest, entry["mhz_min"], place, progress)
+    wanted = entry.get("mhz_wanted", entry["mhz_min"])
+    speeds[str(fastest)], routed, config = placement.route(netlist, target, fastest, wanted, entry["mhz_min"], place, progress)
+    if wanted > entry["mhz_min"]:
+        progress(f"nextpnr: the floor, {entry['mhz_min']} MHz")
+        placement.hold(routed, target, fastest, entry["mhz_min"], place, progress)
     for grade in sorted(set(target["speed_grades"]) - {fastest}):
         progress(f"nextpnr: the same, speed grade -{grade}")
         speeds[str(grade)] = placement.measure(routed, target, grade, place, progress)

@@ -96,7 +96,7 @@ def engines(entries, made, fastest):
     ]
     rows = []
     for name, entry in entries.items():
-        if entry["top"] != "faam_engine":
+        if entry["top"] != "faam_engine" or "speed_grades" not in made[name]["ecp5"]:
             continue
         report = made[name]
         rate = report["ecp5"]["speed_grades"][fastest]["fmax_mhz"]
@@ -115,7 +115,7 @@ def cycles(entries, made, fastest):
     for name, entry in entries.items():
         parameters = entry["parameters"]
         for line in measured:
-            if entry["top"] != "faam_engine" or (line["hash_bits"], line["ways"], bool(line["tables"]), bool(line["lazy"])) != (
+            if entry["top"] != "faam_engine" or "speed_grades" not in made[name]["ecp5"] or (line["hash_bits"], line["ways"], bool(line["tables"]), bool(line["lazy"])) != (
                     13, parameters["WAYS"], bool(parameters["TABLES"]), True):
                 continue
             off = 100 * (line["rtl_cycles"] / line["model_cycles"] - 1)
