@@ -58,14 +58,15 @@ def build(target, entry, progress):
 def placed(target, entry, netlist, place, progress):
     """What place and route makes of a netlist: clocks, slowest paths, the bitstream."""
     speeds = {}
-    fastest = max(target["speed_grades"])
+    grades = entry.get("speed_grades", target["speed_grades"])
+    fastest = max(grades)
     progress(f"nextpnr: place and route, speed grade -{fastest}")
     wanted = entry.get("mhz_wanted", entry["mhz_min"])
     speeds[str(fastest)], routed, config = placement.route(netlist, target, fastest, wanted, entry["mhz_min"], place, progress)
     if wanted > entry["mhz_min"]:
         progress(f"nextpnr: the floor, {entry['mhz_min']} MHz")
         placement.hold(routed, target, fastest, entry["mhz_min"], place, progress)
-    for grade in sorted(set(target["speed_grades"]) - {fastest}):
+    for grade in sorted(set(grades) - {fastest}):
         progress(f"nextpnr: the same, speed grade -{grade}")
         speeds[str(grade)] = placement.measure(routed, target, grade, place, progress)
     for grade, speed in speeds.items():

@@ -62,11 +62,14 @@ def render(target, entries):
     out += table(
         ["configuration", "LUT4", "of them RAM", "FF", "DP16KD", "MULT18", *(f"Fmax -{grade}, MHz" for grade in grades), "floor"],
         [[f"`{name}`", core["lut4"], core["of_them_ram"], core["ff"], core["dp16kd"], core["mult18"],
-          *([report["ecp5"]["speed_grades"][grade]["fmax_mhz"] for grade in grades] if "speed_grades" in report["ecp5"] else ["not placed"] * len(grades)),
+          *([report["ecp5"]["speed_grades"].get(grade, {}).get("fmax_mhz", "-") for grade in grades] if "speed_grades" in report["ecp5"] else ["not placed"] * len(grades)),
           report["ecp5"].get("mhz_min", "-")]
          for name, report in made.items() for core in [report["ecp5"]["core"]]])
     out += [f"Slowest paths at -{fastest}:", ""]
     out += [f"- `{name}`: {report['ecp5']['speed_grades'][fastest]['critical_path']}" for name, report in made.items() if "speed_grades" in report["ecp5"]]
+    short = [name for name, entry in entries.items() if entry.get("mhz_wanted", 0) > entry.get("mhz_min", 0)]
+    if short:
+        out += ["", f"{', '.join(f'`{name}`' for name in short)} is placed for 120 MHz and misses it: its floor holds what it reaches, until the path above has a register."]
     out += ["", "Bitstreams (in `target/bitstream`, not committed):", ""]
     out += table(["configuration", "bytes, compressed", "idcode", "SHA-256"],
                  [[f"`{name}`", bit["bytes"], bit["idcode"], f"`{bit['sha256'][:16]}...`"]
