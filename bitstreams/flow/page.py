@@ -131,21 +131,27 @@ def cycles(entries, made, fastest):
 
 
 def farms(target, entries, made):
-    """How many engines a device has block RAM and LUTs for, from the farm that was placed and the engine in it."""
-    out = ["## The farm", ""]
+    """How many engines a device has block RAM for, and what a farm needs beside them."""
+    device, total = target["device"], target["dp16kd"]
+    out = ["## The farm", "", f"{device} has {total} DP16KD. Engines that these allow, the farm's own not counted:", ""]
+    out += table(["engine", "DP16KD", "engines"],
+                 [[f"`{name}`", made[name]["ecp5"]["core"]["dp16kd"], total // made[name]["ecp5"]["core"]["dp16kd"]]
+                  for name, entry in entries.items() if entry["top"] == "faam_engine"])
     rows = []
     for name, entry in entries.items():
         if entry["top"] != "faam_farm":
             continue
         engine = next(other for other, candidate in entries.items() if candidate["top"] == "faam_engine"
                       and all(candidate["parameters"][key] == entry["parameters"][key] for key in candidate["parameters"]))
-        farm, one = made[name]["ecp5"]["core"], made[engine]["ecp5"]["core"]
-        count = entry["parameters"]["ENGINES"]
-        rest = {area: farm[area] - count * one[area] for area in ("lut4", "dp16kd")}
-        rows.append([f"`{name}`", count, rest["lut4"], rest["dp16kd"], one["dp16kd"], (target["dp16kd"] - rest["dp16kd"]) // one["dp16kd"]])
-    out += table(["configuration", "engines", "LUT4 beside the engines", "DP16KD beside them", "DP16KD an engine",
-                  f"engines that the {target['dp16kd']} DP16KD of {target['device']} allow"], rows)
-    return out + ["Movers of the lanes count as beside the engines.", ""]
+        farm, one, count = made[name]["ecp5"]["core"], made[engine]["ecp5"]["core"], entry["parameters"]["ENGINES"]
+        rest = {area: farm[area] - count * one[area] for area in ("lut4", "ff", "dp16kd")}
+        rows.append([f"`{name}`", count, rest["lut4"], rest["ff"], rest["dp16kd"], (total - rest["dp16kd"]) // one["dp16kd"]])
+    if rows:
+        out += ["What a whole farm has beside its engines, the lanes' movers included, by synthesis:", ""]
+        out += table(["configuration", "engines", "LUT4 beside them", "FF", "DP16KD", "engines that block RAM allows"], rows)
+    else:
+        out += ["No whole farm is among the configurations: its area and clock are not given here.", ""]
+    return out
 
 
 def published():
