@@ -180,7 +180,7 @@ rtl-check: ## Compare what is generated for and about the gateware with its sour
 	@python3 -B bitstreams/flow/build.py --check
 
 # ONLY=NAME for one configuration (ARGS=--list names them). Reports and page are written anew: commit them with the RTL.
-bitstream: ## Gateware by the open flow: reports, clock floors, area ceilings, bitstreams in target/bitstream (40 min; ONLY=NAME)
+bitstream: ## Gateware by the open flow: reports, clock floors, area ceilings, bitstreams in target/bitstream (an hour on two busy cores; ONLY=NAME)
 	@.ci/install bitstream
 	@$(MAKE) $(FLOW_VENV)/ready
 	$(call step,synthesis and place and route)
