@@ -61,6 +61,7 @@ pub const BILLING: &[Billing] = &[
     free("too-many-failures", REFUSED),
     free("not-allowed", REFUSED),
     free("conflict", REFUSED),
+    free("image-refused", REFUSED),
     free("too-many-in-flight", REFUSED),
     free("over-rate", REFUSED),
     free("over-quota", REFUSED),
