@@ -606,11 +606,13 @@ mod tests {
     fn every_limit_of_a_gateway_is_reachable() {
         let draft = Draft::default();
         let gateway = &draft.gateway;
-        // Set otherwise: `cards` by devices, engines and pace; the second `data_dir` follows the first; `events` is no limit.
+        // Set otherwise: `cards` by devices, engines and pace; the second `data_dir` follows the first; `events` and `images`,
+        // a source of them in place of the store's, are no limits.
         let otherwise = [
             "gateway.dispatch.cards",
             "gateway.dispatch.data_dir",
             "gateway.dispatch.events",
+            "gateway.dispatch.images",
         ];
         let structures = [
             ("gateway.limits", fields(&gateway.limits)),
