@@ -472,7 +472,7 @@ const LABELS: [(&str, usize); 18] = [
 ];
 
 /// Those of kernels that were loaded into slots, which nothing has before one was.
-const OF_LOADS: [&str; 2] = ["image", "cause"];
+const OF_LOADS: [&str; 3] = ["image", "cause", "result"];
 
 /// No label of ours is unknown to this test, none has more values than its bound, and all series together have one.
 fn check_labels(prometheus: &Prometheus) {

@@ -607,18 +607,20 @@ mod tests {
         let draft = Draft::default();
         let gateway = &draft.gateway;
         // Set otherwise: `cards` by devices, engines and pace; the second `data_dir` follows the first; `events` and `images`,
-        // a source of them in place of the store's, are no limits.
+        // a source of them in place of the store's, are no limits; `slots` is looked into below.
         let otherwise = [
             "gateway.dispatch.cards",
             "gateway.dispatch.data_dir",
             "gateway.dispatch.events",
             "gateway.dispatch.images",
+            "gateway.dispatch.slots",
         ];
         let structures = [
             ("gateway.limits", fields(&gateway.limits)),
             ("gateway.tenant_limits", fields(&gateway.tenant_limits)),
             ("gateway.admission", fields(&gateway.admission)),
             ("gateway.dispatch", fields(&gateway.dispatch)),
+            ("gateway.dispatch.slots", fields(&gateway.dispatch.slots)),
             ("gateway.prices", fields(&gateway.prices)),
         ];
         for (path, fields) in structures {
