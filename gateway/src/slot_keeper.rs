@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use faam_hwif::Serves;
+use faam_hwif::{Serves, SlotState};
 use faam_sched::Nanos;
 use faam_sched::slots::{
     ImageView, KernelSet, LoadReason, SlotConfig, SlotDecision, SlotPolicy, SlotView,
@@ -141,10 +141,17 @@ struct Listed {
 struct Work {
     card: usize,
     function: u8,
+    slot: u8,
     image: Option<String>,
     answer: oneshot::Receiver<Result<SlotDone, SlotFailed>>,
     /// After an answer that could not begin: not before this.
     idle_until: Option<Nanos>,
+}
+
+impl Work {
+    const fn place(&self) -> (usize, u8, u8) {
+        (self.card, self.function, self.slot)
+    }
 }
 
 struct Keeper {
@@ -212,8 +219,9 @@ impl Keeper {
         match self.policy.decide(&views, &images, required, now) {
             None => {}
             Some(SlotDecision::Unload { slot }) => {
-                if let Some((card, function, slot)) = places.get(slot).copied() {
-                    self.ask(card, function, None, SlotRequest::Evict { slot });
+                if let Some(place) = places.get(slot).copied() {
+                    let (_, _, slot) = place;
+                    self.ask(place, None, SlotRequest::Evict { slot });
                 }
             }
             Some(SlotDecision::Load {
@@ -259,6 +267,14 @@ impl Keeper {
             .iter()
             .map(|listed| kernel_text(listed.entry.kernel_uuid))
             .collect();
+        // What is being loaded is not asked for a second time.
+        let loading = |place| {
+            let mut works = self.works.iter();
+            let work = works.find(|work| work.idle_until.is_none() && work.place() == place)?;
+            let image = work.image.as_ref()?;
+            let listed = self.listed.iter().find(|it| it.entry.name == *image)?;
+            Some(kernels(listed.entry.serves))
+        };
         let mut places = Vec::new();
         let mut views = Vec::new();
         for (card, kept) in self.cards.iter().enumerate() {
@@ -274,16 +290,19 @@ impl Keeper {
                 for slot in &status.slots {
                     let place = (card, function, slot.slot);
                     let since = since(&mut self.seen, place, slot, now);
-                    // What could not be loaded again stays.
-                    let is_known = slot
-                        .kernel
-                        .as_ref()
-                        .is_none_or(|kernel| known.contains(kernel));
+                    // What serves and could not be loaded again stays.
+                    let is_known = slot.state != SlotState::Active.name()
+                        || slot
+                            .kernel
+                            .as_ref()
+                            .is_none_or(|kernel| known.contains(kernel));
+                    // Whoever asked for that: the keeper, or an operator.
+                    let in_hand = matches!(slot.state, "loading" | "evicting");
                     places.push(place);
                     views.push(SlotView {
-                        serves: serves_of(slot),
+                        serves: loading(place).unwrap_or_else(|| serves_of(slot)),
                         since,
-                        can_change: !busy && is_known,
+                        can_change: !busy && !in_hand && is_known,
                     });
                 }
             }
@@ -325,7 +344,7 @@ impl Keeper {
                 };
                 let slot = Some(slot);
                 let request = SlotRequest::Load { image, slot, cause };
-                self.ask(card, function, Some(name.to_owned()), request);
+                self.ask(place, Some(name.to_owned()), request);
             }
             Err(why) => {
                 tracing::warn!(image = name, %why, "an image is not loaded");
@@ -334,7 +353,8 @@ impl Keeper {
         }
     }
 
-    fn ask(&mut self, card: usize, function: u8, image: Option<String>, request: SlotRequest) {
+    fn ask(&mut self, place: (usize, u8, u8), image: Option<String>, request: SlotRequest) {
+        let (card, function, slot) = place;
         let Some(kept) = self.cards.get(card) else {
             return;
         };
@@ -349,6 +369,7 @@ impl Keeper {
             self.works.push(Work {
                 card,
                 function,
+                slot,
                 image,
                 answer,
                 idle_until: None,
@@ -421,7 +442,11 @@ fn since(seen: &mut Vec<Seen>, place: (usize, u8, u8), slot: &SlotStatus, now: N
     }
 }
 
+/// What a slot serves. One that was programmed and never made active holds a kernel, and serves nothing.
 fn serves_of(slot: &SlotStatus) -> KernelSet {
+    if slot.state != SlotState::Active.name() {
+        return KernelSet::EMPTY;
+    }
     let of = |(kernel, name): (usize, &str)| match slot.serves.contains(&name) {
         true => KernelSet::of(kernel),
         false => KernelSet::EMPTY,
@@ -440,4 +465,26 @@ fn kernels(serves: Serves) -> KernelSet {
 
 fn nanos(time: Duration) -> Nanos {
     Nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_serves_while_it_is_active_and_not_while_it_only_holds_a_kernel() {
+        let of_cards = SlotState::ALL.map(SlotState::name);
+        for state in of_cards.into_iter().chain(["loading", "evicting"]) {
+            let slot = SlotStatus {
+                slot: 0,
+                state,
+                serves: vec!["fast"],
+                kernel: Some(kernel_text([1; 16])),
+                image: None,
+                fault: None,
+                loads: 0,
+            };
+            assert_eq!(!serves_of(&slot).is_empty(), state == "active", "{state}");
+        }
+    }
 }
