@@ -64,7 +64,9 @@ struct Parts {
     directory: ImageDirectory,
     trust: Trust,
     events: Events,
-    /// Held while files change, so that index and files agree.
+    /// Held while files change, so that index and files agree. Taken before `kept`.
+    writing: Mutex<()>,
+    /// What the files hold. Held for no file: connections are answered from it.
     kept: Mutex<Kept>,
 }
 
@@ -129,6 +131,7 @@ impl ImageStore {
             directory,
             trust,
             events,
+            writing: Mutex::new(()),
             kept: Mutex::new(kept),
         }));
         for summary in store.list() {
@@ -158,16 +161,17 @@ impl ImageStore {
             }
         };
         let manifest = package.manifest();
-        let mut kept = self.0.kept.lock();
-        if let Err(refusal) = package.not_older(&kept.floors) {
-            drop(kept);
+        let writing = self.0.writing.lock();
+        // Nobody else changes it meanwhile.
+        let mut floors = self.0.kept.lock().floors.clone();
+        if let Err(refusal) = package.not_older(&floors) {
+            drop(writing);
             let text = refusal.to_string();
             self.record_refusal(actor, Some(manifest.image), refusal.code(), &text);
             return Err(refusal.into());
         }
         let summary = ImageSummary::of(manifest, bytes.len());
-        kept.has_room_for(&summary)?;
-        let mut floors = kept.floors.clone();
+        self.0.kept.lock().has_room_for(&summary)?;
         let rises = floors
             .raise(manifest.kernel, manifest.security_version)
             .ok_or(ImageError::TooManyKernels)?;
@@ -175,9 +179,11 @@ impl ImageStore {
         if rises {
             self.0.directory.write_floors(&floors)?;
         }
+        let mut kept = self.0.kept.lock();
         kept.floors = floors;
         kept.images.insert(manifest.image, summary.clone());
         drop(kept);
+        drop(writing);
         let detail = json!({
             "name": summary.name, "version": summary.version, "security_version": summary.security_version,
             "signer": summary.signer, "bytes": summary.bytes,
@@ -239,13 +245,11 @@ impl ImageStore {
     /// # Errors
     /// [`ImageError`]
     pub fn remove(&self, image: Uuid, actor: &str) -> Result<(), ImageError> {
-        let mut kept = self.0.kept.lock();
-        if !kept.images.contains_key(&image) {
-            return Err(ImageError::Missing { image });
-        }
+        let writing = self.0.writing.lock();
+        self.summary(image)?;
         self.0.directory.remove(image)?;
-        kept.images.remove(&image);
-        drop(kept);
+        self.0.kept.lock().images.remove(&image);
+        drop(writing);
         let subject = image.to_string();
         self.0
             .events

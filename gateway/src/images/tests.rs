@@ -191,3 +191,39 @@ fn one_that_has_no_room_is_refused_with_the_bound() {
     };
     kept.has_room_for(&again).expect("its own place");
 }
+
+#[test]
+fn who_reads_the_index_does_not_wait_for_a_file_that_is_being_written() {
+    let data = tempfile::tempdir().expect("a directory");
+    let store = open(data.path());
+    let text = include_str!("../../../bitstreams/images/inflate.toml");
+    let mut description = Description::from_toml(text).expect("ours");
+    // More than a pipe holds: whoever writes it into one waits for its reader.
+    description.simulated_bytes = Some(1 << 20);
+    let bytes = build(&description, &Ingredients::default(), &key(1)).expect("builds");
+    let trusted = Trust::new(&trust().trusted, &[]).expect("few");
+    let package = Package::read(&bytes, &trusted).expect("good");
+    let image = package.manifest().image;
+    let images = data.path().join("images");
+    std::fs::create_dir(&images).expect("made");
+    let pipe = images.join(format!("{image}.new"));
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    let writer = {
+        let (store, bytes) = (store.clone(), bytes.clone());
+        std::thread::spawn(move || store.accept(&bytes, "operator"))
+    };
+    // Opens when the writer has opened it, which cannot end before it is read.
+    let reader = std::fs::File::open(&pipe).expect("the writer's end");
+    let (told, listed) = std::sync::mpsc::channel();
+    let lister = std::thread::spawn(move || {
+        // The test may have given it up.
+        let _ = told.send((store.list().len(), store.find("inflate")));
+    });
+    let listed = listed.recv_timeout(std::time::Duration::from_secs(20));
+    // The writer ends: with an error, as it was cut off.
+    drop(reader);
+    assert!(writer.join().expect("no panic").is_err());
+    lister.join().expect("no panic");
+    assert_eq!(listed, Ok((0, None)));
+}
