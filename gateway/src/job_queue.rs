@@ -8,7 +8,7 @@
 //!
 //! Invariants: a job is answered exactly once; what a card made is answered only after a CPU
 //! worker has verified it; a job that its engine could not finish goes back to the front
-//! of its tenant's queue, at most [`REPLAYS_MAX`] times.
+//! of its tenant's queue, at most [`REPLAYS_MAX`] times for failures, and [`KERNEL_ABSENT_REPLAYS_MAX`] times for its kernel.
 //!
 //! It deliberately does not know HTTP, nor how a card is reached or recovered.
 
@@ -43,13 +43,15 @@ mod places;
 mod request;
 
 use self::kernel_waits::KernelWaits;
-pub(crate) use self::kernel_waits::{KERNELS, KernelDemand};
+pub(crate) use self::kernel_waits::{KERNELS, KernelDemand, KernelWait};
 use self::places::{FunctionPlaces, TenantPlaces, promised};
 pub(crate) use self::places::{TenantPlace, Wake};
 use self::request::request_of;
 
 /// Times that a job goes back to the queue because its engine failed, before it is given to the CPU alone.
 const REPLAYS_MAX: u8 = 3;
+/// Times that a job goes back to the queue because no slot held its kernel any more, before it is given to the CPU alone.
+const KERNEL_ABSENT_REPLAYS_MAX: u8 = 16;
 /// Results that wait for verification; at the bound cards get no further jobs.
 const UNVERIFIED_MAX: usize = 64;
 /// How long an idle CPU worker sleeps before it looks again although nobody woke it.
@@ -124,13 +126,14 @@ struct Core {
 }
 
 impl Core {
-    /// What the cards in service serve has changed.
-    fn note_served(&mut self, all_cards: TargetSet, now: Instant) {
+    /// What the cards in service serve has changed. Whether jobs wait now for what none serves.
+    fn note_served(&mut self, all_cards: TargetSet, now: Instant) -> bool {
         let scheduler = &self.scheduler;
         self.kernels.note(now, |needs| {
             let on_cards = Placement::any_of(all_cards).needing(needs);
             !scheduler.effective(on_cards).is_empty()
         });
+        self.kernels.note_waiting(now)
     }
 
     /// See [`JobQueue::settle`].
@@ -363,6 +366,9 @@ impl JobQueue {
         }
         let waits = self.waits_for_a_kernel(&core, placement).then(Instant::now);
         job.begins_to_wait_for_a_kernel(waits);
+        if job.spec.policy == BackendPolicy::RequireHardware {
+            job.kernel_wait = Some(core.kernels.waits(placement.needs));
+        }
         let cost = core.scheduler.cost_of(request.shape);
         core.kernels.wanted(placement.needs, cost, waits);
         if waits.is_some() {
@@ -383,7 +389,9 @@ impl JobQueue {
 
     /// How kernels were asked for since the start.
     pub(crate) fn kernel_demand(&self) -> [KernelDemand; KERNELS] {
-        self.core.lock().kernels.demand()
+        let mut core = self.core.lock();
+        core.kernels.note_waiting(Instant::now());
+        core.kernels.demand()
     }
 
     /// Who is to be woken when a job waits for a kernel that no card has.
@@ -518,7 +526,9 @@ impl JobQueue {
             return;
         }
         core.scheduler.set_abilities(target, abilities, now);
-        core.note_served(self.all_cards, Instant::now());
+        if core.note_served(self.all_cards, Instant::now()) {
+            self.tell_keeper();
+        }
         // Jobs that had no card may have one now, and those that had may now be the CPU's.
         self.wake_all(&core);
     }
@@ -539,7 +549,9 @@ impl JobQueue {
         let on = wake.is_some();
         place.wake = wake;
         core.scheduler.set_in_service(target, on, self.now());
-        core.note_served(self.all_cards, Instant::now());
+        if core.note_served(self.all_cards, Instant::now()) {
+            self.tell_keeper();
+        }
         // Jobs that preferred a card may now be the CPU's.
         self.wake_all(&core);
     }
@@ -635,6 +647,7 @@ impl JobQueue {
                 deferred,
             } = taken?;
             job.room = None;
+            job.kernel_wait = None;
             if deferred {
                 job.spec.permit.meter().met(LimitMet::Deferred);
             }
@@ -723,7 +736,9 @@ impl JobQueue {
         let left = core.scheduler.abilities(target).without(needs);
         let now = self.now();
         core.scheduler.set_abilities(target, left, now);
-        core.note_served(self.all_cards, Instant::now());
+        if core.note_served(self.all_cards, Instant::now()) {
+            self.tell_keeper();
+        }
         if let EngineId::Card { card, function, .. } = running.engine
             && let Some(events) = core.card_events.get(usize::from(card))
         {
@@ -745,14 +760,20 @@ impl JobQueue {
             FallbackReason::VerifyFailed => LimitMet::VerifyFailed,
             _ => LimitMet::Replay,
         });
-        let waits = reason == FallbackReason::KernelAbsent
-            && job.spec.policy == BackendPolicy::RequireHardware;
-        job.begins_to_wait_for_a_kernel(waits.then(Instant::now));
-        job.replays = job.replays.saturating_add(1);
-        job.fallback = Some(reason);
         let required = job.spec.policy == BackendPolicy::RequireHardware;
+        let is_absent = reason == FallbackReason::KernelAbsent;
+        job.begins_to_wait_for_a_kernel((is_absent && required).then(Instant::now));
+        // No fault of a card, and met as often as kernels change places.
+        let replays = match is_absent {
+            true => &mut job.kernel_absent_replays,
+            false => &mut job.replays,
+        };
+        *replays = replays.saturating_add(1);
+        job.fallback = Some(reason);
+        let absent_too_often = job.kernel_absent_replays > KERNEL_ABSENT_REPLAYS_MAX;
+        let too_often = job.replays > REPLAYS_MAX || absent_too_often;
         let mut core = self.core.lock();
-        if job.replays > REPLAYS_MAX && required || self.stopping.load(Ordering::Acquire) {
+        if too_often && required || self.stopping.load(Ordering::Acquire) {
             // No card did it, and none will: our fault, and no charge.
             core.scheduler.refund(receipt);
             drop(core);
@@ -761,6 +782,8 @@ impl JobQueue {
             let waited = job.phases.queue;
             job.answer(Err(if stopping {
                 JobError::Stopping
+            } else if absent_too_often {
+                JobError::no_kernel(waited)
             } else {
                 JobError::BeyondCard(format!(
                     "cards failed this job {REPLAYS_MAX} times, over {} ms; let the CPU serve it (Faam-Backend: auto or \
@@ -771,9 +794,11 @@ impl JobQueue {
             return;
         }
         let placement = if required {
+            let needs = request::needs(&job.spec.kernel);
+            job.kernel_wait = Some(core.kernels.waits(needs));
             // The function that failed is out of service until it has passed its self-test; whichever is up first takes the job.
-            Placement::any_of(self.all_cards).needing(request::needs(&job.spec.kernel))
-        } else if job.replays > REPLAYS_MAX || reason == FallbackReason::BeyondCard {
+            Placement::any_of(self.all_cards).needing(needs)
+        } else if too_often || reason == FallbackReason::BeyondCard {
             Placement::any_of(TargetSet::of(self.cpu))
         } else {
             receipt.placement().avoiding(receipt.target())
@@ -783,6 +808,9 @@ impl JobQueue {
             job.meter(Duration::ZERO, Duration::ZERO);
             job.answer(Err(JobError::TenantRemoved));
             return;
+        }
+        if required && core.kernels.note_waiting(Instant::now()) {
+            self.tell_keeper();
         }
         self.announce(core, placement);
     }

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::fault_met::FailedOn;
 use crate::job::{BlockOutcome, EngineId, FallbackReason, JobError, JobSpec, Phases};
+use crate::job_queue::KernelWait;
 use crate::meter::Spent;
 use crate::queue_room::RoomPermit;
 
@@ -25,6 +26,10 @@ pub(crate) struct PendingJob {
     /// How long it waited for that, before it was queued.
     pub(crate) room_waited: Duration,
     pub(crate) replays: u8,
+    /// Times that it came back because no slot held its kernel any more.
+    pub(crate) kernel_absent_replays: u8,
+    /// While it is queued and takes nothing but a card.
+    pub(crate) kernel_wait: Option<KernelWait>,
     /// The devices that it came back from for a fault of theirs, the first ones.
     failed_on: [Option<FailedOn>; FAILED_ON_MAX],
     pub(crate) fallback: Option<FallbackReason>,
@@ -49,6 +54,8 @@ impl PendingJob {
             room: Some(room),
             room_waited: waited,
             replays: 0,
+            kernel_absent_replays: 0,
+            kernel_wait: None,
             failed_on: [None; FAILED_ON_MAX],
             fallback: None,
             kernel_since: None,

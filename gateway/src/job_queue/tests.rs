@@ -509,3 +509,59 @@ fn a_failure_moves_no_tenants_turn() {
         }
     }
 }
+
+/// The kernel of the jobs that a rig pushes.
+const TABLES: usize = 1;
+
+#[test]
+fn a_job_whose_kernel_goes_while_it_waits_is_told_to_who_loads_kernels() {
+    let rig = Rig::new();
+    let (wake, woken) = crossbeam::channel::bounded(1);
+    rig.queue.wake_for_kernels(wake);
+    let required = || rig.queue.kernel_demand()[TABLES].required_at;
+    let mut answer = rig.push(BackendPolicy::RequireHardware);
+    assert_eq!(required(), None);
+    // Evicted for another who waits.
+    rig.queue.set_serves(0, 0, Serves::FAST);
+    assert!(woken.try_recv().is_ok(), "woken");
+    assert!(required().is_some());
+    rig.queue.set_serves(0, 0, Serves::ALL);
+    // It had the job in its hands, and its kernel no more.
+    let before = required();
+    let running = rig.take(0).unwrap();
+    rig.queue.card_lacks(running);
+    assert!(woken.try_recv().is_ok(), "woken again");
+    assert!(required() > before);
+    // Once nobody waits any more it is not asked for any more.
+    rig.queue.set_serves(0, 0, Serves::ALL);
+    let running = rig.take(0).unwrap();
+    let before = required();
+    rig.queue.set_serves(0, 0, Serves::NONE);
+    assert_eq!(required(), before);
+    assert!(answer.try_recv().is_err());
+    rig.claim(running);
+}
+
+#[test]
+fn a_kernel_that_is_not_there_is_no_failure_of_a_card_and_is_met_so_often() {
+    let rig = Rig::new();
+    let mut answer = rig.push(BackendPolicy::RequireHardware);
+    for _ in 0..KERNEL_ABSENT_REPLAYS_MAX {
+        let running = rig.take(0).unwrap();
+        rig.queue.card_lacks(running);
+        rig.queue.set_serves(0, 0, Serves::ALL);
+        assert!(answer.try_recv().is_err(), "it waits on");
+    }
+    // A card's own failures have their bound left.
+    for _ in 0..REPLAYS_MAX {
+        let running = rig.take(0).unwrap();
+        rig.queue.card_failed(running, "hang", "a fault");
+        assert!(answer.try_recv().is_err(), "it waits on");
+    }
+    let running = rig.take(0).unwrap();
+    rig.queue.card_lacks(running);
+    assert!(matches!(
+        answer.try_recv().unwrap(),
+        Err(JobError::NoKernel { .. })
+    ));
+}
