@@ -680,6 +680,7 @@ impl Card {
             if let Some((kind, why)) = failed {
                 self.recover(function, kind, &why)?;
             }
+            self.look_after_slots(function)?;
         }
         self.note_penalties();
         Ok(())

@@ -533,6 +533,13 @@ impl JobQueue {
         self.wake_all(&core);
     }
 
+    /// What a function is taken to serve.
+    pub(crate) fn serves(&self, card: u8, function: u8) -> Option<Serves> {
+        let core = self.core.lock();
+        let target = core.functions.of(card, function)?.target;
+        Some(Serves(core.scheduler.abilities(target).0))
+    }
+
     /// Whether a function in service holds the kernel that a job needs.
     pub(crate) fn any_card_serves(&self, needs: Abilities) -> bool {
         let on_cards = Placement::any_of(self.all_cards).needing(needs);

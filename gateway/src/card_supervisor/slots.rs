@@ -3,7 +3,7 @@
 //! Owns the one thread a function that does it, and what follows from its end. Invariants: the scheduler is told what a slot
 //! serves only after its kernel has passed its self-test, and that it serves no more before it is touched; a load that fails
 //! costs its slot alone, unless it is the function that failed; nothing of a function's life is used after that has ended,
-//! for whoever takes the life away waits for the thread.
+//! for whoever takes the life away waits for the thread; an end that was not told is found at the next look.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -13,6 +13,7 @@ use faam_driver::{Function, Slot, SlotError};
 use faam_hwif::{Serves, SlotState};
 use serde_json::json;
 
+use super::place::Live;
 use super::{Card, KERNELS_ABSENT_MAX, WORKER_END_LIMIT, millis};
 use crate::card_slots::{LoadCause, SlotDone, SlotFailed, SlotReply, SlotRequest, SlotStatus};
 use crate::cards::CardEvent;
@@ -36,13 +37,20 @@ pub(crate) struct SlotEnd {
 /// A load or an eviction under way.
 pub(super) struct SlotWork {
     function: Arc<Function>,
-    thread: JoinHandle<()>,
+    /// Gives the end that it could not tell.
+    thread: Option<JoinHandle<Option<SlotEnd>>>,
     began: Instant,
     slot: u8,
     /// Of a load: the image's name, and why.
     load: Option<(String, LoadCause)>,
     reply: Option<SlotReply>,
     ended: bool,
+}
+
+impl SlotWork {
+    fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
 }
 
 impl Drop for SlotWork {
@@ -53,10 +61,10 @@ impl Drop for SlotWork {
         }
         self.function.end();
         let until = Instant::now() + WORKER_END_LIMIT;
-        while !self.thread.is_finished() && Instant::now() < until {
+        while !self.is_finished() && Instant::now() < until {
             std::thread::sleep(LOOK_AGAIN);
         }
-        if !self.thread.is_finished() {
+        if !self.is_finished() {
             tracing::error!(slot = self.slot, "a slot's thread is left behind");
         }
         if let Some(reply) = self.reply.take() {
@@ -158,12 +166,13 @@ impl Card {
                 life,
                 end,
             };
-            if events.send_timeout(event, WORKER_END_LIMIT).is_err() {
-                tracing::error!(
-                    function = number,
-                    slot,
-                    "the end of a slot's work was not told"
-                );
+            match events.send_timeout(event, WORKER_END_LIMIT) {
+                Ok(()) => None,
+                // The supervisor finds it by looking for the end of this thread.
+                Err(unsent) => match unsent.into_inner() {
+                    CardEvent::SlotEnded { end, .. } => Some(end),
+                    _ => None,
+                },
             }
         };
         let thread = std::thread::Builder::new()
@@ -179,7 +188,7 @@ impl Card {
         if let Some(live) = self.place(number).and_then(|place| place.live.as_mut()) {
             live.slot_work = Some(SlotWork {
                 function,
-                thread,
+                thread: Some(thread),
                 began: Instant::now(),
                 slot,
                 load,
@@ -253,6 +262,42 @@ impl Card {
             Some(failed) => self.recover(number, "slot", &failed.why),
             None => Ok(()),
         }
+    }
+
+    /// Ends slot work whose thread has ended without having told, and has the scheduler know again what the slots serve, where
+    /// that came to differ.
+    pub(super) fn look_after_slots(&mut self, number: u8) -> Result<(), String> {
+        // In this order: what was told before the thread's end is read first.
+        let finished = |live: &Live| live.slot_work.as_ref().is_some_and(SlotWork::is_finished);
+        if self.live(number).is_some_and(finished) && self.post.events.is_empty() {
+            let place = self.place(number).and_then(|place| place.live.as_mut());
+            let Some(work) = place.and_then(|live| live.slot_work.as_mut()) else {
+                return Ok(());
+            };
+            let Some(thread) = work.thread.take() else {
+                return Ok(());
+            };
+            let end = untold_end(thread, work.slot);
+            tracing::error!(
+                function = number,
+                slot = end.slot,
+                "the end of a slot's work was not told"
+            );
+            return self.slot_work_ended(number, end);
+        }
+        let Some(live) = self.live(number) else {
+            return Ok(());
+        };
+        if live.slot_work.is_some() || live.function.identity().slots.is_none() {
+            return Ok(());
+        }
+        // What cannot be read is the heartbeat's to find.
+        if let Ok(serves) = live.function.serves()
+            && self.jobs.serves(self.number, number) != Some(serves)
+        {
+            self.look_at_slots(number);
+        }
+        Ok(())
     }
 
     /// A function had no kernel for a job that was given to it for what its slots serve. Late news of a slot that was evicted,
@@ -403,7 +448,7 @@ impl Card {
     }
 }
 
-fn live_life(live: Option<&super::place::Live>) -> u64 {
+fn live_life(live: Option<&Live>) -> u64 {
     live.map_or(0, |live| live.life_first)
 }
 
@@ -418,6 +463,27 @@ fn serves_of<'s>(slots: impl Iterator<Item = &'s Slot>) -> Serves {
 fn free_slot(slots: &[Slot]) -> Option<u8> {
     let free = |slot: &&Slot| matches!(slot.state, SlotState::Empty | SlotState::Failed);
     slots.iter().find(free).map(|slot| slot.index)
+}
+
+/// The end of slot work as its thread left it.
+fn untold_end(thread: JoinHandle<Option<SlotEnd>>, slot: u8) -> SlotEnd {
+    let why = match thread.join() {
+        Ok(Some(end)) => return end,
+        Ok(None) => "its end was lost",
+        Err(_) => "its thread panicked",
+    };
+    // What the function was in the middle of is not known: a reset ends it.
+    let failed = SlotFailed {
+        kind: "thread",
+        why: format!(
+            "{why}: the function is reset, and says then what its slots hold; the log has the cause"
+        ),
+    };
+    SlotEnd {
+        slot,
+        took: None,
+        failed: Some((failed, true)),
+    }
 }
 
 fn do_work(function: &Function, slot: u8, payload: Option<&[u8]>) -> SlotEnd {
@@ -446,5 +512,27 @@ fn do_work(function: &Function, slot: u8, payload: Option<&[u8]>) -> SlotEnd {
                 failed: Some((failed, of_the_function)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_that_was_not_told_is_the_threads_own_and_a_panic_is_the_functions() {
+        let told = SlotEnd {
+            slot: 3,
+            took: Some([Duration::from_millis(1); 3]),
+            failed: None,
+        };
+        let end = untold_end(std::thread::spawn(move || Some(told)), 3);
+        assert_eq!(end.took, Some([Duration::from_millis(1); 3]));
+        assert!(end.failed.is_none());
+        let end = untold_end(std::thread::spawn(|| panic!("as it is to")), 1);
+        assert_eq!((end.slot, end.took), (1, None));
+        let (failed, of_the_function) = end.failed.expect("failed");
+        assert!(of_the_function);
+        assert!(failed.why.contains("panicked"), "{}", failed.why);
     }
 }
