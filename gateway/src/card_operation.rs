@@ -19,6 +19,7 @@ use crate::card_recovery::{FunctionState, RecoveryStatus};
 use crate::card_slots::{LoadCause, SlotDone, SlotRequest, SlotStatus};
 use crate::cards::{CardEvent, CardStatus, FunctionStatus};
 use crate::dispatch::Dispatcher;
+use crate::images::ImageError;
 
 /// How long a supervisor may take to answer: it may be in the middle of a recovery, and a reset ends what is in flight first.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -86,11 +87,11 @@ pub enum OperationError {
         why: String,
     },
     /// The image is not to be loaded.
-    #[error("{why}")]
-    ImageRefused {
-        /// What was expected, what came, what to do.
-        why: String,
-    },
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The thread that was to verify it came to no end.
+    #[error("an image was not verified: {0}")]
+    Unverified(String),
     /// It is not to be told to fail.
     #[error("{name} takes no faults: {why}")]
     NoFaults {
@@ -437,7 +438,6 @@ impl Dispatcher {
         slot: Option<u8>,
     ) -> Result<SlotDone, OperationError> {
         let (images, wanted) = (Arc::clone(self.images()), image.to_owned());
-        let refused = |why: String| OperationError::ImageRefused { why };
         let device = self.cards().into_iter().find(|card| card.card == of.card);
         let device = device.and_then(|card| {
             let function = card.functions.get(usize::from(of.function))?;
@@ -452,8 +452,7 @@ impl Dispatcher {
         };
         let image = tokio::task::spawn_blocking(move || images.verified(&wanted, &device))
             .await
-            .map_err(|error| refused(error.to_string()))?
-            .map_err(refused)?;
+            .map_err(|error| OperationError::Unverified(error.to_string()))??;
         let cause = LoadCause::Operator;
         self.ask_slot(of, SlotRequest::Load { image, slot, cause })
             .await

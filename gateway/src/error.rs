@@ -556,6 +556,8 @@ impl From<NotAllowed> for Problem {
 impl From<OperationError> for Problem {
     fn from(error: OperationError) -> Self {
         let kind = match error {
+            OperationError::Image(error) => return error.into(),
+            OperationError::Unverified(_) => return Self::internal(&error.to_string()),
             OperationError::FaultRefused { .. } => ProblemKind::InvalidOption,
             _ => ProblemKind::DeviceState,
         };
@@ -603,7 +605,9 @@ impl From<ImageError> for Problem {
                 Self::new(ProblemKind::ImageRefused, refusal.to_string())
                     .with("reason", refusal.code())
             }
-            ImageError::Missing { .. } => Self::new(ProblemKind::NotFound, error.to_string()),
+            ImageError::Missing { .. } | ImageError::Unnamed { .. } => {
+                Self::new(ProblemKind::NotFound, error.to_string())
+            }
             ImageError::Misnamed { .. } | ImageError::Full { .. } | ImageError::TooManyKernels => {
                 Self::new(ProblemKind::Conflict, error.to_string())
             }
@@ -797,6 +801,25 @@ mod tests {
         let problem = Problem::decompress(&error, 100);
         assert_eq!(problem.0.members["offset"], 105);
         assert_eq!(problem.kind(), ProblemKind::CorruptInput);
+    }
+
+    #[test]
+    fn an_image_that_is_not_loaded_is_refused_as_one_that_is_not_taken() {
+        let of = |error: ImageError| Problem::from(OperationError::from(error));
+        let refusal = faam_image::Package::read(b"none", &faam_image::Trust::default());
+        let problem = of(refusal.expect_err("no package").into());
+        assert_eq!(problem.kind(), ProblemKind::ImageRefused);
+        assert!(problem.0.members.contains_key("reason"));
+        let unknown = of(ImageError::Unnamed {
+            name: "none".to_owned(),
+        });
+        assert_eq!(unknown.kind(), ProblemKind::NotFound);
+        let unreadable = of(ImageError::File {
+            what: "read",
+            path: "x.fgi".into(),
+            source: ErrorKind::PermissionDenied.into(),
+        });
+        assert_eq!(unreadable.kind(), ProblemKind::Internal);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use faam_hwif::Serves;
 use faam_hwif::slot::KERNEL_UUID_BYTES;
 
+use crate::images::ImageError;
+
 /// A kernel that may be loaded.
 #[derive(Clone)]
 pub struct SlotImage {
@@ -62,8 +64,8 @@ pub trait ImageSource: fmt::Debug + Send + Sync {
     /// An image, verified anew, and compared with the device that it goes to.
     ///
     /// # Errors
-    /// Why it is not to be loaded, for an operator: what was expected, what came, what to do.
-    fn verified(&self, name: &str, device: &SlotDevice) -> Result<SlotImage, String>;
+    /// Why it is not to be loaded.
+    fn verified(&self, name: &str, device: &SlotDevice) -> Result<SlotImage, ImageError>;
 }
 
 /// A gateway without a store of images.
@@ -75,10 +77,10 @@ impl ImageSource for NoImages {
         Vec::new()
     }
 
-    fn verified(&self, name: &str, _: &SlotDevice) -> Result<SlotImage, String> {
-        Err(format!(
-            "{name:?} is no image of this gateway, which has no store of images; its cards serve what their slots hold"
-        ))
+    fn verified(&self, name: &str, _: &SlotDevice) -> Result<SlotImage, ImageError> {
+        Err(ImageError::Unnamed {
+            name: name.to_owned(),
+        })
     }
 }
 

@@ -24,6 +24,12 @@ pub enum ImageError {
         /// Which.
         image: Uuid,
     },
+    /// None of this name, or none that may be used.
+    #[error("{name:?} is no image of this gateway that may be used; `faam image ls` lists them")]
+    Unnamed {
+        /// What was asked for.
+        name: String,
+    },
     /// A file that somebody moved.
     #[error("the file of the image {image} holds the image {holds}: remove it, and add it again")]
     Misnamed {

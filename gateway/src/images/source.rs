@@ -5,7 +5,7 @@
 use faam_hwif::Serves;
 use faam_image::{DeviceFacts, ImageKind};
 
-use super::{ImageStore, ImageSummary};
+use super::{ImageError, ImageStore, ImageSummary};
 use crate::slot_image::{ImageEntry, ImageSource, SlotDevice, SlotImage};
 
 impl ImageSource for ImageStore {
@@ -15,11 +15,9 @@ impl ImageSource for ImageStore {
         images.iter().map(ImageEntry::from).collect()
     }
 
-    fn verified(&self, name: &str, device: &SlotDevice) -> Result<SlotImage, String> {
-        let image = self.find(name).ok_or_else(|| {
-            format!(
-                "{name:?} is no image of this gateway that may be used; `faam image ls` lists them"
-            )
+    fn verified(&self, name: &str, device: &SlotDevice) -> Result<SlotImage, ImageError> {
+        let image = self.find(name).ok_or_else(|| ImageError::Unnamed {
+            name: name.to_owned(),
         })?;
         let takes = match device.simulated {
             true => ImageKind::Sim,
@@ -27,8 +25,7 @@ impl ImageSource for ImageStore {
         };
         // Of another interface than this release's no function comes into service: its driver refuses it.
         let facts = DeviceFacts::of_idcode(device.idcode, device.shell, takes);
-        let verified =
-            ImageStore::verified(self, image, &facts).map_err(|error| error.to_string())?;
+        let verified = ImageStore::verified(self, image, &facts)?;
         Ok(SlotImage {
             name: verified.manifest.name.clone(),
             kernel_uuid: *verified.manifest.kernel.as_bytes(),

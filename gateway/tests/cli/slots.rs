@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use faam_gateway::cards::{CardSource, SimulatedFaults, SimulatedSlots};
 use faam_gateway::config::GatewayConfig;
+use faam_gateway::images::ImageError;
 use faam_gateway::slot_image::{ImageEntry, ImageSource, SlotDevice, SlotImage};
 use faam_hwif::{Serves, SlotPayload};
 use faam_image::{Description, Ingredients, SigningKey, build};
@@ -50,13 +51,13 @@ impl ImageSource for Images {
         self.0.iter().map(entry).collect()
     }
 
-    fn verified(&self, name: &str, device: &SlotDevice) -> Result<SlotImage, String> {
+    fn verified(&self, name: &str, device: &SlotDevice) -> Result<SlotImage, ImageError> {
         assert_eq!((device.idcode, device.shell), (IDCODE, SHELL));
         assert!(device.simulated);
         let found = self.0.iter().find(|image| image.name == name);
-        found
-            .cloned()
-            .ok_or_else(|| format!("{name:?} is no image of this gateway: see `faam image ls`"))
+        found.cloned().ok_or_else(|| ImageError::Unnamed {
+            name: name.to_owned(),
+        })
     }
 }
 
@@ -395,6 +396,8 @@ fn a_signed_image_goes_from_the_store_into_a_slot_and_not_once_it_was_tampered_w
     command.env("FAAM_DATA_DIR", place.data.path());
     let refused = run(command, b"").check(1, &[]);
     println!("{}", refused.stderr);
+    let (_, problem) = ask(&place, "fpga0.1/slots/load?image=inflate");
+    assert!(problem["reason"].is_string(), "{problem}");
     assert_eq!(slot(&place, "fpga0.1", 1), before, "nothing was programmed");
     assert_eq!(compress(&place, 2, "require-hw", None).status, 200);
 
