@@ -123,9 +123,13 @@ impl ImageStore {
             };
             kept.images.insert(id, summary);
         }
-        // A crash may have been between an image and its version.
+        // A crash may have been between an image and its version. Written: the image may be removed before the next start.
+        let mut any_rose = false;
         for (kernel, version) in accepted {
-            kept.floors.raise(kernel, version);
+            any_rose |= kept.floors.raise(kernel, version) == Some(true);
+        }
+        if any_rose {
+            directory.write_floors(&kept.floors)?;
         }
         let store = Self(Arc::new(Parts {
             directory,

@@ -227,3 +227,19 @@ fn who_reads_the_index_does_not_wait_for_a_file_that_is_being_written() {
     lister.join().expect("no panic");
     assert_eq!(listed, Ok((0, None)));
 }
+
+#[test]
+fn a_version_that_was_made_up_for_at_the_start_is_remembered_for_good() {
+    let data = tempfile::tempdir().expect("a directory");
+    let store = open(data.path());
+    let new = package("deflate-fast", 3, &key(1));
+    let image = store.accept(&new, "operator").expect("good").image;
+    drop(store);
+    std::fs::remove_file(data.path().join("images/floors.json")).expect("there");
+    let store = open(data.path());
+    store.remove(image, "operator").expect("removed");
+    drop(store);
+    let old = package("deflate-fast", 1, &key(1));
+    let error = open(data.path()).accept(&old, "operator");
+    assert_eq!(code(&error.expect_err("older")), "older");
+}
