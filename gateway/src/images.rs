@@ -29,6 +29,7 @@ use uuid::Uuid;
 use self::directory::ImageDirectory;
 pub use self::error::ImageError;
 pub use self::summary::ImageSummary;
+use crate::error::chain;
 use crate::events::{Events, event};
 
 /// Images kept at once.
@@ -89,7 +90,8 @@ impl ImageStore {
     /// Of a data directory; what is in it is verified.
     ///
     /// # Errors
-    /// A directory that cannot be read, or versions that cannot be told any more.
+    /// A directory that cannot be read, or versions that cannot be told any more. A file in it that is no image, or cannot be
+    /// read, keeps no gateway from starting.
     pub fn open(data_dir: &Path, trust: &ImageTrust, events: Events) -> Result<Self, ImageError> {
         let trust = Trust::new(&trust.trusted, &trust.revoked)?;
         let directory = ImageDirectory::new(data_dir);
@@ -99,7 +101,14 @@ impl ImageStore {
         };
         let mut accepted = Vec::new();
         for (id, bytes) in directory.packages()? {
-            let bytes = bytes?;
+            let bytes = match bytes {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    let summary = ImageSummary::refused(id, 0, "unreadable", chain(&error));
+                    kept.images.insert(id, summary);
+                    continue;
+                }
+            };
             let summary = match Package::read(&bytes, &trust) {
                 Ok(package) if package.manifest().image == id => {
                     let manifest = package.manifest();

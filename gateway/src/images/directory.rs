@@ -44,12 +44,18 @@ impl ImageDirectory {
         };
         for entry in entries.into_iter().flatten() {
             let path = entry.map_err(failed("list", &self.0))?.path();
-            let id = path.file_stem().and_then(|stem| stem.to_str());
-            let id = id.and_then(|stem| Uuid::parse_str(stem).ok());
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            let id = stem.and_then(|stem| Uuid::parse_str(stem).ok());
+            // Written otherwise it is none of this one's, and is not found by its id.
+            let id = id.filter(|id| stem == Some(id.to_string().as_str()));
             match (path.extension().and_then(|end| end.to_str()), id) {
                 (Some(EXTENSION), Some(id)) if ids.len() < IMAGES_MAX => ids.push(id),
                 // A crash's.
-                (Some(NEW), _) => fs::remove_file(&path).map_err(failed("remove", &path))?,
+                (Some(NEW), _) => {
+                    if let Err(error) = fs::remove_file(&path) {
+                        tracing::warn!(path = %path.display(), %error, "what a crash left cannot be removed");
+                    }
+                }
                 (Some("json"), None) => {}
                 _ => tracing::warn!(
                     path = %path.display(),

@@ -243,3 +243,28 @@ fn a_version_that_was_made_up_for_at_the_start_is_remembered_for_good() {
     let error = open(data.path()).accept(&old, "operator");
     assert_eq!(code(&error.expect_err("older")), "older");
 }
+
+#[test]
+fn what_cannot_be_read_keeps_no_gateway_from_starting() {
+    let data = tempfile::tempdir().expect("a directory");
+    let store = open(data.path());
+    let bytes = package("inflate", 1, &key(1));
+    let image = store.accept(&bytes, "operator").expect("good").image;
+    drop(store);
+    let images = data.path().join("images");
+    let unreadable = Uuid::from_u128(7);
+    std::fs::create_dir(images.join(format!("{unreadable}.fgi"))).expect("made");
+    std::fs::create_dir(images.join("x.new")).expect("made");
+    for name in [image.simple().to_string(), image.to_string().to_uppercase()] {
+        std::fs::write(images.join(format!("{name}.fgi")), &bytes).expect("written");
+    }
+    let store = open(data.path());
+    let listed = store.list();
+    let refused = |image: &ImageSummary| image.refused.as_ref().map(|it| it.code);
+    let mut listed: Vec<_> = listed.iter().map(|it| (it.image, refused(it))).collect();
+    listed.sort();
+    assert_eq!(listed.len(), 2, "{listed:?}");
+    assert!(listed.contains(&(image, None)));
+    assert!(listed.contains(&(unreadable, Some("unreadable"))));
+    assert_eq!(store.find("inflate"), Some(image));
+}
