@@ -19,6 +19,7 @@ use crate::card_recovery::{FunctionState, RecoveryStatus};
 use crate::card_slots::{LoadCause, SlotDone, SlotRequest, SlotStatus};
 use crate::cards::{CardEvent, CardStatus, FunctionStatus};
 use crate::dispatch::Dispatcher;
+use crate::events::OPERATOR;
 use crate::images::ImageError;
 
 /// How long a supervisor may take to answer: it may be in the middle of a recovery, and a reset ends what is in flight first.
@@ -467,7 +468,8 @@ impl Dispatcher {
         of: FunctionNumber,
         slot: u8,
     ) -> Result<SlotDone, OperationError> {
-        self.ask_slot(of, SlotRequest::Evict { slot }).await
+        let actor = OPERATOR;
+        self.ask_slot(of, SlotRequest::Evict { slot, actor }).await
     }
 
     async fn ask_slot(

@@ -6,6 +6,7 @@
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use crate::events::{GATEWAY, OPERATOR};
 use crate::slot_image::SlotImage;
 
 /// A slot, as operators see it.
@@ -43,7 +44,19 @@ pub(crate) enum SlotRequest {
     Evict {
         /// Which.
         slot: u8,
+        /// For the record: who asks, [`OPERATOR`] or [`GATEWAY`].
+        actor: &'static str,
     },
+}
+
+impl SlotRequest {
+    /// Who asks, as events have it.
+    pub(crate) const fn actor(&self) -> &'static str {
+        match self {
+            Self::Load { cause, .. } => cause.actor(),
+            Self::Evict { actor, .. } => actor,
+        }
+    }
 }
 
 /// Why a kernel is loaded.
@@ -58,6 +71,14 @@ pub enum LoadCause {
 }
 
 impl LoadCause {
+    /// Who has it loaded.
+    const fn actor(self) -> &'static str {
+        match self {
+            Self::Cold | Self::Prewarm => GATEWAY,
+            Self::Operator => OPERATOR,
+        }
+    }
+
     /// As metrics and events spell it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -95,3 +116,28 @@ pub(crate) struct SlotFailed {
 
 /// Where the answer goes.
 pub(crate) type SlotReply = oneshot::Sender<Result<SlotDone, SlotFailed>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asked_is_who_is_recorded() {
+        let load = |cause| {
+            let image = SlotImage {
+                name: String::new(),
+                kernel_uuid: [0; 16],
+                serves: faam_hwif::Serves::FAST,
+                payload: [].into(),
+            };
+            let slot = None;
+            SlotRequest::Load { image, slot, cause }.actor()
+        };
+        let evict = |actor| SlotRequest::Evict { slot: 0, actor }.actor();
+        assert_eq!(load(LoadCause::Cold), GATEWAY);
+        assert_eq!(load(LoadCause::Prewarm), GATEWAY);
+        assert_eq!(load(LoadCause::Operator), OPERATOR);
+        assert_eq!(evict(GATEWAY), GATEWAY);
+        assert_eq!(evict(OPERATOR), OPERATOR);
+    }
+}

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::card_slots::{LoadCause, SlotDone, SlotFailed, SlotRequest, SlotStatus};
 use crate::cards::{CardEvent, CardStatus};
+use crate::events::GATEWAY;
 use crate::job_queue::{JobQueue, KERNELS, KernelDemand};
 use crate::slot_image::{ImageEntry, ImageSource, kernel_text};
 
@@ -221,7 +222,8 @@ impl Keeper {
             Some(SlotDecision::Unload { slot }) => {
                 if let Some(place) = places.get(slot).copied() {
                     let (_, _, slot) = place;
-                    self.ask(place, None, SlotRequest::Evict { slot });
+                    let actor = GATEWAY;
+                    self.ask(place, None, SlotRequest::Evict { slot, actor });
                 }
             }
             Some(SlotDecision::Load {

@@ -17,7 +17,7 @@ use super::place::Live;
 use super::{Card, KERNELS_ABSENT_MAX, WORKER_END_LIMIT, millis};
 use crate::card_slots::{LoadCause, SlotDone, SlotFailed, SlotReply, SlotRequest, SlotStatus};
 use crate::cards::CardEvent;
-use crate::events::{GATEWAY, OPERATOR, event, kind as happened};
+use crate::events::{event, kind as happened};
 use crate::slot_image::{SlotDevice, kernel_text, served};
 
 /// How often the end of the thread is looked for when a life is taken from it.
@@ -43,6 +43,8 @@ pub(super) struct SlotWork {
     slot: u8,
     /// Of a load: the image's name, and why.
     load: Option<(String, LoadCause)>,
+    /// Who asked for it.
+    actor: &'static str,
     reply: Option<SlotReply>,
     ended: bool,
 }
@@ -125,7 +127,7 @@ impl Card {
         let slot = match &request {
             SlotRequest::Load { slot: None, .. } => free_slot(&slots),
             SlotRequest::Load { slot, .. } => *slot,
-            SlotRequest::Evict { slot } => Some(*slot),
+            SlotRequest::Evict { slot, .. } => Some(*slot),
         };
         let there = slot.and_then(|slot| slots.get(usize::from(slot)));
         let (Some(slot), Some(_)) = (slot, there) else {
@@ -143,6 +145,7 @@ impl Card {
         self.jobs.set_serves(self.number, number, left);
         let events = self.post.sender.clone();
         let life = live_life(self.live(number));
+        let actor = request.actor();
         let (load, payload) = match request {
             SlotRequest::Load { image, cause, .. } => {
                 self.remember_kernel(image.kernel_uuid, &image.name);
@@ -192,6 +195,7 @@ impl Card {
                 began: Instant::now(),
                 slot,
                 load,
+                actor,
                 reply: Some(reply),
                 ended: false,
             });
@@ -223,10 +227,6 @@ impl Card {
             let result = end.failed.as_ref().map_or("ok", |(failed, _)| failed.kind);
             self.jobs.metrics.slot_load(image, cause, result, took);
         }
-        let actor = match cause {
-            Some(LoadCause::Cold | LoadCause::Prewarm) => GATEWAY,
-            Some(LoadCause::Operator) | None => OPERATOR,
-        };
         let kind = match (&end.failed, &work.load) {
             (Some(_), _) => happened::SLOT_FAILED,
             (None, Some(_)) => happened::SLOT_LOADED,
@@ -236,7 +236,7 @@ impl Card {
             "slot": end.slot, "image": image, "cause": cause.map(LoadCause::name), "took_ms": millis(took),
             "why": end.failed.as_ref().map(|(failed, _)| failed.why.as_str()),
         });
-        self.log.record(event(kind, actor, &name, detail));
+        self.log.record(event(kind, work.actor, &name, detail));
         match &end.failed {
             Some((failed, _)) => {
                 tracing::warn!(function = %name, slot = end.slot, image, kind = failed.kind, why = %failed.why, "a slot's load failed; the others serve on");
