@@ -684,10 +684,14 @@ impl JobQueue {
                 let beyond = self
                     .placement(&job.spec)
                     .is_ok_and(|p| p.preferred.is_empty());
+                let on_cards =
+                    Placement::any_of(self.all_cards).needing(request::needs(&job.spec.kernel));
                 let reason = if beyond && !self.all_cards.is_empty() {
                     FallbackReason::BeyondCard
                 } else if self.cards_are_drained() {
                     FallbackReason::Drained
+                } else if self.waits_for_a_kernel(core, on_cards) {
+                    FallbackReason::KernelAbsent
                 } else {
                     FallbackReason::NoCard
                 };
@@ -753,6 +757,8 @@ impl JobQueue {
             // The channel is bounded: one report among many is enough.
             let _ = events.try_send(CardEvent::KernelAbsent { function, life });
         }
+        // Jobs that had this one may now be others'.
+        self.wake_all(&core);
         drop(core);
         self.replay(running, FallbackReason::KernelAbsent);
     }

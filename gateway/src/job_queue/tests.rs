@@ -565,3 +565,20 @@ fn a_kernel_that_is_not_there_is_no_failure_of_a_card_and_is_met_so_often() {
         Err(JobError::NoKernel { .. })
     ));
 }
+
+#[test]
+fn a_job_that_prefers_a_card_is_told_that_the_kernel_was_what_was_missing() {
+    let rig = Rig::new();
+    rig.queue.set_serves(0, 0, Serves::FAST);
+    let _answer = rig.push(BackendPolicy::PreferHardware);
+    let CpuWork::Run(running) = rig.queue.next_for_cpu() else {
+        panic!("the CPU takes it");
+    };
+    assert_eq!(running.job.fallback, Some(FallbackReason::KernelAbsent));
+    rig.queue.set_in_service(0, 0, None);
+    let _answer = rig.push(BackendPolicy::PreferHardware);
+    let CpuWork::Run(running) = rig.queue.next_for_cpu() else {
+        panic!("the CPU takes it");
+    };
+    assert_eq!(running.job.fallback, Some(FallbackReason::NoCard));
+}
