@@ -56,7 +56,7 @@ pub struct Description {
     pub codecs: Codecs,
     /// The specification's revision.
     pub algorithm: String,
-    /// The self-test.
+    /// A job whose output is known. Nothing runs it yet: the driver's own self-test runs at load.
     pub golden: Golden,
     /// Files that it is built from, relative to the description: their hash is in the manifest.
     #[serde(default)]

@@ -332,7 +332,7 @@ pub struct Manifest {
     pub codecs: Codecs,
     /// Revision of the algorithm's specification.
     pub algorithm: String,
-    /// The self-test at load.
+    /// A job whose output is known. Its form is checked, and nothing runs it yet: the driver's own self-test runs at load.
     pub golden: Golden,
     /// Which of the files is programmed.
     pub payload: String,
