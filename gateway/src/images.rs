@@ -67,6 +67,8 @@ struct Parts {
     events: Events,
     /// Held while files change, so that index and files agree. Taken before `kept`.
     writing: Mutex<()>,
+    /// One package is in memory at a time: this is who may bring it.
+    adding: Arc<tokio::sync::Mutex<()>>,
     /// What the files hold. Held for no file: connections are answered from it.
     kept: Mutex<Kept>,
 }
@@ -87,6 +89,11 @@ pub struct VerifiedImage {
 }
 
 impl ImageStore {
+    /// The turn of one caller to bring a package; `None` while another's has not ended.
+    pub(crate) fn turn_to_add(&self) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+        Arc::clone(&self.0.adding).try_lock_owned().ok()
+    }
+
     /// Of a data directory; what is in it is verified.
     ///
     /// # Errors
@@ -145,6 +152,7 @@ impl ImageStore {
             trust,
             events,
             writing: Mutex::new(()),
+            adding: Arc::default(),
             kept: Mutex::new(kept),
         }));
         for summary in store.list() {

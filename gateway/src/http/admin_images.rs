@@ -3,6 +3,8 @@
 //! Invariants: a package is bounded before it is read, and one is taken at a time, so that its memory is one package's; what it
 //! holds is the image store's to judge, on a thread that serves nobody.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Extension, FromRequest, Request, State};
 use axum::routing::get;
@@ -10,8 +12,8 @@ use axum::{Json, Router};
 use faam_image::{Manifest, PACKAGE_BYTES_MAX};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::admin_tenants::Actor;
@@ -20,8 +22,8 @@ use super::path_name::PathName;
 use crate::error::{Problem, ProblemKind};
 use crate::images::{ImageError, ImageStore, ImageSummary};
 
-/// Memory for one package is enough.
-static TAKING: Mutex<()> = Mutex::const_new(());
+/// Longest upload of a package, milliseconds: who stalls keeps nobody from adding another for longer.
+const UPLOAD_MS_MAX: u64 = 600_000;
 
 #[derive(Serialize)]
 struct Images {
@@ -60,13 +62,23 @@ async fn add(
     Extension(Actor(actor)): Extension<Actor>,
     request: Request,
 ) -> Result<Json<ImageSummary>, Problem> {
-    let Ok(_taking) = TAKING.try_lock() else {
+    let Some(turn) = app.images.turn_to_add() else {
         return Err(Problem::new(
             ProblemKind::Saturated,
             "another image is being added; add this one once that is done",
         ));
     };
-    let bytes = Bytes::from_request(request, &app).await.map_err(|error| {
+    let limit = Duration::from_millis(UPLOAD_MS_MAX);
+    let read = timeout(limit, Bytes::from_request(request, &app)).await;
+    let read = read.map_err(|_| {
+        Problem::new(
+            ProblemKind::TooSlow,
+            format!(
+                "the package did not come whole within {UPLOAD_MS_MAX} ms; send it again, faster"
+            ),
+        )
+    })?;
+    let bytes = read.map_err(|error| {
         Problem::new(
             ProblemKind::TooLarge,
             format!(
@@ -74,8 +86,13 @@ async fn add(
             ),
         )
     })?;
-    // Finished also where its caller has gone.
-    let summary = on_files(&app, move |images| images.accept(&bytes, actor)).await?;
+    // Finished also where its caller has gone: the turn ends with the work, not with the caller.
+    let take = move |images: &ImageStore| {
+        let taken = images.accept(&bytes, actor);
+        drop(turn);
+        taken
+    };
+    let summary = on_files(&app, take).await?;
     Ok(Json(summary))
 }
 
