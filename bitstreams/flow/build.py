@@ -9,7 +9,7 @@
 
 Netlists, logs and bitstreams go to target/bitstream/NAME. Reports go to bitstreams/flow/reports, the page to
 bitstreams/doc/area-and-timing.md. Exit status 1: a gate (clock floor, area ceiling) or a step failed.
-Placed and routed with pins unconstrained; nothing here has been run on hardware.
+What is placed and routed has its pins unconstrained; nothing here has been run on hardware.
 """
 
 import argparse
@@ -49,7 +49,6 @@ def build(target, entry, progress):
     return {
         "schema": reports.SCHEMA,
         **subject,
-        "hardware": "placed and routed, pins unconstrained, not run on hardware; AMD families: area by yosys, not placed",
         "ecp5": ecp5,
         **amd,
     }
@@ -58,6 +57,7 @@ def build(target, entry, progress):
 def placed(target, entry, netlist, place, progress):
     """What place and route makes of a netlist: clocks, slowest paths, the bitstream."""
     speeds = {}
+    target = {**target, "seed": reports.seed_of(target, entry)}
     grades = entry.get("speed_grades", target["speed_grades"])
     fastest = max(grades)
     progress(f"nextpnr: place and route, speed grade -{fastest}")

@@ -34,6 +34,17 @@ def ratio_of(label):
     raise KeyError(f"{ALGORITHM}: expected a row \"{label}\" in section 13")
 
 
+def own_seeds(target, entries):
+    """The configurations with another seed than the target's."""
+    return "".join(f"; {entry['seed']} for `{name}`" for name, entry in entries.items() if reports.seed_of(target, entry) != target["seed"])
+
+
+def unplaced(entries):
+    """Which configurations have no place and route."""
+    names = [f"`{name}`" for name, entry in entries.items() if not entry.get("place", True)]
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} synthesised and neither placed nor routed; " if names else ""
+
+
 def render(target, entries):
     made = {name: reports.read(name) for name in entries}
     first = next(iter(made.values()))
@@ -43,9 +54,9 @@ def render(target, entries):
         "<!-- Written by bitstreams/flow/build.py from bitstreams/flow/reports. Run `make bitstream`. -->",
         "# Area and timing",
         "",
-        "What the open flow makes of the gateware. **Placed and routed, pins unconstrained, not run on hardware.** For ECP5 that is "
-        f"synthesis, place and route and a packed bitstream for {target['device']} ({target['package']}, seed {target['seed']}); for AMD's "
-        "families it is yosys's area alone, for which there is no open place and route: no clock is given for them.",
+        "What the open flow makes of the gateware. **Not run on hardware.** For ECP5 that is synthesis and, where the table below gives a clock, place and "
+        f"route with pins unconstrained and a packed bitstream for {target['device']} ({target['package']}, seed {target['seed']}{own_seeds(target, entries)}); "
+        f"{unplaced(entries)}for AMD's families it is yosys's area alone, for which there is no open place and route: no clock is given for them.",
         "",
         "Tools: " + ", ".join(f"{name} {version}" for name, version in first["tools"].items()) + ". `make bitstream` builds all of it anew and "
         "fails where a clock floor or an area ceiling of `bitstreams/flow/configurations.toml` is missed; `make rtl-check`, a part of `make test`, "

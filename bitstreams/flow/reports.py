@@ -33,6 +33,18 @@ def path_of(name):
     return REPORTS / f"{name}.json"
 
 
+def seed_of(target, entry):
+    """nextpnr's seed for a configuration: its own, or the target's."""
+    return entry.get("seed", target["seed"])
+
+
+def hardware(entry):
+    """How far a configuration's figures go, in words."""
+    placed = "placed and routed, pins unconstrained" if entry.get("place", True) else "synthesised, neither placed nor routed"
+    amd = "; AMD families: area by yosys, not placed" if entry.get("amd", True) else ""
+    return f"{placed}, not run on hardware{amd}"
+
+
 def subject(target, entry):
     """What a report is of: whatever changes here makes it stale."""
     files = sources.needed_by(entry["top"])
@@ -40,10 +52,11 @@ def subject(target, entry):
         "name": entry["name"],
         "top": entry["top"],
         "parameters": entry["parameters"],
-        "target": {key: target[key] for key in ("device", "package", "seed")},
+        "target": {"device": target["device"], "package": target["package"], "seed": seed_of(target, entry)},
         "tools": pinned(),
         "files": [path.name for path in files],
         "source_sha256": sources.sha256_of([*files, sources.PINS]),
+        "hardware": hardware(entry),
     }
 
 
