@@ -157,8 +157,7 @@ unsafe impl Send for Farm {}
 impl Farm {
     /// A farm after power-on, with bus mastering off.
     ///
-    /// # Panics
-    /// There is no memory for it.
+    /// Without memory for it the process aborts, as it does where Rust's own allocations fail.
     #[must_use]
     pub fn new(straps: Straps, timing: Timing) -> Self {
         let straps = ffi::Straps {
