@@ -78,9 +78,10 @@ def render(target, entries):
          for name, report in made.items() for core in [report["ecp5"]["core"]]])
     out += [f"Slowest paths at -{fastest}:", ""]
     out += [f"- `{name}`: {report['ecp5']['speed_grades'][fastest]['critical_path']}" for name, report in made.items() if "speed_grades" in report["ecp5"]]
-    short = [name for name, entry in entries.items() if entry.get("mhz_wanted", 0) > entry.get("mhz_min", 0)]
-    if short:
-        out += ["", f"{', '.join(f'`{name}`' for name in short)} is placed for 120 MHz and misses it: its floor holds what it reaches, until the path above has a register."]
+    chosen = [name for name, entry in entries.items() if "seed" in entry]
+    if chosen:
+        out += ["", f"{', '.join(f'`{name}`' for name in chosen)}: the seed was chosen among those that were tried, and the clock is that seed's; configurations.toml says how many, "
+                "and what the others came to. A clock near the floor depends on the seed as much as on the RTL."]
     out += ["", "Bitstreams (in `target/bitstream`, not committed):", ""]
     out += table(["configuration", "bytes, compressed", "idcode", "SHA-256"],
                  [[f"`{name}`", bit["bytes"], bit["idcode"], f"`{bit['sha256'][:16]}...`"]
