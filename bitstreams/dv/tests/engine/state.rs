@@ -10,6 +10,8 @@ use crate::jobs::seed;
 
 /// Jobs after which every 8-bit epoch has come around twice.
 const WRAP_JOBS: usize = 600;
+/// Jobs between two clearings where none asks for one: an epoch each, and none is 0.
+const EPOCHS: usize = 255;
 /// Predecessors of the probe.
 const ROUNDS: usize = 60;
 const RESETS: usize = 150;
@@ -94,6 +96,11 @@ fn epochs_that_come_around_show_nothing() {
             // A job of 200 bytes takes some hundreds.
             cleared += usize::from(number > 0 && waited > 2000);
         }
+        assert_eq!(
+            cleared,
+            (WRAP_JOBS - 1) / EPOCHS,
+            "seed {seed}, engine {configuration}: jobs that waited for a clearing"
+        );
         println!(
             "engine {configuration}: {WRAP_JOBS} jobs without a reset, {cleared} of which waited for a clearing"
         );

@@ -7,10 +7,13 @@ use faam_hwif::regs::{CardRegister, DOORBELL_SQ_TAIL, QueueCounter, capabilities
 use faam_hwif::{CommandId, IO_PAIRS_MAX, Iova, Opcode, QueueId, Status, SubmissionEntry};
 use fastrand::Rng;
 
-use crate::host::{DATA, EPOCH, Host, SERIAL, status};
+use crate::host::{DATA, EPOCH, Host, LOOK_CYCLES, SERIAL, status};
 use crate::jobs::{Job, data};
 use crate::memory::Touch;
 use crate::random;
+
+/// Cycles of a scrub: a set of the hash table each.
+const SCRUB_CYCLES: u64 = 1 << 13;
 
 pub(crate) fn nop(id: u16) -> SubmissionEntry {
     SubmissionEntry {
@@ -251,9 +254,11 @@ fn scrubs_come_with_a_change_of_context_and_cost_no_job() {
     };
     job.place(&mut host);
     let mut cycles = Vec::new();
+    let mut took = Vec::new();
     let mut scrubs = Vec::new();
     for context in [1, 1, 2, 2, 1] {
         let before = host.health().scrub_cycles;
+        let begun = host.farm.cycles();
         let done = host.run(
             &mut ring,
             &SubmissionEntry {
@@ -261,11 +266,24 @@ fn scrubs_come_with_a_change_of_context_and_cost_no_job() {
                 ..job.entry
             },
         );
+        took.push(host.farm.cycles() - begun);
         assert_eq!(status(&done), Status::Success);
         cycles.push(done.cycles);
         scrubs.push(host.health().scrub_cycles > before);
     }
     assert_eq!(scrubs[1..], [false, true, false, true]);
+    // The counter adds what a scrub should take: that it was done, the farm's own clock says.
+    let without = took[1].max(took[3]);
+    assert!(
+        took[1].abs_diff(took[3]) <= u64::from(LOOK_CYCLES),
+        "farm cycles by context: {took:?}"
+    );
+    for (job, took) in took.iter().enumerate().filter(|(job, _)| scrubs[*job]) {
+        assert!(
+            *took >= without + SCRUB_CYCLES - u64::from(LOOK_CYCLES),
+            "job {job} came with a scrub and took {took} farm cycles, {without} are taken without one"
+        );
+    }
     assert!(
         cycles.iter().all(|it| *it == cycles[0]),
         "cycles by context: {cycles:?}"

@@ -18,7 +18,7 @@ use crate::memory::{BASE, Memory};
 /// half as many again.
 pub(crate) const CYCLES_MAX: u64 = 6_000_000;
 /// Cycles between two looks.
-const LOOK_CYCLES: u32 = 64;
+pub(crate) const LOOK_CYCLES: u32 = 64;
 /// Serial number of the card.
 pub(crate) const SERIAL: u64 = 0x0123_4567_89AB_CDEF;
 /// Start of RESET_EPOCH.
