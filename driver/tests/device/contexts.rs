@@ -38,12 +38,7 @@ pub(crate) const BEHAVIOURS: &[Behaviour] = &[
     Behaviour {
         name: "contexts::no_result_has_anothers_bytes",
         holds: "Whatever a context's jobs come to, its memory holds nothing of another's data afterwards, behind its results neither.",
-        needs: &[
-            Need::EngineFaults,
-            Need::ContextScrub,
-            Need::LoadedTables,
-            Need::History,
-        ],
+        needs: &[Need::ContextScrub, Need::LoadedTables, Need::History],
         show: no_result_has_anothers_bytes,
         mutation: Mutation {
             faults: &[Fault::Unscrubbed, Fault::WritesBeyondRoom],
@@ -85,6 +80,23 @@ const MARK: u8 = 0xEE;
 const FIRST_SRC: u64 = 0;
 const FIRST_DST: u64 = ROOM;
 const FIRST_AUX: u64 = 2 * ROOM;
+
+/// What of this part the card can take.
+#[derive(Clone, Copy)]
+struct Can {
+    decompress: bool,
+    be_searched: bool,
+}
+
+impl Can {
+    /// To be asked before function 0 is opened.
+    fn of(bench: &Bench) -> Self {
+        Self {
+            decompress: bench.meets(Need::Decompress),
+            be_searched: bench.meets(Need::EngineFaults),
+        }
+    }
+}
 
 /// Bytes by which data are known again, and what they are of.
 struct Trace {
@@ -161,8 +173,8 @@ fn table_of(histogram: &[u8]) -> [u8; TABLE_BYTES as usize] {
 }
 
 /// Runs jobs of every kind in the first context, each with data of its own, those that fail among them. Returns what they
-/// can be known by; each was found in the card just after its job.
-fn run_first(bench: &Bench, host: &Host, ring: &mut Ring, memory: &Memory) -> Vec<Trace> {
+/// can be known by; each was found in the card just after its job, where a card can be searched.
+fn run_first(bench: &Bench, can: Can, host: &Host, ring: &mut Ring, memory: &Memory) -> Vec<Trace> {
     let seed = seed();
     let mut secrets = 0;
     // Words with a pattern of their own among them, and 4 KiB that do not compress.
@@ -179,6 +191,10 @@ fn run_first(bench: &Bench, host: &Host, ring: &mut Ring, memory: &Memory) -> Ve
     };
     let mut traces = Vec::new();
     let mut note = |trace: Trace| {
+        if !can.be_searched {
+            traces.push(trace);
+            return;
+        }
         let found = bench.faults().find(0, &trace.bytes);
         let mut places = found.split(' ').filter(|place| !place.starts_with("sets:"));
         assert!(
@@ -259,7 +275,10 @@ fn run_first(bench: &Bench, host: &Host, ring: &mut Ring, memory: &Memory) -> Ve
     for (what, cut, flip, expected) in [
         ("truncated", 3, 0, Status::TruncatedInput),
         ("corrupt", 0, 0xFF, Status::CorruptInput),
-    ] {
+    ]
+    .into_iter()
+    .filter(|_| can.decompress)
+    {
         let mut stream = deflate(WireFormat::Gzip, &input);
         stream.truncate(stream.len() - cut);
         // The CRC-32, RFC 1952, section 2.3.1.
@@ -284,6 +303,9 @@ fn run_first(bench: &Bench, host: &Host, ring: &mut Ring, memory: &Memory) -> Ve
         "the input of a job without a destination",
         &pattern,
     ));
+    if !can.decompress {
+        return traces;
+    }
     // The last: an output that is nothing but a pattern, so that any stretch of it is known.
     let (pattern, _) = secret();
     let stream = deflate(WireFormat::Zlib, &pattern.repeat(4000));
@@ -324,7 +346,7 @@ fn through_each_engine(bench: &Bench, host: &Host, ring: &mut Ring, entry: &Subm
 
 /// Jobs of the next context: what they are, and a source, room and level for each. All are of a kind that could show what
 /// was in an engine before: some fail, some have no data.
-fn jobs_of_next(host: &Host) -> Vec<(&'static str, Vec<u8>, SubmissionEntry)> {
+fn jobs_of_next(can: Can, host: &Host) -> Vec<(&'static str, Vec<u8>, SubmissionEntry)> {
     let input = text(5000);
     let gzip = deflate(WireFormat::Gzip, &input);
     let mut corrupt = gzip.clone();
@@ -347,7 +369,7 @@ fn jobs_of_next(host: &Host) -> Vec<(&'static str, Vec<u8>, SubmissionEntry)> {
         ..job(input.len())
     };
     let gz = WireFormat::Gzip;
-    vec![
+    let mut jobs = vec![
         ("nothing", Vec::new(), job(0)),
         ("a byte", vec![7], job(1)),
         ("a text", input.clone(), job(input.len())),
@@ -375,17 +397,20 @@ fn jobs_of_next(host: &Host) -> Vec<(&'static str, Vec<u8>, SubmissionEntry)> {
             beyond.to_vec(),
             unpack(beyond.len(), 8000, WireFormat::Raw),
         ),
-    ]
+    ];
+    jobs.retain(|(_, _, entry)| can.decompress || entry.op != Opcode::Decompress as u8);
+    jobs
 }
 
 fn nothing_is_left_in_an_engine(bench: &Bench) {
+    let can = Can::of(bench);
     let mut host = Host::on(bench, 0);
     let mut ring = host.create(1, 4, false, None);
     let memory = Memory::new(3 * ROOM, ASIDE);
     memory.map(&host.transport, DmaAccess::ReadWrite);
-    let traces = run_first(bench, &host, &mut ring, &memory);
+    let traces = run_first(bench, can, &host, &mut ring, &memory);
     // The last job has no data: what is left then is another's.
-    for (_, source, entry) in jobs_of_next(&host).iter().rev() {
+    for (_, source, entry) in jobs_of_next(can, &host).iter().rev() {
         host.memory.write(SRC, source);
         through_each_engine(bench, &host, &mut ring, entry);
     }
@@ -406,14 +431,15 @@ fn nothing_is_left_in_an_engine(bench: &Bench) {
 }
 
 fn no_result_has_anothers_bytes(bench: &Bench) {
+    let can = Can::of(bench);
     let mut host = Host::on(bench, 0);
     let mut ring = host.create(1, 4, false, None);
     let memory = Memory::new(3 * ROOM, ASIDE);
     memory.map(&host.transport, DmaAccess::ReadWrite);
-    for n in 0..jobs_of_next(&host).len() {
+    for n in 0..jobs_of_next(can, &host).len() {
         // Each job is the first after the other context's.
-        let traces = run_first(bench, &host, &mut ring, &memory);
-        let (what, source, entry) = jobs_of_next(&host).swap_remove(n);
+        let traces = run_first(bench, can, &host, &mut ring, &memory);
+        let (what, source, entry) = jobs_of_next(can, &host).swap_remove(n);
         host.memory.write(SRC, &source);
         host.memory.write(DST, &vec![MARK; ROOM as usize]);
         host.memory.write(AUX, &vec![MARK; ROOM as usize]);
