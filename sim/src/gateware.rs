@@ -48,8 +48,10 @@ pub(crate) struct Gateware {
     lease: DmaLease,
     msix: Arc<Msix>,
     faults: Arc<Faults>,
-    /// A broken rule of the bus, or a register that did not answer, has been reported.
-    reported: AtomicBool,
+    /// A broken rule of the bus has been reported.
+    reported_broken: AtomicBool,
+    /// A register that did not answer has been.
+    reported_silent: AtomicBool,
 }
 
 /// The farm's way to the client, for as long as a call takes.
@@ -107,7 +109,8 @@ impl Gateware {
             lease: memory.lease(),
             msix: Arc::clone(msix),
             faults: Arc::clone(faults),
-            reported: AtomicBool::new(false),
+            reported_broken: AtomicBool::new(false),
+            reported_silent: AtomicBool::new(false),
         }
     }
 
@@ -119,17 +122,18 @@ impl Gateware {
         }
     }
 
-    /// Reports a fault of the gateware's, once.
+    /// Reports a broken rule of the bus, once.
     fn report(&self, broken: Option<Broken>) {
         if let Some(broken) = broken
-            && !self.reported.swap(true, Ordering::Relaxed)
+            && !self.reported_broken.swap(true, Ordering::Relaxed)
         {
             tracing::error!(%broken, "the gateware breaks a rule of its bus");
         }
     }
 
+    /// Reports a register that does not answer, once.
     fn silent(&self, register: u32) {
-        if !self.reported.swap(true, Ordering::Relaxed) {
+        if !self.reported_silent.swap(true, Ordering::Relaxed) {
             tracing::error!(register, "the gateware does not answer a register access");
         }
     }
@@ -174,12 +178,14 @@ impl Inside for Gateware {
     }
 
     fn reset(&self) -> Result<(), StillInFlight> {
-        let mut farm = self.farm.lock();
-        farm.function_level_reset();
+        self.farm.lock().function_level_reset();
         let end = Instant::now() + Duration::from_millis(RESET_MS_MAX);
         loop {
+            let mut farm = self.farm.lock();
             farm.step(SLICE_CYCLES, u64::MAX, &mut self.bus());
             let status = self.status(&mut farm);
+            // Whoever waits for a register comes next.
+            MutexGuard::unlock_fair(farm);
             if status.dma_idle() && !status.resetting() && !status.ready() {
                 return Ok(());
             }
