@@ -1,14 +1,16 @@
 //! A host that does its worst: entries, doorbells, registers and memory at random. The farm answers everything, in time.
 
+use std::ops::Range;
+
 use faam_dv::farm::Timing;
 use faam_hwif::regs::{BAR0_BYTES, CardRegister, DOORBELL_SQ_TAIL};
-use faam_hwif::{Status, SubmissionEntry};
+use faam_hwif::{Opcode, Status, SubmissionEntry};
 use fastrand::Rng;
 
 use crate::bring_up::nop;
-use crate::host::{Host, status};
+use crate::host::{Host, Ring, status};
 use crate::jobs::{Job, SRC};
-use crate::memory::BASE;
+use crate::memory::{BASE, Touch};
 use crate::random;
 
 /// An address: somewhere in memory, at an edge of it, or anywhere.
@@ -58,12 +60,43 @@ fn entry(random: &mut Rng) -> SubmissionEntry {
     }
 }
 
+/// The farm's writes since the log was cleared: each lies in the room of one of `entries`, or among the completions of a ring.
+fn check_writes(host: &Host, entries: &[SubmissionEntry], completions: &[Range<u64>]) {
+    let is_in = |at: &Range<u64>, first: u64, bytes: u64| {
+        let end = u128::from(first) + u128::from(bytes);
+        first <= at.start && u128::from(at.end) <= end
+    };
+    for touch in &host.memory.log {
+        let Touch::Write { at, .. } = touch else {
+            continue;
+        };
+        let is_result = entries.iter().any(|entry| {
+            let counts = entry.op == Opcode::Count as u8;
+            is_in(at, entry.dst, entry.dst_cap.into())
+                || counts && is_in(at, entry.aux, entry.aux_len.into())
+        });
+        let is_completion = completions
+            .iter()
+            .any(|ring| ring.start <= at.start && at.end <= ring.end);
+        assert!(
+            is_result || is_completion,
+            "bytes outside of any room: {at:x?}, of {entries:?}"
+        );
+    }
+}
+
+/// Where a ring's completions lie.
+fn completions(ring: &Ring) -> Range<u64> {
+    ring.cq..ring.completion(ring.entries.count() - 1) + 32
+}
+
 #[test]
 fn any_entry_is_answered_once_and_in_time() {
     const ROUNDS: usize = 4_000;
     let (mut random, seed) = random("hostile entries");
     let mut host = Host::up(Timing::rough(seed));
     let mut ring = host.create(1, 4, Some(1));
+    host.memory.log.clear();
     let mut by_class = std::collections::BTreeMap::new();
     for _ in 0..ROUNDS {
         let entry = entry(&mut random);
@@ -75,6 +108,7 @@ fn any_entry_is_answered_once_and_in_time() {
             status(&done) != Status::Success || done.out_len <= entry.dst_cap,
             "more output than room: {entry:?}, {done:?}"
         );
+        check_writes(&host, &[entry], &[completions(&ring)]);
         host.memory.log.clear();
     }
     println!("{ROUNDS} hostile entries: {by_class:?}");
@@ -126,13 +160,16 @@ fn any_admin_entry_is_answered_and_any_register_takes_any_value() {
 }
 
 #[test]
-fn entries_that_change_while_they_are_fetched_harm_nobody() {
+fn entries_behind_tails_at_random_write_to_their_rooms_alone() {
     let (mut random, seed) = random("doorbells at random");
     for round in 0..20u64 {
         let mut host = Host::up(Timing::rough(seed ^ round));
         let mut ring = host.create(1, 3, None);
+        host.memory.log.clear();
+        let mut pushed = Vec::new();
         for _ in 0..60 {
             let entry = entry(&mut random);
+            pushed.push(entry);
             host.push(&mut ring, &entry);
             let tail = ring.head.wrapping_add(random.u32(..12));
             host.doorbell(ring.id, DOORBELL_SQ_TAIL, tail);
@@ -142,6 +179,7 @@ fn entries_that_change_while_they_are_fetched_harm_nobody() {
             }
         }
         host.reset();
+        check_writes(&host, &pushed, &[completions(&ring)]);
         host.enable();
         let mut ring = host.create(2, 3, None);
         assert_eq!(status(&host.run(&mut ring, &nop(1))), Status::Success);
