@@ -139,8 +139,7 @@ lint: ## Format, clippy, documentation, licences, scripts: a warning is an error
 	$(call step,clippy)
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
 	@cargo clippy -p faam-driver --features vfio_cdev --locked -- -D warnings
-	@if command -v verilator >/dev/null; then cargo clippy -p faam-dv -p faam-sim --all-targets --features faam-dv/verilator,faam-sim/rtl --locked -- -D warnings; \
-	else echo "skipped, the benches of the gateware: sudo apt-get install -y verilator"; fi
+	@echo "what only a build with gateware has is linted by make test-rtl, which compiles it"
 	$(call step,rustdoc)
 	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 	$(call step,aarch64: the gateway without the driver)

@@ -381,6 +381,14 @@ fn check_gateware(options: &Options) -> Result<(), StartError> {
             got: options.engines.to_string(),
         });
     }
+    if options.slots != InSlots::Factory {
+        return Err(StartError::Option {
+            option: "slots",
+            expected: "left out: gateware has no slots, it is itself what a slot would hold"
+                .to_owned(),
+            got: "empty".to_owned(),
+        });
+    }
     match options.pace_mhz {
         None => Ok(()),
         Some(mhz) => Err(StartError::Option {
@@ -430,4 +438,39 @@ fn serial_of(seed: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gateware_refuses_what_it_cannot_be_given() {
+        let good = || Options {
+            model: Model::Rtl,
+            ..Options::new("unused")
+        };
+        check_gateware(&good()).unwrap();
+        let wrong = [
+            Options {
+                engines: 2,
+                ..good()
+            },
+            Options {
+                slots: InSlots::Empty,
+                ..good()
+            },
+            Options {
+                pace_mhz: Some(250),
+                ..good()
+            },
+        ];
+        for (options, named) in wrong.iter().zip(["engines", "slots", "pace_mhz"]) {
+            let error = check_gateware(options).unwrap_err();
+            assert!(
+                matches!(&error, StartError::Option { option, .. } if *option == named),
+                "{named}: {error}"
+            );
+        }
+    }
 }
