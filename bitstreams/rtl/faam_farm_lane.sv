@@ -298,6 +298,8 @@ module faam_farm_lane #(
                             faam_engine_pkg::ENDED_BAD_TABLE: begin
                                 status    <= faam_farm_pkg::BAD_TABLE;
                                 info[2:0] <= report.rule;
+                                // The matcher was never started: what it was told to clear is still to be cleared.
+                                if (scrubbed) known <= 1'b0;
                             end
                             faam_engine_pkg::ENDED_TABLE_MISS: status <= faam_farm_pkg::TABLE_MISS;
                             faam_engine_pkg::ENDED_OUTPUT_FULL: status <= faam_farm_pkg::OUTPUT_FULL;

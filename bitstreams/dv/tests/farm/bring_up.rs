@@ -4,12 +4,15 @@ use faam_dv::farm::Timing;
 use faam_hwif::admin::{AdminCommand, Feature, IDENTIFY_BYTES, Identify};
 use faam_hwif::error::ErrorCode;
 use faam_hwif::regs::{CardRegister, DOORBELL_SQ_TAIL, QueueCounter, capabilities};
-use faam_hwif::{CommandId, IO_PAIRS_MAX, Iova, Opcode, QueueId, Status, SubmissionEntry};
+use faam_hwif::table::TABLE_BYTES;
+use faam_hwif::{
+    CommandId, Flags, IO_PAIRS_MAX, Iova, Opcode, QueueId, Status, SubmissionEntry, TableMode,
+};
 use fastrand::Rng;
 
 use crate::host::{DATA, EPOCH, Host, LOOK_CYCLES, SERIAL, status};
 use crate::jobs::{Job, data};
-use crate::memory::Touch;
+use crate::memory::{BASE, BYTES, Touch};
 use crate::random;
 
 /// Cycles of a scrub: a set of the hash table each.
@@ -287,5 +290,26 @@ fn scrubs_come_with_a_change_of_context_and_cost_no_job() {
     assert!(
         cycles.iter().all(|it| *it == cycles[0]),
         "cycles by context: {cycles:?}"
+    );
+    // A job that its table ends before anything is matched leaves the scrub to the next one: all zeros are no table.
+    let bad = SubmissionEntry {
+        context: 2,
+        flags: job.entry.flags | Flags::TABLE.0,
+        table_mode: TableMode::Loaded as u8,
+        aux: BASE + BYTES - 0x1000,
+        aux_len: TABLE_BYTES,
+        ..job.entry
+    };
+    assert_eq!(status(&host.run(&mut ring, &bad)), Status::BadTable);
+    let begun = host.farm.cycles();
+    let good = SubmissionEntry {
+        context: 2,
+        ..job.entry
+    };
+    assert_eq!(status(&host.run(&mut ring, &good)), Status::Success);
+    let took = host.farm.cycles() - begun;
+    assert!(
+        took >= without + SCRUB_CYCLES - u64::from(LOOK_CYCLES),
+        "the job after one with a bad table took {took} farm cycles, {without} are taken without a scrub"
     );
 }
