@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::card_faults::FaultDoor;
 use crate::card_operation::FunctionNumber;
-use crate::cards::{CardEvent, CardSource, CardStatus, Cards, SimulatedFaults, SimulatedSlots};
+use crate::cards::{CardEvent, CardSource, CardStatus, Cards};
 use crate::cpu::{self, CpuPool};
 use crate::events::Events;
 use crate::job::{
@@ -73,8 +73,8 @@ impl Default for DispatchConfig {
                 model: faam_sim::Model::Functional,
                 engines: 1,
                 pace_mhz: None,
-                slots: SimulatedSlots::default(),
-                faults: SimulatedFaults::default(),
+                slots: crate::cards::SimulatedSlots::default(),
+                faults: crate::cards::SimulatedFaults::default(),
             }],
             data_dir: PathBuf::from("data"),
             sim_program: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("faam")),
