@@ -289,6 +289,12 @@ impl ProblemKind {
     fn uri(self) -> String {
         format!("/problems/{}", self.name())
     }
+
+    /// The kind of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
 }
 
 /// A refusal on its way to the caller. Boxed: it is rare, and every handler's result has room for it.
@@ -310,6 +316,10 @@ struct Parts {
 /// A response that is a problem, until the outermost layer renders it.
 #[derive(Clone, Debug)]
 struct Unrendered(Problem);
+
+/// A response that tells a problem in words of another protocol.
+#[derive(Clone, Debug)]
+struct ToldElsewhere(Problem);
 
 impl Problem {
     /// A problem of `kind`; `detail` says what was expected, what came and what to do.
@@ -347,6 +357,25 @@ impl Problem {
             self.0.members.insert(name.to_owned(), value);
         }
         self
+    }
+
+    /// An answer that broke off after its first byte, and was to be whole: `error` goes to the log.
+    #[must_use]
+    pub fn broken_answer(error: &(dyn std::error::Error + Send + Sync)) -> Self {
+        Self::internal(&format!("an answer broke off: {}", chain(error)))
+    }
+
+    /// Leaves `response`, which tells it in words of another protocol, as it is: the problem is logged and counted only.
+    #[must_use]
+    pub fn told_by(self, mut response: Response<Body>) -> Response<Body> {
+        response.extensions_mut().insert(ToldElsewhere(self));
+        response
+    }
+
+    /// Seconds after which it is worth another try, where that is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        self.retry_after_s()
     }
 
     /// With headers of its own.
@@ -482,6 +511,9 @@ impl IntoResponse for Problem {
 /// returned for the log.
 pub fn render(response: Response<Body>, invocation: Uuid) -> (Response<Body>, Option<Problem>) {
     let (mut parts, body) = response.into_parts();
+    if let Some(ToldElsewhere(problem)) = parts.extensions.remove::<ToldElsewhere>() {
+        return (Response::from_parts(parts, body), Some(problem));
+    }
     let Some(Unrendered(mut problem)) = parts.extensions.remove::<Unrendered>() else {
         return (Response::from_parts(parts, body), None);
     };

@@ -67,6 +67,7 @@ pub mod events;
 #[cfg(test)]
 mod fateful_store;
 pub mod fault_met;
+pub mod fronts;
 pub mod gateway;
 pub mod http;
 pub mod images;

@@ -31,6 +31,7 @@ use super::outflow::{Outflow, WINDOW_BYTES};
 use super::request_record::{RequestRecord, SharedProgress};
 use super::short_body::ShortBody;
 use crate::admission::{AdmissionPermit, CalledKernel};
+use crate::auth::Principal;
 use crate::credentials::scopes::Scope;
 use crate::dispatch::Ticket;
 use crate::error::Problem;
@@ -72,12 +73,23 @@ pub(super) async fn compress(
 ) -> Result<Response<Body>, Problem> {
     let caller = app.caller(invocation, &request)?;
     let request = checked(request, caller.body_sha256)?;
+    compress_for(app, invocation, caller.principal, request, 0).await
+}
+
+/// The same for whose credential was judged before; `held_bytes` is memory that is held for the request elsewhere.
+pub(super) async fn compress_for(
+    app: App,
+    invocation: Invocation,
+    principal: Arc<Principal>,
+    request: Request,
+    held_bytes: usize,
+) -> Result<Response<Body>, Problem> {
     let (record, (options, permit)) = RequestRecord::begin(
         app,
         invocation,
-        caller.principal,
+        principal,
         Scope::Compress,
-        |app, tenant| begin(app, invocation, tenant, &request),
+        |app, tenant| begin(app, invocation, tenant, &request, held_bytes),
     )?;
     let mut headers = answer_headers(&options, request.headers());
     record.admitted(&options.service, &mut headers);
@@ -129,13 +141,14 @@ fn begin(
     invocation: Invocation,
     tenant: &Tenant,
     request: &Request,
+    held_bytes: usize,
 ) -> Result<(CompressOptions, Arc<AdmissionPermit>), Problem> {
     let mut options = CompressOptions::parse(request.uri(), request.headers(), invocation.began)?;
     let entry = Entry {
         kernel: CalledKernel::Compress,
         beyond_cards: options.beyond_cards(),
         working_bytes: 0..=WORKING_BYTES_MAX,
-        fixed_bytes: compressor_bytes(options.format, options.level),
+        fixed_bytes: compressor_bytes(options.format, options.level).saturating_add(held_bytes),
         compression: Some((options.format, options.level)),
         service: &mut options.service,
     };

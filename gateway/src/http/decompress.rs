@@ -25,6 +25,7 @@ use super::options::DecompressOptions;
 use super::outflow::{Outflow, WINDOW_BYTES};
 use super::request_record::{RequestRecord, SharedProgress};
 use crate::admission::{AdmissionPermit, CalledKernel};
+use crate::auth::Principal;
 use crate::credentials::scopes::Scope;
 use crate::error::{Problem, ProblemKind};
 use crate::job::{
@@ -65,12 +66,23 @@ pub(super) async fn decompress(
 ) -> Result<Response<Body>, Problem> {
     let caller = app.caller(invocation, &request)?;
     let request = checked(request, caller.body_sha256)?;
+    decompress_for(app, invocation, caller.principal, request, 0).await
+}
+
+/// The same for whose credential was judged before; `held_bytes` is memory that is held for the request elsewhere.
+pub(super) async fn decompress_for(
+    app: App,
+    invocation: Invocation,
+    principal: Arc<Principal>,
+    request: Request,
+    held_bytes: usize,
+) -> Result<Response<Body>, Problem> {
     let (record, (options, permit)) = RequestRecord::begin(
         app,
         invocation,
-        caller.principal,
+        principal,
         Scope::Decompress,
-        |app, tenant| begin(app, invocation, tenant, &request),
+        |app, tenant| begin(app, invocation, tenant, &request, held_bytes),
     )?;
     let mut headers = HeaderMap::new();
     record.admitted(&options.service, &mut headers);
@@ -110,6 +122,7 @@ fn begin(
     invocation: Invocation,
     tenant: &Tenant,
     request: &Request,
+    held_bytes: usize,
 ) -> Result<(DecompressOptions, Arc<AdmissionPermit>), Problem> {
     let mut options = DecompressOptions::parse(request.uri(), request.headers(), invocation.began)?;
     let entry = Entry {
@@ -118,7 +131,7 @@ fn begin(
         // What a body holds is not known yet.
         beyond_cards: None,
         working_bytes: WORKING_BYTES_MIN..=WORKING_BYTES_MAX,
-        fixed_bytes: 0,
+        fixed_bytes: held_bytes,
         compression: None,
     };
     let permit = app.admit(tenant, entry)?;

@@ -104,7 +104,12 @@ pub(super) struct Caller {
     version: Version,
     takes_trailers: bool,
     wants_digest: Option<Algorithm>,
+    takes_whole: bool,
 }
+
+/// Of a request that a front makes: its answer has to be whole before anything is said of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WholeAnswer;
 
 impl Caller {
     /// By a request's version, and its `TE` (RFC 9110, 10.1.4).
@@ -121,12 +126,13 @@ impl Caller {
             version: request.version(),
             takes_trailers,
             wants_digest: Algorithm::wanted(request.headers()),
+            takes_whole: request.extensions().get::<WholeAnswer>().is_some(),
         }
     }
 
     /// Whether the connection shows that an answer broke off (chunks and streams do; a connection's close does not).
     fn sees_breaks(self) -> bool {
-        self.version >= Version::HTTP_11
+        self.version >= Version::HTTP_11 && !self.takes_whole
     }
 }
 

@@ -28,17 +28,17 @@ use crate::metrics::Metrics;
 use crate::telemetry::Telemetry;
 
 /// The invocation's id.
-pub(super) const FAAM_INVOCATION_ID: HeaderName = HeaderName::from_static("faam-invocation-id");
+pub const FAAM_INVOCATION_ID: HeaderName = HeaderName::from_static("faam-invocation-id");
 
 /// A request, as logs and callers name it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Invocation {
+pub struct Invocation {
     /// Its id, a UUID of version 7: sorts by time.
-    pub(super) id: Uuid,
+    pub id: Uuid,
     /// When its headers were complete.
-    pub(super) began: Instant,
+    pub began: Instant,
     /// Where it came from.
-    pub(super) peer: Peer,
+    pub peer: Peer,
     /// Where it stands in a trace, if in any.
     pub(super) trace: Option<SpanName>,
 }

@@ -1,0 +1,123 @@
+//! Bodies that a front has to hold whole before it knows what they ask for.
+//!
+//! Invariants: no body is longer than its platform's limit; all of them together take no more memory than
+//! [`BODY_ROOM_BYTES`], and who finds no room is told to come back; a body that stops coming is not waited for. It knows no
+//! platform.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_LENGTH;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::error::{Problem, ProblemKind};
+
+/// Memory of all bodies that a process holds whole at once.
+pub const BODY_ROOM_BYTES: usize = 256 << 20;
+/// How long the next piece of a body may take.
+const PIECE_MAX: Duration = Duration::from_secs(30);
+/// What room is counted in.
+const UNIT_BYTES: usize = 1 << 10;
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct BodyRoom(Arc<Semaphore>);
+
+/// A body, and the room that it takes until it is dropped.
+#[derive(Debug)]
+pub struct HeldBody {
+    /// The body.
+    pub bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Default for BodyRoom {
+    /// Of [`BODY_ROOM_BYTES`].
+    fn default() -> Self {
+        Self::of(BODY_ROOM_BYTES)
+    }
+}
+
+impl BodyRoom {
+    /// Of this many bytes.
+    #[must_use]
+    pub fn of(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes / UNIT_BYTES)))
+    }
+
+    /// Reads a body of at most `bytes_max`. Room is taken for all of it where its length is announced, else for the most.
+    ///
+    /// # Errors
+    /// `too-large`, `saturated`, `too-slow`, or that of a caller who hung up.
+    pub async fn read(
+        &self,
+        headers: &HeaderMap,
+        mut body: Body,
+        bytes_max: usize,
+    ) -> Result<HeldBody, Problem> {
+        let announced = headers
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if let Some(length) = announced.filter(|length| *length > bytes_max) {
+            return Err(too_large(length, bytes_max));
+        }
+        let length = announced.unwrap_or(bytes_max);
+        let units = u32::try_from(length.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.0).try_acquire_many_owned(units).map_err(|_| {
+            Problem::new(
+                ProblemKind::Saturated,
+                format!(
+                    "no room for a body of {length} bytes beside those that are held ({BODY_ROOM_BYTES} bytes in all); \
+                     send the request again after Retry-After"
+                ),
+            )
+            .come_back_after(Duration::from_secs(1))
+        })?;
+        let mut whole = BytesMut::with_capacity(announced.unwrap_or_default());
+        loop {
+            let piece = timeout(PIECE_MAX, body.frame()).await.map_err(|_| {
+                Problem::new(
+                    ProblemKind::TooSlow,
+                    format!(
+                        "nothing of the body came for {} s; send it without long pauses",
+                        PIECE_MAX.as_secs()
+                    ),
+                )
+            })?;
+            let Some(piece) = piece else { break };
+            let piece = piece.map_err(|_| {
+                Problem::new(
+                    ProblemKind::TooSlow,
+                    "the body broke off; send the request again",
+                )
+                .unheard()
+            })?;
+            let Ok(data) = piece.into_data() else {
+                continue;
+            };
+            if whole.len().saturating_add(data.len()) > bytes_max {
+                return Err(too_large(whole.len().saturating_add(data.len()), bytes_max));
+            }
+            whole.extend_from_slice(&data);
+        }
+        Ok(HeldBody {
+            bytes: whole.freeze(),
+            _room: room,
+        })
+    }
+}
+
+fn too_large(came: usize, bytes_max: usize) -> Problem {
+    Problem::new(
+        ProblemKind::TooLarge,
+        format!(
+            "a payload of {came} bytes or more: expected at most {bytes_max}, what this way of calling carries; send less, or \
+             use POST /v1/compress"
+        ),
+    )
+}

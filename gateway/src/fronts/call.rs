@@ -1,0 +1,107 @@
+//! One call of a function through a front, and its answer.
+//!
+//! Invariant: options are text as it came, read by the one parser of `POST /v1/compress` and `/v1/decompress`, so that they
+//! mean the same everywhere and are refused in the same words. It knows no platform.
+
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use bytes::Bytes;
+
+use super::function::Function;
+use crate::http::answer::{FAAM_BACKEND_REASON, FAAM_LEVEL, FAAM_VERIFY, SERVER_TIMING};
+use crate::http::options::FAAM_BACKEND;
+
+/// How a function is to be called. What is `None` is what the HTTP call has where nothing is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallOptions {
+    /// Effort, `1` to `12`.
+    pub level: Option<Box<str>>,
+    /// `auto`, `require-hw`, `prefer-hw` or `cpu`.
+    pub backend: Option<Box<str>>,
+    /// How long the caller waits, in milliseconds.
+    pub deadline_ms: Option<Box<str>>,
+    /// `0` to `7`.
+    pub priority: Option<Box<str>>,
+}
+
+impl CallOptions {
+    /// These, and where they say nothing what `defaults` say.
+    #[must_use]
+    pub fn or(self, defaults: &Self) -> Self {
+        Self {
+            level: self.level.or_else(|| defaults.level.clone()),
+            backend: self.backend.or_else(|| defaults.backend.clone()),
+            deadline_ms: self.deadline_ms.or_else(|| defaults.deadline_ms.clone()),
+            priority: self.priority.or_else(|| defaults.priority.clone()),
+        }
+    }
+}
+
+/// One call.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// What it does.
+    pub function: Function,
+    /// How.
+    pub options: CallOptions,
+    /// With what.
+    pub input: Bytes,
+    /// Most bytes of output that the front can carry; more is `too-large`.
+    pub output_bytes_max: usize,
+    /// Memory that the front holds for it besides `input`: the payload it came in, and the one that it leaves in.
+    pub held_bytes: usize,
+}
+
+/// What a call came to.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The result.
+    pub output: Bytes,
+    /// Length of what it was made of.
+    pub bytes_in: u64,
+    /// The headers that the same call over HTTP has: `Faam-Backend`, `Faam-Verify`, `Server-Timing`, `Content-Type`, ...
+    pub headers: HeaderMap,
+}
+
+impl Answer {
+    fn text(&self, name: impl axum::http::header::AsHeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Which engines made it: `cpu`, `fpga0.1;simulated`, ...
+    #[must_use]
+    pub fn backend(&self) -> &str {
+        self.text(FAAM_BACKEND).unwrap_or("none")
+    }
+
+    /// Why not those that were preferred.
+    #[must_use]
+    pub fn backend_reason(&self) -> Option<&str> {
+        self.text(FAAM_BACKEND_REASON)
+    }
+
+    /// `ok`, `on`, `sampled` or `off`.
+    #[must_use]
+    pub fn verify(&self) -> &str {
+        self.text(FAAM_VERIFY).unwrap_or("off")
+    }
+
+    /// The level that served.
+    #[must_use]
+    pub fn level(&self) -> Option<&str> {
+        self.text(FAAM_LEVEL)
+    }
+
+    /// Where its time went.
+    #[must_use]
+    pub fn server_timing(&self) -> Option<&str> {
+        self.text(SERVER_TIMING)
+    }
+
+    /// Media type of the output.
+    #[must_use]
+    pub fn media_type(&self) -> &str {
+        self.text(CONTENT_TYPE)
+            .unwrap_or("application/octet-stream")
+    }
+}

@@ -1,0 +1,41 @@
+//! A front: whatever answers requests in another platform's words.
+//!
+//! Invariant: whatever goes wrong is an answer of the platform's own form, with the problem that it tells attached
+//! ([`Problem::told_by`](crate::error::Problem::told_by)), so that it is logged and counted like any other. It knows no
+//! platform.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::Response;
+
+use super::body_room::BodyRoom;
+use super::call::CallOptions;
+use super::function::Function;
+use super::invoker::Invoker;
+use crate::http::invocation::Invocation;
+
+/// An answer, once it is there.
+pub type Answered<'f> = Pin<Box<dyn Future<Output = Response<Body>> + Send + 'f>>;
+
+/// See the module's head.
+pub trait Front: Send + Sync + 'static {
+    /// Answers one request.
+    fn answer(&self, invocation: Invocation, request: Request) -> Answered<'_>;
+}
+
+/// What a front in a process of its own works with.
+#[derive(Clone)]
+pub struct Backend {
+    /// Carries calls out.
+    pub invoker: Arc<dyn Invoker>,
+    /// What is called where a request does not say.
+    pub function: Function,
+    /// How, where a request does not say.
+    pub options: CallOptions,
+    /// Room for bodies that are held whole.
+    pub room: Arc<BodyRoom>,
+}

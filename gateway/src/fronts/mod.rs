@@ -1,0 +1,24 @@
+//! Fronts: other platforms' ways to invoke a function, each a thin adapter onto the one invocation.
+//!
+//! Owns what fronts share: functions by name, one call and its answer, who carries it out, payloads in JSON, and the form of
+//! the tables that turn our problems into a platform's errors. Invariants: no front has a way of its own past credentials,
+//! admission, scheduling, verification and usage: all of that is behind [`invoker::Invoker`]; what a platform's protocol
+//! says stays in its adapter, its status codes as well. It knows neither engines nor devices.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `function` | functions by name: a kernel with its format |
+//! | `call` | one call, its options, its answer |
+//! | `invoker` | who carries calls out: this process's gateway, or another one |
+//! | `front` | what answers in another platform's words, and what it works with |
+//! | `body_room` | bodies that are held whole, bounded |
+//! | `payload` | `{"data": base64, ..}` both ways |
+//! | `error_map` | from problems to a platform's errors |
+
+pub mod body_room;
+pub mod call;
+pub mod error_map;
+pub mod front;
+pub mod function;
+pub mod invoker;
+pub mod payload;

@@ -1,0 +1,138 @@
+//! Payloads in JSON: `{"data": base64, "level"?: n, ..}` in, `{"data": base64, "bytes_in", "bytes_out", "backend", "verify"}` out.
+//!
+//! Invariants: a member that is not known is refused by name, as an option of a query is; base64 is the standard alphabet with
+//! padding (RFC 4648, 4). It knows neither a platform nor its limits.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::call::{Answer, CallOptions};
+use super::function::Function;
+use crate::error::Problem;
+
+/// What a payload asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// `kernel`, where the payload names it.
+    pub function: Option<Function>,
+    /// How.
+    pub options: CallOptions,
+    /// With what.
+    pub input: Bytes,
+}
+
+/// A whole number or text: options come as either.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Scalar<'j> {
+    Number(u64),
+    Text(#[serde(borrow)] Cow<'j, str>),
+}
+
+impl Scalar<'_> {
+    fn text(self) -> Box<str> {
+        match self {
+            Self::Number(number) => number.to_string().into(),
+            Self::Text(text) => text.into(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Members<'j> {
+    #[serde(borrow)]
+    data: Cow<'j, str>,
+    #[serde(borrow, default)]
+    kernel: Option<Cow<'j, str>>,
+    #[serde(borrow, default)]
+    level: Option<Scalar<'j>>,
+    #[serde(borrow, default)]
+    backend: Option<Scalar<'j>>,
+    #[serde(borrow, default)]
+    deadline_ms: Option<Scalar<'j>>,
+    #[serde(borrow, default)]
+    priority: Option<Scalar<'j>>,
+}
+
+impl Payload {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// `invalid-option` in words.
+    pub fn read(json: &[u8]) -> Result<Self, Problem> {
+        let members: Members<'_> = serde_json::from_slice(json).map_err(|error| {
+            Problem::invalid_option(format!(
+                "the payload is not what is expected here, {{\"data\": base64, \"level\"?, \"backend\"?, \"deadline_ms\"?, \
+                 \"priority\"?, \"kernel\"?}}: {error}; correct it"
+            ))
+        })?;
+        let input = STANDARD.decode(members.data.as_bytes()).map_err(|error| {
+            Problem::invalid_option(format!(
+                "member `data`: expected base64 in the standard alphabet with padding (RFC 4648, 4): {error}; encode it so"
+            ))
+        })?;
+        let function = match &members.kernel {
+            None => None,
+            Some(name) => Some(name.parse().map_err(|error| {
+                Problem::invalid_option(format!(
+                    "member `kernel`: {error}; correct it or leave it out"
+                ))
+            })?),
+        };
+        Ok(Self {
+            function,
+            options: CallOptions {
+                level: members.level.map(Scalar::text),
+                backend: members.backend.map(Scalar::text),
+                deadline_ms: members.deadline_ms.map(Scalar::text),
+                priority: members.priority.map(Scalar::text),
+            },
+            input: input.into(),
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    data: String,
+    bytes_in: u64,
+    bytes_out: usize,
+    backend: &'a str,
+    verify: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backend_reason: Option<&'a str>,
+}
+
+/// An answer as a JSON object.
+#[must_use]
+pub fn write(answer: &Answer) -> serde_json::Map<String, serde_json::Value> {
+    let told = told(answer);
+    match serde_json::to_value(told) {
+        Ok(serde_json::Value::Object(members)) => members,
+        // It is a struct of strings and numbers.
+        _ => serde_json::Map::new(),
+    }
+}
+
+/// The same as bytes, without a tree in between.
+#[must_use]
+pub fn write_bytes(answer: &Answer) -> Vec<u8> {
+    // It is a struct of strings and numbers, written into memory.
+    serde_json::to_vec(&told(answer)).unwrap_or_default()
+}
+
+fn told(answer: &Answer) -> Told<'_> {
+    Told {
+        data: STANDARD.encode(&answer.output),
+        bytes_in: answer.bytes_in,
+        bytes_out: answer.output.len(),
+        backend: answer.backend(),
+        verify: answer.verify(),
+        backend_reason: answer.backend_reason(),
+    }
+}
