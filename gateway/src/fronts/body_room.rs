@@ -21,6 +21,8 @@ use crate::error::{Problem, ProblemKind};
 pub const BODY_ROOM_BYTES: usize = 256 << 20;
 /// How long the next piece of a body may take.
 const PIECE_MAX: Duration = Duration::from_secs(30);
+/// Room that a body of no announced length takes at first.
+const GROWTH_BYTES: usize = 64 << 10;
 /// What room is counted in.
 const UNIT_BYTES: usize = 1 << 10;
 
@@ -50,7 +52,7 @@ impl BodyRoom {
         Self(Arc::new(Semaphore::new(bytes / UNIT_BYTES)))
     }
 
-    /// Reads a body of at most `bytes_max`. Room is taken for all of it where its length is announced, else for the most.
+    /// Reads a body of at most `bytes_max`. Room is taken for all of it where its length is announced, else as it grows.
     ///
     /// # Errors
     /// `too-large`, `saturated`, `too-slow`, or that of a caller who hung up.
@@ -66,18 +68,8 @@ impl BodyRoom {
         if let Some(length) = announced.filter(|length| *length > bytes_max) {
             return Err(too_large(length, bytes_max));
         }
-        let length = announced.unwrap_or(bytes_max);
-        let units = u32::try_from(length.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.0).try_acquire_many_owned(units).map_err(|_| {
-            Problem::new(
-                ProblemKind::Saturated,
-                format!(
-                    "no room for a body of {length} bytes beside those that are held ({BODY_ROOM_BYTES} bytes in all); \
-                     send the request again after Retry-After"
-                ),
-            )
-            .come_back_after(Duration::from_secs(1))
-        })?;
+        let mut room_bytes = announced.unwrap_or(GROWTH_BYTES.min(bytes_max));
+        let mut room = self.take(room_bytes)?;
         let mut whole = BytesMut::with_capacity(announced.unwrap_or_default());
         loop {
             let piece = timeout(PIECE_MAX, body.frame()).await.map_err(|_| {
@@ -103,11 +95,34 @@ impl BodyRoom {
             if whole.len().saturating_add(data.len()) > bytes_max {
                 return Err(too_large(whole.len().saturating_add(data.len()), bytes_max));
             }
+            let length = whole.len().saturating_add(data.len());
+            if length > room_bytes {
+                // A buffer that grows doubles.
+                let more = length.max(room_bytes.saturating_mul(2)).min(bytes_max) - room_bytes;
+                room.merge(self.take(more)?);
+                room_bytes = room_bytes.saturating_add(more);
+            }
             whole.extend_from_slice(&data);
         }
         Ok(HeldBody {
             bytes: whole.freeze(),
             _room: room,
+        })
+    }
+}
+
+impl BodyRoom {
+    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+        Arc::clone(&self.0).try_acquire_many_owned(units).map_err(|_| {
+            Problem::new(
+                ProblemKind::Saturated,
+                format!(
+                    "no room for a body of {bytes} bytes or more beside those that are held ({BODY_ROOM_BYTES} bytes in all); \
+                     send the request again after Retry-After"
+                ),
+            )
+            .come_back_after(Duration::from_secs(1))
         })
     }
 }
