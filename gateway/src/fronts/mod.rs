@@ -14,11 +14,19 @@
 //! | `body_room` | bodies that are held whole, bounded |
 //! | `payload` | `{"data": base64, ..}` both ways |
 //! | `error_map` | from problems to a platform's errors |
+//! | `plain_http` | calls whose body is the input, and their answers |
+//! | `cloud_events` | CloudEvents over HTTP: binary, structured, batched |
+//! | `knative`, `openfaas`, `azure` | the platforms' own protocols |
 
+pub mod azure;
 pub mod body_room;
 pub mod call;
+pub mod cloud_events;
 pub mod error_map;
 pub mod front;
 pub mod function;
 pub mod invoker;
+pub mod knative;
+pub mod openfaas;
 pub mod payload;
+pub mod plain_http;

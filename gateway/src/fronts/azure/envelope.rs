@@ -1,0 +1,285 @@
+//! What the host sends of an invocation, and what it is told: `{"Data","Metadata"}` and `{"Outputs","Logs","ReturnValue"}`.
+//!
+//! Invariant: which bytes are meant is never guessed: a payload of ours, or the body of an HTTP trigger as its media type says.
+//! It knows no statuses.
+//!
+//! In `Data` the trigger is the one member that is an HTTP request (it has `Method` and `Headers`), else the first one. Its
+//! input is:
+//!
+//! | trigger | input | options |
+//! |---|---|---|
+//! | HTTP with `application/json` | the payload `{"data": base64, ..}` | members of the payload |
+//! | HTTP with `application/octet-stream` or `multipart/*` | the body, which the host sends in base64 | the query |
+//! | HTTP with anything else | the body as text | the query |
+//! | any other | the payload `{"data": base64, ..}`, as an object or as the text of one | members of the payload |
+//!
+//! An HTTP trigger is told `Outputs.res`, an HTTP answer with the payload as its body, and `ReturnValue` the same for a binding
+//! of `$return`. Any other is told the result in base64, as `ReturnValue` and as `Outputs.output`: the host turns text in base64 back into
+//! bytes for the binding that takes it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::error::{PROBLEM_JSON, Problem};
+use crate::fronts::call::{Answer, CallOptions};
+use crate::fronts::error_map::Mapped;
+use crate::fronts::payload::{self, Payload};
+use crate::fronts::plain_http::{Asked, named, problem_json};
+use crate::http::invocation::Invocation;
+
+/// Most characters of the host's id of an invocation that a log line repeats.
+const ID_CHARS_MAX: usize = 64;
+
+/// See the module's head.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Envelope {
+    #[serde(rename = "Data")]
+    data: Map<String, Value>,
+    #[serde(rename = "Metadata")]
+    _metadata: Map<String, Value>,
+}
+
+impl Envelope {
+    /// The envelope that a body is, if it is one.
+    pub(super) fn of(body: &[u8]) -> Option<Self> {
+        serde_json::from_slice(body).ok()
+    }
+
+    fn http(&self) -> Option<&Map<String, Value>> {
+        self.data.values().find_map(|value| {
+            let request = value.as_object()?;
+            (request.contains_key("Method") && request.contains_key("Headers")).then_some(request)
+        })
+    }
+
+    /// Whether an HTTP request triggered it.
+    pub(super) fn is_http(&self) -> bool {
+        self.http().is_some()
+    }
+
+    /// What it asks for, and with what.
+    pub(super) fn read(&self) -> Result<(Asked, Bytes), Problem> {
+        let Some(request) = self.http() else {
+            let trigger = self.data.values().next().unwrap_or(&Value::Null);
+            return payload_of(trigger);
+        };
+        let body = request.get("Body").unwrap_or(&Value::Null);
+        let media_type = media_type(request);
+        if media_type == "application/json" {
+            return payload_of(body);
+        }
+        let asked = query(request.get("Query"))?;
+        let text = match body {
+            Value::Null => "",
+            Value::String(text) => text,
+            _ => {
+                return Err(Problem::invalid_option(
+                    "member `Body` of the HTTP trigger: expected text, as the host sends it; send the request as it came",
+                ));
+            }
+        };
+        let is_binary =
+            media_type == "application/octet-stream" || media_type.starts_with("multipart/");
+        if !is_binary {
+            return Ok((asked, Bytes::copy_from_slice(text.as_bytes())));
+        }
+        let bytes = STANDARD.decode(text).map_err(|error| {
+            Problem::invalid_option(format!(
+                "member `Body` of {media_type}: expected base64, as the host sends what is no text: {error}; send the request \
+                 as it came"
+            ))
+        })?;
+        Ok((asked, bytes.into()))
+    }
+}
+
+/// `Content-Type` of an HTTP trigger without its parameters, in lower case: header names are the caller's, values lists.
+fn media_type(request: &Map<String, Value>) -> String {
+    let headers = request.get("Headers").and_then(Value::as_object);
+    let value = headers
+        .into_iter()
+        .flatten()
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+        .and_then(|(_, value)| value.as_str().or_else(|| value.get(0)?.as_str()));
+    let essence = value
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default();
+    essence.trim().to_ascii_lowercase()
+}
+
+/// A payload of ours: an object, or the text of one, or (queues) the text of such a text.
+fn payload_of(value: &Value) -> Result<(Asked, Bytes), Problem> {
+    let payload = match value {
+        Value::String(text) => match serde_json::from_str::<String>(text) {
+            Ok(inner) => Payload::read(inner.as_bytes()),
+            Err(_) => Payload::read(text.as_bytes()),
+        },
+        _ => Payload::read(value.to_string().as_bytes()),
+    }?;
+    let asked = Asked {
+        function: payload.function,
+        options: payload.options,
+    };
+    Ok((asked, payload.input))
+}
+
+/// Options of an HTTP trigger's query: an object, or the text of one.
+fn query(query: Option<&Value>) -> Result<Asked, Problem> {
+    let parsed;
+    let members = match query {
+        None | Some(Value::Null) => return Ok(Asked::default()),
+        Some(Value::Object(members)) => members,
+        Some(Value::String(text)) if text.is_empty() => return Ok(Asked::default()),
+        Some(Value::String(text)) => {
+            parsed = serde_json::from_str::<Map<String, Value>>(text);
+            parsed.as_ref().map_err(|_| unread_query())?
+        }
+        Some(_) => return Err(unread_query()),
+    };
+    let mut asked = Asked::default();
+    for (name, value) in members {
+        let text = value.as_str().ok_or_else(unread_query)?;
+        let CallOptions {
+            level,
+            backend,
+            deadline_ms,
+            priority,
+        } = &mut asked.options;
+        let slot = match name.as_str() {
+            "function" => {
+                asked.function = Some(named(text)?);
+                continue;
+            }
+            "level" => level,
+            "backend" => backend,
+            "deadline_ms" => deadline_ms,
+            "priority" => priority,
+            "code" | "clientId" => continue,
+            _ => {
+                return Err(Problem::invalid_option(format!(
+                    "unknown option {:?}: expected one of function, level, backend, deadline_ms, priority; correct it or leave \
+                     it out",
+                    crate::fronts::plain_http::cut(name)
+                )));
+            }
+        };
+        *slot = Some(text.into());
+    }
+    Ok(asked)
+}
+
+fn unread_query() -> Problem {
+    Problem::invalid_option(
+        "member `Query` of the HTTP trigger: expected an object of texts, as the host sends it; send the request as it came",
+    )
+}
+
+/// What the host is told.
+pub(super) struct Told;
+
+impl Told {
+    /// Of a result.
+    pub(super) fn answered(answer: &Answer, is_http: bool, id: &str) -> Value {
+        let log = format!(
+            "{}: {} bytes in, {} bytes out, {}, verify {}",
+            invocation(id),
+            answer.bytes_in,
+            answer.output.len(),
+            answer.backend(),
+            answer.verify()
+        );
+        if is_http {
+            let response = json!({
+                "statusCode": 200,
+                "headers": { "Content-Type": "application/json" },
+                "body": Value::Object(payload::write(answer)).to_string(),
+            });
+            return json!({ "Outputs": { "res": response }, "Logs": [log], "ReturnValue": response });
+        }
+        let data = STANDARD.encode(&answer.output);
+        json!({ "Outputs": { "output": data }, "Logs": [log], "ReturnValue": data })
+    }
+
+    /// Of a refusal, to an HTTP trigger.
+    pub(super) fn refused(problem: &Problem, of: Invocation, mapped: Mapped, id: &str) -> Value {
+        let log = format!("{}: {}", invocation(id), problem.detail());
+        let mut headers = Map::new();
+        headers.insert("Content-Type".to_owned(), PROBLEM_JSON.into());
+        if let Some(seconds) = problem.retry_after() {
+            headers.insert("Retry-After".to_owned(), seconds.to_string().into());
+        }
+        let response = json!({
+            "statusCode": mapped.status,
+            "headers": headers,
+            "body": Value::Object(problem_json(problem, of, mapped)).to_string(),
+        });
+        json!({ "Outputs": { "res": response }, "Logs": [log], "ReturnValue": response })
+    }
+}
+
+fn invocation(id: &str) -> String {
+    let id: String = id.chars().take(ID_CHARS_MAX).collect();
+    if id.is_empty() {
+        "invocation".to_owned()
+    } else {
+        format!("invocation {id}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(data: Value) -> Result<(Asked, Bytes), String> {
+        let body = json!({ "Data": data, "Metadata": {} }).to_string();
+        let envelope = Envelope::of(body.as_bytes()).expect("an envelope");
+        envelope
+            .read()
+            .map_err(|problem| problem.detail().to_owned())
+    }
+
+    fn http(media_type: &str, body: &str) -> Value {
+        json!({ "req": {
+            "Url": "http://x/api/f", "Method": "POST", "Query": { "level": "9" }, "Params": {},
+            "Headers": { "content-type": [media_type] }, "Body": body,
+        } })
+    }
+
+    #[test]
+    fn a_trigger_gives_its_bytes_by_its_kind() {
+        for data in [
+            json!({ "item": { "data": "AAH/" } }),
+            json!({ "item": r#"{"data":"AAH/"}"# }),
+            json!({ "item": json!(r#"{"data":"AAH/"}"#).to_string() }),
+            http("application/json; charset=utf-8", r#"{"data":"AAH/"}"#),
+            http("application/octet-stream", "AAH/"),
+        ] {
+            let (_, input) = read(data.clone()).expect("read");
+            assert_eq!(input, &[0, 1, 255][..], "{data}");
+        }
+        let (asked, input) = read(http("text/plain", "AAH/")).expect("read");
+        assert_eq!(input, "AAH/");
+        assert_eq!(asked.options.level.as_deref(), Some("9"));
+    }
+
+    #[test]
+    fn what_is_not_meant_is_refused() {
+        for (data, word) in [
+            (json!({}), "payload"),
+            (json!({ "item": "plain text" }), "payload"),
+            (http("application/octet-stream", "?"), "base64"),
+            (http("application/json", "{}"), "data"),
+        ] {
+            let refused = read(data.clone()).expect_err("refused");
+            assert!(refused.contains(word), "{data}: {refused}");
+        }
+        assert!(Envelope::of(br#"{"Data":{},"Metadata":{},"More":1}"#).is_none());
+        assert!(Envelope::of(b"[]").is_none());
+    }
+}

@@ -1,0 +1,237 @@
+//! Structured and batched mode: events as JSON objects (JSON event format 1.0.2).
+//!
+//! Invariants: JSON data is compressed as it stands in the text; there is one of `data` and `data_base64`, and neither is empty
+//! data; a result is always `data_base64`. It knows nothing of what an event asks for.
+
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use super::event::{ATTRIBUTES_MAX, Attribute, Attributes, Event};
+use super::json_parts::{self, PartsError};
+use super::reply::{Reply, ReplyData};
+use crate::error::{Problem, ProblemKind};
+
+/// An event of JSON.
+pub(super) fn read(text: &Bytes) -> Result<Event, Problem> {
+    let members = json_parts::members(text, ATTRIBUTES_MAX.saturating_add(2)).map_err(|error| {
+        Problem::invalid_option(format!(
+            "the event is not read: {error}; expected a JSON object of attributes, with `data` or `data_base64`"
+        ))
+    })?;
+    let mut attributes = Attributes::default();
+    let (mut data, mut base64, mut media_type) = (None, None, None);
+    for (name, raw) in members {
+        let slot = match name.as_str() {
+            "data" => &mut data,
+            "data_base64" => &mut base64,
+            _ => {
+                if let Some(value) = attribute(&name, &raw)? {
+                    if name == "datacontenttype" {
+                        media_type = Some(value.text());
+                    }
+                    attributes.push(&name, value)?;
+                }
+                continue;
+            }
+        };
+        if slot.replace(raw).is_some() {
+            return Err(Problem::invalid_option(format!(
+                "member `{name}` came twice: expected it once; leave one out"
+            )));
+        }
+    }
+    let data = match (data, base64) {
+        (None, None) => Bytes::new(),
+        (Some(raw), None) => inline(raw, media_type.as_deref())?,
+        (None, Some(raw)) => {
+            let text: String = serde_json::from_slice(&raw).map_err(|_| {
+                Problem::invalid_option("member `data_base64`: expected text; encode the data so")
+            })?;
+            let decoded = STANDARD.decode(text).map_err(|error| {
+                Problem::invalid_option(format!(
+                    "member `data_base64`: expected base64 in the standard alphabet with padding (RFC 4648, 4): {error}; \
+                     encode it so"
+                ))
+            })?;
+            decoded.into()
+        }
+        (Some(_), Some(_)) => {
+            return Err(Problem::invalid_option(
+                "members `data` and `data_base64`: expected one of them; leave one out",
+            ));
+        }
+    };
+    Event::new(attributes, data)
+}
+
+/// The data of member `data`: JSON as it stands where the data is JSON, a text's own bytes where it is not.
+fn inline(raw: Bytes, media_type: Option<&str>) -> Result<Bytes, Problem> {
+    let is_text = raw.first() == Some(&b'"');
+    if is_text && !media_type.is_none_or(is_json) {
+        let text: String = serde_json::from_slice(&raw).map_err(|error| {
+            Problem::invalid_option(format!("member `data`: {error}; correct it"))
+        })?;
+        return Ok(text.into());
+    }
+    Ok(raw)
+}
+
+/// Whether a media type is of JSON (JSON event format, 3.1).
+fn is_json(media_type: &str) -> bool {
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    let subtype = essence.split_once('/').map_or("", |(_, subtype)| subtype);
+    let subtype = subtype.to_ascii_lowercase();
+    subtype == "json" || subtype.ends_with("+json")
+}
+
+/// An attribute's value; `None` is one that is not set.
+fn attribute(name: &str, raw: &Bytes) -> Result<Option<Attribute>, Problem> {
+    let refuse = || {
+        Problem::invalid_option(format!(
+            "attribute {:?}: expected text, a whole number of 32 bits, true or false; correct it",
+            crate::fronts::plain_http::cut(name)
+        ))
+    };
+    match serde_json::from_slice(raw).map_err(|_| refuse())? {
+        Value::Null => Ok(None),
+        Value::Bool(flag) => Ok(Some(Attribute::Flag(flag))),
+        Value::String(text) => Ok(Some(Attribute::Text(text.into()))),
+        Value::Number(number) => {
+            let number = number
+                .as_i64()
+                .and_then(|number| i32::try_from(number).ok());
+            number.map(Attribute::Number).map(Some).ok_or_else(refuse)
+        }
+        Value::Array(_) | Value::Object(_) => Err(refuse()),
+    }
+}
+
+/// The events of a batch, as they stand.
+pub(super) fn batch(text: &Bytes, events_max: usize) -> Result<Vec<Bytes>, Problem> {
+    json_parts::elements(text, events_max).map_err(|error| match error {
+        PartsError::TooMany(_) => Problem::new(
+            ProblemKind::TooLarge,
+            format!("the batch has more than {events_max} events: expected at most so many; send it in parts"),
+        ),
+        _ => Problem::invalid_option(format!(
+            "the batch is not read: {error}; expected a JSON array of events"
+        )),
+    })
+}
+
+/// An answer as JSON.
+pub(super) fn write(reply: &Reply) -> Vec<u8> {
+    let mut members = Map::new();
+    for (name, value) in reply.attributes() {
+        let value = match value {
+            Attribute::Text(text) => Value::from(&**text),
+            Attribute::Number(number) => Value::from(*number),
+            Attribute::Flag(flag) => Value::from(*flag),
+        };
+        members.insert(name.to_string(), value);
+    }
+    members.insert("datacontenttype".to_owned(), reply.media_type().into());
+    match reply.data() {
+        ReplyData::Bytes(data) => {
+            members.insert("data_base64".to_owned(), STANDARD.encode(data).into());
+        }
+        ReplyData::Json(data) => {
+            members.insert("data".to_owned(), data.clone());
+        }
+    }
+    Value::Object(members).to_string().into_bytes()
+}
+
+/// A batch of answers.
+pub(super) fn join(events: &[Vec<u8>]) -> Vec<u8> {
+    let mut batch = vec![b'['];
+    batch.extend(events.join(&b','));
+    batch.push(b']');
+    batch
+}
+
+/// A response of JSON: `media_type` without its suffix.
+pub(super) fn response(json: Vec<u8>, media_type: &str) -> Response<Body> {
+    let mut response = Response::new(Body::from(json));
+    if let Ok(value) = HeaderValue::try_from(format!("{media_type}+json; charset=UTF-8")) {
+        response.headers_mut().insert(CONTENT_TYPE, value);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = r#""specversion":"1.0","id":"1","source":"/s","type":"t""#;
+
+    fn data(rest: &str) -> Result<Vec<u8>, String> {
+        let text = format!("{{{HEAD}{rest}}}");
+        let event = read(&text.into());
+        event
+            .map(|event| event.data.to_vec())
+            .map_err(|problem| problem.detail().to_owned())
+    }
+
+    #[test]
+    fn data_is_what_the_format_says() {
+        for (rest, bytes) in [
+            ("", &b""[..]),
+            (r#","data":{ "z":1.0,"a":2}"#, br#"{ "z":1.0,"a":2}"#),
+            (r#","data":"x""#, br#""x""#),
+            (r#","data":"x\n","datacontenttype":"text/plain""#, b"x\n"),
+            (
+                r#","data":"x","datacontenttype":"application/a+json""#,
+                br#""x""#,
+            ),
+            (r#","data_base64":"AAH/""#, &[0, 1, 255]),
+            (r#","subject":null,"one":true,"two":-3"#, b""),
+        ] {
+            assert_eq!(data(rest).expect(rest), bytes, "{rest}");
+        }
+    }
+
+    #[test]
+    fn refusals_name_what_is_wrong() {
+        for (rest, word) in [
+            (r#","data":1,"data_base64":"""#, "one of them"),
+            (r#","data":1,"data":2"#, "twice"),
+            (r#","id":"2""#, "twice"),
+            (r#","data_base64":"A""#, "base64"),
+            (r#","ext":{}"#, "ext"),
+            (r#","ext":1.5"#, "ext"),
+            (r#","Ext":"x""#, "lower-case"),
+            (r#","time":"yesterday""#, "RFC 3339"),
+            (r#","subject":"""#, "subject"),
+            (r#","ext":"a\u0007""#, "control"),
+        ] {
+            let refused = data(rest).expect_err(rest);
+            assert!(refused.contains(word), "{rest}: {refused}");
+        }
+        for (text, word) in [
+            ("[]", "object"),
+            ("{", "JSON"),
+            (
+                r#"{"specversion":"0.3","id":"1","source":"/s","type":"t"}"#,
+                "1.0",
+            ),
+            (
+                r#"{"specversion":"1.0","id":"","source":"/s","type":"t"}"#,
+                "id",
+            ),
+            (r#"{"specversion":"1.0","id":"1","type":"t"}"#, "source"),
+        ] {
+            let refused = read(&Bytes::from_static(text.as_bytes())).expect_err(text);
+            assert!(
+                refused.detail().contains(word),
+                "{text}: {}",
+                refused.detail()
+            );
+        }
+    }
+}
