@@ -43,18 +43,24 @@ else
     trap 'kill "$proofs" 2>/dev/null || true; cat target/rtl-proofs.log' EXIT
 fi
 
+# One set of features for all that is built here, over the whole workspace as in `make test-workspace`, so that only what has
+# gateware in it is compiled anew, and once.
+features="--workspace --features faam-dv/verilator,faam-driver/rtl,faam-gateway/rtl"
+# All tests of faam-dv, as its manifest names them.
+tests=$(sed -n '/^\[\[test\]\]/{n;s/^name = "\(.*\)"/--test \1/p}' bitstreams/dv/Cargo.toml)
+
 step "the Verilated engine against the model"
 if has verilator; then
-    cargo test --locked --quiet -p faam-dv --features verilator -- --nocapture
+    # shellcheck disable=SC2086 # they are words
+    cargo test --locked --quiet $features $tests -- --nocapture
 else
     skip "the engine's tests" verilator
 fi
 
-# With the features of the step before, so that the models are compiled once.
 if has verilator; then
     step "the device suite on simulated gateware"
     results=$PWD/target/behaviours.rtl
-    suite="cargo test --locked --quiet -p faam-dv -p faam-driver --features faam-dv/verilator,faam-driver/rtl --test device --"
+    suite="cargo test --locked --quiet $features --test device --"
     mkdir -p target && rm -f "$results"
     FAAM_TEST_MODEL=rtl FAAM_TEST_RESULTS=$results $suite
     $suite page check "$results"
@@ -62,7 +68,8 @@ if has verilator; then
     # None is as good: the page's check has seen to it that none is missing.
     if grep -q ': skipped: ' "$results"; then echo "skipped are:"; grep ': skipped: ' "$results"; fi
     step "a gateway with a card of simulated gateware"
-    cargo test --locked --quiet -p faam-dv -p faam-gateway --features faam-dv/verilator,faam-gateway/rtl --test rtl_card
+    # shellcheck disable=SC2086 # they are words
+    cargo test --locked --quiet $features --test rtl_card
     # Here and not in `make lint`: the models are compiled already.
     step "clippy on what only a build with gateware has"
     cargo clippy --locked --quiet --all-targets -p faam-dv -p faam-sim -p faam-driver -p faam-gateway \

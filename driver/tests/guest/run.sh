@@ -57,6 +57,10 @@ for module in virt/lib/irqbypass drivers/vfio/vfio drivers/vfio/vfio_iommu_type1
     xz -dc "$root/usr/lib/modules/$version/kernel/$module.ko.xz" >"$initramfs/lib/modules/$(basename "$module").ko"
 done
 cp "$binaries"/* "$initramfs/bin/"
+# Their libraries and their loader, each where it is here, for there the loader looks.
+ldd "$binaries"/* | sed -n 's/.*[[:space:]]\(\/[^ ]*\) (0x.*/\1/p' | sort -u | while read -r library; do
+    install -D "$library" "$initramfs$library"
+done
 cp "$here"/{gateway,device,manual}.sh "$initramfs/bin/"
 cp "$here/../../README.md" "$initramfs/etc/manual.md"
 cp "$here/init.sh" "$initramfs/init"
