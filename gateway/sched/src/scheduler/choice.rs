@@ -50,9 +50,8 @@ impl<J, P: Predictor> Scheduler<J, P> {
         let mut last = None;
         for _ in 0..self.config.eligible_heads_max {
             let turn = self.classes.next_due(target, last, now.0)?;
-            if let Some(choice) = self.pick(turn, target, now, again) {
-                let reserved = true;
-                return Some(Choice { reserved, ..choice });
+            if let Some(choice) = self.pick(turn, target, now, true, again) {
+                return Some(choice);
             }
             last = Some(turn);
         }
@@ -68,7 +67,7 @@ impl<J, P: Predictor> Scheduler<J, P> {
         let mut last = None;
         for _ in 0..self.config.eligible_heads_max {
             let turn = self.classes.next_share(target, last)?;
-            if let Some(choice) = self.pick(turn, target, now, again) {
+            if let Some(choice) = self.pick(turn, target, now, false, again) {
                 return Some(choice);
             }
             last = Some(turn);
@@ -76,12 +75,14 @@ impl<J, P: Predictor> Scheduler<J, P> {
         None
     }
 
-    /// The job of a flow on its turn that suits a target, by the tenant's own order.
+    /// The job of a flow on its turn that suits a target, by the tenant's own order. What a guarantee owes is not left to
+    /// others by a target that has a free server for it.
     fn pick<K>(
         &self,
         turn: Turn<K>,
         target: TargetIndex,
         now: Nanos,
+        reserved: bool,
         again: &mut Option<Nanos>,
     ) -> Option<Choice> {
         let class = self.classes.key_of(turn.class);
@@ -89,13 +90,17 @@ impl<J, P: Predictor> Scheduler<J, P> {
         let tenant = self.tenants.get(turn.place as usize)?;
         for slot in tenant.heads(class, &self.jobs) {
             let waiting = self.jobs.get(slot)?;
-            let best = self.best_here(target, waiting.request.shape, effective);
+            let wait = match reserved {
+                true => self.begins_after(target),
+                false => self.outstanding(target),
+            };
+            let best = self.best_here(target, wait, waiting.request.shape, effective);
             let anybodys_at = waiting.queued_at.plus(self.config.defer_max);
             if best || anybodys_at <= now {
                 return Some(Choice {
                     slot,
                     deferred: !best,
-                    reserved: false,
+                    reserved,
                 });
             }
             *again = Some(again.map_or(anybodys_at, |at| at.min(anybodys_at)));
@@ -103,10 +108,11 @@ impl<J, P: Predictor> Scheduler<J, P> {
         None
     }
 
-    /// Whether the job would end here no later than on any other target that may take it, plus slack.
-    pub(super) fn best_here(
+    /// Whether a job that waits here so long would end here no later than on any other target that may take it, plus slack.
+    fn best_here(
         &self,
         target: TargetIndex,
+        wait: Nanos,
         job: JobShape,
         effective: TargetSet,
     ) -> bool {
@@ -114,7 +120,8 @@ impl<J, P: Predictor> Scheduler<J, P> {
         if others.is_empty() {
             return true;
         }
-        let here = self.ends_after(target, job);
+        let predicted = self.predictor.predict(target, job.kernel, job.bytes);
+        let Nanos(here) = wait.plus(predicted);
         let slack = self.config.slack.0;
         others
             .iter()
@@ -169,6 +176,17 @@ impl<J, P: Predictor> Scheduler<J, P> {
     pub(super) fn ends_after(&self, target: TargetIndex, job: JobShape) -> u64 {
         let predicted = self.predictor.predict(target, job.kernel, job.bytes);
         self.outstanding(target).plus(predicted).0
+    }
+
+    /// How long a job would wait on a target for a server. One that is free is free however long the others are busy: were
+    /// their work spread over it too, it would leave the jobs of a guarantee to other targets, and run long ones of those who
+    /// have none. Jobs that go by share are placed by the work spread over all servers: that fills targets evenly, and
+    /// nobody was promised when they begin.
+    fn begins_after(&self, target: TargetIndex) -> Nanos {
+        match self.targets.get(target.number()) {
+            Some(t) if t.held < t.servers => Nanos(0),
+            _ => self.outstanding(target),
+        }
     }
 
     /// Gives a target the chosen job, and charges its tenant.
