@@ -2,4 +2,5 @@
 
 pub mod corpus;
 pub mod engines;
+pub mod levels;
 pub mod ratio;

@@ -9,8 +9,10 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use faam_codec::{BlockChecksum, Engine as _, Format, IsalEngine, Level, Position};
+use faam_codec::{write_header, write_trailer};
 use faam_driver::huffman::{Coverage, Histogram, HuffmanTable, TABLE_BYTES};
-use faam_sim::model::{Engine, Fault, Format, Job, LoadedTable, Params, Tables};
+use faam_sim::model::{self, Engine, Fault, Job, LoadedTable, Params, Tables};
 use thiserror::Error;
 
 use crate::corpus::{CorpusError, Sample};
@@ -19,6 +21,9 @@ use crate::corpus::{CorpusError, Sample};
 pub const SLICE_BYTES: [usize; 2] = [64 << 10, 1 << 20];
 /// Input that a sampled table is made of, in bytes.
 pub const SAMPLE_BYTES: usize = 16 << 10;
+
+/// Room for the output of a slice.
+const OUT_BYTES: usize = (SLICE_BYTES[1] * 9) / 8 + 4096;
 
 /// How a job's Huffman code is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,10 +45,12 @@ pub enum Code {
 pub enum Codec {
     /// The card's algorithm.
     Model(Params, Code),
-    /// zlib-rs level 1, to compare.
-    Zlib,
-    /// libdeflate level 1, to compare.
-    Libdeflate,
+    /// zlib-rs at a level, to compare.
+    Zlib(u32),
+    /// libdeflate at a level, to compare.
+    Libdeflate(i32),
+    /// ISA-L at a level that the gateway's codec has, to compare; nothing comes of it where the library is not installed.
+    IsaL(u8),
 }
 
 /// One row of the ratio table.
@@ -57,7 +64,8 @@ pub struct Row {
     pub design: [f64; 2],
 }
 
-const fn model(hash_bits: u32, ways: usize, lazy: bool, code: Code) -> Codec {
+/// The card's algorithm at these parameters.
+pub(crate) const fn card(hash_bits: u32, ways: usize, lazy: bool, code: Code) -> Codec {
     Codec::Model(
         Params {
             hash_bits,
@@ -72,57 +80,57 @@ const fn model(hash_bits: u32, ways: usize, lazy: bool, code: Code) -> Codec {
 pub const ROWS: [Row; 11] = [
     Row {
         name: "4K x 1 greedy, fixed",
-        codec: model(12, 1, false, Code::Fixed),
+        codec: card(12, 1, false, Code::Fixed),
         design: [2.552, 2.600],
     },
     Row {
         name: "4K x 1 lazy, fixed",
-        codec: model(12, 1, true, Code::Fixed),
+        codec: card(12, 1, true, Code::Fixed),
         design: [2.608, 2.660],
     },
     Row {
         name: "8K x 1 lazy, fixed (fast)",
-        codec: model(13, 1, true, Code::Fixed),
+        codec: card(13, 1, true, Code::Fixed),
         design: [2.683, 2.751],
     },
     Row {
         name: "8K x 2 lazy, two passes",
-        codec: model(13, 2, true, Code::Counted),
+        codec: card(13, 2, true, Code::Counted),
         design: [3.366, 3.457],
     },
     Row {
         name: "4K x 4 lazy, two passes",
-        codec: model(12, 4, true, Code::Counted),
+        codec: card(12, 4, true, Code::Counted),
         design: [3.436, 3.536],
     },
     Row {
         name: "8K x 4 lazy, two passes (dense)",
-        codec: model(13, 4, true, Code::Counted),
+        codec: card(13, 4, true, Code::Counted),
         design: [3.466, 3.581],
     },
     Row {
         name: "8K x 4 lazy, sampled from the first 16 KiB (balanced)",
-        codec: model(13, 4, true, Code::Sampled),
+        codec: card(13, 4, true, Code::Sampled),
         design: [3.349, 3.338],
     },
     Row {
         name: "8K x 4 lazy, table of the previous block",
-        codec: model(13, 4, true, Code::Previous),
+        codec: card(13, 4, true, Code::Previous),
         design: [3.397, 3.040],
     },
     Row {
         name: "8K x 4 lazy, one canned table",
-        codec: model(13, 4, true, Code::Canned),
+        codec: card(13, 4, true, Code::Canned),
         design: [3.186, 3.322],
     },
     Row {
         name: "zlib-rs 1",
-        codec: Codec::Zlib,
+        codec: Codec::Zlib(1),
         design: [2.57, 2.63],
     },
     Row {
         name: "libdeflate 1",
-        codec: Codec::Libdeflate,
+        codec: Codec::Libdeflate(1),
         design: [3.33, 3.43],
     },
 ];
@@ -138,7 +146,7 @@ pub enum RatioError {
     Model(#[from] Fault),
     /// The table builder made a table that the model refuses.
     #[error("the model refused a table")]
-    Table(#[from] faam_sim::model::BadTable),
+    Table(#[from] model::BadTable),
     /// The two sides disagree on a histogram's layout.
     #[error("the histogram does not read back")]
     Histogram(#[from] faam_driver::huffman::BadHistogram),
@@ -156,17 +164,18 @@ pub enum RatioError {
 pub struct Bench {
     engine: Engine,
     out: Vec<u8>,
-    libdeflate: libdeflater::Compressor,
+    /// By level, made when it is first asked for.
+    libdeflate: Vec<(i32, libdeflater::Compressor)>,
+    isal: Option<IsalEngine>,
 }
 
 impl Default for Bench {
     fn default() -> Self {
         Self {
             engine: Engine::new(),
-            out: vec![0; (SLICE_BYTES[1] * 9) / 8 + 4096],
-            libdeflate: libdeflater::Compressor::new(
-                libdeflater::CompressionLvl::new(1).unwrap_or_default(),
-            ),
+            out: vec![0; OUT_BYTES],
+            libdeflate: Vec::new(),
+            isal: IsalEngine::new(),
         }
     }
 }
@@ -202,7 +211,7 @@ impl Bench {
             src,
             history: &[],
             params,
-            format: Format::Gzip,
+            format: model::Format::Gzip,
             last: true,
             sync: false,
             tables: table.as_ref().map_or(Tables::Fixed, Tables::Loaded),
@@ -250,17 +259,28 @@ impl Bench {
                 let histogram = canned.or(counted.as_ref());
                 self.compress(src, params, histogram.map(|h| (h, Coverage::Sample)))
             }
-            Codec::Libdeflate => {
-                let len = self
-                    .libdeflate
+            Codec::Libdeflate(level) => {
+                let fail = || RatioError::Codec {
+                    codec: "libdeflate",
+                    slice_bytes: src.len(),
+                };
+                let made = self.libdeflate.iter().position(|(of, _)| *of == level);
+                let made = match made {
+                    Some(made) => made,
+                    None => {
+                        let native = libdeflater::CompressionLvl::new(level).map_err(|_| fail())?;
+                        self.libdeflate
+                            .push((level, libdeflater::Compressor::new(native)));
+                        self.libdeflate.len() - 1
+                    }
+                };
+                let (_, compressor) = self.libdeflate.get_mut(made).ok_or_else(fail)?;
+                let len = compressor
                     .gzip_compress(src, &mut self.out)
-                    .map_err(|_| RatioError::Codec {
-                        codec: "libdeflate",
-                        slice_bytes: src.len(),
-                    })?;
+                    .map_err(|_| fail())?;
                 Ok(self.out.get(..len).unwrap_or_default())
             }
-            Codec::Zlib => {
+            Codec::Zlib(level) => {
                 use std::io::Write;
                 let fail = |_| RatioError::Codec {
                     codec: "zlib-rs",
@@ -268,14 +288,34 @@ impl Bench {
                 };
                 self.out.clear();
                 let mut writer =
-                    flate2::write::GzEncoder::new(&mut self.out, flate2::Compression::new(1));
+                    flate2::write::GzEncoder::new(&mut self.out, flate2::Compression::new(level));
                 writer.write_all(src).map_err(fail)?;
                 writer.finish().map_err(fail)?;
-                let len = self.out.len();
-                self.out.resize((SLICE_BYTES[1] * 9) / 8 + 4096, 0);
-                Ok(self.out.get(..len).unwrap_or_default())
+                Ok(self.refill())
+            }
+            Codec::IsaL(level) => {
+                let fail = RatioError::Codec {
+                    codec: "isa-l",
+                    slice_bytes: src.len(),
+                };
+                let (Some(isal), Ok(level)) = (&mut self.isal, Level::new(level)) else {
+                    return Err(fail);
+                };
+                self.out.clear();
+                write_header(Format::Gzip, level, &mut self.out);
+                isal.compress_block(src, level, Position::Last, &mut self.out)
+                    .map_err(|_| fail)?;
+                write_trailer(&BlockChecksum::of(Format::Gzip, src), &mut self.out);
+                Ok(self.refill())
             }
         }
+    }
+
+    /// What was appended to the output, which has its full length again.
+    fn refill(&mut self) -> &[u8] {
+        let len = self.out.len();
+        self.out.resize(OUT_BYTES.max(len), 0);
+        self.out.get(..len).unwrap_or_default()
     }
 
     /// Bytes that a file comes to, cut into slices. `before` is the slice that went before them.
@@ -329,25 +369,25 @@ pub fn canned_histogram(samples: &[Sample], params: Params) -> Result<Histogram,
     }))
 }
 
-/// Bytes out for every row, slice size and sample: `[row][slice size][sample]`. Runs on every core.
+/// Bytes out for every codec, slice size and sample: `[codec][slice size][sample]`. Runs on every core.
 ///
 /// # Errors
-/// The first [`RatioError`] of any row.
-pub fn measure(rows: &[Row], samples: &[Sample]) -> Result<Vec<[Vec<u64>; 2]>, RatioError> {
-    let canned_params = rows.iter().find_map(|row| match row.codec {
-        Codec::Model(params, Code::Canned) => Some(params),
+/// The first [`RatioError`] of any codec.
+pub fn measure(codecs: &[Codec], samples: &[Sample]) -> Result<Vec<[Vec<u64>; 2]>, RatioError> {
+    let canned_params = codecs.iter().find_map(|codec| match codec {
+        Codec::Model(params, Code::Canned) => Some(*params),
         _ => None,
     });
     let canned = canned_params
         .map(|params| canned_histogram(samples, params))
         .transpose()?;
     let empty = || vec![0; samples.len()];
-    let results = Mutex::new(Ok(rows
+    let results = Mutex::new(Ok(codecs
         .iter()
         .map(|_| [empty(), empty()])
         .collect::<Vec<[Vec<u64>; 2]>>()));
     let next = AtomicUsize::new(0);
-    let tasks = rows.len() * SLICE_BYTES.len() * samples.len();
+    let tasks = codecs.len() * SLICE_BYTES.len() * samples.len();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -360,9 +400,9 @@ pub fn measure(rows: &[Row], samples: &[Sample]) -> Result<Vec<[Vec<u64>; 2]>, R
                     }
                     let sample = task % samples.len();
                     let size = (task / samples.len()) % SLICE_BYTES.len();
-                    let row = task / samples.len() / SLICE_BYTES.len();
+                    let codec = task / samples.len() / SLICE_BYTES.len();
                     let bytes_out = bench.file(
-                        rows[row].codec,
+                        codecs[codec],
                         &samples[sample].bytes,
                         SLICE_BYTES[size],
                         last_slice(samples, sample, SLICE_BYTES[size]),
@@ -372,7 +412,7 @@ pub fn measure(rows: &[Row], samples: &[Sample]) -> Result<Vec<[Vec<u64>; 2]>, R
                         return;
                     };
                     match (&mut *results, bytes_out) {
-                        (Ok(table), Ok(bytes_out)) => table[row][size][sample] = bytes_out,
+                        (Ok(table), Ok(bytes_out)) => table[codec][size][sample] = bytes_out,
                         (slot @ Ok(_), Err(error)) => *slot = Err(error),
                         (Err(_), _) => return,
                     }

@@ -1,5 +1,5 @@
 //! Gates on what the card's algorithm puts out: byte for byte on the committed sample, within 1 % of the design's
-//! ratios on the corpus.
+//! ratios on the corpus, each level no less dense than the software that it stands beside.
 //!
 //! The golden file is written anew by `FAAM_BLESS=1 cargo test -p faam-benches --test ratios`: a change in it is a
 //! change of the algorithm, and of `bitstreams/doc/algorithm.md`.
@@ -7,7 +7,8 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use faam_benches::corpus::{Extent, load};
+use faam_benches::corpus::{Extent, Sample, load};
+use faam_benches::levels::{self, compare, stale};
 use faam_benches::ratio::{Bench, Codec, ROWS, RatioError, SLICE_BYTES, measure};
 
 /// Bytes of each golden job: small enough for tables to differ from slice to slice of the sample.
@@ -84,20 +85,47 @@ fn output_on_the_sample_is_what_it_was() {
     assert_eq!(ours.lines().count(), golden.lines().count());
 }
 
-#[test]
-fn ratios_on_the_corpus_are_the_designs() {
+/// The corpus's ten files; `None`, with words, where they are not all there.
+fn corpus() -> Option<Vec<Sample>> {
     let corpus = in_workspace(".cache/corpus");
-    let files = match load(&corpus, Extent::Quarter) {
-        Ok(files) if files.len() == 10 => files,
+    match load(&corpus, Extent::Quarter) {
+        Ok(files) if files.len() == 10 => Some(files),
         _ => {
             eprintln!(
                 "skipped: no corpus in {}; `make corpus` fetches it",
                 corpus.display()
             );
-            return;
+            None
         }
-    };
-    let table = measure(&ROWS, &files).unwrap();
+    }
+}
+
+#[test]
+fn levels_are_as_dense_as_they_have_to_be_and_the_page_says_so() {
+    let page = std::fs::read_to_string(in_workspace("bitstreams/doc/ratios.md")).unwrap();
+    // The page's second table needs no corpus.
+    let sample = compare(&load(&in_workspace("benches/sample"), Extent::Whole).unwrap()).unwrap();
+    let second = sample.markdown();
+    let told = page.lines().count() - second.lines().count();
+    let told: String = page
+        .lines()
+        .skip(told)
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let wrong = stale(&told, &second);
+    assert!(wrong.is_empty(), "bitstreams/doc/ratios.md: {wrong:#?}");
+    let Some(files) = corpus() else { return };
+    let levels = compare(&files).unwrap();
+    let below = levels.below_their_floors();
+    assert!(below.is_empty(), "{below:#?}\n{}", levels.markdown());
+    let wrong = stale(&page, &levels::page(&levels, &sample));
+    assert!(wrong.is_empty(), "bitstreams/doc/ratios.md: {wrong:#?}");
+}
+
+#[test]
+fn ratios_on_the_corpus_are_the_designs() {
+    let Some(files) = corpus() else { return };
+    let table = measure(&ROWS.map(|row| row.codec), &files).unwrap();
     let bytes_in: u64 = files.iter().map(|file| file.bytes.len() as u64).sum();
     let mut outside = Vec::new();
     for (row, bytes_out) in ROWS.iter().zip(&table) {
