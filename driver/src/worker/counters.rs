@@ -29,6 +29,8 @@ pub struct WorkerCounters {
     pub batches: Counter,
     /// Times that it slept.
     pub sleeps: Counter,
+    /// Times that it slept to its own limit and then found a completion: the interrupt was lost, or just on its way.
+    pub found_by_looking: Counter,
     /// Jobs that the card, or a check before it, called wrong.
     pub refused: Counter,
     /// Jobs whose table the card did not take, done with the fixed code instead.

@@ -18,6 +18,7 @@ use faam_hwif::{
 use parking_lot::Mutex;
 
 use super::in_flight::{InFlight, InSlot};
+use super::looks::Looks;
 use super::{Job, JobSource, Kernel, Outcome, Request, Run, Stalled, Waker};
 use crate::dma::{
     Arena, FenceProof, Incarnation, QueueMemory, QueueMemoryLayout, ResetEvidence, SharedMemory,
@@ -419,6 +420,7 @@ fn worker(
         counters: Arc::default(),
         spin: Duration::ZERO,
         idle_look_again: Duration::ZERO,
+        looks: Looks::new(None),
         look_at_source: true,
     }
 }

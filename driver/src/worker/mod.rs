@@ -14,6 +14,7 @@ mod counters;
 mod fuzzing;
 mod in_flight;
 mod job;
+mod looks;
 mod plan;
 mod waker;
 
@@ -29,6 +30,7 @@ pub use self::counters::{Counter, WorkerCounters};
 pub(crate) use self::fuzzing::completions;
 use self::in_flight::{Begun, InFlight, InSlot, Step};
 pub use self::job::{Completion, DataRefusal, Job, JobSource, Kernel, Outcome, Request};
+use self::looks::Looks;
 pub use self::waker::Waker;
 use crate::dma::Incarnation;
 use crate::event::EventWaiter;
@@ -51,6 +53,9 @@ pub struct WorkerConfig {
     pub jobs_outstanding_max: Option<u16>,
     /// How long it sleeps at most with nothing in flight before it looks at its source again; `None` = 100 ms.
     pub idle_look_again: Option<Duration>,
+    /// How long it sleeps over commands in flight before it first looks for their completions itself, in case an interrupt
+    /// was lost; `None` = 5 ms. Each later sleep is twice as long, up to 100 ms.
+    pub look_first: Option<Duration>,
     /// The one slot that may do its jobs, activated or not; `None` = whichever serves them.
     pub slot: Option<u8>,
 }
@@ -159,6 +164,7 @@ impl Worker {
             counters: Arc::clone(&counters),
             spin: config.spin.unwrap_or_else(spin_default),
             idle_look_again: config.idle_look_again.unwrap_or(IDLE_LOOK_AGAIN_DEFAULT),
+            looks: Looks::new(config.look_first),
             look_at_source: true,
         };
         std::thread::Builder::new()
@@ -254,6 +260,7 @@ struct Run<S: JobSource> {
     counters: Arc<WorkerCounters>,
     spin: Duration,
     idle_look_again: Duration,
+    looks: Looks,
     /// The source was not asked since it may have got something, or was not asked to the end.
     look_at_source: bool,
 }
@@ -288,6 +295,7 @@ impl<S: JobSource> Run<S> {
             let now = Instant::now();
             if reaped || pulled {
                 last_event = now;
+                self.looks.begin_anew();
                 continue;
             }
             if let Some(fault) = self.in_flight.overdue(now) {
@@ -393,7 +401,10 @@ impl<S: JobSource> Run<S> {
             return Ok(false);
         }
         let mut limit = match self.in_flight.nearest_deadline() {
-            Some(deadline) => deadline.saturating_duration_since(now),
+            // An interrupt may be lost, and must not cost the rest of a command's limit.
+            Some(deadline) => deadline
+                .saturating_duration_since(now)
+                .min(self.looks.next()),
             None => self.idle_look_again,
         };
         if self.stalled.0.is_some() {
@@ -402,7 +413,13 @@ impl<S: JobSource> Run<S> {
         self.counters.sleeps.add(1);
         let waited = self.waiter.wait(limit);
         self.waker.wakes_up();
-        waited.map_err(DeviceFault::Wait)?;
+        let signalled = waited.map_err(DeviceFault::Wait)?;
+        if !signalled {
+            if self.pair.has_completion() {
+                self.counters.found_by_looking.add(1);
+            }
+            self.looks.saw_nothing();
+        }
         self.look_at_source = true;
         Ok(true)
     }

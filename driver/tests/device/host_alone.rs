@@ -157,6 +157,7 @@ const ROOM_FOR_EIGHT: WorkerConfig = WorkerConfig {
     spin: None,
     jobs_outstanding_max: Some(8),
     idle_look_again: None,
+    look_first: None,
     slot: None,
 };
 

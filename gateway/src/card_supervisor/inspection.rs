@@ -129,6 +129,7 @@ fn of_worker(worker: &WorkerHandle) -> BTreeMap<&'static str, u64> {
         ("sleeps", counters.sleeps.get()),
         ("refused", counters.refused.get()),
         ("table_fallbacks", counters.table_fallbacks.get()),
+        ("found_by_looking", counters.found_by_looking.get()),
         ("arena_waits", counters.arena_waits.get()),
     ])
 }
