@@ -134,6 +134,34 @@ proptest! {
     }
 }
 
+/// Fast targets that take each of its jobs before it is old are not enough for what this one was promised: the slow ones, which
+/// would end its jobs later, owe it the rest.
+#[test]
+fn a_guarantee_beyond_the_fast_targets_is_held_by_the_slow_ones() {
+    for cost in [100_000, MS] {
+        let targets = [(3, 100), (1, 20), (1, 20), (1, 52)];
+        let mut machine = Machine::new(Config::default(), &targets);
+        let anywhere = machine.anywhere();
+        let cir_us_per_s = machine.capacity() / 1_000 * 8 / 10;
+        let promised = TenantConfig {
+            cir_us_per_s,
+            ..weighted(1)
+        };
+        let owed = machine.tenant(promised, &[cost], anywhere);
+        let flood = machine.tenant(weighted(1), &[2 * MS, 500_000], anywhere);
+        machine.run(4 * SECOND, |machine| {
+            machine.fill(flood, 64);
+            machine.fill(owed, 64);
+        });
+        let had = served(&machine, owed, 0, machine.now);
+        let promised = 4 * per_s(cir_us_per_s);
+        assert!(
+            had * 1_000 >= promised * 997,
+            "jobs of {cost} ns: {had} ns of {promised}"
+        );
+    }
+}
+
 #[test]
 fn a_lost_card_scales_every_guarantee_and_one_that_comes_back_restores_it() {
     // Of what there is, a fifth is the CPU's and four the card's.
