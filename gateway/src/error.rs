@@ -526,6 +526,12 @@ pub fn render(response: Response<Body>, invocation: Uuid) -> (Response<Body>, Op
     (problem.render(invocation), Some(problem))
 }
 
+/// The problem that `response` is, where nobody has told it yet: a front tells it in words of its platform's.
+pub(crate) fn untold(response: &mut Response<Body>) -> Option<Problem> {
+    let Unrendered(problem) = response.extensions_mut().remove()?;
+    Some(problem)
+}
+
 /// The answer to a probe that fails while the gateway drains.
 pub fn not_ready(state: Value) -> Response<Body> {
     (ProblemKind::Draining.status(), Json(state)).into_response()

@@ -23,8 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::clock::Day;
 use crate::admission::{Admission, AdmissionLimits, DayUse};
+use crate::auth::{Authenticator, Principal};
 use crate::auth_failures::AuthFailures;
 use crate::config::{ENGINES_STOP, GatewayConfig};
+use crate::credentials::Presented;
 use crate::credentials::kept_key::{KeptKey, KeyError};
 use crate::credentials::keyring::Keyring;
 use crate::credentials::secret_file::SecretError;
@@ -34,9 +36,12 @@ use crate::dispatch::{self, DispatchConfig, Dispatcher};
 use crate::engines;
 use crate::error::ProblemKind;
 use crate::events::{Events, GATEWAY, event, kind, now};
+use crate::fronts::front::Front;
+use crate::fronts::invoker::OwnGateway;
 use crate::http::admin_access::AdminAccess;
 use crate::http::admin_socket::About;
 use crate::http::app::{App, AppParts, Surface};
+use crate::http::front_surface::FrontSurface;
 use crate::http::invocations::Invocations;
 use crate::http::listener::{self, BindError, Endpoints};
 use crate::http::tls::{Tls, TlsError};
@@ -47,6 +52,8 @@ use crate::metrics::Metrics;
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::tenants::{DEMO_TENANT, TenantId};
 use crate::usage::{self, Usage};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 
 /// File whose lock says that a gateway uses the data directory.
 const LOCK_FILE: &str = "gateway.lock";
@@ -82,6 +89,11 @@ pub enum GatewayError {
         /// Where it would have listened.
         address: SocketAddr,
     },
+    /// A front would call on behalf of nobody.
+    #[error(
+        "the demo tenant, on whose behalf a front calls, was removed from the data directory; choose another with --data-dir"
+    )]
+    NoCaller,
     /// Two gateways would share keys and sockets.
     #[error(
         "the data directory {path} is in use by another gateway; stop it, or choose another with --data-dir"
@@ -133,6 +145,9 @@ pub enum GatewayError {
     Runtime(#[source] io::Error),
 }
 
+/// What makes a front once there is a gateway to call.
+type MakeFront = Box<dyn FnOnce(OwnGateway) -> io::Result<Arc<dyn Front>>>;
+
 /// A gateway that serves.
 pub struct Gateway {
     public: SocketAddr,
@@ -158,7 +173,23 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError`]; nothing is left running.
     pub fn start(config: GatewayConfig) -> Result<Self, GatewayError> {
-        let serves_demo = config.serves_demo();
+        Self::start_with(config, None)
+    }
+
+    /// Starts a gateway whose public listener carries a front, and nothing else. The front's one caller is the demo tenant,
+    /// whose key nobody can present there.
+    ///
+    /// # Errors
+    /// [`GatewayError`]; nothing is left running.
+    pub fn start_as(
+        config: GatewayConfig,
+        front: impl FnOnce(OwnGateway) -> io::Result<Arc<dyn Front>> + 'static,
+    ) -> Result<Self, GatewayError> {
+        Self::start_with(config, Some(Box::new(front)))
+    }
+
+    fn start_with(config: GatewayConfig, front: Option<MakeFront>) -> Result<Self, GatewayError> {
+        let serves_demo = front.is_some() || config.serves_demo();
         let limit = descriptors::raise_limit();
         let connections_max = descriptors::connections_max(config.limits.connections_max, limit);
         let spill_files_max =
@@ -266,6 +297,12 @@ impl Gateway {
             });
         }
 
+        let principal = match (&front, &demo) {
+            (None, _) => None,
+            (Some(_), Some(demo)) => Some(bearer(&directory, &demo.key)?),
+            (Some(_), None) => return Err(GatewayError::NoCaller),
+        };
+
         let images = ImageStore::open(&config.data_dir, &config.images, events.clone())?;
         runtime.spawn(events.write_to(store.clone()));
         let usage = Usage::new(store.clone(), Arc::clone(&metrics));
@@ -320,6 +357,16 @@ impl Gateway {
             prices: config.prices,
         });
 
+        let front = front
+            .zip(principal)
+            .map(|(make, principal)| {
+                let app = app.clone();
+                make(OwnGateway { app, principal })
+            })
+            .transpose()
+            .inspect_err(|_| runtime.block_on(app.dispatcher.stop(ENGINES_STOP)))
+            .map_err(GatewayError::Runtime)?;
+
         let admin_stop = CancellationToken::new();
         let admin_limits = HttpLimits {
             connections_max: ADMIN_CONNECTIONS_MAX,
@@ -360,19 +407,38 @@ impl Gateway {
             .map_err(GatewayError::Runtime)?;
 
         let public_stop = CancellationToken::new();
-        let public_task = runtime.spawn(listener::serve(
-            "public",
-            Endpoints {
-                tcp: Some(public_listener),
-                tls: tls.clone(),
-                unix,
-            },
-            Surface::new(app.clone()),
-            public_limits,
-            metrics,
-            public_stop.clone(),
-            config.drain,
-        ));
+        let endpoints = Endpoints {
+            tcp: Some(public_listener),
+            tls: tls.clone(),
+            unix,
+        };
+        let (stop, drain) = (public_stop.clone(), config.drain);
+        let public_task = match front {
+            None => runtime.spawn(listener::serve(
+                "public",
+                endpoints,
+                Surface::new(app.clone()),
+                public_limits,
+                metrics,
+                stop,
+                drain,
+            )),
+            Some(front) => runtime.spawn(listener::serve(
+                "public",
+                endpoints,
+                FrontSurface::new(
+                    front,
+                    Arc::clone(&metrics),
+                    app.telemetry.clone(),
+                    app.invocations.clone(),
+                    app.limits,
+                ),
+                public_limits,
+                metrics,
+                stop,
+                drain,
+            )),
+        };
         let started = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
@@ -549,6 +615,22 @@ impl Gateway {
         }
         runtime.shutdown_timeout(RUNTIME_STOP);
     }
+}
+
+/// Whose key this is, as if it had come with a request.
+fn bearer(directory: &TenantDirectory, key: &str) -> Result<Arc<Principal>, GatewayError> {
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_str(&format!("Bearer {key}")) {
+        headers.insert(AUTHORIZATION, value);
+    }
+    let presented = Presented {
+        method: &Method::POST,
+        uri: &Uri::from_static("/"),
+        headers: &headers,
+        now: now(),
+    };
+    let caller = directory.authenticate(&presented);
+    Ok(caller.map_err(|_| GatewayError::NoCaller)?.principal)
 }
 
 /// Has quotas of this day go on from what was used of it before, so that a restart gives no second day.

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::call::{Answer, CallOptions};
 use super::function::Function;
@@ -65,7 +65,25 @@ impl Payload {
     /// # Errors
     /// `invalid-option` in words.
     pub fn read(json: &[u8]) -> Result<Self, Problem> {
-        let members: Members<'_> = serde_json::from_slice(json).map_err(|error| {
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        let payload = Self::of(&mut deserializer)?;
+        deserializer.end().map_err(|error| {
+            Problem::invalid_option(format!(
+                "the payload: expected one JSON object: {error}; send nothing after it"
+            ))
+        })?;
+        Ok(payload)
+    }
+
+    /// Reads one from JSON that is parsed already, or in part.
+    ///
+    /// # Errors
+    /// `invalid-option` in words.
+    pub fn of<'j, D>(json: D) -> Result<Self, Problem>
+    where
+        D: Deserializer<'j, Error = serde_json::Error>,
+    {
+        let members = Members::deserialize(json).map_err(|error| {
             Problem::invalid_option(format!(
                 "the payload is not what is expected here, {{\"data\": base64, \"level\"?, \"backend\"?, \"deadline_ms\"?, \
                  \"priority\"?, \"kernel\"?}}: {error}; correct it"

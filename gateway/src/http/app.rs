@@ -294,7 +294,7 @@ async fn authenticate(
 
 /// Refuses headers beyond the limit, and a request that names no host, whose connection ends: what follows on it may be
 /// meant for somebody else. A body that is left unread is drained, and its connection ends.
-async fn bound<F>(
+pub(super) async fn bound<F>(
     limits: HttpLimits,
     request: Request,
     answer: impl FnOnce(Request) -> F,
@@ -326,14 +326,14 @@ where
 }
 
 /// What `answer` comes to; a panic is a bug of ours: a 500 with an id, and the process lives on.
-const fn caught<F: Future<Output = Response<Body>>>(answer: F) -> Caught<F> {
+pub(super) const fn caught<F: Future<Output = Response<Body>>>(answer: F) -> Caught<F> {
     Caught { answer }
 }
 
 pin_project! {
     /// See [`caught`]. A function of its own name with `async` would hold `answer` twice, as its argument and pinned,
     /// and every request's future is moved to its place in the connection.
-    struct Caught<F> {
+    pub(super) struct Caught<F> {
         #[pin]
         answer: F,
     }

@@ -43,6 +43,14 @@ pub struct Invocation {
     pub(super) trace: Option<SpanName>,
 }
 
+impl Invocation {
+    /// Its place in its caller's trace, for whoever is asked on its behalf; `None` where there is no trace.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<String> {
+        self.trace.map(|name| name.to_string())
+    }
+}
+
 /// Where what is observed goes.
 #[derive(Clone)]
 pub(super) struct Observer {

@@ -10,6 +10,7 @@
 //! | `http2_stream`, `served_body` | one stream's end, also when its peer takes nothing |
 //! | `app` | routes and the stack of layers |
 //! | `unserved` | targets and methods that nothing here serves |
+//! | `front_surface` | a listener whose requests are all one front's |
 //! | `host` | which host a request is for, by the rules of its HTTP version |
 //! | `entry`, `rate_limit` | what is decided before a body is polled; what is left of a tenant's limits, as headers |
 //! | `invocation` | the name of a request, its span, its log line, its problem rendered |
@@ -65,6 +66,7 @@ mod digest;
 mod docs;
 pub mod ended;
 mod entry;
+pub mod front_surface;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod host;
