@@ -13,6 +13,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt, registry};
 
+use crate::action_proxy::ActionProxy;
 use crate::backup::{Backup, Restore};
 use crate::client::bench::Bench;
 use crate::client::convert::{Compress, Decompress};
@@ -57,6 +58,7 @@ enum LogFormat {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Serve),
+    ActionProxy(ActionProxy),
     Compress(Compress),
     Decompress(Decompress),
     Bench(Bench),
@@ -215,6 +217,10 @@ impl Cli {
             Command::Serve(serve) => {
                 serve.log.open();
                 serve::run(&serve)
+            }
+            Command::ActionProxy(proxy) => {
+                proxy.log.open();
+                proxy.run()
             }
             Command::Sim(sim) => {
                 sim.log.open();

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use signal_hook::consts::SIGPIPE;
 
+mod action_proxy;
 mod admin_client;
 mod backup;
 mod cli;

@@ -55,13 +55,7 @@ pub(crate) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     }
     let name = signals.wait(|| reload(&gateway));
     tracing::info!(signal = name, "draining; a second signal ends at once");
-    std::thread::Builder::new()
-        .name("faam-signals".to_owned())
-        .spawn(move || {
-            let name = signals.wait(|| tracing::info!("draining: SIGHUP changes nothing"));
-            tracing::warn!(signal = name, "ending at once");
-            std::process::exit(FORCED_EXIT);
-        })?;
+    signals.end_at_the_next()?;
     gateway.stop();
     Ok(ExitCode::SUCCESS)
 }
@@ -79,7 +73,7 @@ fn reload(gateway: &Gateway) {
 }
 
 /// The two signals that end a service, and the one that has its files read again.
-struct Signals {
+pub(crate) struct Signals {
     runtime: Runtime,
     terminate: Signal,
     interrupt: Signal,
@@ -87,7 +81,11 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> anyhow::Result<Self> {
+    /// Obeyed from here on.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn new() -> anyhow::Result<Self> {
         let runtime = Builder::new_current_thread().enable_io().build()?;
         let (terminate, interrupt, hangup) = {
             let _entered = runtime.enter();
@@ -105,8 +103,23 @@ impl Signals {
         })
     }
 
+    /// Ends the process at once when one of the two comes again.
+    ///
+    /// # Errors
+    /// No thread.
+    pub(crate) fn end_at_the_next(mut self) -> io::Result<()> {
+        std::thread::Builder::new()
+            .name("faam-signals".to_owned())
+            .spawn(move || {
+                let name = self.wait(|| tracing::info!("draining: SIGHUP changes nothing"));
+                tracing::warn!(signal = name, "ending at once");
+                std::process::exit(FORCED_EXIT);
+            })?;
+        Ok(())
+    }
+
     /// Until one of the two comes; `hangup` is called at each SIGHUP before that.
-    fn wait(&mut self, mut on_hangup: impl FnMut()) -> &'static str {
+    pub(crate) fn wait(&mut self, mut on_hangup: impl FnMut()) -> &'static str {
         let Self {
             runtime,
             terminate,

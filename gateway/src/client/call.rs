@@ -220,6 +220,25 @@ impl Link {
         self.sender.is_ready()
     }
 
+    /// Waits until another call can be made on it; `false` where it was closed.
+    pub(crate) async fn opened(&mut self) -> bool {
+        self.sender.ready().await.is_ok()
+    }
+
+    /// The status of `GET path`; `None` if none comes.
+    pub(crate) async fn status(&mut self, path: &str) -> Option<u16> {
+        let asked = async {
+            let response = self
+                .send(Method::GET, path, &[], Outgoing::Empty)
+                .await
+                .ok()?;
+            let (head, body) = response.into_parts();
+            Limited::new(body, JSON_BYTES_MAX).collect().await.ok()?;
+            Some(head.status.as_u16())
+        };
+        timeout(JSON_MAX, asked).await.ok()?
+    }
+
     /// `POST path`; the head of the answer is here as soon as the gateway sends it.
     ///
     /// # Errors

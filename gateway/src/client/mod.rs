@@ -10,6 +10,7 @@
 //! | `credential` | where the key comes from |
 //! | `call` | one request, its answer or its refusal |
 //! | `facts` | what an answer says of itself |
+//! | `forward` | a front's calls, carried out by a gateway elsewhere |
 //! | `upload` | a body as it is read from a file or a pipe |
 //! | `bench` | `faam bench` |
 //! | `convert` | `faam compress` and `faam decompress` |
@@ -20,6 +21,7 @@ pub(crate) mod convert;
 mod credential;
 mod endpoint;
 mod facts;
+pub(crate) mod forward;
 mod upload;
 
 use std::path::PathBuf;
@@ -29,6 +31,7 @@ use clap::{Args, ValueEnum};
 use self::call::Caller;
 use self::credential::CredentialError;
 use self::endpoint::{Endpoint, TlsClient, TlsError};
+use self::forward::Forward;
 
 /// What a caller names itself to the gateway.
 const USER_AGENT: &str = concat!("faam/", env!("CARGO_PKG_VERSION"));
@@ -93,6 +96,47 @@ impl GatewayFlags {
     /// Whether the gateway is on this machine.
     pub(crate) fn is_local(&self) -> bool {
         self.url.is_local()
+    }
+}
+
+/// A gateway that may be named, for what runs without one as well.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Another gateway")]
+pub(crate) struct OtherGateway {
+    /// The gateway that carries every call out: http://HOST:PORT, https://HOST:PORT or unix:/PATH; without it, one in this
+    /// process
+    #[arg(long, env = "FAAM_URL", hide_env_values = true)]
+    url: Option<Endpoint>,
+    /// Its key. FAAM_KEY shows in no process list
+    #[arg(long, env = "FAAM_KEY", hide_env_values = true)]
+    key: Option<String>,
+    /// Certificates to trust for https, PEM, in place of the system's
+    #[arg(long, env = "FAAM_CACERT", hide_env_values = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    cacert: Option<PathBuf>,
+}
+
+impl OtherGateway {
+    /// Its URL, if one is named.
+    pub(crate) fn url(&self) -> Option<&Endpoint> {
+        self.url.as_ref()
+    }
+
+    /// What carries calls to it; `None` if none is named.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub(crate) fn forward(&self) -> Result<Option<Forward>, ClientError> {
+        let Some(url) = &self.url else {
+            return Ok(None);
+        };
+        let gateway = GatewayFlags {
+            url: url.clone(),
+            key: self.key.clone(),
+            cacert: self.cacert.clone(),
+            cert: None,
+            cert_key: None,
+        };
+        Ok(Some(Forward::new(gateway.caller()?)))
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `invoker` | who carries calls out: this process's gateway, or another one |
 //! | `front` | what answers in another platform's words, and what it works with |
 //! | `body_room` | bodies that are held whole, bounded |
+//! | `openwhisk` | Apache OpenWhisk's action container |
 //! | `payload` | `{"data": base64, ..}` both ways |
 //! | `error_map` | from problems to a platform's errors |
 //! | `plain_http` | calls whose body is the input, and their answers |
@@ -28,5 +29,6 @@ pub mod function;
 pub mod invoker;
 pub mod knative;
 pub mod openfaas;
+pub mod openwhisk;
 pub mod payload;
 pub mod plain_http;

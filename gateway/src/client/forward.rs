@@ -1,0 +1,308 @@
+//! A front's calls, carried out by a gateway elsewhere.
+//!
+//! Owns the connections to it and what comes back over them. Invariants: a gateway's problem comes back as the same problem,
+//! by its name; a gateway that cannot be reached is a problem of the moment; every wait has a limit, and so has the number of
+//! calls and of connections that are kept. A call is made again, once, where a connection that was kept for it turns out to be
+//! closed: it changes nothing there. It knows no platform.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use faam_gateway::error::{Problem, ProblemKind};
+use faam_gateway::fronts::call::{Answer, Call};
+use faam_gateway::fronts::function::Function;
+use faam_gateway::fronts::invoker::{Invoked, Invoker, Readiness};
+use faam_gateway::http::invocation::{FAAM_INVOCATION_ID, Invocation};
+use faam_gateway::http::options::DEADLINE_MS_MAX;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::http::Response;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+use super::call::{CallError, Caller, Link, Outgoing, Refusal};
+
+/// Calls at once.
+const CALLS_MAX: usize = 256;
+/// Connections that are kept for later calls.
+const IDLE_LINKS_MAX: usize = 32;
+/// How long a call waits until one of [`CALLS_MAX`] has ended.
+const PLACE_MAX: Duration = Duration::from_secs(10);
+/// How long a connection that was kept may take to say that it is open.
+const OPEN_MAX: Duration = Duration::from_millis(100);
+/// How long a call without a deadline may take; one with a deadline has [`GRACE`] beyond it, for the gateway's own word.
+const CALL_MAX: Duration = Duration::from_millis(DEADLINE_MS_MAX);
+const GRACE: Duration = Duration::from_secs(2);
+/// How long the next piece of an answer may take, once it has begun.
+const PIECE_MAX: Duration = Duration::from_secs(60);
+/// How long the gateway may take to say that it is there.
+const READY_MAX: Duration = Duration::from_secs(2);
+/// When a gateway that cannot be reached is worth another try.
+const COME_BACK: Duration = Duration::from_secs(1);
+
+/// See the module's head.
+pub(crate) struct Forward {
+    caller: Caller,
+    idle: Mutex<Vec<Link>>,
+    places: Semaphore,
+}
+
+impl Forward {
+    /// Calls go to `caller`'s gateway.
+    pub(crate) fn new(caller: Caller) -> Self {
+        Self {
+            caller,
+            idle: Mutex::new(Vec::new()),
+            places: Semaphore::new(CALLS_MAX),
+        }
+    }
+
+    async fn carry(&self, invocation: Invocation, call: Call) -> Result<Answer, Problem> {
+        let asked = call.options.deadline_ms.as_deref();
+        let asked = asked.and_then(|text| text.parse().ok());
+        let limit = asked.map_or(CALL_MAX, |ms| Duration::from_millis(ms).min(CALL_MAX));
+        let carried = timeout(
+            limit.saturating_add(GRACE),
+            self.carry_patiently(invocation, call),
+        );
+        carried.await.unwrap_or_else(|_| {
+            Err(Problem::new(
+                ProblemKind::Deadline,
+                format!(
+                    "the gateway at {} has not answered within {} ms; send a larger deadline or less data",
+                    self.caller.endpoint(),
+                    limit.as_millis()
+                ),
+            ))
+        })
+    }
+
+    async fn carry_patiently(&self, invocation: Invocation, call: Call) -> Result<Answer, Problem> {
+        let _place = self.place().await?;
+        let path = path(&call);
+        let headers = headers(invocation, &call);
+        let post = async |link: &mut Link| {
+            let body = Outgoing::Whole(Some(call.input.clone()));
+            link.post(&path, &headers, body).await
+        };
+        let (mut link, kept) = self.link().await?;
+        let response = match post(&mut link).await {
+            // Closed by the gateway while nothing was said on it.
+            Err(CallError::Broken { .. }) if kept => {
+                link = self
+                    .caller
+                    .link()
+                    .await
+                    .map_err(|error| self.problem(error))?;
+                post(&mut link).await
+            }
+            response => response,
+        };
+        let response = match response {
+            Ok(response) => response,
+            Err(error) => {
+                if matches!(error, CallError::Refused(_)) {
+                    self.keep(link);
+                }
+                return Err(self.problem(error));
+            }
+        };
+        let answer = self.answer(response, &call).await?;
+        self.keep(link);
+        Ok(answer)
+    }
+
+    async fn place(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        match timeout(PLACE_MAX, self.places.acquire()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(Problem::new(
+                ProblemKind::Saturated,
+                format!("{CALLS_MAX} calls are on their way to the gateway: expected one of them to end; come back later"),
+            )
+            .come_back_after(COME_BACK)),
+        }
+    }
+
+    /// A connection, and whether it was kept from an earlier call.
+    async fn link(&self) -> Result<(Link, bool), Problem> {
+        loop {
+            let kept = self.idle.lock().pop();
+            let Some(mut link) = kept else { break };
+            if timeout(OPEN_MAX, link.opened()).await == Ok(true) {
+                return Ok((link, true));
+            }
+        }
+        let link = self.caller.link().await;
+        Ok((link.map_err(|error| self.problem(error))?, false))
+    }
+
+    fn keep(&self, link: Link) {
+        let mut idle = self.idle.lock();
+        if idle.len() < IDLE_LINKS_MAX {
+            idle.push(link);
+        }
+    }
+
+    /// All of an answer.
+    async fn answer(&self, response: Response<Incoming>, call: &Call) -> Result<Answer, Problem> {
+        let (mut head, mut body) = response.into_parts();
+        let mut output = BytesMut::new();
+        loop {
+            let Ok(piece) = timeout(PIECE_MAX, body.frame()).await else {
+                let what = format!("has sent nothing more for {} s", PIECE_MAX.as_secs());
+                return Err(self.gone(&what));
+            };
+            let piece = match piece {
+                None => break,
+                Some(Ok(piece)) => piece,
+                Some(Err(_)) => {
+                    let id = head.headers.get(FAAM_INVOCATION_ID);
+                    return Err(self.torn(id.and_then(|id| id.to_str().ok())).await);
+                }
+            };
+            match piece.into_data() {
+                Ok(data) if output.len().saturating_add(data.len()) > call.output_bytes_max => {
+                    return Err(Problem::new(
+                        ProblemKind::TooLarge,
+                        format!(
+                            "the result is longer than {} bytes, the most that this way of calling carries; send less data, or \
+                             call the gateway itself",
+                            call.output_bytes_max
+                        ),
+                    ));
+                }
+                Ok(data) => output.extend_from_slice(&data),
+                // Final values of what the headers announced.
+                Err(piece) => {
+                    if let Ok(trailers) = piece.into_trailers() {
+                        head.headers.extend(trailers);
+                    }
+                }
+            }
+        }
+        Ok(Answer {
+            output: output.freeze(),
+            bytes_in: u64::try_from(call.input.len()).unwrap_or(u64::MAX),
+            headers: head.headers,
+        })
+    }
+
+    /// Why an answer ended in its middle, as the gateway remembers it.
+    async fn torn(&self, id: Option<&str>) -> Problem {
+        let remembered = async {
+            let id = id.filter(|id| {
+                id.bytes()
+                    .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+            })?;
+            let mut link = self.caller.link().await.ok()?;
+            let facts = link.get_json(&format!("/v1/invocations/{id}")).await?;
+            let kind = ProblemKind::named(facts["outcome"].as_str()?)?;
+            let detail = facts["detail"]
+                .as_str()
+                .unwrap_or("the gateway ended the answer");
+            Some(Problem::new(kind, detail))
+        };
+        match remembered.await {
+            Some(problem) => problem,
+            None => self.gone("broke off in the middle of its answer"),
+        }
+    }
+
+    fn problem(&self, error: CallError) -> Problem {
+        match error {
+            CallError::Refused(refusal) => self.refused(&refusal),
+            CallError::Connect(error) => self.gone(&format!("cannot be reached ({error})")),
+            CallError::Broken { when, .. } => self.gone(&format!("broke the connection {when}")),
+            CallError::Head(text) => Problem::invalid_option(format!(
+                "{text:?} cannot stand in a request's head: expected visible ASCII characters; correct the option"
+            )),
+        }
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Problem {
+        let known = refusal.kind.as_deref().and_then(ProblemKind::named);
+        let problem = match known {
+            Some(kind) => Problem::new(kind, refusal.detail.clone()),
+            // Something that stands before it.
+            None if refusal.is_for_now() => return self.gone(&format!("is not served: {refusal}")),
+            None => Problem::internal(&format!("{}: {refusal}", self.caller.endpoint())),
+        };
+        match refusal.retry_after {
+            Some(wait) => problem.come_back_after(wait),
+            None => problem,
+        }
+    }
+
+    /// The gateway is not there, for now.
+    fn gone(&self, what: &str) -> Problem {
+        let detail = format!(
+            "the gateway at {} {what}: expected it to serve; send the request again after Retry-After",
+            self.caller.endpoint()
+        );
+        Problem::new(ProblemKind::Draining, detail).come_back_after(COME_BACK)
+    }
+
+    async fn is_there(&self) -> Result<(), Problem> {
+        let asked = async {
+            let (mut link, _) = self.link().await?;
+            let status = link.status("/healthz").await;
+            match status {
+                Some(200) => {
+                    self.keep(link);
+                    Ok(())
+                }
+                Some(status) => Err(self.gone(&format!("says {status} to GET /healthz"))),
+                None => Err(self.gone("does not answer GET /healthz")),
+            }
+        };
+        let asked = timeout(READY_MAX, asked).await;
+        asked.unwrap_or_else(|_| Err(self.gone("does not answer in time")))
+    }
+}
+
+impl Invoker for Forward {
+    fn invoke(&self, invocation: Invocation, call: Call) -> Invoked<'_> {
+        Box::pin(self.carry(invocation, call))
+    }
+
+    fn ready(&self) -> Readiness<'_> {
+        Box::pin(self.is_there())
+    }
+}
+
+/// The call's target.
+fn path(call: &Call) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    let path = match call.function {
+        Function::Compress(format) => {
+            query.append_pair("format", format.name());
+            "/v1/compress"
+        }
+        Function::Decompress(format) => {
+            if let Some(format) = format {
+                query.append_pair("format", format.name());
+            }
+            "/v1/decompress"
+        }
+    };
+    if let Some(level) = &call.options.level {
+        query.append_pair("level", level);
+    }
+    format!("{path}?{}", query.finish())
+}
+
+/// The call's options that are headers, and its place in its caller's trace.
+fn headers(invocation: Invocation, call: &Call) -> Vec<(&'static str, String)> {
+    let options = &call.options;
+    let given = [
+        ("faam-backend", &options.backend),
+        ("faam-deadline-ms", &options.deadline_ms),
+        ("faam-priority", &options.priority),
+    ];
+    let given = given
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.as_deref()?.to_owned())));
+    let trace = invocation.traceparent().map(|trace| ("traceparent", trace));
+    given.chain(trace).collect()
+}

@@ -1,0 +1,20 @@
+//! Fronts: other platforms' ways to invoke a function, as their callers use them, over TCP on the real binary.
+
+#![expect(
+    clippy::panic,
+    reason = "what these tests share fails by panicking, as they do"
+)]
+
+#[expect(dead_code, reason = "the HTTP tests send more than these")]
+#[path = "../http/wire.rs"]
+mod wire;
+
+#[path = "../process_log/mod.rs"]
+mod process_log;
+
+#[expect(dead_code, reason = "nobody operates the gateways behind these")]
+#[path = "../served/mod.rs"]
+mod served;
+
+mod container;
+mod openwhisk;
