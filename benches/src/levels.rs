@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn a_page_is_stale_by_any_figure_but_those_of_a_machine() {
         let now = table(2.7, 3.4, 3.5);
-        let page = super::page(&now, &now);
+        let page = page(&now, &now);
         assert!(stale(&page, &page).is_empty());
         let other = page.replacen("2.700", "2.701", 1);
         assert_eq!(stale(&other, &page).len(), 1);
