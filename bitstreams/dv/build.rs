@@ -19,10 +19,14 @@ mod verilate;
 
 use models::{Bench, Model};
 
+/// The cfg that says that the farm of two engines was built.
+const PAIR: &str = "rtl_pair";
+
 fn main() -> ExitCode {
     for bench in Bench::ALL {
         println!("cargo::rustc-check-cfg=cfg({})", bench.cfg());
     }
+    println!("cargo::rustc-check-cfg=cfg({PAIR})");
     if env::var_os("CARGO_FEATURE_FARM").is_none() {
         println!("cargo::rerun-if-changed=build.rs");
         return ExitCode::SUCCESS;
@@ -60,7 +64,7 @@ fn build() -> Result<(), Box<dyn Error>> {
             || wanted
                 .split(',')
                 .any(|prefix| model.name.starts_with(prefix));
-        is_named && (has_all || model.bench == Bench::Farm)
+        is_named && (has_all || model.bench == Bench::Farm && !model.is_mutant)
     };
 
     let verilator = verilate::Verilator::find(env::var_os("CARGO_FEATURE_TRACE").is_some())?;
@@ -72,8 +76,20 @@ fn build() -> Result<(), Box<dyn Error>> {
     for model in &chosen {
         let mut of = rtl.clone();
         if model.is_mutant {
-            of = out.join("mutants_rtl");
-            mutants::write(&broken, &rtl, &of)?;
+            let is_farm = model.bench == Bench::Farm;
+            of = out.join(if is_farm {
+                "mutants_farm"
+            } else {
+                "mutants_engine"
+            });
+            let its: Vec<_> = broken
+                .iter()
+                .filter(|it| it.is_farms() == is_farm)
+                .collect();
+            mutants::write(&its, &rtl, &of)?;
+            if is_farm {
+                println!("cargo::rustc-cfg={PAIR}");
+            }
         }
         includes.push(verilator.model(model, &of, &root, &out)?);
     }
@@ -83,6 +99,7 @@ fn build() -> Result<(), Box<dyn Error>> {
             println!("cargo::rustc-cfg={}", bench.cfg());
         }
     }
+    verilator.shim(&root.join("shim/bench.cpp"), &[], &out)?;
     verilator.runtime(&out)?;
     println!("cargo::rustc-link-search=native={}", out.display());
     println!("cargo::rustc-link-lib=stdc++");

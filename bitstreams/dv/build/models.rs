@@ -1,6 +1,6 @@
 //! Which tops are Verilated, with which parameters.
 //!
-//! Owns the lists, and their views for Rust (`models.rs` in OUT_DIR) and C++ (`engine_models.h`, `match_models.h`).
+//! Owns the lists, and their views for Rust (`models.rs` in OUT_DIR) and C++ (`engine_models.h`, `match_models.h`, `farm_models.h`).
 
 use std::fmt::Write;
 use std::fs;
@@ -47,7 +47,7 @@ pub(crate) struct Model {
     /// The C++ class.
     pub(crate) prefix: String,
     pub(crate) top: &'static str,
-    /// Of a copy of the RTL with the broken rules of `mutants.txt` in it.
+    /// Of a copy of the RTL with the engine's or the farm's broken rules of `mutants.txt` in it.
     pub(crate) is_mutant: bool,
     pub(crate) parameters: Vec<(&'static str, u32)>,
 }
@@ -65,6 +65,14 @@ const ENGINES: [(u32, u32, u32, u32); 5] = [
 const MUTANT: (u32, u32, u32, u32) = (12, 2, 1, 1);
 /// Parameters of a matcher: log2 of the sets, ways, whether it can be lazy.
 const MATCHERS: [(u32, u32, u32); 2] = [(13, 4, 1), (12, 1, 1)];
+
+impl Model {
+    /// A parameter's value; 0 for one that it does not have.
+    fn parameter(&self, name: &str) -> u32 {
+        let found = self.parameters.iter().find(|parameter| parameter.0 == name);
+        found.map_or(0, |parameter| parameter.1)
+    }
+}
 
 /// Every model.
 pub(crate) fn all() -> Vec<Model> {
@@ -97,15 +105,36 @@ pub(crate) fn all() -> Vec<Model> {
             ],
         });
     }
-    models.push(Model {
-        bench: Bench::Farm,
-        name: "farm".to_owned(),
-        prefix: "Vfaam_farm".to_owned(),
-        top: "faam_farm",
-        is_mutant: false,
-        parameters: Vec::new(),
-    });
+    // The pair has the farm's broken rules in it, none of which acts unless it is told to: one model for both purposes.
+    for (engines, name, is_mutant) in [(1, "farm", false), (2, "farm_pair", true)] {
+        models.push(Model {
+            bench: Bench::Farm,
+            name: name.to_owned(),
+            prefix: format!("Vfaam_{name}"),
+            top: "faam_farm",
+            is_mutant,
+            parameters: vec![("ENGINES", engines)],
+        });
+    }
     models
+}
+
+/// The names of some of the broken rules.
+fn names(mutants: &[Mutant], is_wanted: impl Fn(&Mutant) -> bool) -> Vec<String> {
+    let wanted = mutants.iter().filter(|mutant| is_wanted(mutant));
+    wanted.map(Mutant::name).collect()
+}
+
+/// A list of models for C++.
+fn header<'a>(list: &str, models: impl Iterator<Item = &'a Model>) -> String {
+    let mut cpp = "#pragma once\n".to_owned();
+    let mut cases = String::new();
+    for (index, model) in models.enumerate() {
+        let _ = writeln!(cpp, "#include \"{}.h\"", model.prefix);
+        let _ = write!(cases, " X({index}, {})", model.prefix);
+    }
+    let _ = writeln!(cpp, "#define {list}(X){cases}");
+    cpp
 }
 
 /// Writes the lists of the models that are built.
@@ -114,9 +143,24 @@ pub(crate) fn write_lists(models: &[Model], mutants: &[Mutant], out: &Path) -> i
     let _ = writeln!(
         rust,
         "#[cfg(rtl_engine)]\npub(crate) const MUTANTS: &[&str] = &{:?};",
-        mutants.iter().map(Mutant::name).collect::<Vec<_>>()
+        names(mutants, |mutant| !mutant.is_farms())
     );
-    for (bench, constant, header, list) in [
+    let _ = writeln!(
+        rust,
+        "#[cfg(rtl_pair)]\npub(crate) const FARM_MUTANTS: &[&str] = &{:?};",
+        names(mutants, Mutant::is_farms)
+    );
+    let farms = || models.iter().filter(|model| model.bench == Bench::Farm);
+    let engines: Vec<u32> = farms().map(|model| model.parameter("ENGINES")).collect();
+    let _ = writeln!(
+        rust,
+        "#[cfg(rtl_farm)]\npub(crate) const FARMS: &[u8] = &{engines:?};"
+    );
+    fs::write(
+        out.join("farm_models.h"),
+        header("FAAM_FARM_MODELS", farms()),
+    )?;
+    for (bench, constant, file, list) in [
         (
             Bench::Match,
             "MATCHERS",
@@ -133,16 +177,7 @@ pub(crate) fn write_lists(models: &[Model], mutants: &[Mutant], out: &Path) -> i
         let of_bench = || models.iter().filter(|model| model.bench == bench);
         let _ = writeln!(rust, "#[cfg({})]", bench.cfg());
         let _ = writeln!(rust, "pub(crate) const {constant}: &[Configuration] = &[");
-        let mut cpp = "#pragma once\n".to_owned();
         for model in of_bench() {
-            let _ = writeln!(cpp, "#include \"{}.h\"", model.prefix);
-            let parameter = |name| {
-                let found = model
-                    .parameters
-                    .iter()
-                    .find(|parameter| parameter.0 == name);
-                found.map_or(0, |parameter| parameter.1)
-            };
             if model.is_mutant {
                 rust.push_str(
                     "];\n#[cfg(rtl_engine)]\npub(crate) const MUTANT: &[Configuration] = &[\n",
@@ -151,10 +186,10 @@ pub(crate) fn write_lists(models: &[Model], mutants: &[Mutant], out: &Path) -> i
             let _ = writeln!(
                 rust,
                 "    Configuration {{ hash_bits: {}, ways: {}, lazy: {}, tables: {} }},",
-                parameter("HASH_BITS"),
-                parameter("WAYS"),
-                parameter("LAZY") != 0,
-                parameter("TABLES") != 0,
+                model.parameter("HASH_BITS"),
+                model.parameter("WAYS"),
+                model.parameter("LAZY") != 0,
+                model.parameter("TABLES") != 0,
             );
         }
         if bench == Bench::Engine && !of_bench().any(|model| model.is_mutant) {
@@ -163,12 +198,7 @@ pub(crate) fn write_lists(models: &[Model], mutants: &[Mutant], out: &Path) -> i
             );
         }
         rust.push_str("];\n");
-        let _ = write!(cpp, "#define {list}(X)");
-        for (index, model) in of_bench().enumerate() {
-            let _ = write!(cpp, " X({index}, {})", model.prefix);
-        }
-        cpp.push('\n');
-        fs::write(out.join(header), cpp)?;
+        fs::write(out.join(file), header(list, of_bench()))?;
     }
     fs::write(out.join("models.rs"), rust)
 }

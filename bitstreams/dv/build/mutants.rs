@@ -1,6 +1,6 @@
-//! Rules of the RTL that are broken on purpose, all in one copy of it.
+//! Rules of the RTL that are broken on purpose, those of the engine in one copy of it, those of the farm in another.
 //!
-//! Owns the reading of `mutants.txt` and the copy. In the copy each expression stands beside its broken form, and a number, which the bench
+//! Owns the reading of `mutants.txt` and the copies. In a copy each expression stands beside its broken form, and a number, which the bench
 //! gives (a function of C), chooses: so one model has all of them, and none where the number is 0.
 
 use std::fs;
@@ -18,6 +18,11 @@ pub(crate) struct Mutant {
 }
 
 impl Mutant {
+    /// Whether it is a rule of the farm around the engines.
+    pub(crate) fn is_farms(&self) -> bool {
+        self.file.starts_with("faam_farm")
+    }
+
     /// What is broken, for people.
     pub(crate) fn name(&self) -> String {
         format!("{}: `{}` for `{}`", self.file, self.other, self.text)
@@ -45,8 +50,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Mutant>, String> {
         .collect()
 }
 
-/// Writes a copy of the RTL with all of them.
-pub(crate) fn write(mutants: &[Mutant], rtl: &Path, to: &Path) -> Result<(), String> {
+/// Writes a copy of the RTL with all of these.
+pub(crate) fn write(mutants: &[&Mutant], rtl: &Path, to: &Path) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("{}: {error}", to.display());
     let _ = fs::remove_dir_all(to);
     fs::create_dir_all(to).map_err(failed)?;

@@ -8,14 +8,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <memory>
 #include <new>
 
-#include "verilated.h"
-#if VM_TRACE
-#include "verilated_vcd_c.h"
-#endif
-
+#include "bench.h"
 #include "engine_models.h"
 #include "streams.h"
 
@@ -109,69 +104,29 @@ enum Ending : uint32_t {
 
 enum Span : uint32_t { TABLE = 0, HISTORY = 1, SOURCE = 2 };
 
-// Which broken rule acts in the model that this thread runs: 0 for none.
-thread_local uint32_t acting_mutant = 0;
-
 constexpr uint32_t TABLE_BYTES = 1024;
 constexpr uint32_t BEAT_BYTES = 8;
 
-class Bench {
+class EngineRole : public faam::Bench {
   public:
-    virtual ~Bench() = default;
-    virtual void reset(uint32_t cycles) = 0;
     virtual void run(const FaamJob& job, FaamOutcome& outcome) = 0;
-    virtual bool trace(const char* path) = 0;
-
-    uint32_t mutant = 0;
 };
 
 template <class Model>
-class EngineBench final : public Bench {
+class EngineBench final : public faam::ModelBench<Model, EngineRole> {
+    using Base = faam::ModelBench<Model, EngineRole>;
+    using Base::edge;
+    using Base::model;
+    using Base::reset;
+    using Base::settle;
+
   public:
-    explicit EngineBench(uint64_t seed) : random_(seed) {
-        // Registers start at random: what a reset does not set must not matter.
-        context_.randReset(2);
-        context_.randSeed(static_cast<int>(seed & 0x7fffffff) | 1);
-        context_.traceEverOn(VM_TRACE != 0);
-        model_ = std::make_unique<Model>(&context_);
-        quiet();
-    }
-
-    ~EngineBench() override {
-#if VM_TRACE
-        if (waves_) waves_->close();
-#endif
-        model_->final();
-    }
-
-    bool trace(const char* path) override {
-#if VM_TRACE
-        waves_ = std::make_unique<VerilatedVcdC>();
-        model_->trace(waves_.get(), 99);
-        waves_->open(path);
-        return waves_->isOpen();
-#else
-        (void)path;
-        return false;
-#endif
-    }
-
-    void reset(uint32_t cycles) override {
-        acting_mutant = mutant;
-        quiet();
-        model_->rst = 1;
-        for (uint32_t cycle = 0; cycle < cycles; ++cycle) {
-            scribble();
-            settle();
-            edge();
-        }
-        model_->rst = 0;
-    }
+    explicit EngineBench(uint64_t seed) : Base(seed), random_(seed) { quiet(); }
 
     void run(const FaamJob& job, FaamOutcome& outcome) override {
         outcome = FaamOutcome{};
-        acting_mutant = mutant;
-        Model& m = *model_;
+        faam::act(*this);
+        Model& m = model();
         Random random(job.seed);
         Staller input(job.input);
         Staller output(job.output);
@@ -388,8 +343,8 @@ class EngineBench final : public Bench {
         return {m.done_ended, m.done_rule, m.done_stored, m.done_out_len, m.done_in_len, m.done_crc32, m.done_adler32, m.done_cycles};
     }
 
-    void quiet() {
-        Model& m = *model_;
+    void quiet() override {
+        Model& m = model();
         m.rst = 0;
         m.job_valid = 0;
         m.fetch_ready = 0;
@@ -400,7 +355,7 @@ class EngineBench final : public Bench {
 
     // After the job was taken its ports may hold anything.
     void quiet_job(Random& random) {
-        Model& m = *model_;
+        Model& m = model();
         m.job_valid = 0;
         m.job_count = random.below(2);
         m.job_format = random.below(4);
@@ -415,8 +370,8 @@ class EngineBench final : public Bench {
         m.job_dst_cap = static_cast<uint32_t>(random.next());
     }
 
-    void scribble() {
-        Model& m = *model_;
+    void stir() override {
+        Model& m = model();
         m.in_valid = random_.below(2);
         m.in_data = random_.next();
         m.in_bytes = static_cast<uint8_t>(random_.below(16));
@@ -425,32 +380,7 @@ class EngineBench final : public Bench {
         m.done_ready = random_.below(2);
     }
 
-    void settle() {
-        model_->clk = 0;
-        model_->eval();
-        dump();
-    }
-
-    void edge() {
-        model_->clk = 1;
-        model_->eval();
-        dump();
-    }
-
-    void dump() {
-#if VM_TRACE
-        time_ += 1;
-        if (waves_) waves_->dump(time_);
-#endif
-    }
-
-    VerilatedContext context_;
-    std::unique_ptr<Model> model_;
     Random random_;
-#if VM_TRACE
-    std::unique_ptr<VerilatedVcdC> waves_;
-    uint64_t time_ = 0;
-#endif
 };
 
 }  // namespace
@@ -459,7 +389,7 @@ extern "C" {
 
 // Null where `index` is no model.
 void* faam_dv_engine_new(uint32_t index, uint64_t seed) {
-    Bench* bench = nullptr;
+    faam::Bench* bench = nullptr;
     switch (index) {
 #define FAAM_CASE(number, prefix) \
     case number:                  \
@@ -473,20 +403,7 @@ void* faam_dv_engine_new(uint32_t index, uint64_t seed) {
     return bench;
 }
 
-// Which broken rule acts, from the next cycle on; only the model of mutants.txt has any.
-void faam_dv_engine_mutant(void* bench, uint32_t number) { static_cast<Bench*>(bench)->mutant = number; }
-
-// The RTL asks (build/mutants.rs).
-int faam_dv_mutant() { return static_cast<int>(acting_mutant); }
-
-void faam_dv_engine_free(void* bench) { delete static_cast<Bench*>(bench); }
-
-void faam_dv_engine_reset(void* bench, uint32_t cycles) { static_cast<Bench*>(bench)->reset(cycles); }
-
 void faam_dv_engine_run(void* bench, const FaamJob* job, FaamOutcome* outcome) {
-    static_cast<Bench*>(bench)->run(*job, *outcome);
+    static_cast<EngineRole*>(static_cast<faam::Bench*>(bench))->run(*job, *outcome);
 }
-
-// 0 where the build has no waveforms, or the file cannot be opened.
-uint32_t faam_dv_engine_trace(void* bench, const char* path) { return static_cast<Bench*>(bench)->trace(path) ? 1 : 0; }
 }

@@ -6,17 +6,17 @@
 
 #include "farm.h"
 
-#include <memory>
+#include <new>
 
-#include "Vfaam_farm.h"
-#include "verilated.h"
+#include "bench.h"
+#include "farm_models.h"
 
 namespace {
 
 // Bursts of a kind that are under way at once.
 constexpr uint32_t BURSTS_MAX = 4;
 // Cycles of power-on reset.
-constexpr int RESET_CYCLES = 8;
+constexpr uint32_t RESET_CYCLES = 8;
 // AXI4, section A3.4.4: RRESP and BRESP.
 constexpr uint8_t RESP_OKAY = 0;
 constexpr uint8_t RESP_SLVERR = 2;
@@ -78,32 +78,38 @@ struct Answer {
   bool refused = false;
 };
 
-class Farm {
+// What the other side asks of a farm, whatever its parameters.
+class FarmRole : public faam::Bench {
  public:
-  Farm(const faam_farm_straps &straps, const faam_farm_timing &timing) : timing_(timing) {
+  virtual void run(uint32_t cycles, uint64_t quiet_max, faam_farm_event &event) = 0;
+  virtual void supply(const uint64_t *data, uint32_t beats, bool refused) = 0;
+  virtual void answer(bool refused) = 0;
+  virtual bool request(bool write, uint32_t address, uint32_t value) = 0;
+  virtual void bus_master(bool on) = 0;
+  virtual void function_reset() = 0;
+};
+
+template <class Model>
+class Farm final : public faam::ModelBench<Model, FarmRole> {
+  using Base = faam::ModelBench<Model, FarmRole>;
+  using Base::edge;
+  using Base::model;
+  using Base::settle;
+
+ public:
+  Farm(const faam_farm_straps &straps, const faam_farm_timing &timing) : Base(timing.seed), timing_(timing) {
     random_ = timing.seed * 0x9E3779B97F4A7C15ull + 0x2545F4914F6CDD1Dull;
-    context_ = std::make_unique<VerilatedContext>();
-    // What is not reset has no value that a design may lean on.
-    context_->randReset(2);
-    context_->randSeed(static_cast<int>((timing.seed & 0x3FFFFFFF) + 1));
-    farm_ = std::make_unique<Vfaam_farm>(context_.get());
-    farm_->strap_function = straps.function;
-    farm_->strap_functions = straps.functions;
-    farm_->strap_serial = straps.serial;
-    farm_->strap_clock_khz = straps.clock_khz;
-    farm_->strap_model = straps.model;
-    farm_->strap_epoch = straps.epoch;
-    farm_->rst = 1;
-    for (int n = 0; n < RESET_CYCLES; ++n) {
-      settle();
-      edge();
-    }
-    farm_->rst = 0;
+    model().strap_function = straps.function;
+    model().strap_functions = straps.functions;
+    model().strap_serial = straps.serial;
+    model().strap_clock_khz = straps.clock_khz;
+    model().strap_model = straps.model;
+    model().strap_epoch = straps.epoch;
+    Base::reset(RESET_CYCLES);
   }
 
-  ~Farm() { farm_->final(); }
-
-  void run(uint32_t cycles, uint64_t quiet_max, faam_farm_event &event) {
+  void run(uint32_t cycles, uint64_t quiet_max, faam_farm_event &event) override {
+    faam::act(*this);
     event.kind = FAAM_FARM_NOTHING;
     for (uint32_t n = 0; !take_event(event) && n < cycles && quiet_ < quiet_max; ++n) cycle();
     event.cycles = cycles_;
@@ -111,7 +117,7 @@ class Farm {
     event.broken = broken_;
   }
 
-  void supply(const uint64_t *data, uint32_t beats, bool refused) {
+  void supply(const uint64_t *data, uint32_t beats, bool refused) override {
     if (!wants_data_) return;
     wants_data_ = false;
     Read &read = reads_.front();
@@ -120,24 +126,24 @@ class Farm {
     read.has_data = true;
   }
 
-  void answer(bool refused) {
+  void answer(bool refused) override {
     if (!wants_answer_) return;
     wants_answer_ = false;
     answers_.push({cycles_ + latency(), refused});
   }
 
-  bool request(bool write, uint32_t address, uint32_t value) {
+  bool request(bool write, uint32_t address, uint32_t value) override {
     if (access_ != Access::None) return false;
     access_ = Access::Asked;
-    farm_->reg_write = write;
-    farm_->reg_addr = address;
-    farm_->reg_wdata = value;
+    model().reg_write = write;
+    model().reg_addr = address;
+    model().reg_wdata = value;
     return true;
   }
 
-  void bus_master(bool on) { farm_->bus_master = on; }
+  void bus_master(bool on) override { model().bus_master = on; }
 
-  void reset() { flr_ = true; }
+  void function_reset() override { flr_ = true; }
 
  private:
   enum class Access { None, Asked, Taken, Done };
@@ -189,7 +195,7 @@ class Farm {
 
   // Sets what the farm sees in this cycle.
   void drive() {
-    Vfaam_farm &farm = *farm_;
+    Model &farm = model();
     farm.flr = flr_;
     flr_ = false;
     farm.ar_ready = !reads_.is_full() && go();
@@ -214,7 +220,7 @@ class Farm {
 
   // Takes what is handed over in this cycle.
   void sample() {
-    Vfaam_farm &farm = *farm_;
+    Model &farm = model();
     check_held();
     if (farm.ar_valid && farm.ar_ready) {
       Read read;
@@ -253,7 +259,7 @@ class Farm {
   }
 
   void take_beat() {
-    Vfaam_farm &farm = *farm_;
+    Model &farm = model();
     const Write write = writes_.front();
     data_[beat_] = farm.w_data;
     strobes_[beat_] = farm.w_strb;
@@ -282,7 +288,7 @@ class Farm {
 
   // What was shown and not taken is to be shown again.
   void check_held() {
-    Vfaam_farm &farm = *farm_;
+    Model &farm = model();
     const bool in_reset = farm.rst;
     const auto held = [&](bool was, bool is, bool same, uint32_t bit) {
       if (was && !in_reset && !(is && same)) broken_ |= bit;
@@ -306,16 +312,6 @@ class Farm {
     irq_vector_ = farm.irq_vector;
   }
 
-  void settle() {
-    farm_->clk = 0;
-    farm_->eval();
-  }
-
-  void edge() {
-    farm_->clk = 1;
-    farm_->eval();
-  }
-
   // xorshift64*.
   uint32_t random() {
     random_ ^= random_ >> 12;
@@ -331,8 +327,6 @@ class Farm {
     return timing_.latency_min + (spread == 0 ? 0 : random() % (spread + 1));
   }
 
-  std::unique_ptr<VerilatedContext> context_;
-  std::unique_ptr<Vfaam_farm> farm_;
   faam_farm_timing timing_;
   uint64_t random_ = 1;
   uint64_t cycles_ = 0;
@@ -364,15 +358,26 @@ class Farm {
   uint32_t ar_len_ = 0, aw_len_ = 0, w_strb_ = 0, w_last_ = 0, irq_vector_ = 0;
 };
 
-Farm &farm_of(void *farm) { return *static_cast<Farm *>(farm); }
+FarmRole &farm_of(void *farm) { return *static_cast<FarmRole *>(static_cast<faam::Bench *>(farm)); }
 
 }  // namespace
 
 extern "C" {
 
-void *faam_farm_new(const faam_farm_straps *straps, const faam_farm_timing *timing) { return new Farm(*straps, *timing); }
-
-void faam_farm_free(void *farm) { delete static_cast<Farm *>(farm); }
+void *faam_farm_new(uint32_t index, const faam_farm_straps *straps, const faam_farm_timing *timing) {
+  faam::Bench *bench = nullptr;
+  switch (index) {
+#define FAAM_CASE(number, prefix)                             \
+  case number:                                                \
+    bench = new (std::nothrow) Farm<prefix>(*straps, *timing); \
+    break;
+    FAAM_FARM_MODELS(FAAM_CASE)
+#undef FAAM_CASE
+    default:
+      break;
+  }
+  return bench;
+}
 
 void faam_farm_run(void *farm, uint32_t cycles, uint64_t quiet_max, faam_farm_event *event) {
   farm_of(farm).run(cycles, quiet_max, *event);
@@ -390,5 +395,5 @@ uint32_t faam_farm_request(void *farm, uint32_t write, uint32_t address, uint32_
 
 void faam_farm_bus_master(void *farm, uint32_t on) { farm_of(farm).bus_master(on != 0); }
 
-void faam_farm_reset(void *farm) { farm_of(farm).reset(); }
+void faam_farm_reset(void *farm) { farm_of(farm).function_reset(); }
 }

@@ -1,6 +1,6 @@
 // What the Verilated farm and its Rust side say to each other: plain data, and functions of C.
 //
-// The Rust half is src/farm/ffi.rs; both are edited together.
+// The Rust half is `ffi` of src/farm.rs; both are edited together. A farm is freed as every bench is (bench.cpp).
 #pragma once
 
 #include <cstdint>
@@ -63,8 +63,8 @@ struct faam_farm_event {
 };
 
 extern "C" {
-void *faam_farm_new(const faam_farm_straps *straps, const faam_farm_timing *timing);
-void faam_farm_free(void *farm);
+// Null where `index` is no model.
+void *faam_farm_new(uint32_t index, const faam_farm_straps *straps, const faam_farm_timing *timing);
 // Runs until there is an event, the farm has been quiet for `quiet_max` cycles, or `cycles` are over.
 void faam_farm_run(void *farm, uint32_t cycles, uint64_t quiet_max, faam_farm_event *event);
 void faam_farm_supply(void *farm, const uint64_t *data, uint32_t beats, uint32_t refused);

@@ -4,14 +4,9 @@
 // than there is room for. It does not know what a right token is.
 
 #include <cstdint>
-#include <memory>
 #include <new>
 
-#include "verilated.h"
-#if VM_TRACE
-#include "verilated_vcd_c.h"
-#endif
-
+#include "bench.h"
 #include "match_models.h"
 #include "streams.h"
 
@@ -75,57 +70,24 @@ enum Ending : uint32_t {
 
 constexpr uint8_t TOKEN_END = 2;
 
-class Bench {
+class MatchRole : public faam::Bench {
   public:
-    virtual ~Bench() = default;
-    virtual void reset(uint32_t cycles) = 0;
     virtual void run(const FaamStream& stream, FaamEnd& end) = 0;
-    virtual bool trace(const char* path) = 0;
 };
 
 template <class Model>
-class MatchBench final : public Bench {
+class MatchBench final : public faam::ModelBench<Model, MatchRole> {
+    using Base = faam::ModelBench<Model, MatchRole>;
+    using Base::edge;
+    using Base::model;
+    using Base::settle;
+
   public:
-    explicit MatchBench(uint64_t seed) {
-        context_.randReset(2);
-        context_.randSeed(static_cast<int>(seed & 0x7fffffff) | 1);
-        context_.traceEverOn(VM_TRACE != 0);
-        model_ = std::make_unique<Model>(&context_);
-        quiet();
-    }
-
-    ~MatchBench() override {
-#if VM_TRACE
-        if (waves_) waves_->close();
-#endif
-        model_->final();
-    }
-
-    bool trace(const char* path) override {
-#if VM_TRACE
-        waves_ = std::make_unique<VerilatedVcdC>();
-        model_->trace(waves_.get(), 99);
-        waves_->open(path);
-        return waves_->isOpen();
-#else
-        (void)path;
-        return false;
-#endif
-    }
-
-    void reset(uint32_t cycles) override {
-        quiet();
-        model_->rst = 1;
-        for (uint32_t cycle = 0; cycle < cycles; ++cycle) {
-            settle();
-            edge();
-        }
-        model_->rst = 0;
-    }
+    explicit MatchBench(uint64_t seed) : Base(seed) { quiet(); }
 
     void run(const FaamStream& stream, FaamEnd& end) override {
         end = FaamEnd{};
-        Model& m = *model_;
+        Model& m = model();
         Random random(stream.seed);
         Staller input(stream.input);
         Staller output(stream.output);
@@ -210,39 +172,13 @@ class MatchBench final : public Bench {
     }
 
   private:
-    void quiet() {
-        Model& m = *model_;
+    void quiet() override {
+        Model& m = model();
         m.rst = 0;
         m.start_valid = 0;
         m.in_valid = 0;
         m.tok_ready = 0;
     }
-
-    void settle() {
-        model_->clk = 0;
-        model_->eval();
-        dump();
-    }
-
-    void edge() {
-        model_->clk = 1;
-        model_->eval();
-        dump();
-    }
-
-    void dump() {
-#if VM_TRACE
-        time_ += 1;
-        if (waves_) waves_->dump(time_);
-#endif
-    }
-
-    VerilatedContext context_;
-    std::unique_ptr<Model> model_;
-#if VM_TRACE
-    std::unique_ptr<VerilatedVcdC> waves_;
-    uint64_t time_ = 0;
-#endif
 };
 
 }  // namespace
@@ -251,7 +187,7 @@ extern "C" {
 
 // Null where `index` is no model.
 void* faam_dv_match_new(uint32_t index, uint64_t seed) {
-    Bench* bench = nullptr;
+    faam::Bench* bench = nullptr;
     switch (index) {
 #define FAAM_CASE(number, prefix) \
     case number:                  \
@@ -265,12 +201,7 @@ void* faam_dv_match_new(uint32_t index, uint64_t seed) {
     return bench;
 }
 
-void faam_dv_match_free(void* bench) { delete static_cast<Bench*>(bench); }
-
-void faam_dv_match_reset(void* bench, uint32_t cycles) { static_cast<Bench*>(bench)->reset(cycles); }
-
-void faam_dv_match_run(void* bench, const FaamStream* stream, FaamEnd* end) { static_cast<Bench*>(bench)->run(*stream, *end); }
-
-// 0 where the build has no waveforms, or the file cannot be opened.
-uint32_t faam_dv_match_trace(void* bench, const char* path) { return static_cast<Bench*>(bench)->trace(path) ? 1 : 0; }
+void faam_dv_match_run(void* bench, const FaamStream* stream, FaamEnd* end) {
+    static_cast<MatchRole*>(static_cast<faam::Bench*>(bench))->run(*stream, *end);
+}
 }

@@ -7,10 +7,11 @@
 #![expect(unsafe_code, reason = "a Verilated model is C++")]
 
 use std::ffi::{CStr, c_void};
-use std::ptr::{self, NonNull};
+use std::ptr;
 
+use crate::bench::{Bench, Failure, fits};
 use crate::models::{Configuration, ENGINES, MUTANT, MUTANTS};
-use crate::outcome::{Ended, Report, RunError, Signals, Violation};
+use crate::outcome::{Ended, Report, RunError};
 use crate::stalls::{Stall, Stalls};
 
 /// Largest values of the ports that are narrower than what they carry here.
@@ -144,30 +145,18 @@ const _: () = assert!(size_of::<RawJob>() == 144 && size_of::<RawOutcome>() == 8
 
 const STATUS_DONE: u32 = 0;
 const STATUS_RESET: u32 = 1;
-const STATUS_HUNG: u32 = 2;
 
 #[rustfmt::skip]
 unsafe extern "C" {
     fn faam_dv_engine_new(index: u32, seed: u64) -> *mut c_void;
-    fn faam_dv_engine_mutant(bench: *mut c_void, number: u32);
-    fn faam_dv_engine_free(bench: *mut c_void);
-    fn faam_dv_engine_reset(bench: *mut c_void, cycles: u32);
     fn faam_dv_engine_run(bench: *mut c_void, job: *const RawJob, outcome: *mut RawOutcome);
-    fn faam_dv_engine_trace(bench: *mut c_void, path: *const std::ffi::c_char) -> u32;
 }
 
 /// One Verilated engine and its bench.
 pub struct Engine {
-    bench: NonNull<c_void>,
+    bench: Bench,
     /// An error left it in the middle of something.
     is_spoilt: bool,
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        // SAFETY: `bench` came from faam_dv_engine_new, and is freed here alone.
-        unsafe { faam_dv_engine_free(self.bench.as_ptr()) }
-    }
 }
 
 impl Engine {
@@ -200,10 +189,11 @@ impl Engine {
 
     fn of_model(index: usize, mutant: usize, seed: u64) -> Option<Self> {
         let (index, mutant) = (u32::try_from(index).ok()?, u32::try_from(mutant).ok()?);
-        // SAFETY: any index and seed may be given; null is an answer.
-        let bench = NonNull::new(unsafe { faam_dv_engine_new(index, seed) })?;
-        // SAFETY: `bench` is ours, and nobody else calls it; any number may be given.
-        unsafe { faam_dv_engine_mutant(bench.as_ptr(), mutant) };
+        // SAFETY: any index and seed may be given.
+        let new = unsafe { faam_dv_engine_new(index, seed) };
+        // SAFETY: it is null, or a bench that is nobody else's.
+        let mut bench = unsafe { Bench::owning(new) }?;
+        bench.mutant(mutant);
         let mut engine = Self {
             bench,
             is_spoilt: false,
@@ -214,14 +204,12 @@ impl Engine {
 
     /// Writes waveforms to a VCD file from now on. False where the build has none (feature `trace`) or the file cannot be written.
     pub fn trace(&mut self, path: &CStr) -> bool {
-        // SAFETY: `bench` is ours and nobody else calls it; `path` ends in NUL and is read during the call alone.
-        unsafe { faam_dv_engine_trace(self.bench.as_ptr(), path.as_ptr()) != 0 }
+        self.bench.trace(path)
     }
 
     /// Resets the engine, as the farm does to end a job in flight.
     pub fn reset(&mut self) {
-        // SAFETY: `bench` is ours, and nobody else calls it during `&mut self`.
-        unsafe { faam_dv_engine_reset(self.bench.as_ptr(), 2) };
+        self.bench.reset();
         self.is_spoilt = false;
     }
 
@@ -340,38 +328,19 @@ impl Engine {
         // (repr(C), the same fields in the same order). `table` has 1024 bytes wherever `loaded_table` is set, `history`, `source` and
         // `out` as many as their lengths say, `out_cycles` a place for each 8 bytes of `out_room`, rounded up: the shim counts beats within
         // that, for it takes none behind one of fewer than 8 bytes. All outlive the call, and the shim keeps none of them.
-        unsafe { faam_dv_engine_run(self.bench.as_ptr(), &raw const raw_job, &raw mut raw) };
+        unsafe { faam_dv_engine_run(self.bench.handle(), &raw const raw_job, &raw mut raw) };
         Ok((raw, out, beat_cycles))
     }
 }
 
-fn fits(what: &'static str, got: usize, most: usize) -> Result<u32, RunError> {
-    u32::try_from(got)
-        .ok()
-        .filter(|_| got <= most)
-        .ok_or(RunError::TooLarge { what, got, most })
-}
-
 fn failure(raw: &RawOutcome) -> RunError {
-    let (cycle, taken, given) = (raw.cycle, raw.in_bytes, u64::from(raw.out_bytes));
-    let signals = Signals {
-        bits: raw.signals,
+    Failure {
+        status: raw.status,
+        cycle: raw.cycle,
+        taken: raw.in_bytes,
+        given: u64::from(raw.out_bytes),
+        signals: raw.signals,
         names: STREAMS,
-    };
-    if raw.status == STATUS_HUNG {
-        RunError::Hung {
-            cycle,
-            taken,
-            given,
-            signals,
-        }
-    } else {
-        RunError::Broken {
-            violation: Violation::from_bench(raw.status),
-            cycle,
-            taken,
-            given,
-            signals,
-        }
     }
+    .told()
 }

@@ -9,10 +9,10 @@
 // UNSAFETY: a C++ object behind a pointer, whose functions take plain data. Nothing of ours is kept by them beyond a call.
 #![expect(unsafe_code, reason = "the Verilated model is C++")]
 
-use std::ffi::c_void;
-use std::ptr::NonNull;
-
 use thiserror::Error;
+
+use crate::bench::Bench;
+use crate::models::FARMS;
 
 /// Bytes of a beat of the bus.
 pub const BEAT_BYTES: usize = 8;
@@ -20,7 +20,7 @@ pub const BEAT_BYTES: usize = 8;
 pub const BEATS_MAX: usize = 16;
 /// Bytes of a burst at most.
 pub const BURST_BYTES_MAX: usize = BEAT_BYTES * BEATS_MAX;
-/// Engines that the farm is built with.
+/// Engines of the farm that [`Farm::new`] gives.
 pub const ENGINES: u8 = 1;
 /// MODEL.kind of simulated RTL.
 pub const MODEL_RTL: u8 = 2;
@@ -144,7 +144,7 @@ enum Until {
 
 /// One function's farm.
 pub struct Farm {
-    model: NonNull<c_void>,
+    model: Bench,
     cycles: u64,
     quiet: u64,
     broken: u32,
@@ -160,6 +160,18 @@ impl Farm {
     /// Without memory for it the process aborts, as it does where Rust's own allocations fail.
     #[must_use]
     pub fn new(straps: Straps, timing: Timing) -> Self {
+        let Some(farm) = Self::of_engines(ENGINES, straps, timing) else {
+            // Its model is built wherever this is.
+            std::process::abort()
+        };
+        farm
+    }
+
+    /// One with so many engines; None where such a model was not built (the feature `farm` alone builds one engine).
+    #[must_use]
+    pub fn of_engines(engines: u8, straps: Straps, timing: Timing) -> Option<Self> {
+        let index = FARMS.iter().position(|built| *built == engines)?;
+        let index = u32::try_from(index).ok()?;
         let straps = ffi::Straps {
             serial: straps.serial,
             clock_khz: straps.clock_khz,
@@ -175,16 +187,28 @@ impl Farm {
             stalls_in_256: u32::from(timing.stalls_in_256),
         };
         // SAFETY: both point to live values of the shim's layout, which it reads during the call alone.
-        let model = unsafe { ffi::faam_farm_new(&raw const straps, &raw const timing) };
-        let Some(model) = NonNull::new(model) else {
-            std::process::abort()
-        };
-        Self {
+        let new = unsafe { ffi::faam_farm_new(index, &raw const straps, &raw const timing) };
+        // SAFETY: it is null, or a bench that is nobody else's.
+        let model = unsafe { Bench::owning(new) }?;
+        Some(Self {
             model,
             cycles: 0,
             quiet: 0,
             broken: 0,
-        }
+        })
+    }
+
+    /// The rules of the farm that are broken on purpose (`mutants.txt`), in their order.
+    #[cfg(rtl_pair)]
+    #[must_use]
+    pub fn mutants() -> &'static [&'static str] {
+        crate::models::FARM_MUTANTS
+    }
+
+    /// Has the rule of this number broken from the next cycle on, the first one being 1; none for 0. Only the farm of two engines has any.
+    #[cfg(rtl_pair)]
+    pub fn mutant(&mut self, number: u32) {
+        self.model.mutant(number);
     }
 
     /// Reads the 32-bit word of BAR0 at `offset`; time goes on meanwhile.
@@ -211,14 +235,14 @@ impl Farm {
     /// A function-level reset, in the next cycle. It has ended when STATUS says so.
     pub fn function_level_reset(&mut self) {
         // SAFETY: the model is live, as `self` is.
-        unsafe { ffi::faam_farm_reset(self.model.as_ptr()) };
+        unsafe { ffi::faam_farm_reset(self.model.handle()) };
         self.quiet = 0;
     }
 
     /// Whether memory may be asked for, from the next cycle on.
     pub fn set_bus_master(&mut self, on: bool) {
         // SAFETY: the model is live, as `self` is.
-        unsafe { ffi::faam_farm_bus_master(self.model.as_ptr(), u32::from(on)) };
+        unsafe { ffi::faam_farm_bus_master(self.model.handle(), u32::from(on)) };
     }
 
     /// Cycles since power-on.
@@ -248,7 +272,7 @@ impl Farm {
     ) -> Result<u32, NoAnswer> {
         // SAFETY: the model is live, as `self` is.
         let asked =
-            unsafe { ffi::faam_farm_request(self.model.as_ptr(), u32::from(write), offset, value) };
+            unsafe { ffi::faam_farm_request(self.model.handle(), u32::from(write), offset, value) };
         // One that was never answered keeps the way closed.
         if asked == 0 {
             return Err(NoAnswer);
@@ -272,7 +296,7 @@ impl Farm {
             // SAFETY: the model is live, as `self` is; `event` is a live value of the shim's layout, written during the
             // call alone.
             unsafe {
-                ffi::faam_farm_run(self.model.as_ptr(), left, quiet_max, &raw mut event);
+                ffi::faam_farm_run(self.model.handle(), left, quiet_max, &raw mut event);
             }
             self.cycles = event.cycles;
             self.quiet = event.quiet;
@@ -308,7 +332,7 @@ impl Farm {
         // SAFETY: the model is live, as `self` is; `data` has room for `beats` words, which are read during the call alone.
         unsafe {
             ffi::faam_farm_supply(
-                self.model.as_ptr(),
+                self.model.handle(),
                 data.as_ptr(),
                 event.beats,
                 u32::from(refused),
@@ -344,14 +368,7 @@ impl Farm {
             at += run;
         }
         // SAFETY: the model is live, as `self` is.
-        unsafe { ffi::faam_farm_answer(self.model.as_ptr(), u32::from(refused)) };
-    }
-}
-
-impl Drop for Farm {
-    fn drop(&mut self) {
-        // SAFETY: the model was made by `faam_farm_new`, and is not used after this.
-        unsafe { ffi::faam_farm_free(self.model.as_ptr()) };
+        unsafe { ffi::faam_farm_answer(self.model.handle(), u32::from(refused)) };
     }
 }
 
@@ -401,8 +418,11 @@ mod ffi {
     }
 
     unsafe extern "C" {
-        pub(super) fn faam_farm_new(straps: *const Straps, timing: *const Timing) -> *mut c_void;
-        pub(super) fn faam_farm_free(farm: *mut c_void);
+        pub(super) fn faam_farm_new(
+            index: u32,
+            straps: *const Straps,
+            timing: *const Timing,
+        ) -> *mut c_void;
         pub(super) fn faam_farm_run(
             farm: *mut c_void,
             cycles: u32,

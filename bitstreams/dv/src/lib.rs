@@ -10,6 +10,8 @@
 //!
 //! Everything but the plain types needs the feature `verilator`, the farm the feature `farm`, which `verilator` brings.
 
+#[cfg(any(rtl_engine, rtl_farm, rtl_match))]
+mod bench;
 mod outcome;
 mod stalls;
 
@@ -19,7 +21,7 @@ mod engine;
 pub mod farm;
 #[cfg(rtl_match)]
 mod matcher;
-#[cfg(any(rtl_engine, rtl_match))]
+#[cfg(any(rtl_engine, rtl_farm, rtl_match))]
 mod models;
 
 #[cfg(rtl_engine)]

@@ -7,10 +7,10 @@
 #![expect(unsafe_code, reason = "a Verilated model is C++")]
 
 use std::ffi::{CStr, c_void};
-use std::ptr::NonNull;
 
+use crate::bench::{Bench, Failure, fits};
 use crate::models::{Configuration, MATCHERS};
-use crate::outcome::{RunError, Signals, Violation};
+use crate::outcome::RunError;
 use crate::stalls::{Stall, Stalls};
 
 /// Largest value of the port that carries the stream's length.
@@ -114,30 +114,19 @@ const _: () = assert!(
 );
 
 const STATUS_DONE: u32 = 0;
-const STATUS_HUNG: u32 = 2;
 const KIND_LITERAL: u8 = 0;
 const KIND_MATCH: u8 = 1;
 
 #[rustfmt::skip]
 unsafe extern "C" {
     fn faam_dv_match_new(index: u32, seed: u64) -> *mut c_void;
-    fn faam_dv_match_free(bench: *mut c_void);
-    fn faam_dv_match_reset(bench: *mut c_void, cycles: u32);
     fn faam_dv_match_run(bench: *mut c_void, stream: *const RawStream, end: *mut RawEnd);
-    fn faam_dv_match_trace(bench: *mut c_void, path: *const std::ffi::c_char) -> u32;
 }
 
 /// One Verilated matcher and its bench.
 pub struct Matcher {
-    bench: NonNull<c_void>,
+    bench: Bench,
     is_spoilt: bool,
-}
-
-impl Drop for Matcher {
-    fn drop(&mut self) {
-        // SAFETY: `bench` came from faam_dv_match_new, and is freed here alone.
-        unsafe { faam_dv_match_free(self.bench.as_ptr()) }
-    }
 }
 
 impl Matcher {
@@ -152,8 +141,10 @@ impl Matcher {
     pub fn new(configuration: Configuration, seed: u64) -> Option<Self> {
         let index = MATCHERS.iter().position(|built| *built == configuration)?;
         let index = u32::try_from(index).ok()?;
-        // SAFETY: any index and seed may be given; null is an answer.
-        let bench = NonNull::new(unsafe { faam_dv_match_new(index, seed) })?;
+        // SAFETY: any index and seed may be given.
+        let new = unsafe { faam_dv_match_new(index, seed) };
+        // SAFETY: it is null, or a bench that is nobody else's.
+        let bench = unsafe { Bench::owning(new) }?;
         let mut matcher = Self {
             bench,
             is_spoilt: false,
@@ -164,14 +155,12 @@ impl Matcher {
 
     /// Writes waveforms to a VCD file from now on. False where the build has none (feature `trace`) or the file cannot be written.
     pub fn trace(&mut self, path: &CStr) -> bool {
-        // SAFETY: `bench` is ours and nobody else calls it; `path` ends in NUL and is read during the call alone.
-        unsafe { faam_dv_match_trace(self.bench.as_ptr(), path.as_ptr()) != 0 }
+        self.bench.trace(path)
     }
 
     /// Resets the matcher.
     pub fn reset(&mut self) {
-        // SAFETY: `bench` is ours, and nobody else calls it during `&mut self`.
-        unsafe { faam_dv_match_reset(self.bench.as_ptr(), 2) };
+        self.bench.reset();
         self.is_spoilt = false;
     }
 
@@ -208,7 +197,7 @@ impl Matcher {
         // SAFETY: `bench` is ours, and nobody else calls it during `&mut self`. The structures are laid out as the shim's
         // (repr(C), the same fields in the same order). `bytes` has `len` bytes and `tokens` `tokens_max` places, beyond which the shim does not
         // write. Both outlive the call, and the shim keeps neither.
-        unsafe { faam_dv_match_run(self.bench.as_ptr(), &raw const raw_stream, &raw mut raw) };
+        unsafe { faam_dv_match_run(self.bench.handle(), &raw const raw_stream, &raw mut raw) };
         if raw.status != STATUS_DONE {
             self.is_spoilt = true;
             return Err(failure(&raw));
@@ -235,33 +224,14 @@ fn token(raw: &RawToken) -> Token {
     }
 }
 
-fn fits(what: &'static str, got: usize, most: usize) -> Result<u32, RunError> {
-    u32::try_from(got)
-        .ok()
-        .filter(|_| got <= most)
-        .ok_or(RunError::TooLarge { what, got, most })
-}
-
 fn failure(raw: &RawEnd) -> RunError {
-    let (cycle, taken, given) = (raw.cycle, u64::from(raw.taken), u64::from(raw.tokens));
-    let signals = Signals {
-        bits: raw.signals,
+    Failure {
+        status: raw.status,
+        cycle: raw.cycle,
+        taken: u64::from(raw.taken),
+        given: u64::from(raw.tokens),
+        signals: raw.signals,
         names: STREAMS,
-    };
-    if raw.status == STATUS_HUNG {
-        RunError::Hung {
-            cycle,
-            taken,
-            given,
-            signals,
-        }
-    } else {
-        RunError::Broken {
-            violation: Violation::from_bench(raw.status),
-            cycle,
-            taken,
-            given,
-            signals,
-        }
     }
+    .told()
 }

@@ -1,6 +1,7 @@
 //! Which models were built. The list is written by the build (`build/models.rs`), for Rust and for C++ from one.
 
 /// The parameters that a model was Verilated with.
+#[cfg(any(rtl_engine, rtl_match))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Configuration {
     /// log2 of the hash table's sets.
@@ -13,6 +14,7 @@ pub struct Configuration {
     pub tables: bool,
 }
 
+#[cfg(any(rtl_engine, rtl_match))]
 impl std::fmt::Display for Configuration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {

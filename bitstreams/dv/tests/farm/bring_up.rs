@@ -1,5 +1,9 @@
 //! Registers and queues: bring-up, admin commands, laps, doorbells, interrupts, abort.
 
+use crate::host::{DATA, EPOCH, Host, LOOK_CYCLES, Ring, SERIAL, SLOW_CLOCK_KHZ, status};
+use crate::jobs::Job;
+use crate::memory::{BASE, BYTES, Touch};
+use crate::random;
 use faam_dv::farm::Timing;
 use faam_hwif::admin::{AdminCommand, Feature, IDENTIFY_BYTES, Identify};
 use faam_hwif::error::ErrorCode;
@@ -8,15 +12,9 @@ use faam_hwif::table::TABLE_BYTES;
 use faam_hwif::{
     CommandId, Flags, IO_PAIRS_MAX, Iova, Opcode, QueueId, Status, SubmissionEntry, TableMode,
 };
-use fastrand::Rng;
-
-use crate::host::{DATA, EPOCH, Host, LOOK_CYCLES, SERIAL, status};
-use crate::jobs::{Job, data};
-use crate::memory::{BASE, BYTES, Touch};
-use crate::random;
 
 /// Cycles of a scrub: a set of the hash table each.
-const SCRUB_CYCLES: u64 = 1 << 13;
+pub(crate) const SCRUB_CYCLES: u64 = 1 << 13;
 
 pub(crate) fn nop(id: u16) -> SubmissionEntry {
     SubmissionEntry {
@@ -181,22 +179,49 @@ fn nothing_is_fetched_without_room_for_its_completion() {
 }
 
 #[test]
+fn a_completion_queue_that_stays_full_is_told() {
+    let mut host = Host::slow(Timing::smooth(11));
+    let mut ring = host.create(1, 3, None);
+    for n in 0..7 {
+        host.submit(&mut ring, &nop(n));
+    }
+    host.until("seven completions", |host| {
+        host.counter(ring.id, QueueCounter::Completed) == 7
+    });
+    for n in 0..3 {
+        assert_eq!(host.next(&mut ring).cid, n);
+    }
+    // Room for three of these.
+    for n in 7..14 {
+        host.submit(&mut ring, &nop(n));
+    }
+    // Not before it has been full for a period, which is 1024 ms.
+    host.step(1024 * MS_CYCLES / 2);
+    assert_eq!(host.errors(), (0, 0));
+    host.step(1024 * MS_CYCLES * 3 / 2 + 20_000);
+    assert_eq!(host.errors(), (ErrorCode::CompletionQueueFull as u32, 1));
+    assert_eq!(
+        host.register(CardRegister::ErrorFirst) >> 16,
+        1,
+        "the queue"
+    );
+    assert_eq!(host.register(CardRegister::ErrorInfoLo), 3, "its head");
+    assert_eq!(host.counter(ring.id, QueueCounter::Fetched), 10);
+    for n in 3..14 {
+        assert_eq!(host.next(&mut ring).cid, n);
+    }
+    assert_eq!(host.errors().1, 1, "told once");
+}
+
+/// Cycles of a millisecond on a slow farm.
+const MS_CYCLES: u32 = SLOW_CLOCK_KHZ;
+
+#[test]
 fn abort_ends_what_waits_and_nothing_else() {
-    let (mut random, seed) = random("abort");
+    let (_, seed) = random("abort");
     let mut host = Host::up(Timing::rough(seed));
     let mut ring = host.create(1, 4, None);
-    let mut job = Job::random(&mut Rng::with_seed(1), 10);
-    job.src = data(&mut random, 60_000);
-    job.entry = SubmissionEntry {
-        op: Opcode::Compress as u8,
-        flags: 1,
-        src_len: 60_000,
-        dst_cap: 130_000,
-        hist_len: 0,
-        aux_len: 0,
-        table_mode: 0,
-        ..job.entry
-    };
+    let job = Job::plain(60_000);
     job.place(&mut host);
     let engines = capabilities::Engines(host.register(CardRegister::CapabilitiesEngines));
     let count = (engines.count() * engines.jobs_each_max() + 1) as u16;
@@ -243,18 +268,7 @@ fn abort_ends_what_waits_and_nothing_else() {
 fn scrubs_come_with_a_change_of_context_and_cost_no_job() {
     let mut host = Host::up(Timing::smooth(7));
     let mut ring = host.create(1, 3, None);
-    let mut job = Job::random(&mut Rng::with_seed(2), 10);
-    job.entry.op = Opcode::Compress as u8;
-    job.src = data(&mut Rng::with_seed(3), 3000);
-    job.entry = SubmissionEntry {
-        flags: 1,
-        src_len: 3000,
-        dst_cap: 8000,
-        hist_len: 0,
-        aux_len: 0,
-        table_mode: 0,
-        ..job.entry
-    };
+    let job = Job::plain(3000);
     job.place(&mut host);
     let mut cycles = Vec::new();
     let mut took = Vec::new();
@@ -291,25 +305,33 @@ fn scrubs_come_with_a_change_of_context_and_cost_no_job() {
         cycles.iter().all(|it| *it == cycles[0]),
         "cycles by context: {cycles:?}"
     );
-    // A job that its table ends before anything is matched leaves the scrub to the next one: all zeros are no table.
+    let took_then = after_a_bad_table(&mut host, &mut ring, &job.entry, 2);
+    assert!(
+        took_then >= without + SCRUB_CYCLES - u64::from(LOOK_CYCLES),
+        "the job after one with a bad table took {took_then} farm cycles, {without} are taken without a scrub"
+    );
+}
+
+/// A job that its table ends before anything is matched leaves the scrub to the next one: the farm cycles of that next one, in a `context`
+/// that the engine does not know.
+pub(crate) fn after_a_bad_table(
+    host: &mut Host,
+    ring: &mut Ring,
+    job: &SubmissionEntry,
+    context: u32,
+) -> u64 {
     let bad = SubmissionEntry {
-        context: 2,
-        flags: job.entry.flags | Flags::TABLE.0,
+        context,
+        flags: job.flags | Flags::TABLE.0,
         table_mode: TableMode::Loaded as u8,
+        // All zeros are no table.
         aux: BASE + BYTES - 0x1000,
         aux_len: TABLE_BYTES,
-        ..job.entry
+        ..*job
     };
-    assert_eq!(status(&host.run(&mut ring, &bad)), Status::BadTable);
+    assert_eq!(status(&host.run(ring, &bad)), Status::BadTable);
     let begun = host.farm.cycles();
-    let good = SubmissionEntry {
-        context: 2,
-        ..job.entry
-    };
-    assert_eq!(status(&host.run(&mut ring, &good)), Status::Success);
-    let took = host.farm.cycles() - begun;
-    assert!(
-        took >= without + SCRUB_CYCLES - u64::from(LOOK_CYCLES),
-        "the job after one with a bad table took {took} farm cycles, {without} are taken without a scrub"
-    );
+    let good = SubmissionEntry { context, ..*job };
+    assert_eq!(status(&host.run(ring, &good)), Status::Success);
+    host.farm.cycles() - begun
 }

@@ -23,6 +23,18 @@ pub(crate) const LOOK_CYCLES: u32 = 64;
 pub(crate) const SERIAL: u64 = 0x0123_4567_89AB_CDEF;
 /// Start of RESET_EPOCH.
 pub(crate) const EPOCH: u32 = 0x5EED;
+/// The clock that the farm is told of, kHz; and the slowest by which it keeps time, a microsecond a cycle.
+pub(crate) const CLOCK_KHZ: u32 = 120_000;
+pub(crate) const SLOW_CLOCK_KHZ: u32 = 1_000;
+/// What a farm is told before power-on.
+const STRAPS: Straps = Straps {
+    function: 1,
+    functions: 2,
+    serial: SERIAL,
+    clock_khz: CLOCK_KHZ,
+    model: MODEL_RTL,
+    epoch: EPOCH,
+};
 /// Bytes from one queue's rings to the next one's, and from submissions to completions.
 const QUEUE_STRIDE: u64 = 0x2000;
 /// Where admin commands' data go.
@@ -73,15 +85,31 @@ pub(crate) struct Host {
 impl Host {
     /// A farm as after power-on, with bus mastering on.
     pub(crate) fn new(timing: Timing) -> Self {
+        Self::of(Farm::new(STRAPS, timing))
+    }
+
+    /// One that is up, and for which a cycle is a microsecond.
+    pub(crate) fn slow(timing: Timing) -> Self {
         let straps = Straps {
-            function: 1,
-            functions: 2,
-            serial: SERIAL,
-            clock_khz: 120_000,
-            model: MODEL_RTL,
-            epoch: EPOCH,
+            clock_khz: SLOW_CLOCK_KHZ,
+            ..STRAPS
         };
-        let mut farm = Farm::new(straps, timing);
+        let mut host = Self::of(Farm::new(straps, timing));
+        host.enable();
+        host
+    }
+
+    /// One with two engines, that is up, with this rule of mutants.txt broken (0: none).
+    #[cfg(rtl_pair)]
+    pub(crate) fn pair(timing: Timing, mutant: u32) -> Self {
+        let mut farm = Farm::of_engines(2, STRAPS, timing).expect("it was built: `rtl_pair`");
+        farm.mutant(mutant);
+        let mut host = Self::of(farm);
+        host.enable();
+        host
+    }
+
+    fn of(mut farm: Farm) -> Self {
         farm.set_bus_master(true);
         Self {
             farm,
@@ -187,6 +215,12 @@ impl Host {
     pub(crate) fn doorbell(&mut self, queue: QueueId, register: u32, value: u32) {
         let page = doorbells::Base::RESET + u32::from(queue.0) * doorbells::Stride::RESET;
         self.write(page + register, value);
+    }
+
+    /// Tells the farm of all that was pushed.
+    #[cfg(rtl_pair)]
+    pub(crate) fn ring(&mut self, ring: &Ring) {
+        self.doorbell(ring.id, DOORBELL_SQ_TAIL, ring.tail);
     }
 
     pub(crate) fn submit(&mut self, ring: &mut Ring, entry: &SubmissionEntry) {

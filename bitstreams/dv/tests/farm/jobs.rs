@@ -25,6 +25,11 @@ pub(crate) const HISTORY: u64 = DATA + 0x11_0000;
 pub(crate) const AUX: u64 = DATA + 0x12_0000;
 pub(crate) const DST: u64 = DATA + 0x13_0000;
 
+/// Memory of a job of several that are under way, how many there are, and the most source that one has room for.
+const PLACE: u64 = 0x6_0000;
+pub(crate) const PLACES: u64 = 8;
+pub(crate) const PLACE_BYTES_MAX: usize = 0xC000;
+
 /// Bytes as programs and people make them, and as nobody does.
 pub(crate) fn data(random: &mut Rng, bytes: usize) -> Vec<u8> {
     let words = [
@@ -171,6 +176,24 @@ impl Job {
         job
     }
 
+    /// A job of so many bytes that compresses with the fixed code, always the same one.
+    pub(crate) fn plain(bytes: usize) -> Self {
+        let mut job = Self::random(&mut Rng::with_seed(2), 10);
+        job.src = data(&mut Rng::with_seed(3), bytes);
+        (job.history, job.table) = (Vec::new(), None);
+        job.entry = SubmissionEntry {
+            op: Opcode::Compress as u8,
+            flags: Flags::FINAL.0,
+            src_len: u32::try_from(bytes).expect("small"),
+            dst_cap: u32::try_from(2 * bytes + 2000).expect("small"),
+            hist_len: 0,
+            aux_len: 0,
+            table_mode: 0,
+            ..job.entry
+        };
+        job
+    }
+
     /// The model's answer.
     fn expected(&self) -> Expected {
         let entry = &self.entry;
@@ -231,7 +254,7 @@ impl Job {
     }
 
     /// Where its result goes, and how much of it there may be.
-    fn room(&self) -> (u64, usize) {
+    pub(crate) fn room(&self) -> (u64, usize) {
         match self.entry.op == Opcode::Count as u8 {
             true => (self.entry.aux, HISTOGRAM_BYTES as usize),
             false => (self.entry.dst, self.entry.dst_cap as usize),
@@ -256,9 +279,17 @@ impl Job {
         let begun = host.memory.log.len();
         let completion = ring.completion(ring.head);
         let done = host.run(ring, &self.entry);
+        self.judge(host, &done);
+        let (at, room) = self.room();
+        check_order(&host.memory.log[begun..], completion, at..at + room as u64);
+        done
+    }
+
+    /// Compares what it came to with the model, and looks at what is around its room.
+    pub(crate) fn judge(&self, host: &Host, done: &CompletionEntry) {
         let expected = self.expected();
         let about = format!("{:?}", self.entry);
-        assert_eq!(status(&done), expected.status, "{about}");
+        assert_eq!(status(done), expected.status, "{about}");
         let (at, room) = self.room();
         if expected.status == Status::Success {
             let output = host.memory.get(at, expected.output.len());
@@ -283,8 +314,19 @@ impl Job {
                 "bytes {what} its room: {about}"
             );
         }
-        check_order(&host.memory.log[begun..], completion, at..at + room as u64);
-        done
+    }
+
+    /// The same job in memory of its own, so that several can be under way: each kind of data keeps its place within a word.
+    pub(crate) fn in_place(mut self, place: u64) -> Self {
+        assert!(place < PLACES && self.src.len() <= PLACE_BYTES_MAX);
+        let first = DATA + place * PLACE;
+        let entry = &mut self.entry;
+        entry.src = first + entry.src % 64;
+        entry.hist = first + PLACE_BYTES_MAX as u64 + 64 + entry.hist % 64;
+        entry.aux = first + 0x1_8000 + MARGIN as u64 + entry.aux % 64;
+        entry.dst = first + 0x2_0000 + MARGIN as u64 + entry.dst % 64;
+        assert!(entry.dst + u64::from(entry.dst_cap) + MARGIN as u64 <= first + PLACE);
+        self
     }
 }
 

@@ -13,12 +13,16 @@
 )]
 
 mod bring_up;
+#[cfg(rtl_pair)]
+mod broken;
 mod compare;
 mod faults;
 mod host;
 mod hostile;
 mod jobs;
 mod memory;
+#[cfg(rtl_pair)]
+mod pair;
 mod resets;
 
 use std::hash::{BuildHasher, RandomState};
