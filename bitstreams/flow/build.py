@@ -5,6 +5,7 @@
     build.py --only engine-4-tables          one (more names: several)
     build.py --list                          what there is
     build.py --check                         whether reports and page belong to the sources (needs no tool)
+    build.py --area --only engine-4-tables   AMD's areas alone, into the report that is there (it must be of these sources)
     build.py --page                          the page alone, anew from the reports
 
 Netlists, logs and bitstreams go to target/bitstream/NAME. Reports go to bitstreams/flow/reports, the page to
@@ -54,6 +55,25 @@ def build(target, entry, progress):
     }
 
 
+def areas(target, entry, progress):
+    """AMD's areas anew, in the report that is there: they and what place and route came to know nothing of each other."""
+    name, place = entry["name"], TARGET / entry["name"]
+    subject = reports.subject(target, entry)
+    report = reports.read(name) if reports.path_of(name).exists() else {}
+    differs = [key for key, expected in subject.items() if key != "hardware" and report.get(key) != expected]
+    if differs:
+        raise synthesis.FlowError(f"--area: expected a report of these sources, configuration and tools, its {', '.join(differs)} "
+                                  f"{'differs' if len(differs) == 1 else 'differ'}: make bitstream ONLY={name}")
+    place.mkdir(parents=True, exist_ok=True)
+    files = sources.needed_by(entry["top"])
+    for family, title in synthesis.AMD_FAMILIES.items():
+        report.pop(family, None)
+        if entry.get("amd", True):
+            progress(f"yosys: area on {title}")
+            report[family] = synthesis.for_amd(family, entry["top"], entry["parameters"], files, place)
+    return {**report, **subject}
+
+
 def placed(target, entry, netlist, place, progress):
     """What place and route makes of a netlist: clocks, slowest paths, the bitstream."""
     speeds = {}
@@ -88,6 +108,7 @@ def main():
     parser.add_argument("--only", nargs="+", metavar="NAME", default=[], help="these configurations alone")
     parser.add_argument("--list", action="store_true", help="print the configurations and end")
     parser.add_argument("--check", action="store_true", help="compare the committed reports and page with the sources and end")
+    parser.add_argument("--area", action="store_true", help="AMD's areas alone, into the reports that are there")
     parser.add_argument("--page", action="store_true", help="write the page from the reports and end")
     parser.add_argument("--json", action="store_true", help="print the reports that were made as a JSON array")
     arguments = parser.parse_args()
@@ -114,7 +135,7 @@ def main():
         def progress(text, name=name, number=number):
             print(f"[{time.monotonic() - began:5.0f} s] {number}/{len(chosen)} {name}: {text}", file=sys.stderr, flush=True)
         try:
-            report = build(target, entries[name], progress)
+            report = (areas if arguments.area else build)(target, entries[name], progress)
             missed = reports.gates(target, entries[name], report)
             if missed:
                 raise synthesis.FlowError("; ".join(missed))

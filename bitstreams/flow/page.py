@@ -142,33 +142,64 @@ def cycles(entries, made, fastest):
     return out + [f"The largest difference is {worst:.2f} %.", ""]
 
 
-def farms(target, entries, made):
-    """How many engines a device has block RAM for, and what a farm needs beside them."""
-    device, total = target["device"], target["dp16kd"]
-    out = ["## The farm", "", f"{device} has {total} DP16KD. Engines that these allow, the farm's own not counted:", ""]
-    out += table(["engine", "DP16KD", "engines"],
-                 [[f"`{name}`", made[name]["ecp5"]["core"]["dp16kd"], total // made[name]["ecp5"]["core"]["dp16kd"]]
-                  for name, entry in entries.items() if entry["top"] == "faam_engine"])
-    rows = []
+def beside_engines(entries, made):
+    """What each farm has beside its engines: name, engines, area."""
+    found = []
     for name, entry in entries.items():
         if entry["top"] != "faam_farm":
             continue
         engine = next(other for other, candidate in entries.items() if candidate["top"] == "faam_engine"
                       and all(candidate["parameters"][key] == entry["parameters"][key] for key in candidate["parameters"]))
         farm, one, count = made[name]["ecp5"]["core"], made[engine]["ecp5"]["core"], entry["parameters"]["ENGINES"]
-        rest = {area: farm[area] - count * one[area] for area in ("lut4", "ff", "dp16kd")}
-        rows.append([f"`{name}`", count, rest["lut4"], rest["ff"], rest["dp16kd"], (total - rest["dp16kd"]) // one["dp16kd"]])
-    if rows:
-        out += ["What a whole farm has beside its engines, the lanes' movers included, by synthesis:", ""]
-        out += table(["configuration", "engines", "LUT4 beside them", "FF", "DP16KD", "engines that block RAM allows"], rows)
-    else:
-        out += ["No whole farm is among the configurations: its area and clock are not given here.", ""]
-    return out
+        found.append((name, count, {area: farm[area] - count * one[area] for area in ("lut4", "ff", "dp16kd")}))
+    return found
+
+
+def farms(target, entries, made):
+    """What a farm needs beside its engines, and how many of them a device has room for."""
+    fastest = str(max(target["speed_grades"]))
+    rests = beside_engines(entries, made)
+    out = ["## The farm", "", "What a whole farm has beside its engines, the lanes' movers included, by synthesis:", ""]
+    out += table(["configuration", "engines", "LUT4 beside them", "FF", "DP16KD"],
+                 [[f"`{name}`", count, rest["lut4"], rest["ff"], rest["dp16kd"]] for name, count, rest in rests])
+    few, many = min(rests, key=lambda farm: farm[1]), max(rests, key=lambda farm: farm[1])
+    # What one more lane takes beside its engine is known where there are farms of different K.
+    a_lane = {area: (many[2][area] - few[2][area]) / (many[1] - few[1]) if many[1] > few[1] else None for area in few[2]}
+    of_lanes = (f"So each lane adds about {a_lane['lut4']:.0f} LUT4 and {a_lane['dp16kd']:.0f} DP16KD to its engine." if many[1] > few[1] else
+                "Only one K is built, so what a further lane's movers take is not known and not counted below: the K by LUT4 is an upper bound.")
+    more = {area: extra or 0 for area, extra in a_lane.items()}
+    clocks = {name: made[name]["ecp5"]["speed_grades"][fastest]["fmax_mhz"] for name, _, _ in rests if "speed_grades" in made[name]["ecp5"]}
+    slowest = min(clocks.values())
+    placed = ", ".join(f"`{name}` {clock} MHz" for name, clock in clocks.items())
+    out += [f"{of_lanes} {target['device']} has {target['dp16kd']} DP16KD "
+            f"and {target['lut4']} LUT4. The K that these allow is **arithmetic** on the figures above; farms that were placed: {placed} at -{fastest}. MB/s a device are "
+            "K times the slower of the two clocks, the engine's and the placed farm's, with memory that never makes an engine wait: modelled, and no farm of that K was "
+            "placed unless the first table has it. A device that is nearly full reaches less. A farm serves the levels that its engines have the ways for: with fewer than four "
+            "ways, fast alone, so that a second way buys nothing there.", ""]
+    rows = []
+    for name, entry in entries.items():
+        if entry["top"] != "faam_engine":
+            continue
+        one = made[name]["ecp5"]
+        most = {}
+        for area in ("dp16kd", "lut4"):
+            k = 0
+            while few[2][area] + k * more[area] + (k + 1) * one["core"][area] <= target[area]:
+                k += 1
+            most[area] = k
+        k = min(most.values())
+        lut4 = few[2]["lut4"] + (k - 1) * more["lut4"] + k * one["core"]["lut4"]
+        clock = min(one["speed_grades"][fastest]["fmax_mhz"], slowest) if "speed_grades" in one else None
+        rows.append([f"`{name}`", one["core"]["dp16kd"], most["dp16kd"], most["lut4"], k, f"{100 * lut4 / target['lut4']:.0f} %",
+                     f"{k * clock:.0f}" if clock else "-"])
+    return out + table(["engine", "DP16KD each", "K by block RAM", "K by LUT4", "K", "LUT4 in use", f"MB/s a device (-{fastest}), modelled"], rows)
 
 
 def published():
     designs = tomllib.loads((sources.FLOW / "published.toml").read_text())["design"]
-    out = ["Published designs; figures are their authors', on their own corpora, with what their boards add:", ""]
+    out = ["Published designs; figures are their authors', on their own corpora, with what their boards add. A thousand places is of their device's: a LUT6 or an ALM holds more "
+           "than a LUT4, so an engine of ours is next to them by the LUT6 columns of the table of engines. Wide designs (16 to 64 bytes a cycle) give ratio for their speed; ratios are of other corpora "
+           "and are not comparable to the second decimal.", ""]
     rows = []
     for design in designs:
         kilo = design.get("kilo_places")
@@ -176,5 +207,5 @@ def published():
         rows.append([design["name"], design["device"], design["mb_per_s"], design["ratio"],
                      f"{kilo} k{design['places']}" if kilo else "not in the source",
                      round(design["mb_per_s"] / kilo, 1) if kilo else "-",
-                     round(design["mb_per_s"] / design["mhz"] / kilo, 3) if kilo and "mhz" in design else "-", source])
-    return out + table(["design", "device", "MB/s", "ratio", "area", "MB/s a thousand", "bytes a cycle a thousand", "source"], rows)
+                     round(design["mb_per_s"] / design["mhz"] / kilo, 3) if kilo and "mhz" in design else "-", design["apart"], source])
+    return out + table(["design", "device", "MB/s", "ratio", "area", "MB/s a thousand", "bytes a cycle a thousand", "what sets it apart", "source"], rows)
