@@ -1,7 +1,7 @@
 //! Slots of cards' functions for an operator: loaded and evicted.
 //!
 //! Invariant: an image is verified right before it goes to a card; what is named is one function, or each of a card in turn,
-//! and what came of it is said of each. It carries nothing out itself: supervisors do.
+//! and what came of it is said of each, also where one of them fails. It carries nothing out itself: supervisors do.
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::admin_devices::named;
 use super::app::App;
 use super::path_name::PathName;
+use crate::card_operation::OperationError;
 use crate::card_slots::SlotDone;
 use crate::error::Problem;
 
@@ -44,6 +45,13 @@ struct OfFunction {
     done: SlotDone,
 }
 
+/// What is said where a function fails: its name, and what was done at others before. Those after it were not touched.
+fn stopped(error: OperationError, done: &[OfFunction], failed: &str) -> Problem {
+    Problem::from(error)
+        .with("failed", failed)
+        .with("done", done)
+}
+
 pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/admin/v1/devices/{name}/slots/load", post(load))
@@ -67,7 +75,8 @@ async fn load(
         let done = app
             .dispatcher
             .load_slot(number, &options.image, options.slot)
-            .await?;
+            .await
+            .map_err(|error| stopped(error, &devices, &function.name))?;
         devices.push(OfFunction {
             name: function.name,
             simulated: function.simulated,
@@ -91,7 +100,11 @@ async fn evict(
     })?;
     let mut devices = Vec::new();
     for (number, function) in functions {
-        let done = app.dispatcher.evict_slot(number, options.slot).await?;
+        let done = app
+            .dispatcher
+            .evict_slot(number, options.slot)
+            .await
+            .map_err(|error| stopped(error, &devices, &function.name))?;
         devices.push(OfFunction {
             name: function.name,
             simulated: function.simulated,

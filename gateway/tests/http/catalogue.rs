@@ -45,12 +45,19 @@ fn images_are_those_of_the_kernels_that_the_tenant_may_use() {
                 faam_gateway::events::Events::default(),
             );
             let store = store.expect("opens");
-            for text in [
-                include_str!("../../../bitstreams/images/deflate-fast.toml"),
-                include_str!("../../../bitstreams/images/inflate.toml"),
+            let inflate = include_str!("../../../bitstreams/images/inflate.toml");
+            // The first of two is superseded, and shown to nobody.
+            for (text, version) in [
+                (
+                    include_str!("../../../bitstreams/images/deflate-fast.toml"),
+                    1,
+                ),
+                (inflate, 1),
+                (inflate, 2),
             ] {
                 let mut description = faam_image::Description::from_toml(text).expect("ours");
                 description.simulated_bytes = Some(64);
+                description.security_version = version;
                 let ingredients = faam_image::Ingredients::default();
                 let package = faam_image::build(&description, &ingredients, &key);
                 store
