@@ -71,7 +71,7 @@ pub use pci_address::{BadPciAddress, PciAddress};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use queue_pair::QueuePair;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub use self_test::{SelfTest, SelfTestError};
+pub use self_test::{GoldenJob, SelfTest, SelfTestError};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use slots::{Loaded, Slot, SlotError};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

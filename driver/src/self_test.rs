@@ -15,6 +15,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use faam_hwif::{CardLevel, Serves, WireFormat};
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::function::{Function, QueuePairError};
@@ -38,6 +39,19 @@ pub struct SelfTest {
     pub jobs: u32,
     /// How long they took.
     pub took: Duration,
+}
+
+/// A job whose output whoever made a kernel knows: the kernel has to come to the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GoldenJob {
+    /// Which job.
+    pub kernel: Kernel,
+    /// On what.
+    pub input: Vec<u8>,
+    /// Most bytes that its output may have.
+    pub output_bytes_max: usize,
+    /// SHA-256 of its output.
+    pub output_sha256: [u8; 32],
 }
 
 /// Why a function did not pass.
@@ -68,6 +82,17 @@ pub enum SelfTestError {
         /// What of it.
         what: &'static str,
     },
+    /// The kernel's own golden job came to another output.
+    #[error(
+        "the image's golden job came to another output than its manifest says: expected SHA-256 {expected}, got {got}; the \
+         image and its manifest do not belong together, or the kernel computes wrong"
+    )]
+    Golden {
+        /// The manifest's.
+        expected: String,
+        /// The card's.
+        got: String,
+    },
     /// A job or the worker's end did not come.
     #[error("self-test case {case} did not end within {} s", CASE_LIMIT.as_secs())]
     NoAnswer {
@@ -87,11 +112,17 @@ impl Function {
             None => Serves::ALL,
             Some(_) => self.serves()?,
         };
-        self.test(None, serves).map_err(|failed| failed.why)
+        self.test(None, serves, None).map_err(|failed| failed.why)
     }
 
-    /// Run the cases that these kernels have to pass, in one slot alone or wherever they are served.
-    pub(crate) fn test(&self, slot: Option<u8>, serves: Serves) -> Result<SelfTest, TestFailed> {
+    /// Run the cases that these kernels have to pass, and the kernel's own where it has one, in one slot alone or wherever they
+    /// are served.
+    pub(crate) fn test(
+        &self,
+        slot: Option<u8>,
+        serves: Serves,
+        golden: Option<&GoldenJob>,
+    ) -> Result<SelfTest, TestFailed> {
         let begun = Instant::now();
         let fences = |why: SelfTestError| TestFailed { why, fences: true };
         let pair = self
@@ -119,7 +150,9 @@ impl Function {
             serves,
             is_golden: slot.is_some(),
         };
-        let passed = bench.all(self);
+        let passed = bench
+            .all(self)
+            .and_then(|()| golden.map_or(Ok(()), |golden| bench.golden(golden)));
         worker.stop();
         let ended = exit
             .recv_timeout(CASE_LIMIT)
@@ -208,6 +241,25 @@ impl Cases {
         Ok(())
     }
 
+    /// What the image says of itself.
+    fn golden(&mut self, golden: &GoldenJob) -> Result<(), SelfTestError> {
+        let GoldenJob {
+            kernel,
+            input,
+            output_bytes_max,
+            output_sha256,
+        } = golden;
+        let done = self.job("golden", *kernel, input, *output_bytes_max)?;
+        let got: [u8; 32] = Sha256::digest(&done.output).into();
+        match got == *output_sha256 {
+            true => Ok(()),
+            false => Err(SelfTestError::Golden {
+                expected: hex(output_sha256),
+                got: hex(&got),
+            }),
+        }
+    }
+
     fn there_and_back(
         &mut self,
         function: &Function,
@@ -281,6 +333,10 @@ impl Cases {
             }),
         }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn check(

@@ -16,7 +16,7 @@ use crate::admin::AdminError;
 use crate::dma::DmaBuffer;
 use crate::function::Function;
 use crate::identity::SlotsIdentity;
-use crate::self_test::{SelfTest, SelfTestError, TestFailed};
+use crate::self_test::{GoldenJob, SelfTest, SelfTestError, TestFailed};
 use crate::transport::TransportError;
 
 /// Scrub domain of downloads: no tenant's, and not the self-test's.
@@ -145,6 +145,23 @@ pub enum SlotError {
         /// Whether evicting it did not help either.
         stuck: bool,
     },
+    /// The card says that it holds something else than it was given.
+    #[error(
+        "slot {slot} was given a kernel that serves {given:#05b} ({given_kernel:02x?}), and says that it holds one that serves \
+         {held:#05b} ({held_kernel:02x?}): it was evicted, the others serve on"
+    )]
+    Other {
+        /// Which.
+        slot: u8,
+        /// What the payload serves: bits as in the contract.
+        given: u8,
+        /// The payload's kernel.
+        given_kernel: [u8; KERNEL_UUID_BYTES],
+        /// What the slot says that it serves.
+        held: u8,
+        /// The kernel that the slot says it holds.
+        held_kernel: [u8; KERNEL_UUID_BYTES],
+    },
     /// The kernel computes wrong.
     #[error(
         "the kernel in slot {slot} did not pass its self-test, and was evicted before it served"
@@ -196,6 +213,7 @@ impl SlotError {
             Self::Refused { .. } => "refused",
             Self::Failed { .. } => "failed",
             Self::Hang { .. } => "hang",
+            Self::Other { .. } => "other-kernel",
             Self::SelfTest { .. } => "self-test",
             Self::Admin(_) => "admin",
             Self::Transport(_) => "transport",
@@ -232,6 +250,19 @@ impl Function {
     /// # Errors
     /// [`SlotError`] says what became of the slot.
     pub fn load(&self, slot: u8, payload: &[u8]) -> Result<Loaded, SlotError> {
+        self.load_golden(slot, payload, None)
+    }
+
+    /// The same, of a kernel whose maker says what a job comes to: beside the driver's own cases it has to come to that.
+    ///
+    /// # Errors
+    /// [`SlotError`] says what became of the slot.
+    pub fn load_golden(
+        &self,
+        slot: u8,
+        payload: &[u8],
+        golden: Option<&GoldenJob>,
+    ) -> Result<Loaded, SlotError> {
         let slots = self.slot_of(slot)?;
         let head = fits(&slots, payload)?;
         let _one_at_a_time = self.slot_work.try_lock().ok_or(SlotError::Busy)?;
@@ -241,7 +272,12 @@ impl Function {
         let begun = Instant::now();
         self.program(&slots, slot, payload)?;
         let programmed = begun.elapsed();
-        let tested = match self.test(Some(slot), head.serves) {
+        let holds = self.read_slot(slot)?;
+        if let Err(other) = is_of(&head, &holds) {
+            self.clear_away(&slots, slot);
+            return Err(other);
+        }
+        let tested = match self.test(Some(slot), head.serves, golden) {
             Ok(tested) => tested,
             Err(TestFailed { why, fences }) => {
                 self.clear_away(&slots, slot);
@@ -255,8 +291,13 @@ impl Function {
         self.admin
             .lock()
             .execute(AdminCommand::ActivateSlot { slot })?;
+        let active = self.read_slot(slot)?;
+        if let Err(other) = is_of(&head, &active) {
+            self.clear_away(&slots, slot);
+            return Err(other);
+        }
         Ok(Loaded {
-            slot: self.read_slot(slot)?,
+            slot: active,
             downloaded,
             programmed,
             tested,
@@ -476,4 +517,58 @@ fn fits(slots: &SlotsIdentity, payload: &[u8]) -> Result<SlotPayload, SlotError>
         });
     }
     Ok(head)
+}
+
+/// Whether a slot holds what a payload of this head is.
+fn is_of(head: &SlotPayload, slot: &Slot) -> Result<(), SlotError> {
+    match (slot.serves, slot.kernel_uuid) == (head.serves, head.kernel_uuid) {
+        true => Ok(()),
+        false => Err(SlotError::Other {
+            slot: slot.index,
+            given: head.serves.0,
+            given_kernel: head.kernel_uuid,
+            held: slot.serves.0,
+            held_kernel: slot.kernel_uuid,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_holds_another_kernel_than_it_was_given_is_told_from_one_that_does_not() {
+        let head = SlotPayload {
+            serves: Serves::FAST,
+            idcode: 1,
+            shell: 1,
+            bitstream_bytes: 0,
+            kernel_uuid: [7; 16],
+            crc32: 0,
+        };
+        let slot = Slot {
+            index: 2,
+            state: SlotState::Programmed,
+            serves: Serves::FAST,
+            kernel_uuid: [7; 16],
+            generation: 1,
+            reason: None,
+        };
+        assert!(is_of(&head, &slot).is_ok());
+        let serves = Serves::ALL;
+        let kernel_uuid = [8; 16];
+        for other in [
+            Slot { serves, ..slot },
+            Slot {
+                kernel_uuid,
+                ..slot
+            },
+        ] {
+            let told = is_of(&head, &other).expect_err("another kernel");
+            assert_eq!(told.kind(), "other-kernel");
+            assert!(!told.is_of_the_function());
+            assert!(told.to_string().contains("slot 2"), "{told}");
+        }
+    }
 }

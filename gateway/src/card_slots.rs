@@ -35,7 +35,7 @@ pub(crate) enum SlotRequest {
     Load {
         /// Which.
         image: SlotImage,
-        /// Where; `None` = a slot that holds nothing.
+        /// Where; `None` = a slot that serves nobody.
         slot: Option<u8>,
         /// For the metrics: why.
         cause: LoadCause,
@@ -129,6 +129,7 @@ mod tests {
                 kernel_uuid: [0; 16],
                 serves: faam_hwif::Serves::FAST,
                 payload: [].into(),
+                golden: None,
             };
             let slot = None;
             SlotRequest::Load { image, slot, cause }.actor()

@@ -22,6 +22,19 @@ pub struct SlotImage {
     pub serves: Serves,
     /// What the slot takes.
     pub payload: Arc<[u8]>,
+    /// A job that its manifest says the output of, where a card can be given it.
+    pub golden: Option<SlotGolden>,
+}
+
+/// A job whose output an image's manifest knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotGolden {
+    /// Decompression of a gzip member; otherwise compression into one with the fixed code.
+    pub decompresses: bool,
+    /// Its input.
+    pub input: Vec<u8>,
+    /// SHA-256 of its output.
+    pub output_sha256: [u8; 32],
 }
 
 impl fmt::Debug for SlotImage {

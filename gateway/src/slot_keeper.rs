@@ -35,8 +35,8 @@ const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// For how long a function is left alone that could not begin.
 const BUSY_PAUSE: Duration = Duration::from_millis(200);
-/// Images that are looked at.
-const IMAGES_MAX: usize = 64;
+/// Images that are looked at: all that are kept.
+const IMAGES_MAX: usize = crate::images::IMAGES_MAX;
 
 /// What an operator decides of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

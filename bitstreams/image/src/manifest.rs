@@ -274,6 +274,12 @@ impl Golden {
     pub fn input_bytes(&self) -> Vec<u8> {
         unhex_any(&self.input).unwrap_or_default()
     }
+
+    /// The output's SHA-256; `None` where it is none, which no manifest that was read has.
+    #[must_use]
+    pub fn output_sha256_bytes(&self) -> Option<[u8; 32]> {
+        unhex::<32>(&self.output_sha256)
+    }
 }
 
 /// A file of the package.
@@ -332,7 +338,7 @@ pub struct Manifest {
     pub codecs: Codecs,
     /// Revision of the algorithm's specification.
     pub algorithm: String,
-    /// A job whose output is known. Its form is checked, and nothing runs it yet: the driver's own self-test runs at load.
+    /// A job whose output is known: a kernel that was loaded has to come to it, beside what the driver's own self-test asks.
     pub golden: Golden,
     /// Which of the files is programmed.
     pub payload: String,

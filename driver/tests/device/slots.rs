@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use faam_driver::worker::WorkerExit;
-use faam_driver::{DeviceFault, Function, Kernel, Outcome, SlotError};
+use faam_driver::{DeviceFault, Function, GoldenJob, Kernel, Outcome, SelfTestError, SlotError};
 use faam_hwif::{CardLevel, Serves, SlotPayload, SlotReason, SlotState, WireFormat};
 use libtest_mimic::Trial;
 
@@ -23,7 +23,7 @@ const INFLATE_KERNEL: [u8; 16] = *b"inflate of trial";
 
 /// The trials.
 pub(crate) fn trials() -> Vec<Trial> {
-    let all: [(&str, Show); 8] = [
+    let all: [(&str, Show); 9] = [
         (
             "a_kernel_serves_once_it_is_loaded_and_no_longer_than_it_is_there",
             loaded_and_evicted,
@@ -44,6 +44,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             reset_in_mid_load,
         ),
         ("what_does_not_fit_changes_nothing", refused),
+        (
+            "a_kernel_that_does_not_come_to_its_images_golden_output_never_serves",
+            golden,
+        ),
     ];
     named(all)
 }
@@ -346,6 +350,48 @@ fn reset_in_mid_load(bench: &Bench) {
     function.self_test().unwrap();
     let loaded = function.load(0, &inflates).unwrap();
     assert_eq!(loaded.slot.kernel_uuid, INFLATE_KERNEL);
+}
+
+fn golden(bench: &Bench) {
+    let Some(function) = with_slots(bench) else {
+        return;
+    };
+    let payload = payload(&function, Serves::FAST, FAST_KERNEL);
+    let input = text(300);
+    let compress = GoldenJob {
+        kernel: compress(CardLevel::Fast),
+        input: input.clone(),
+        output_bytes_max: 1000,
+        output_sha256: [0; 32],
+    };
+    let told = function.load_golden(1, &payload, Some(&compress));
+    let told = told.expect_err("another output");
+    let SlotError::SelfTest {
+        slot: 1,
+        fences: false,
+        source: SelfTestError::Golden { expected, got },
+    } = told
+    else {
+        panic!("{told:?}");
+    };
+    assert_eq!(expected, "00".repeat(32));
+    assert_eq!(function.slots().unwrap()[1].state, SlotState::Empty);
+    let worker = Feeder::start(bench, &function);
+    assert!(serves(&worker, CardLevel::Fast), "the other slot serves on");
+    let output = worker.run(Work::new(compress.kernel, &input)).done().output;
+    assert_eq!(inflate(WireFormat::Raw, &output), Some(input));
+    // What the card came to in the other slot is what this one has to come to.
+    let mut sha256 = [0; 32];
+    for (byte, digits) in sha256.iter_mut().zip(got.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap();
+    }
+    let right = GoldenJob {
+        output_sha256: sha256,
+        ..compress
+    };
+    let loaded = function.load_golden(1, &payload, Some(&right)).unwrap();
+    assert_eq!(loaded.slot.state, SlotState::Active);
+    stop(worker, &function);
 }
 
 fn refused(bench: &Bench) {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use faam_driver::{Function, Slot, SlotError};
-use faam_hwif::{Serves, SlotState};
+use faam_driver::{Function, GoldenJob, Kernel, Slot, SlotError};
+use faam_hwif::{CardLevel, Serves, SlotState, WireFormat};
 use serde_json::json;
 
 use super::place::Live;
@@ -18,7 +18,7 @@ use super::{Card, KERNELS_ABSENT_MAX, WORKER_END_LIMIT, millis};
 use crate::card_slots::{LoadCause, SlotDone, SlotFailed, SlotReply, SlotRequest, SlotStatus};
 use crate::cards::CardEvent;
 use crate::events::{event, kind as happened};
-use crate::slot_image::{SlotDevice, kernel_text, served};
+use crate::slot_image::{SlotDevice, SlotGolden, kernel_text, served};
 
 /// How often the end of the thread is looked for when a life is taken from it.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -146,10 +146,11 @@ impl Card {
         let events = self.post.sender.clone();
         let life = live_life(self.live(number));
         let actor = request.actor();
-        let (load, payload) = match request {
+        let (load, given) = match request {
             SlotRequest::Load { image, cause, .. } => {
                 self.remember_kernel(image.kernel_uuid, &image.name);
-                (Some((image.name, cause)), Some(image.payload))
+                let golden = image.golden.map(golden_job);
+                (Some((image.name, cause)), Some((image.payload, golden)))
             }
             SlotRequest::Evict { .. } => (None, None),
         };
@@ -161,7 +162,7 @@ impl Card {
         self.note_slot_state(number, slot, state);
         let working = Arc::clone(&function);
         let work = move || {
-            let end = do_work(&working, slot, payload.as_deref());
+            let end = do_work(&working, slot, given.as_ref());
             // Its hold of the function ends before its end is told: a reset opens the way to it anew.
             drop(working);
             let event = CardEvent::SlotEnded {
@@ -459,10 +460,13 @@ fn serves_of<'s>(slots: impl Iterator<Item = &'s Slot>) -> Serves {
         .fold(Serves::NONE, |all, slot| all.with(slot.serves))
 }
 
-/// A slot that holds nothing.
+/// A slot that serves nobody: one that holds nothing, or else one that was programmed and never made active, whose load has
+/// ended with its function's life.
 fn free_slot(slots: &[Slot]) -> Option<u8> {
-    let free = |slot: &&Slot| matches!(slot.state, SlotState::Empty | SlotState::Failed);
-    slots.iter().find(free).map(|slot| slot.index)
+    let empty = |slot: &&Slot| matches!(slot.state, SlotState::Empty | SlotState::Failed);
+    let left = |slot: &&Slot| slot.state == SlotState::Programmed;
+    let free = slots.iter().find(empty).or_else(|| slots.iter().find(left));
+    free.map(|slot| slot.index)
 }
 
 /// The end of slot work as its thread left it.
@@ -486,10 +490,35 @@ fn untold_end(thread: JoinHandle<Option<SlotEnd>>, slot: u8) -> SlotEnd {
     }
 }
 
-fn do_work(function: &Function, slot: u8, payload: Option<&[u8]>) -> SlotEnd {
-    let done = match payload {
-        Some(payload) => function
-            .load(slot, payload)
+/// Most bytes that a golden job's output may have beyond four times its input.
+const GOLDEN_ROOM_BYTES: usize = 4096;
+
+/// A manifest's golden job, as the driver runs it.
+fn golden_job(golden: SlotGolden) -> GoldenJob {
+    let format = WireFormat::Gzip;
+    let kernel = match golden.decompresses {
+        true => Kernel::Decompress { format },
+        false => Kernel::Compress {
+            level: CardLevel::Fast,
+            format,
+            last: true,
+        },
+    };
+    GoldenJob {
+        kernel,
+        output_bytes_max: golden.input.len() * 4 + GOLDEN_ROOM_BYTES,
+        input: golden.input,
+        output_sha256: golden.output_sha256,
+    }
+}
+
+/// A payload, and the golden job of its image.
+type Given = (Arc<[u8]>, Option<GoldenJob>);
+
+fn do_work(function: &Function, slot: u8, given: Option<&Given>) -> SlotEnd {
+    let done = match given {
+        Some((payload, golden)) => function
+            .load_golden(slot, payload, golden.as_ref())
             .map(|loaded| Some([loaded.downloaded, loaded.programmed, loaded.tested.took])),
         None => function.evict(slot).map(|_| None),
     };
@@ -518,6 +547,26 @@ fn do_work(function: &Function, slot: u8, payload: Option<&[u8]>) -> SlotEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_load_without_a_slot_takes_one_that_serves_nobody() {
+        use SlotState::{Active, Empty, Failed, Programmed, Programming};
+        let slots = |states: &[SlotState]| {
+            let slot = |(index, state): (u8, &SlotState)| Slot {
+                index,
+                state: *state,
+                serves: Serves::FAST,
+                kernel_uuid: [1; 16],
+                generation: 1,
+                reason: None,
+            };
+            free_slot(&(0..).zip(states).map(slot).collect::<Vec<_>>())
+        };
+        assert_eq!(slots(&[Active, Programmed]), Some(1));
+        assert_eq!(slots(&[Programmed, Empty]), Some(1));
+        assert_eq!(slots(&[Programmed, Failed]), Some(1));
+        assert_eq!(slots(&[Active, Programming]), None);
+    }
 
     #[test]
     fn an_end_that_was_not_told_is_the_threads_own_and_a_panic_is_the_functions() {

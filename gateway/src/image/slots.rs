@@ -42,7 +42,7 @@ pub(super) struct Load {
     /// A function, or a card for each of its functions: name, address or serial id
     #[arg(long, value_name = "NAME")]
     device: String,
-    /// The slot, in place of what it holds; without it, one that holds nothing
+    /// The slot, in place of what it holds; without it, one that serves nobody
     #[arg(long, value_name = "NUMBER")]
     slot: Option<u8>,
     /// Print JSON

@@ -3,10 +3,10 @@
 //! Invariant: what it hands out was read from its file and compared with the device then. It does not know what a slot holds.
 
 use faam_hwif::Serves;
-use faam_image::{DeviceFacts, ImageKind};
+use faam_image::{DeviceFacts, GoldenJob, ImageKind, Manifest};
 
 use super::{ImageError, ImageStore, ImageSummary};
-use crate::slot_image::{ImageEntry, ImageSource, SlotDevice, SlotImage};
+use crate::slot_image::{ImageEntry, ImageSource, SlotDevice, SlotGolden, SlotImage};
 
 impl ImageSource for ImageStore {
     fn list(&self) -> Vec<ImageEntry> {
@@ -31,6 +31,7 @@ impl ImageSource for ImageStore {
             kernel_uuid: *verified.manifest.kernel.as_bytes(),
             serves: serves(verified.manifest.serves_bits()),
             payload: verified.payload,
+            golden: golden(&verified.manifest),
         })
     }
 }
@@ -44,6 +45,22 @@ impl From<&ImageSummary> for ImageEntry {
             serves: serves(bits),
         }
     }
+}
+
+/// The manifest's golden job, where it is one that a function's queues take: a count's histogram stays in the driver, and a card
+/// has one way at the level that a golden compression is of.
+fn golden(manifest: &Manifest) -> Option<SlotGolden> {
+    let golden = &manifest.golden;
+    let decompresses = match (golden.job, golden.ways) {
+        (GoldenJob::Decompress, _) => true,
+        (GoldenJob::Compress, Some(1)) => false,
+        (GoldenJob::Compress | GoldenJob::Count, _) => return None,
+    };
+    Some(SlotGolden {
+        decompresses,
+        input: golden.input_bytes(),
+        output_sha256: golden.output_sha256_bytes()?,
+    })
 }
 
 /// The same bits: `faam_image` and the contract number them alike.

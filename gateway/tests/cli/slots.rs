@@ -32,6 +32,7 @@ impl Images {
             kernel_uuid: [number; 16],
             serves,
             payload: payload(serves, [number; 16]).into(),
+            golden: None,
         };
         Arc::new(Self(vec![
             image("deflate-fast", Serves::FAST, 1),
@@ -406,6 +407,70 @@ fn a_signed_image_goes_from_the_store_into_a_slot_and_not_once_it_was_tampered_w
     ];
     let done = faam(&place, &evict);
     assert_eq!(done["devices"][0]["slot"]["state"], "empty", "{done}");
+}
+
+#[test]
+fn what_was_done_at_one_function_is_told_where_the_next_one_fails() {
+    let place = place(false, Duration::from_secs(10));
+    let mut command = place.faam(&["device", "fault", "fpga0.1", "load-garbage,times=1"]);
+    command.env("FAAM_DATA_DIR", place.data.path());
+    run(command, b"").check(0, &[]);
+    let (status, problem) = ask(&place, "fpga0/slots/load?image=deflate-fast&slot=1");
+    assert!((400..500).contains(&status), "{status} {problem}");
+    assert_eq!(problem["failed"], "fpga0.1", "{problem}");
+    assert_eq!(problem["done"].as_array().map(Vec::len), Some(1));
+    assert_eq!(problem["done"][0]["name"], "fpga0.0", "{problem}");
+    assert_eq!(problem["done"][0]["slot"]["state"], "active", "{problem}");
+    assert_eq!(slot(&place, "fpga0.0", 1)["state"], "active");
+    assert_eq!(slot(&place, "fpga0.1", 1)["state"], "empty");
+}
+
+#[test]
+fn an_image_whose_golden_output_is_not_what_its_kernel_makes_never_serves() {
+    let key = SigningKey::from_seed([7; 32]).expect("a key");
+    let trusted = vec![key.public()];
+    let place = place_with(false, Duration::from_secs(10), |config| {
+        config.images.trusted = trusted;
+    });
+    let manifests = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../bitstreams/images");
+    let add = |name: &str, change: &dyn Fn(&mut Description)| {
+        let text = std::fs::read_to_string(manifests.join(name).with_extension("toml"));
+        let mut description = Description::from_toml(&text.expect("ours")).expect("ours");
+        change(&mut description);
+        let package = build(&description, &Ingredients::default(), &key).expect("builds");
+        let file = format!("{name}.fgi");
+        place.write(&file, package);
+        faam(&place, &["image", "add", &file, "--json"]);
+    };
+    add("deflate-fast", &|_| {});
+    let (status, done) = ask(&place, "fpga0.0/slots/load?image=deflate-fast&slot=0");
+    assert_eq!(status, 200, "{done}");
+    // Right by signature and by device, and it says of its kernel what that does not do.
+    for name in ["deflate-fast", "inflate"] {
+        add(name, &|description| {
+            description.security_version += 1;
+            description.golden.output_sha256 = "5a".repeat(32);
+        });
+        let load = format!("fpga0.0/slots/load?image={name}&slot=1");
+        let (status, problem) = ask(&place, &load);
+        println!("{}", problem["detail"]);
+        assert!((400..500).contains(&status), "{status} {problem}");
+        let told = problem["detail"].to_string();
+        for word in ["golden job", "manifest", "evicted before it served"] {
+            assert!(told.contains(word), "{word}: {told}");
+        }
+        assert_eq!(slot(&place, "fpga0.0", 1)["state"], "empty");
+        let served = compress(&place, 1, "require-hw", None);
+        assert_eq!(
+            (served.status, served.backend.as_str()),
+            (200, "fpga0.0;simulated")
+        );
+    }
+    assert_eq!(show(&place, "fpga0.0")[0]["faults"], 0);
+    // What it ought to say is taken.
+    add("inflate", &|description| description.security_version += 2);
+    let (status, done) = ask(&place, "fpga0.0/slots/load?image=inflate&slot=1");
+    assert_eq!(status, 200, "{done}");
 }
 
 /// The file of an image in a data directory.
