@@ -74,7 +74,7 @@ def render(target, entries):
         ["configuration", "LUT4", "of them RAM", "FF", "DP16KD", "MULT18", *(f"Fmax -{grade}, MHz" for grade in grades), "floor"],
         [[f"`{name}`", core["lut4"], core["of_them_ram"], core["ff"], core["dp16kd"], core["mult18"],
           *([report["ecp5"]["speed_grades"].get(grade, {}).get("fmax_mhz", "-") for grade in grades] if "speed_grades" in report["ecp5"] else ["not placed"] * len(grades)),
-          report["ecp5"].get("mhz_min", "-")]
+          entries[name].get("mhz_min", "-") if "speed_grades" in report["ecp5"] else "-"]
          for name, report in made.items() for core in [report["ecp5"]["core"]]])
     out += [f"Slowest paths at -{fastest}:", ""]
     out += [f"- `{name}`: {report['ecp5']['speed_grades'][fastest]['critical_path']}" for name, report in made.items() if "speed_grades" in report["ecp5"]]

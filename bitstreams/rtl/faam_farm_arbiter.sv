@@ -5,7 +5,8 @@
 // the port.
 // Invariants: what is offered on a channel stays until it is taken; answers go to their movers in the order of the requests;
 // with `bus_master` low nothing new is offered, and who asks is denied at once. At most ORDER bursts a direction are without
-// their answer.
+// their answer. Answers reach their movers a cycle late, through registers, and no path leads from the port's ready to a mover
+// that reads.
 // It does not know what is moved.
 module faam_farm_arbiter #(
     parameter int MOVERS = 2,
@@ -70,19 +71,21 @@ module faam_farm_arbiter #(
     logic [ID-1:0] read_order;
     logic [$clog2(ORDER):0] read_level;
     logic          read_grant;
-    assign read_free   = !ar_valid || ar_ready;
+    assign read_free   = !ar_valid;
     assign read_asks   = read_valid[read_turn];
     assign read_denied = !bus_master;
     assign read_grant  = read_asks && (read_denied || (read_free && read_order_ready));
     always_comb begin
         read_ready = '0;
         read_ready[read_turn] = read_grant;
-        answer_valid = '0;
-        answer_valid[read_order] = r_valid && r_ready;
     end
-    assign answer_data = r_data;
-    assign answer_bad  = r_resp[1];
     assign r_ready     = read_order_valid;
+    always_ff @(posedge clk) begin
+        answer_valid <= '0;
+        if (!rst) answer_valid[read_order] <= r_valid && r_ready;
+        answer_data <= r_data;
+        answer_bad  <= r_resp[1];
+    end
 
     always_ff @(posedge clk) begin
         if (rst) begin
@@ -132,11 +135,13 @@ module faam_farm_arbiter #(
         write_ready[write_turn] = write_grant;
         write_taken = '0;
         write_taken[write_turn] = w_valid && w_ready;
-        written_valid = '0;
-        written_valid[write_order] = b_valid && b_ready;
     end
-    assign written_bad = b_resp[1];
     assign b_ready     = write_order_valid;
+    always_ff @(posedge clk) begin
+        written_valid <= '0;
+        if (!rst) written_valid[write_order] <= b_valid && b_ready;
+        written_bad <= b_resp[1];
+    end
     assign w_data      = write_data[write_turn];
     assign w_strb      = write_strb[write_turn];
     assign w_last      = write_last[write_turn];
@@ -179,7 +184,7 @@ module faam_farm_arbiter #(
         .level    (write_level)
     );
 
-    assign quiet = !ar_valid && !write_busy && read_level == 0 && write_level == 0;
+    assign quiet = !ar_valid && !write_busy && read_level == 0 && write_level == 0 && answer_valid == 0 && written_valid == 0;
 
     logic unused;
     assign unused = &{1'b0, r_resp[0], b_resp[0]};

@@ -83,9 +83,16 @@ module faam_farm_completer #(
         .phase(phase)
     );
 
+    // A step each: the slot, then the address. Both come to stand while the check field is made.
+    logic [11:0] slot_kept;
     logic [57:0] line;   // address / 64
     logic [63:0] at;     // of the completion
-    assign line = shape.cq + {47'd0, slot[11:1]};
+    assign line = shape.cq + {47'd0, slot_kept[11:1]};
+    always_ff @(posedge clk) begin
+        slot_kept <= slot;
+        // The index moves on later.
+        if (state == CHECK) at <= {line, slot_kept[0], 5'd0};
+    end
 
     logic [31:0] phase_word;
     logic [239:0] checked;
@@ -197,8 +204,13 @@ module faam_farm_completer #(
     assign raise          = state == INTERRUPT && add_ready;
     assign raise_irq      = shape.irq;
 
+    // The ending stands from a cycle before LOAD on.
     logic [QUEUES-1:0] bit_of;
-    assign bit_of = QUEUES'(1) << ending.qid;
+    logic was_alive;
+    always_ff @(posedge clk) begin
+        bit_of    <= QUEUES'(1) << ending.qid;
+        was_alive <= alive;
+    end
 
     logic due;  // not later than with this completion
     assign due = only_announce || unannounced_old + 4'd1 >= coalesce;
@@ -223,8 +235,7 @@ module faam_farm_completer #(
                     step <= '0;
                     if (loaded) begin
                         check <= shape.epoch;
-                        at    <= {line, slot[0], 5'd0};
-                        if (!alive) begin
+                        if (!was_alive) begin
                             state <= WAIT;
                             owes  <= owes & ~bit_of;
                         end else if (only_announce) begin

@@ -35,6 +35,7 @@ module faam_farm_errors (
     localparam logic [2:0] VALUE = 3'd2;
     localparam logic [2:0] TIME = 3'd3;
     localparam logic [2:0] DONE = 3'd4;
+    localparam logic [2:0] TAKE = 3'd5;
 
     logic [63:0] words[64];
     logic [2:0]  state;
@@ -83,15 +84,19 @@ module faam_farm_errors (
             case (state)
                 WAIT:
                     if (bell_valid || note_valid) begin
-                        state    <= HEAD;
+                        state    <= TAKE;
                         for_bell <= bell_valid;
-                        code     <= bell_valid ? bell_code : note_code;
-                        qid      <= bell_valid ? bell_qid : note_qid;
-                        value    <= bell_valid ? {32'd0, bell_value} : note_value;
-                        newest   <= newest + 1'b1;
-                        if (count != 32'hFFFF_FFFE) count <= count + 1'b1;
-                        if (!page_entries[4]) page_entries <= page_entries + 1'b1;
                     end
+                // Who is told stands until ready: which of the two it is was decided a cycle ago.
+                TAKE: begin
+                    state  <= HEAD;
+                    code   <= for_bell ? bell_code : note_code;
+                    qid    <= for_bell ? bell_qid : note_qid;
+                    value  <= for_bell ? {32'd0, bell_value} : note_value;
+                    newest <= newest + 1'b1;
+                    if (count != 32'hFFFF_FFFE) count <= count + 1'b1;
+                    if (!page_entries[4]) page_entries <= page_entries + 1'b1;
+                end
                 HEAD: begin
                     state <= VALUE;
                     if (count == 32'd1) begin

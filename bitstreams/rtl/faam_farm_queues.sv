@@ -258,24 +258,32 @@ module faam_farm_queues #(
         end else begin
             case (step)
                 ADDRESS: step <= SUBMISSION;
-                SUBMISSION: begin
-                    step    <= COMPLETION;
-                    tail    <= host_read;
-                    fetched <= card_read;
-                    shape   <= shape_read;
-                end
+                SUBMISSION: step <= COMPLETION;
                 COMPLETION: begin
-                    step      <= IDLE;
-                    head      <= host_read;
-                    completed <= card_read;
-                    loaded    <= 1'b1;
+                    step   <= IDLE;
+                    loaded <= 1'b1;
                 end
-                default: begin
-                    if (move_fetched) fetched <= fetched + 32'd1;
-                    if (move_completed) completed <= completed + 32'd1;
-                end
+                default: ;
             endcase
         end
+    end
+    // A load that comes in between takes them again: who loads waits for no other.
+    always_ff @(posedge clk) begin
+        case (step)
+            SUBMISSION: begin
+                tail    <= host_read;
+                fetched <= card_read;
+                shape   <= shape_read;
+            end
+            COMPLETION: begin
+                head      <= host_read;
+                completed <= card_read;
+            end
+            default: begin
+                if (move_fetched) fetched <= fetched + 32'd1;
+                if (move_completed) completed <= completed + 32'd1;
+            end
+        endcase
     end
 
     logic [QUEUES-1:0] create_bit;
@@ -287,6 +295,13 @@ module faam_farm_queues #(
     logic goes;
     assign comes = created && create_qid != 0;
     assign goes  = (dropped[QUEUES-1:1] & exists[QUEUES-1:1]) != 0;
+    // Counted a cycle later.
+    logic came;
+    logic gone;
+    always_ff @(posedge clk) begin
+        came <= comes && !rst;
+        gone <= goes && !rst && !(&dropped);
+    end
 
     always_ff @(posedge clk) begin
         dropped <= rst ? '0 : drop;
@@ -303,7 +318,7 @@ module faam_farm_queues #(
             look   <= ((look & ~looked) | look_set | (rung & exists)) & ~dropped;
             // One comes or goes at a time, or all go.
             if (&dropped) io_pairs <= '0;
-            else io_pairs <= io_pairs + 16'(comes) - 16'(goes);
+            else io_pairs <= io_pairs + 16'(came) - 16'(gone);
         end
     end
 endmodule

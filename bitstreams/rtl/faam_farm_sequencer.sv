@@ -195,14 +195,16 @@ module faam_farm_sequencer #(
         .phase(unused_phase)
     );
 
-    // Judged in one cycle, acted on in the next.
+    // Judged in one cycle, acted on in the next. The address comes in two steps and is asked for a cycle later.
     logic fetches;
     logic stays_full;
+    logic [11:0] slot_kept;
     logic [63:0] entry_at;
     always_ff @(posedge clk) begin
         fetches    <= has_entry && has_room;
         stays_full <= has_entry && !has_room && completed == fetched;
-        entry_at   <= {shape.sq + {46'd0, slot}, 6'd0};
+        slot_kept  <= slot;
+        entry_at   <= {shape.sq + {46'd0, slot_kept}, 6'd0};
     end
 
     // What entries say: two cycles after they are there.
@@ -252,9 +254,12 @@ module faam_farm_sequencer #(
         first_shape.irq     = admin_queue[12:8];
         first_shape.epoch   = admin_queue[31:16];
     end
-    assign first_good = admin_sq[5:0] == 0 && admin_cq[5:0] == 0 && admin_queue[7:0] != 0 &&
-                        admin_queue[7:0] <= 8'(faam_farm_pkg::ENTRIES_LOG2_MAX) &&
-                        (admin_queue[15:8] == NO_VECTOR || admin_queue[15:8] < 8'(QUEUES));
+    // Judged a cycle before it is looked at.
+    always_ff @(posedge clk) begin
+        first_good <= admin_sq[5:0] == 0 && admin_cq[5:0] == 0 && admin_queue[7:0] != 0 &&
+                      admin_queue[7:0] <= 8'(faam_farm_pkg::ENTRIES_LOG2_MAX) &&
+                      (admin_queue[15:8] == NO_VECTOR || admin_queue[15:8] < 8'(QUEUES));
+    end
 
     // Jobs that wait.
     logic waiting_room;
@@ -381,6 +386,10 @@ module faam_farm_sequencer #(
         pairs_granted  <= entry.dst_cap == 0 ? 5'd1 : entry.dst_cap > 32'(IO_PAIRS) ? 5'(IO_PAIRS) : entry.dst_cap[4:0];
         coalesce_taken <= entry.dst_cap == 0 ? 4'd1 : entry.dst_cap > {28'd0, COALESCE_MAX} ? COALESCE_MAX : entry.dst_cap[3:0];
     end
+
+    // What the engine that is looked at has to tell: it stands from a cycle before LANE_END on.
+    faam_farm_pkg::ending_t lane_said;
+    always_ff @(posedge clk) lane_said <= lane_ending[lane];
 
     // Counts and notes of its own.
     assign complete = state == FINISH;
@@ -551,7 +560,7 @@ module faam_farm_sequencer #(
 
                 // An engine's job has ended.
                 LANE_END: begin
-                    ending <= lane_ending[lane];
+                    ending <= lane_said;
                     state  <= lane_scrubbed[lane] ? FINISH_SCRUB : FINISH_NOTE;
                 end
                 FINISH_SCRUB: if (add_ready) state <= FINISH_NOTE;
