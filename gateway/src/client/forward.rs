@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use hyper::http::Response;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::call::{CallError, Caller, Link, Outgoing, Refusal};
 
@@ -36,6 +36,9 @@ const CALL_MAX: Duration = Duration::from_millis(DEADLINE_MS_MAX);
 const GRACE: Duration = Duration::from_secs(2);
 /// How long the next piece of an answer may take, once it has begun.
 const PIECE_MAX: Duration = Duration::from_secs(60);
+/// How often it is asked why an answer broke off, and at what distance.
+const FACTS_ASKED_MAX: usize = 10;
+const FACTS_AGAIN: Duration = Duration::from_millis(50);
 /// How long the gateway may take to say that it is there.
 const READY_MAX: Duration = Duration::from_secs(2);
 /// When a gateway that cannot be reached is worth another try.
@@ -196,12 +199,21 @@ impl Forward {
                     .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
             })?;
             let mut link = self.caller.link().await.ok()?;
-            let facts = link.get_json(&format!("/v1/invocations/{id}")).await?;
-            let kind = ProblemKind::named(facts["outcome"].as_str()?)?;
-            let detail = facts["detail"]
-                .as_str()
-                .unwrap_or("the gateway ended the answer");
-            Some(Problem::new(kind, detail))
+            for _ in 0..FACTS_ASKED_MAX {
+                let facts = link.get_json(&format!("/v1/invocations/{id}")).await?;
+                // A connection may break sooner than what broke it is written down.
+                if facts["state"] == "running" {
+                    sleep(FACTS_AGAIN).await;
+                    continue;
+                }
+                let kind = ProblemKind::named(facts["problem"].as_str()?)?;
+                let detail = facts["detail"].as_str();
+                return Some(Problem::new(
+                    kind,
+                    detail.unwrap_or("the gateway ended the answer"),
+                ));
+            }
+            None
         };
         match remembered.await {
             Some(problem) => problem,

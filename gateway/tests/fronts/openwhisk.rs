@@ -1,7 +1,7 @@
 //! The OpenWhisk action container: the cases of the platform's own runner tests (BasicActionRunnerTests), and what follows from
 //! another gateway behind it.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -475,6 +475,14 @@ fn another_gateway_serves_and_its_loss_is_an_error_until_it_is_back() {
         .map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0])
         .collect();
     assert_eq!(gunzipped(&run(&container, data(&noise))), noise);
+    // Found out after the gateway has begun to answer: why, it still remembers.
+    let long = noise.repeat(12);
+    let mut torn = result(&run(&container, data(&long)));
+    torn.truncate(torn.len() - 1000);
+    let mut value = data(&torn);
+    value["kernel"] = "gunzip".into();
+    let words = error(&run(&container, value), 502);
+    assert!(words.starts_with("corrupt-input: "), "{words}");
     // The gateway's own refusals, by its own names.
     let refused = run(&container, json!({ "data": "", "kernel": "gunzip" }));
     let words = error(&refused, 502);
@@ -500,7 +508,64 @@ fn another_gateway_serves_and_its_loss_is_an_error_until_it_is_back() {
     let back = gateway(&data_dir, &socket);
     assert_eq!(back.key, key);
     assert_eq!(gunzipped(&run(&container, data(&input))), input);
-    check_sentinels(&container, 6);
+    check_sentinels(&container, 8);
+}
+
+#[test]
+fn killed_under_load_it_comes_back_and_nothing_but_what_was_in_flight_is_lost() {
+    let mut container = initialized("gzip");
+    let address = container.address;
+    let callers: Vec<_> = (0..4)
+        .map(|caller: usize| {
+            std::thread::spawn(move || {
+                // Until its connection breaks: each answer before that is whole.
+                let mut answers = 0;
+                while let Ok(mut stream) = std::net::TcpStream::connect(address) {
+                    let text = format!("{caller} {answers} ").repeat(2000);
+                    let body = json!({ "value": data(text.as_bytes()) }).to_string();
+                    let head = format!(
+                        "POST /run HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                        body.len()
+                    );
+                    let mut answer = Vec::new();
+                    let sent = stream.write_all(format!("{head}{body}").as_bytes());
+                    if sent.is_err() || stream.read_to_end(&mut answer).is_err() || answer.is_empty() {
+                        break;
+                    }
+                    let head_end = answer.windows(4).position(|at| at == b"\r\n\r\n");
+                    let Some(head_end) = head_end else { break };
+                    let (head, body) = answer.split_at(head_end + 4);
+                    let head = String::from_utf8_lossy(head).to_lowercase();
+                    let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+                    if length.and_then(|length| length.parse().ok()) != Some(body.len()) {
+                        break;
+                    }
+                    let result: Value = serde_json::from_slice(body).expect("JSON");
+                    let compressed = STANDARD.decode(result["data"].as_str().expect("data")).expect("base64");
+                    let mut whole = String::new();
+                    GzDecoder::new(&compressed[..]).read_to_string(&mut whole).expect("gzip");
+                    assert_eq!(whole, text);
+                    answers += 1;
+                }
+                answers
+            })
+        })
+        .collect();
+    container.wait_until("some activations have ended", |container| {
+        container.out.text().matches(SENTINEL).count() > 20
+    });
+    container.signal(Signal::KILL);
+    assert!(!container.ended().success());
+    let answers: usize = callers
+        .into_iter()
+        .map(|caller| caller.join().expect("all whole"))
+        .sum();
+    assert!(answers > 10, "{answers}");
+
+    let listen = address.to_string();
+    let again = Container::start_where(&["--platform", "openwhisk", "--listen", &listen], &[]);
+    assert_eq!(init(&again, json!({ "code": "gzip" })).status, 200);
+    assert_eq!(gunzipped(&run(&again, data(b"x"))), b"x");
 }
 
 #[test]

@@ -93,6 +93,40 @@ mod tests {
         }
     }
 
+    /// A full pipe: nobody takes a byte until its other end is dropped.
+    struct Full(std::sync::mpsc::Receiver<()>);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_that_nobody_takes_holds_up_an_answer_for_so_long_and_no_longer() {
+        let (nobody, full) = std::sync::mpsc::channel();
+        let err = Stream::default();
+        let sentinels = Sentinels::on(Full(full), err.clone()).unwrap();
+        let began = tokio::time::Instant::now();
+        sentinels.clone().end().await;
+        assert_eq!(began.elapsed().as_secs(), SENTINEL_MAX.as_secs());
+        assert!(
+            err.0.lock().unwrap().is_empty(),
+            "one stream and then the other"
+        );
+        // Once it is taken, so is what waited for it.
+        drop(nobody);
+        tokio::time::resume();
+        sentinels.end().await;
+        let text = String::from_utf8(err.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text, format!("{SENTINEL}\n").repeat(2));
+    }
+
     #[tokio::test]
     async fn each_end_is_a_line_on_both_streams_before_it_is_over() {
         let (out, err) = (Stream::default(), Stream::default());
