@@ -628,6 +628,7 @@ fn bearer(directory: &TenantDirectory, key: &str) -> Result<Arc<Principal>, Gate
         uri: &Uri::from_static("/"),
         headers: &headers,
         now: now(),
+        body_sha256: None,
     };
     let caller = directory.authenticate(&presented);
     Ok(caller.map_err(|_| GatewayError::NoCaller)?.principal)

@@ -61,6 +61,8 @@ const UNDOCUMENTED: [(&str, &str); 3] = [
     ("GET", "/docs/"),
     ("GET", "/nowhere"),
 ];
+/// Lambda's Invoke.
+const LAMBDA: &str = "/2015-03-31/functions/{name}/invocations";
 /// Calls that no source names: whoever asks for what is not there.
 const NOWHERE: (&str, &str) = ("GET", "/admin/v1/nowhere");
 
@@ -172,7 +174,7 @@ impl Gateway {
     fn value(&self, credential: &str, path: &str) -> Option<String> {
         // A key for another use than this one.
         let name = match (credential, path) {
-            ("scope", "/v1/compress" | "/v1/decompress") => "scope usage:read",
+            ("scope", "/v1/compress" | "/v1/decompress" | LAMBDA) => "scope usage:read",
             ("scope", _) => "scope compress",
             (name, _) => name,
         };
@@ -187,6 +189,7 @@ impl Gateway {
     fn public(&self, (method, path): (&str, &str), credential: &str, from: Ipv4Addr) -> Answer {
         let target = path
             .replace("/problems/{name}", "/problems/too-large")
+            .replace("/functions/{name}/", "/functions/gzip/")
             .replace("{id}", &self.invocation);
         let body = body_of(path);
         if credential == "sigv4" {
@@ -339,6 +342,7 @@ fn body_of(path: &str) -> &'static [u8] {
     match path {
         "/v1/compress" => b"hello hello hello",
         "/v1/decompress" => HELLO,
+        LAMBDA => br#"{"data":"aGVsbG8="}"#,
         _ => b"",
     }
 }
@@ -492,12 +496,17 @@ fn check_public(call: (&str, &str), credential: &str, answer: &Answer) {
     let (_, path) = call;
     let status = answer.status;
     let what = format!("{call:?} with {credential}: {}", answer.text);
-    if !path.starts_with("/v1/") {
+    if !path.starts_with("/v1/") && path != LAMBDA {
         // Nobody is asked.
         assert_eq!(status, if path == "/nowhere" { 404 } else { 200 }, "{what}");
         return;
     }
     let expected = match (credential, path) {
+        // Lambda has one status for all of them.
+        (
+            "none" | "wrong" | "expired" | "revoked" | "removed" | "admin" | "scope" | "kernel",
+            LAMBDA,
+        ) => 403,
         ("none" | "wrong" | "expired" | "revoked" | "removed" | "admin", _) => 401,
         ("scope", "/v1/compress" | "/v1/decompress" | "/v1/usage") => 403,
         ("kernel", "/v1/compress" | "/v1/decompress") => 403,
@@ -505,7 +514,8 @@ fn check_public(call: (&str, &str), credential: &str, answer: &Answer) {
         _ => 200,
     };
     assert_eq!(status, expected, "{what}");
-    if status == 401 && credential != "none" {
+    let wrong = ["wrong", "expired", "revoked", "removed", "admin"];
+    if wrong.contains(&credential) {
         // In the same words, whatever is wrong.
         assert!(
             answer.text.contains("the credential is not valid here"),

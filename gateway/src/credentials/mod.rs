@@ -47,6 +47,8 @@ pub struct Presented<'r> {
     pub headers: &'r HeaderMap,
     /// When it came.
     pub now: Millis,
+    /// SHA-256 of its body, where that was read before it is known who sends it.
+    pub body_sha256: Option<[u8; MAC_BYTES]>,
 }
 
 /// A credential as it is looked up: whose it is, and what recognises it.

@@ -35,7 +35,7 @@ use self::snapshot::{Revised, Snapshot};
 use crate::admission::Admission;
 use crate::auth::{AuthError, Authenticated, Authenticator, authorization, behind};
 use crate::credentials::keyring::{Keyring, MAC_BYTES};
-use crate::credentials::sigv4::{SigV4Error, is_presigned};
+use crate::credentials::sigv4::{self, SigV4Error, is_presigned};
 use crate::credentials::{KINDS, Presented};
 use crate::dispatch::Dispatcher;
 use crate::events::Events;
@@ -246,6 +246,16 @@ impl Parts {
 /// A moment for people and programs (RFC 3339).
 fn shown(at: Millis) -> String {
     Timestamp::from_millisecond(at.0).map_or_else(|_| at.0.to_string(), |at| at.to_string())
+}
+
+impl TenantDirectory {
+    /// Judges of a signed request what can be judged before its body is read: [`sigv4::check_unread`].
+    ///
+    /// # Errors
+    /// [`AuthError`]
+    pub fn check_unread(&self, presented: &Presented<'_>) -> Result<(), AuthError> {
+        sigv4::check_unread(presented, &**self.0.snapshot.load())
+    }
 }
 
 impl Authenticator for TenantDirectory {

@@ -96,6 +96,7 @@ fn ask(
         uri: &Uri::from_static("/v1/kernels"),
         headers: &headers,
         now,
+        body_sha256: None,
     };
     directory
         .authenticate(&presented)

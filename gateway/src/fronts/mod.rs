@@ -14,6 +14,7 @@
 //! | `body_room` | bodies that are held whole, bounded |
 //! | `openwhisk` | Apache OpenWhisk's action container |
 //! | `payload` | `{"data": base64, ..}` both ways |
+//! | `lambda` | AWS Lambda's Invoke |
 //! | `error_map` | from problems to a platform's errors |
 //! | `plain_http` | calls whose body is the input, and their answers |
 //! | `cloud_events` | CloudEvents over HTTP: binary, structured, batched |
@@ -28,6 +29,7 @@ pub mod front;
 pub mod function;
 pub mod invoker;
 pub mod knative;
+pub mod lambda;
 pub mod openfaas;
 pub mod openwhisk;
 pub mod payload;

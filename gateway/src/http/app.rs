@@ -37,7 +37,9 @@ use super::limits::HttpLimits;
 use super::listener::{Answers, Peer, Scheme};
 use super::openapi::AnyProblems;
 use super::unserved::{method_not_allowed, not_found};
-use super::{catalogue, compress, decompress, docs, host, images, openapi, tenant_self, usage};
+use super::{
+    catalogue, compress, decompress, docs, host, images, lambda, openapi, tenant_self, usage,
+};
 use crate::admission::Admission;
 use crate::auth::{Authenticated, Authenticator};
 use crate::auth_failures::AuthFailures;
@@ -185,7 +187,10 @@ impl Answers for Surface {
 /// The OpenAPI document of the public surface, as it is served.
 #[must_use]
 pub fn openapi() -> String {
-    let routes = everyone().merge(kernels()).merge(tenants_only());
+    let routes = everyone()
+        .merge(kernels())
+        .merge(fronts())
+        .merge(tenants_only());
     let (_, document) = routes.split_for_parts();
     let document = openapi::completed(document);
     String::from_utf8_lossy(&docs::render(&document)).into_owned()
@@ -194,7 +199,10 @@ pub fn openapi() -> String {
 /// Every route with its documentation: what is not here is not there.
 fn documented(app: &App) -> (Router<App>, OpenApi) {
     let tenants_only = tenants_only().route_layer(from_fn_with_state(app.clone(), authenticate));
-    let routes = everyone().merge(kernels()).merge(tenants_only);
+    let routes = everyone()
+        .merge(kernels())
+        .merge(fronts())
+        .merge(tenants_only);
     let (router, document) = routes.split_for_parts();
     (router, openapi::completed(document))
 }
@@ -212,6 +220,13 @@ fn kernels() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(compress::compress))
         .routes(routes!(decompress::decompress))
+}
+
+/// Routes in other platforms' words, which look for a key themselves.
+fn fronts() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(lambda::invoke))
+        .layer(Extension(Arc::new(lambda::Rooms::default())))
 }
 
 /// All other routes for whoever has a key.
@@ -268,6 +283,7 @@ impl App {
             uri: request.uri(),
             headers: request.headers(),
             now: now(),
+            body_sha256: None,
         };
         self.directory
             .authenticate(&presented)

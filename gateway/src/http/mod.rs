@@ -77,6 +77,8 @@ pub mod invocation;
 pub mod invocations;
 mod invoke;
 mod json_body;
+mod lambda;
+mod lambda_openapi;
 pub mod limits;
 pub mod listener;
 mod openapi;

@@ -83,6 +83,7 @@ pub(super) fn frame() -> OpenApi {
     };
     let tags = [
         tag("kernels", "What the gateway computes"),
+        tag("fronts", "The same kernels in other platforms' words"),
         tag("catalogue", "What there is, and how it stands"),
     ];
     let mut document = OpenApiBuilder::new().info(info).tags(Some(tags)).build();
@@ -274,7 +275,7 @@ impl IntoParams for DecompressParams {
     }
 }
 
-fn parameter(
+pub(super) fn parameter(
     name: &str,
     place: ParameterIn,
     description: &str,
@@ -289,11 +290,11 @@ fn parameter(
         .build()
 }
 
-fn text() -> ObjectBuilder {
+pub(super) fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
 
-fn words(words: &[&str]) -> ObjectBuilder {
+pub(super) fn words(words: &[&str]) -> ObjectBuilder {
     text().enum_values(Some(words.iter().copied()))
 }
 
@@ -476,7 +477,7 @@ fn kernel_answer(description: &str, media_types: &[&str]) -> ResponseBuilder {
     })
 }
 
-fn header(description: &str, kind: Type) -> Header {
+pub(super) fn header(description: &str, kind: Type) -> Header {
     HeaderBuilder::new()
         .schema(Some(ObjectBuilder::new().schema_type(kind)))
         .description(Some(description))

@@ -16,5 +16,10 @@ mod process_log;
 #[path = "../served/mod.rs"]
 mod served;
 
+#[expect(dead_code, reason = "the clients' tests need more of it")]
+#[path = "../clients/program.rs"]
+mod program;
+
 mod container;
+mod lambda;
 mod openwhisk;

@@ -3,12 +3,14 @@
 //!
 //! A secret is HMAC(root key, access key id, version): shown once, stored nowhere, made again at each request. What has to
 //! be signed is the host, `x-amz-date` and every other `x-amz-` header; `x-amz-content-sha256` says what the body has to
-//! be, and the body is checked against it as it is read; `UNSIGNED-PAYLOAD` leaves it open. Bodies signed in chunks and
+//! be, and the body is checked against it as it is read; `UNSIGNED-PAYLOAD` leaves it open; a signer that does not say it (AWS's
+//! SDKs for most services) is taken where the body is read first. Bodies signed in chunks and
 //! signatures in a query are refused in words. Which region and service were signed for does not matter: the secret is of
 //! this gateway alone. A signed request can be sent again by whoever saw it, within [`CLOCK_SKEW_MAX`]: TLS is against that.
 
 mod canonical;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, Uri};
@@ -23,7 +25,7 @@ use self::canonical::canonical_request;
 use super::keyring::{KeyedMac, Keyring, MAC_BYTES, hex, unhex};
 use super::random_text::{BASE32, random_text};
 use super::{Issued, Judged, Kind, Known, Presented};
-use crate::auth::AuthError;
+use crate::auth::{AuthError, authorization, behind};
 
 /// How far a caller's clock may be off, and for how long a signature is taken.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5 * 60);
@@ -41,6 +43,8 @@ const SIGNED_HEADERS_MAX: usize = 64;
 const DOMAIN: &[u8] = b"faam sigv4 secret\0";
 /// Version of a secret of nobody.
 const VERSION_OF_NOBODY: i64 = 1;
+/// Says the hash of the body, where the signer says it.
+const CONTENT_SHA256: &str = "x-amz-content-sha256";
 const UNSIGNED_PAYLOAD: &[u8] = b"UNSIGNED-PAYLOAD";
 /// SHA-256 of nothing.
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -97,6 +101,32 @@ pub fn is_presigned(uri: &Uri) -> bool {
     pairs.any(|pair| pair.starts_with("X-Amz-Signature="))
 }
 
+/// Whether a request is signed with a hash of its body that none of its headers says: if it has a body, that has to be read
+/// before the signature can be judged.
+#[must_use]
+pub fn signs_unsaid_body(headers: &HeaderMap) -> bool {
+    let signed = authorization(headers).is_ok_and(|value| behind(ALGORITHM, value).is_some());
+    signed && !headers.contains_key(CONTENT_SHA256)
+}
+
+/// Judges of such a request what can be judged before its body is read, so that few bodies are. That an access key id is not
+/// known comes out sooner than that a signature is wrong, though in the same words: ids are random, and none is found by
+/// asking.
+///
+/// # Errors
+/// [`AuthError`]
+pub fn check_unread(presented: &Presented<'_>, known: &dyn Known) -> Result<(), AuthError> {
+    let value = behind(ALGORITHM, authorization(presented.headers)?).ok_or(AuthError::Missing)?;
+    let signed = Signed::parse(value)?;
+    signed.date(presented.headers, presented.now)?;
+    signed.check_headers(presented.headers)?;
+    let grant = known.find(CredentialKind::SigV4, signed.id);
+    match grant.is_some_and(|grant| grant.root.is_some() && grant.is_live(presented.now)) {
+        true => Ok(()),
+        false => Err(AuthError::Invalid(ALGORITHM)),
+    }
+}
+
 /// See the module's head.
 pub struct SigV4;
 
@@ -119,8 +149,8 @@ impl Kind for SigV4 {
         let signed = Signed::parse(value)?;
         let date = signed.date(presented.headers, presented.now)?;
         signed.check_headers(presented.headers)?;
-        let (payload, body_sha256) = payload(presented.headers)?;
-        let request = canonical_request(presented, &signed.headers, payload, signed.service)
+        let (payload, body_sha256) = payload(presented.headers, presented.body_sha256)?;
+        let request = canonical_request(presented, &signed.headers, &payload, signed.service)
             .ok_or(SigV4Error::Unsigned)?;
         let grant = known.find(CredentialKind::SigV4, signed.id);
         let root = grant.and_then(|grant| grant.root);
@@ -282,27 +312,33 @@ fn instant(text: &str) -> Option<Millis> {
     Some(Millis(instant.as_millisecond()))
 }
 
-/// What stands for the body in what is signed, and what the body has to be.
-fn payload(headers: &HeaderMap) -> Result<(&str, Option<[u8; MAC_BYTES]>), SigV4Error> {
-    if !headers.contains_key("x-amz-content-sha256") {
+/// What stands for the body in what is signed, and what the body has to be. `read` is the hash of one that was read.
+fn payload(
+    headers: &HeaderMap,
+    read: Option<[u8; MAC_BYTES]>,
+) -> Result<(Cow<'_, str>, Option<[u8; MAC_BYTES]>), SigV4Error> {
+    if !headers.contains_key(CONTENT_SHA256) {
+        if let Some(read) = read {
+            return Ok((hex(&read).into(), Some(read)));
+        }
         let length = once(headers, "content-length");
         if length.is_some_and(|length| length != b"0") || headers.contains_key("transfer-encoding")
         {
             return Err(SigV4Error::Payload);
         }
         // One that has a body after all is not what was signed.
-        return Ok((EMPTY_SHA256, unhex(EMPTY_SHA256)));
+        return Ok((EMPTY_SHA256.into(), unhex(EMPTY_SHA256)));
     }
-    let value = once(headers, "x-amz-content-sha256").ok_or(SigV4Error::Payload)?;
+    let value = once(headers, CONTENT_SHA256).ok_or(SigV4Error::Payload)?;
     if value.starts_with(b"STREAMING-") {
         return Err(SigV4Error::Chunked);
     }
     let text = std::str::from_utf8(value).map_err(|_| SigV4Error::Payload)?;
     if value == UNSIGNED_PAYLOAD {
-        return Ok((text, None));
+        return Ok((text.into(), None));
     }
     let hash = unhex(text).ok_or(SigV4Error::Payload)?;
-    Ok((text, Some(hash)))
+    Ok((text.into(), Some(hash)))
 }
 
 /// A header that comes once.
