@@ -5,7 +5,7 @@
 //!
 //! | request of the host | answer |
 //! |---|---|
-//! | `POST /{fn}` with `{"Data":{..},"Metadata":{..}}` | `{"Outputs","Logs","ReturnValue"}`, see [`envelope`] |
+//! | `POST /{fn}` with `{"Data":{..},"Metadata":{..}}` | `{"Outputs","Logs","ReturnValue"}`, see `envelope` |
 //! | anything else (`enableForwardingHttpRequest`) | plain HTTP: the body's result; options in the query or as `Faam-*` headers |
 //! | `GET /` | 200: the host asks until something answers |
 //!

@@ -11,6 +11,7 @@ const { InvokeCommand, LambdaClient, LambdaServiceException } = createRequire(`$
 const KEYS = JSON.parse(process.argv[3]);
 const TEXT = Buffer.from("hello hello hello ".repeat(500));
 const LATE_MS = 3_600_000;
+const IN_A_ROW = 20;
 
 const client = ([accessKeyId, secretAccessKey], more = {}) =>
     new LambdaClient({ endpoint: KEYS.endpoint, region: "eu-central-1", credentials: { accessKeyId, secretAccessKey }, maxAttempts: 3, ...more });
@@ -67,18 +68,24 @@ async function main() {
     seen.no_json = await error(signer, "gzip", '{"data": ');
     seen.wrong_secret = await error(client([KEYS.signer[0], "x".repeat(43)]), "gzip", event(TEXT));
     seen.unknown_key = await error(client([`FAAM${"A".repeat(16)}`, KEYS.signer[1]]), "gzip", event(TEXT));
+    seen.no_engine = await error(client(KEYS.signer, { maxAttempts: 2 }), "gzip", event(TEXT, { backend: "require-hw" }));
     seen.long_request = await error(signer, "gzip", event(Buffer.alloc(5 << 20)));
     const late = { systemClockOffset: -LATE_MS };
     seen.skewed = await error(client(KEYS.signer, { ...late, maxAttempts: 1 }), "gzip", event(TEXT));
     const set = await invoke(client(KEYS.signer, late), "gzip", event(TEXT));
     seen.clock_set = { status: set.StatusCode, attempts: set.$metadata.attempts };
 
-    // Two at once are beyond one a second, whatever came before.
+    // Two within a second are beyond one a second: of some in a row, two are.
     const [impatient, patient] = [1, 10].map((maxAttempts) => client(KEYS.slow, { maxAttempts }));
-    await invoke(impatient, "gzip", event(TEXT));
-    seen.throttled = await error(impatient, "gzip", event(TEXT));
-    const retried = await invoke(patient, "gzip", event(TEXT));
-    seen.retried = { status: retried.StatusCode, attempts: retried.$metadata.attempts };
+    for (let call = 0; call < IN_A_ROW; call++) {
+        seen.throttled = await error(impatient, "gzip", event(TEXT));
+        if (seen.throttled.name !== "none") break;
+    }
+    for (let call = 0; call < IN_A_ROW; call++) {
+        const retried = await invoke(patient, "gzip", event(TEXT));
+        seen.retried = { status: retried.StatusCode, attempts: retried.$metadata.attempts };
+        if (seen.retried.attempts > 1) break;
+    }
 
     seen.dry_run = (await invoke(signer, "gzip", "{}", { InvocationType: "DryRun" })).StatusCode;
     const big = Buffer.alloc(4_600_000, TEXT);

@@ -23,6 +23,7 @@ from botocore.exceptions import ClientError
 KEYS = json.loads(sys.argv[2])
 TEXT = b"hello hello hello " * 500
 TIMEOUT_S = 30
+IN_A_ROW = 20
 LATE = datetime.timedelta(hours=1)
 
 
@@ -142,17 +143,23 @@ seen["event"] = error(signer, payload=event(TEXT), InvocationType="Event")
 seen["no_json"] = error(signer, payload=b'{"data": ')
 seen["wrong_secret"] = error(client([KEYS["signer"][0], "x" * 43]), payload=event(TEXT))
 seen["unknown_key"] = error(client(["FAAM" + "A" * 16, KEYS["signer"][1]]), payload=event(TEXT))
+seen["no_engine"] = error(client(KEYS["signer"], 2), payload=event(TEXT, backend="require-hw"))
 seen["long_request"] = error(signer, payload=event(bytes(5 << 20)))
 real = botocore.auth.get_current_datetime
 with mock.patch.object(botocore.auth, "get_current_datetime", lambda *a, **k: real(*a, **k) - LATE):
     seen["skewed"] = error(signer, payload=event(TEXT))
 
-# Two at once are beyond one a second, whatever came before.
+# Two within a second are beyond one a second: of some in a row, two are.
 impatient, patient = client(KEYS["slow"], 1), client(KEYS["slow"], 10)
-impatient.invoke(FunctionName="gzip", Payload=event(TEXT))
-seen["throttled"] = error(impatient, payload=event(TEXT))
-answer = patient.invoke(FunctionName="gzip", Payload=event(TEXT))
-seen["retried"] = {"status": answer["StatusCode"], "attempts": attempts(answer["ResponseMetadata"])}
+for _ in range(IN_A_ROW):
+    seen["throttled"] = error(impatient, payload=event(TEXT))
+    if seen["throttled"]["name"] != "none":
+        break
+for _ in range(IN_A_ROW):
+    answer = patient.invoke(FunctionName="gzip", Payload=event(TEXT))
+    seen["retried"] = {"status": answer["StatusCode"], "attempts": attempts(answer["ResponseMetadata"])}
+    if seen["retried"]["attempts"] > 1:
+        break
 
 seen["dry_run"] = signer.invoke(FunctionName="gzip", InvocationType="DryRun", Payload="{}")["StatusCode"]
 big = (TEXT * (4_600_000 // len(TEXT) + 1))[:4_600_000]

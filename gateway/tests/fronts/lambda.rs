@@ -39,7 +39,7 @@ struct Invoked {
 
 impl Invoked {
     fn start() -> Self {
-        let served = Served::start(&["--devices", "none"], &[]);
+        let served = Served::start(&["--devices", "none"], &[("FAAM_HW_WAIT_MS_MAX", "100")]);
         let operator = |words: &[&str]| -> Value {
             let mut command = Command::new(env!("CARGO_BIN_EXE_faam"));
             command
@@ -152,6 +152,7 @@ fn check(seen: &Value) {
         ("long_request", 413, "RequestTooLargeException"),
         ("skewed", 403, "InvalidSignatureException"),
         ("throttled", 429, "TooManyRequestsException"),
+        ("no_engine", 503, "ServiceException"),
     ] {
         let error = &seen[call];
         assert_eq!(
@@ -166,7 +167,8 @@ fn check(seen: &Value) {
             "{call}: {seen}"
         );
     }
-    // What is not worth it is not tried again.
+    // What may pass is tried again, as often as its caller allows; what is not worth it is not.
+    assert_eq!(seen["no_engine"]["attempts"], 2, "{seen}");
     for call in [
         "unknown_function",
         "event",
