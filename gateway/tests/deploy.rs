@@ -208,12 +208,18 @@ fn the_user_and_its_directories_are_made() {
 }
 
 #[test]
-fn the_container_file_is_clean() {
+fn the_container_files_are_clean() {
     let hadolint = deploy().join("../../target/test-tools/bin/hadolint");
     if !hadolint.exists() && without("hadolint") {
         return;
     }
-    run(Command::new(hadolint).arg(deploy().join("Containerfile")));
+    for file in [
+        "Containerfile",
+        "examples/openwhisk/Containerfile",
+        "examples/openfaas/gzip/Dockerfile",
+    ] {
+        run(Command::new(&hadolint).arg(deploy().join(file)));
+    }
 }
 
 /// The last stage of a container file, as far as ours uses the language.
@@ -284,8 +290,9 @@ impl Stage {
         stage
     }
 
-    /// A script that makes this stage's root over this machine's /usr, closes it, and becomes the container's process.
-    fn script(&self) -> String {
+    /// A script that makes this stage's root over this machine's /usr, closes it, and becomes the container's process, with
+    /// this command.
+    fn script(&self, command: &[String]) -> String {
         let mut script = String::from(
             r#"set -eu
 root=$1 program=$2
@@ -351,7 +358,7 @@ mount -t proc proc "$root"/proc
         words.push("FAAM_LISTEN=0.0.0.0:0".to_owned());
         words.push("FAAM_ADMIN_LISTEN=127.0.0.1:0".to_owned());
         words.push(format!("FAAM_BOOTSTRAP_KEY={KEY}"));
-        words.extend(self.entrypoint.iter().chain(&self.command).cloned());
+        words.extend(self.entrypoint.iter().chain(command).cloned());
         let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
         let start = format!("cd {} && exec {}", self.work_dir, words.join(" "));
         writeln!(
@@ -372,6 +379,42 @@ fn quoted(text: &str) -> String {
 struct Container {
     child: Child,
     log: ProcessLog,
+}
+
+impl Container {
+    fn start(stage: &Stage, command: &[String], root: &Path) -> Self {
+        let mut child = Command::new("unshare")
+            .args([
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "/bin/sh",
+                "-c",
+                &stage.script(command),
+                "sh",
+            ])
+            .arg(root)
+            .arg(env!("CARGO_BIN_EXE_faam"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("unshare starts");
+        let log = ProcessLog::default();
+        log.follow(child.stdout.take().expect("stdout is a pipe"));
+        log.follow(child.stderr.take().expect("stderr is a pipe"));
+        Self { child, log }
+    }
+
+    /// Where it says that it listens, in a line with this mark, and when.
+    fn address(&self, mark: &str) -> (String, Instant) {
+        let line = self.log.wait_for(mark, SOON);
+        let line = line.unwrap_or_else(|| panic!("no {mark}"));
+        let (_, rest) = line.text.split_once("://").expect("a URL");
+        let address = rest.split(['/', ' ', '"']).next().unwrap_or("");
+        (address.replace("0.0.0.0", "127.0.0.1"), line.at)
+    }
 }
 
 impl Drop for Container {
@@ -401,42 +444,11 @@ fn the_containers_steps_give_a_gateway_that_serves_as_nobody_on_a_read_only_root
     assert_eq!(copies.count(), 1);
     let root = tempfile::tempdir().expect("a directory");
     let began = Instant::now();
-    let mut child = Command::new("unshare")
-        .args([
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "/bin/sh",
-            "-c",
-            &stage.script(),
-            "sh",
-        ])
-        .arg(root.path())
-        .arg(env!("CARGO_BIN_EXE_faam"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("unshare starts");
-    let log = ProcessLog::default();
-    log.follow(child.stdout.take().expect("stdout is a pipe"));
-    log.follow(child.stderr.take().expect("stderr is a pipe"));
-    let mut container = Container { child, log };
+    let mut container = Container::start(&stage, &stage.command, root.path());
     let address = |mark: &str| {
-        let line = container
-            .log
-            .wait_for(mark, SOON)
-            .unwrap_or_else(|| panic!("no {mark}"));
-        let (_, rest) = line.text.split_once("://").expect("a URL");
-        println!(
-            "{mark} after {} ms",
-            line.at.duration_since(began).as_millis()
-        );
-        rest.split(['/', ' '])
-            .next()
-            .unwrap_or("")
-            .replace("0.0.0.0", "127.0.0.1")
+        let (address, at) = container.address(mark);
+        println!("{mark} after {} ms", at.duration_since(began).as_millis());
+        address
     };
     let (public, admin) = (address("listening on"), address("/metrics"));
 
@@ -485,6 +497,31 @@ fn the_containers_steps_give_a_gateway_that_serves_as_nobody_on_a_read_only_root
     };
     assert!(ended.success(), "{ended}");
     assert!(container.log.text().contains("drained"));
+}
+
+#[test]
+fn the_same_image_is_another_platforms_function() {
+    if is_not_root("for namespaces with more than one user") {
+        return;
+    }
+    let stage = Stage::read(&text("Containerfile"));
+    let root = tempfile::tempdir().expect("a directory");
+    let words = "action-proxy --platform knative --function zlib --listen 127.0.0.1:0";
+    let command: Vec<_> = words.split(' ').map(str::to_owned).collect();
+    let container = Container::start(&stage, &command, root.path());
+    let (address, _) = container.address("listening on");
+    // Without a key: its platform decides who calls it.
+    let answer = ureq::post(format!("http://{address}/")).send("hello hello hello");
+    let mut answer = answer.expect("served");
+    assert_eq!(answer.status().as_u16(), 200);
+    let compressed = answer.body_mut().read_to_vec().expect("its body");
+    let mut plain = String::new();
+    std::io::Read::read_to_string(
+        &mut flate2::read::ZlibDecoder::new(&compressed[..]),
+        &mut plain,
+    )
+    .expect("zlib");
+    assert_eq!(plain, "hello hello hello");
 }
 
 /// The only child of `unshare`: the container's first process.

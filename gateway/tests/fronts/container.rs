@@ -79,7 +79,8 @@ impl Container {
         let line = err.wait_for(mark, SOON);
         let line = line.unwrap_or_else(|| panic!("it does not listen; it wrote:\n{}", err.text()));
         let (_, rest) = line.text.split_once(mark).expect("it is there");
-        let address = rest.split_whitespace().next().unwrap_or_default();
+        // A line of text, or of JSON.
+        let address = rest.split([' ', '"']).next().unwrap_or_default();
         Self {
             child,
             out,

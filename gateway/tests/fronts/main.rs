@@ -12,7 +12,6 @@ mod wire;
 #[path = "../process_log/mod.rs"]
 mod process_log;
 
-#[expect(dead_code, reason = "nobody operates the gateways behind these")]
 #[path = "../served/mod.rs"]
 mod served;
 
@@ -21,5 +20,7 @@ mod served;
 mod program;
 
 mod container;
+mod examples;
 mod lambda;
 mod openwhisk;
+mod page;
