@@ -51,7 +51,7 @@ const TAUGHT_LEAST: Nanos = Nanos(1_000);
 pub struct Config {
     /// Flows, in tag order, among which a target may pick one that suits it.
     pub eligible_heads_max: usize,
-    /// A head is left to another target for no longer than this.
+    /// A head is left to another target for no longer than this, and a head of whoever has been due for as long not at all.
     pub defer_max: Nanos,
     /// How much later than elsewhere a job may end here and still be taken.
     pub slack: Nanos,

@@ -2,7 +2,7 @@
 //!
 //! First who is due by a guarantee, then by share; of the first few flows on their turn, the first that has a job which
 //! would end here no later than on any other target that may take it. Invariant: a job is left to another target for no
-//! longer than `defer_max`, and who is passed over keeps its tags.
+//! longer than `defer_max`, of whoever is behind its guarantee by as much not at all, and who is passed over keeps its tags.
 
 use super::Scheduler;
 use crate::Nanos;
@@ -50,8 +50,9 @@ impl<J, P: Predictor> Scheduler<J, P> {
         let mut last = None;
         for _ in 0..self.config.eligible_heads_max {
             let turn = self.classes.next_due(target, last, now.0)?;
-            if let Some(choice) = self.pick(turn, target, now, true, again) {
-                return Some(choice);
+            if let Some(choice) = self.pick(turn, target, now, Some(Nanos(turn.key)), again) {
+                let reserved = true;
+                return Some(Choice { reserved, ..choice });
             }
             last = Some(turn);
         }
@@ -67,7 +68,7 @@ impl<J, P: Predictor> Scheduler<J, P> {
         let mut last = None;
         for _ in 0..self.config.eligible_heads_max {
             let turn = self.classes.next_share(target, last)?;
-            if let Some(choice) = self.pick(turn, target, now, false, again) {
+            if let Some(choice) = self.pick(turn, target, now, None, again) {
                 return Some(choice);
             }
             last = Some(turn);
@@ -75,14 +76,15 @@ impl<J, P: Predictor> Scheduler<J, P> {
         None
     }
 
-    /// The job of a flow on its turn that suits a target, by the tenant's own order. What a guarantee owes is not left to
-    /// others by a target that has a free server for it.
+    /// The job of a flow on its turn that suits a target, by the tenant's own order. Whoever has been due since
+    /// longer than a job may be left to others is behind its guarantee: its jobs are anybody's however short they waited
+    /// themselves. Were they not, a target would pass them by, and run long ones of those who were promised nothing.
     fn pick<K>(
         &self,
         turn: Turn<K>,
         target: TargetIndex,
         now: Nanos,
-        reserved: bool,
+        due_since: Option<Nanos>,
         again: &mut Option<Nanos>,
     ) -> Option<Choice> {
         let class = self.classes.key_of(turn.class);
@@ -90,17 +92,14 @@ impl<J, P: Predictor> Scheduler<J, P> {
         let tenant = self.tenants.get(turn.place as usize)?;
         for slot in tenant.heads(class, &self.jobs) {
             let waiting = self.jobs.get(slot)?;
-            let wait = match reserved {
-                true => self.begins_after(target),
-                false => self.outstanding(target),
-            };
-            let best = self.best_here(target, wait, waiting.request.shape, effective);
-            let anybodys_at = waiting.queued_at.plus(self.config.defer_max);
+            let best = self.best_here(target, waiting.request.shape, effective);
+            let waits_since = due_since.map_or(waiting.queued_at, |due| due.min(waiting.queued_at));
+            let anybodys_at = waits_since.plus(self.config.defer_max);
             if best || anybodys_at <= now {
                 return Some(Choice {
                     slot,
                     deferred: !best,
-                    reserved,
+                    reserved: false,
                 });
             }
             *again = Some(again.map_or(anybodys_at, |at| at.min(anybodys_at)));
@@ -108,11 +107,10 @@ impl<J, P: Predictor> Scheduler<J, P> {
         None
     }
 
-    /// Whether a job that waits here so long would end here no later than on any other target that may take it, plus slack.
-    fn best_here(
+    /// Whether the job would end here no later than on any other target that may take it, plus slack.
+    pub(super) fn best_here(
         &self,
         target: TargetIndex,
-        wait: Nanos,
         job: JobShape,
         effective: TargetSet,
     ) -> bool {
@@ -120,8 +118,7 @@ impl<J, P: Predictor> Scheduler<J, P> {
         if others.is_empty() {
             return true;
         }
-        let predicted = self.predictor.predict(target, job.kernel, job.bytes);
-        let Nanos(here) = wait.plus(predicted);
+        let here = self.ends_after(target, job);
         let slack = self.config.slack.0;
         others
             .iter()
@@ -176,17 +173,6 @@ impl<J, P: Predictor> Scheduler<J, P> {
     pub(super) fn ends_after(&self, target: TargetIndex, job: JobShape) -> u64 {
         let predicted = self.predictor.predict(target, job.kernel, job.bytes);
         self.outstanding(target).plus(predicted).0
-    }
-
-    /// How long a job would wait on a target for a server. One that is free is free however long the others are busy: were
-    /// their work spread over it too, it would leave the jobs of a guarantee to other targets, and run long ones of those who
-    /// have none. Jobs that go by share are placed by the work spread over all servers: that fills targets evenly, and
-    /// nobody was promised when they begin.
-    fn begins_after(&self, target: TargetIndex) -> Nanos {
-        match self.targets.get(target.number()) {
-            Some(t) if t.held < t.servers => Nanos(0),
-            _ => self.outstanding(target),
-        }
     }
 
     /// Gives a target the chosen job, and charges its tenant.

@@ -45,9 +45,11 @@ proptest! {
         }
         let flood = machine.tenant(weighted(flood_weight), &[2 * MS, 500_000], anywhere);
         let largest = *costs.iter().max().expect("some");
-        // What is in service at a window's edges counts for the next one, and is charged as predicted until it ends.
+        // What is in service at a window's edges counts for the next one, and is charged as predicted until it ends. Whoever is
+        // due is left to other targets for a while.
         let charged = largest * u64::from(bias.max(100)) / 100;
         let edges = (machine.depth() + 2) * charged.max(2 * MS);
+        let left = |cir: u64| Config::default().defer_max.0 * cir / 1_000_000;
         for (second, paused) in pauses.into_iter().enumerate() {
             let from = machine.now;
             let asking = |number: usize| !(paused && number == 0);
@@ -59,7 +61,7 @@ proptest! {
             });
             for (number, cir) in cirs.iter().enumerate().filter(|(number, _)| asking(*number)) {
                 let had = served(&machine, number, from, machine.now);
-                prop_assert!(had + edges >= per_s(*cir), "second {second}: tenant {number} had {had} ns of {}", per_s(*cir));
+                prop_assert!(had + edges + left(*cir) >= per_s(*cir), "second {second}: tenant {number} had {had} ns of {}", per_s(*cir));
             }
         }
         prop_assert!(served(&machine, flood, 0, machine.now) > 0, "the rest is the flood's");
@@ -239,13 +241,31 @@ fn a_guarantee_that_is_withdrawn_leaves_nobody_behind_for_long() {
     assert!(mine * 100 >= others * 95, "{mine} {others}");
 }
 
-/// A target of several servers of which one is free takes the jobs of a guarantee however long its others are busy. Drawn by
-/// the property above once in some thousand cases; it does not hang on the predictions being wrong.
+/// Targets on which short jobs of a guarantee would end later than on others do not pass them by for the long ones of a flood.
+/// Both were drawn by the property above, once in some thousand cases: a target of several servers that counted the busy ones'
+/// work into what a job would wait for the free one, and slow targets beside fast ones that had no room.
 #[test]
-fn a_free_server_beside_busy_ones_serves_a_guarantee() {
-    for bias in [40, 100, 200] {
-        let targets = [(3, 100), (1, 20), (1, 20), (1, 52)];
-        let mut machine = Machine::new(Config::default(), &targets);
+fn no_target_passes_by_who_is_behind_its_guarantee() {
+    let cases = [
+        (vec![(3, 100), (1, 20), (1, 20), (1, 52)], 100_000),
+        (
+            vec![
+                (2, 100),
+                (1, 20),
+                (1, 20),
+                (1, 84),
+                (1, 29),
+                (1, 39),
+                (1, 84),
+            ],
+            259_742,
+        ),
+    ];
+    for (bias, (targets, cost)) in [40, 100, 175]
+        .into_iter()
+        .flat_map(|bias| cases.iter().map(move |case| (bias, case)))
+    {
+        let mut machine = Machine::new(Config::default(), targets);
         let anywhere = machine.anywhere();
         let cir_us_per_s = machine.capacity() / 1_000 * 8 / 10;
         let config = TenantConfig {
@@ -253,7 +273,7 @@ fn a_free_server_beside_busy_ones_serves_a_guarantee() {
             ..weighted(1)
         };
         // Short beside the flood's, so that they never wait here until they are anybody's.
-        let promised = machine.tenant(config, &[100_000], anywhere);
+        let promised = machine.tenant(config, &[*cost], anywhere);
         machine.tenants[promised].bias = bias;
         let flood = machine.tenant(weighted(1), &[2 * MS, 500_000], anywhere);
         machine.run(SECOND, |machine| machine.fill(flood, 64));
