@@ -18,7 +18,7 @@ mod envelope;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use bytes::Bytes;
 use serde_json::Value;
@@ -65,8 +65,17 @@ impl Azure {
         request: Request,
     ) -> Result<Response<Body>, Problem> {
         let (head, body) = request.into_parts();
-        if matches!(head.method, Method::GET | Method::HEAD) {
-            return Ok(plain_http::text(StatusCode::OK, "ok\n"));
+        match head.method {
+            Method::POST | Method::PUT => {}
+            Method::GET | Method::HEAD if head.uri.path() == "/" => {
+                return Ok(plain_http::text(StatusCode::OK, "ok\n"));
+            }
+            _ => {
+                return Err(Problem::new(
+                    ProblemKind::Method,
+                    "expected POST or PUT with the data as its body; use one of these",
+                ));
+            }
         }
         let may_be_envelope = head.method == Method::POST
             && head.uri.query().is_none()
@@ -177,8 +186,14 @@ impl Front for Azure {
             let mut response = match self.serve(invocation, request).await {
                 Ok(response) => response,
                 Err(problem) => {
+                    let is_method = problem.kind() == ProblemKind::Method;
                     let mapped = Self::map(problem.kind());
-                    plain_http::refused(problem, invocation, mapped)
+                    let mut response = plain_http::refused(problem, invocation, mapped);
+                    if is_method {
+                        let methods = HeaderValue::from_static("POST, PUT");
+                        response.headers_mut().insert(ALLOW, methods);
+                    }
+                    response
                 }
             };
             if let Some(id) = id {

@@ -8,7 +8,8 @@
 //! | `POST /`, `POST /{function}` | the body's result; options in the query (`function`, `level`, `backend`, `deadline_ms`, `priority`) or as `Faam-*` headers |
 //! | the same with a CloudEvent | see [`cloud_events`] |
 //! | `OPTIONS` with `WebHook-Request-Origin` | the handshake of CloudEvents' webhooks |
-//! | `GET /`, `/healthz` | 200 |
+//! | `GET /`, `/healthz` | 200: it is there |
+//! | `GET /readyz` | 200, or 503 where no gateway would take a call: for a readiness probe |
 //! | any with `K-Network-Probe` | `probe`: 200 and `K-Network-Hash` as it came; `queue`: 200 `queue`, as queue-proxy says it |
 //!
 //! Knative sets no limit on a body; what stands before it does (`body_bytes_max` of the gateway, and [`BODY_LIMIT`]).
@@ -60,6 +61,10 @@ impl Knative {
             Method::GET | Method::HEAD if matches!(request.uri().path(), "/" | "/healthz") => {
                 Ok(plain_http::text(StatusCode::OK, "ok\n"))
             }
+            Method::GET | Method::HEAD if request.uri().path() == "/readyz" => {
+                self.backend.invoker.ready().await?;
+                Ok(plain_http::text(StatusCode::OK, "ok\n"))
+            }
             Method::OPTIONS => cloud_events::handshake::answer(request.headers()),
             Method::POST => {
                 let asked = Asked::read(request.uri(), request.headers(), &["access_token"])?
@@ -72,7 +77,7 @@ impl Knative {
             }
             _ => Err(Problem::new(
                 ProblemKind::Method,
-                "expected POST with the data as its body, GET /healthz, or OPTIONS; use one of these",
+                "expected POST with the data as its body, GET /healthz or /readyz, or OPTIONS; use one of these",
             )),
         }
     }
@@ -84,9 +89,10 @@ impl Front for Knative {
             match self.serve(invocation, request).await {
                 Ok(response) => response,
                 Err(problem) => {
+                    let is_method = problem.kind() == ProblemKind::Method;
                     let mapped = Self::map(problem.kind());
                     let mut response = plain_http::refused(problem, invocation, mapped);
-                    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+                    if is_method {
                         let methods = HeaderValue::from_static("POST, GET, HEAD, OPTIONS");
                         response.headers_mut().insert(ALLOW, methods);
                     }

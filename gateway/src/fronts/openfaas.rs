@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `POST /`, `POST /{function}` | the body's result; options in the query or as `Faam-*` headers; `X-Call-Id` comes back, `X-Duration-Seconds` is told |
 //! | `GET /_/health` | 200 `OK` |
-//! | `GET /_/ready` | 200, or 429 where `max_inflight` calls are in flight |
+//! | `GET /_/ready` | 200; 429 where `max_inflight` calls are in flight; 503 where no gateway would take a call |
 //!
 //! OpenFaaS sets no limit on the body of a synchronous call; its asynchronous calls go through NATS, whose messages are 1 MiB
 //! by default (`max_payload`).
@@ -66,7 +66,10 @@ impl OpenFaas {
             (&Method::GET, "/_/health") => Ok(plain_http::text(StatusCode::OK, "OK")),
             (&Method::GET, "/_/ready") => match &self.free {
                 Some(free) if free.available_permits() == 0 => Err(self.full()),
-                _ => Ok(plain_http::text(StatusCode::OK, "")),
+                _ => {
+                    self.backend.invoker.ready().await?;
+                    Ok(plain_http::text(StatusCode::OK, ""))
+                }
             },
             (&Method::POST | &Method::PUT, path) => {
                 let asked = Asked::read(request.uri(), request.headers(), &[])?.at(path)?;

@@ -50,9 +50,9 @@ impl Attributes {
             )));
         }
         let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        if name.is_empty() || !name.bytes().all(is_name) {
+        if name.is_empty() || name == "data" || !name.bytes().all(is_name) {
             return Err(Problem::invalid_option(format!(
-                "attribute {quoted:?}: expected a name of lower-case letters a to z and digits alone; rename it"
+                "attribute {quoted:?}: expected a name of lower-case letters a to z and digits alone, and not `data`; rename it"
             )));
         }
         if self.0.iter().any(|(earlier, _)| **earlier == *name) {

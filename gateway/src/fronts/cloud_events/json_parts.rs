@@ -143,7 +143,54 @@ impl<'t> Parts<'t> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+    use serde_json::Value;
+
     use super::*;
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,6}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..4).prop_map(Value::from),
+                btree_map(".{0,4}", inner, 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn parts_are_those_that_a_parser_finds(value in value(), pretty: bool) {
+            let text = match pretty {
+                true => serde_json::to_vec_pretty(&value),
+                false => serde_json::to_vec(&value),
+            };
+            let text = Bytes::from(text.expect("JSON"));
+            let parse = |raw: &Bytes| serde_json::from_slice::<Value>(raw).expect("JSON");
+            let object = members(&text, usize::MAX).ok().map(|members| {
+                members.iter().map(|(name, raw)| (name.clone(), parse(raw))).collect()
+            });
+            prop_assert_eq!(object.as_ref(), value.as_object());
+            let array = elements(&text, usize::MAX).ok();
+            let array: Option<Vec<_>> = array.map(|elements| elements.iter().map(parse).collect());
+            prop_assert_eq!(array.as_ref(), value.as_array());
+        }
+
+        #[test]
+        fn whatever_comes_is_parted_or_refused(text in "[\\[\\]{}:,\"\\\\ a1]{0,24}") {
+            let text = Bytes::from(text);
+            let is_json = serde_json::from_slice::<Value>(&text).is_ok();
+            prop_assert_eq!(is_json, !matches!(members(&text, 9), Err(PartsError::Json(_))));
+            prop_assert_eq!(is_json, !matches!(elements(&text, 9), Err(PartsError::Json(_))));
+        }
+    }
 
     #[test]
     fn parts_stand_as_they_came() {
