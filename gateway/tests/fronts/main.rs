@@ -19,8 +19,14 @@ mod served;
 #[path = "../clients/program.rs"]
 mod program;
 
+mod azure;
+mod carried;
 mod container;
+mod events;
 mod examples;
+mod exchange;
+mod knative;
 mod lambda;
+mod openfaas;
 mod openwhisk;
 mod page;
