@@ -93,7 +93,7 @@ pub(crate) struct ActionProxy {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "A gateway in this process")]
 struct OwnFlags {
-    /// Its cards: none, sim[:CARDS], pci:ADDRESS, vfio-user:DIR [default: none]
+    /// Its cards: none, sim or sim:CARDS, pci:ADDRESS, vfio-user:DIR [default: none]
     #[arg(
         long,
         env = "FAAM_DEVICES",
