@@ -359,12 +359,6 @@ impl Problem {
         self
     }
 
-    /// An answer that broke off after its first byte, and was to be whole: `error` goes to the log.
-    #[must_use]
-    pub fn broken_answer(error: &(dyn std::error::Error + Send + Sync)) -> Self {
-        Self::internal(&format!("an answer broke off: {}", chain(error)))
-    }
-
     /// Leaves `response`, which tells it in words of another protocol, as it is: the problem is logged and counted only.
     #[must_use]
     pub fn told_by(self, mut response: Response<Body>) -> Response<Body> {

@@ -76,6 +76,7 @@ fn drawn(facts: &Value) -> String {
             .unwrap_or_default(),
     );
     for (heading, line) in [
+        ("front", word(facts, "front")),
         ("why", word(facts, "detail")),
         ("engine", engine(facts)),
         ("bytes", bytes(facts)),

@@ -37,6 +37,7 @@ use prometheus_client::registry::Registry;
 use crate::admission::Admission;
 use crate::cards::CardStatus;
 use crate::engines::ServedLevel;
+use crate::fronts::front_name::FrontName;
 use crate::job::FallbackReason;
 use crate::meter::Spent;
 
@@ -63,6 +64,12 @@ const REQUEST_SECONDS: &str = "faam_request_seconds";
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Direction {
     direction: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct FrontEnd {
+    front: &'static str,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -129,6 +136,7 @@ pub struct Metrics {
     bytes_in: Counter,
     bytes_out: Counter,
     refused: Family<Reason, Counter>,
+    front_requests: Family<FrontEnd, Counter>,
     streams_broken: Family<Reason, Counter>,
     in_flight: Count,
     body_memory: Count,
@@ -206,6 +214,11 @@ impl Metrics {
             bytes_in: of("in"),
             bytes_out: of("out"),
             refused: register(&mut registry, "refused", "Requests that were refused"),
+            front_requests: register(
+                &mut registry,
+                "front_requests",
+                "Requests that came through a front, its platform's probes as well, by how they ended",
+            ),
             streams_broken: register(
                 &mut registry,
                 "streams_broken",
@@ -399,6 +412,14 @@ impl Metrics {
             };
             self.level_engine.get_or_create(&labels).set(1);
         }
+    }
+
+    /// A request that came through a front has ended.
+    pub fn front_request(&self, front: FrontName, outcome: &'static str) {
+        let front = front.name();
+        self.front_requests
+            .get_or_create(&FrontEnd { front, outcome })
+            .inc();
     }
 
     /// A request was refused.

@@ -483,6 +483,8 @@ fn check_labels(prometheus: &Prometheus) {
         // runs; and Prometheus' own.
         .chain([
             "rung",
+            // Of requests that came through one, of a closed list of five.
+            "front",
             "format",
             "level",
             "engine_level",

@@ -1,9 +1,10 @@
 //! Bodies that a front has to hold whole before it knows what they ask for.
 //!
 //! Invariants: no body is longer than its platform's limit; all of them together take no more memory than
-//! [`BODY_ROOM_BYTES`], and who finds no room is told to come back; a body that stops coming is not waited for. It knows no
-//! platform.
+//! [`BODY_ROOM_BYTES`], and those of one holder, where a front tells its callers apart, no more than a part of it; who finds no
+//! room is told to come back; a body that stops coming is not waited for. It knows no platform.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -26,16 +28,49 @@ const GROWTH_BYTES: usize = 64 << 10;
 /// What room is counted in.
 const UNIT_BYTES: usize = 1 << 10;
 
+/// What one holder may have of a room: a fourth.
+const HOLDER_DIVISOR: usize = 4;
+
 /// See the module's head.
 #[derive(Debug)]
-pub struct BodyRoom(Arc<Semaphore>);
+pub struct BodyRoom {
+    units: Arc<Semaphore>,
+    bytes: usize,
+    holders: Arc<Mutex<Holders>>,
+}
+
+/// Bytes by holder. Who holds nothing is not in it, so that it has no more entries than there are bodies.
+type Holders = HashMap<Box<str>, usize>;
+
+/// What a body holds.
+#[derive(Debug)]
+struct Taken {
+    units: OwnedSemaphorePermit,
+    /// Whose it is, where that is told apart.
+    holder: Option<Box<str>>,
+    bytes: usize,
+    holders: Arc<Mutex<Holders>>,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let Some(holder) = &self.holder else { return };
+        let mut holders = self.holders.lock();
+        if let Some(bytes) = holders.get_mut(holder) {
+            *bytes = bytes.saturating_sub(self.bytes);
+            if *bytes == 0 {
+                holders.remove(holder);
+            }
+        }
+    }
+}
 
 /// A body, and the room that it takes until it is dropped.
 #[derive(Debug)]
 pub struct HeldBody {
     /// The body.
     pub bytes: Bytes,
-    _room: OwnedSemaphorePermit,
+    _room: Taken,
 }
 
 impl Default for BodyRoom {
@@ -49,7 +84,11 @@ impl BodyRoom {
     /// Of this many bytes.
     #[must_use]
     pub fn of(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes / UNIT_BYTES)))
+        Self {
+            units: Arc::new(Semaphore::new(bytes / UNIT_BYTES)),
+            bytes,
+            holders: Arc::default(),
+        }
     }
 
     /// Reads a body of at most `bytes_max`. Room is taken for all of it where its length is announced, else as it grows.
@@ -58,6 +97,30 @@ impl BodyRoom {
     /// `too-large`, `saturated`, `too-slow`, or that of a caller who hung up.
     pub async fn read(
         &self,
+        headers: &HeaderMap,
+        body: Body,
+        bytes_max: usize,
+    ) -> Result<HeldBody, Problem> {
+        self.read_as(None, headers, body, bytes_max).await
+    }
+
+    /// The same of a holder's body, a tenant's or a peer's, whose bodies together take a fourth of the room at most.
+    ///
+    /// # Errors
+    /// As [`BodyRoom::read`]; `too-many-in-flight` where the holder has its part.
+    pub async fn read_for(
+        &self,
+        holder: &str,
+        headers: &HeaderMap,
+        body: Body,
+        bytes_max: usize,
+    ) -> Result<HeldBody, Problem> {
+        self.read_as(Some(holder), headers, body, bytes_max).await
+    }
+
+    async fn read_as(
+        &self,
+        holder: Option<&str>,
         headers: &HeaderMap,
         mut body: Body,
         bytes_max: usize,
@@ -69,7 +132,7 @@ impl BodyRoom {
             return Err(too_large(length, bytes_max));
         }
         let mut room_bytes = announced.unwrap_or(GROWTH_BYTES.min(bytes_max));
-        let mut room = self.take(room_bytes)?;
+        let mut room = self.take(holder, room_bytes)?;
         let mut whole = BytesMut::with_capacity(announced.unwrap_or_default());
         loop {
             let piece = timeout(PIECE_MAX, body.frame()).await.map_err(|_| {
@@ -99,7 +162,7 @@ impl BodyRoom {
             if length > room_bytes {
                 // A buffer that grows doubles.
                 let more = length.max(room_bytes.saturating_mul(2)).min(bytes_max) - room_bytes;
-                room.merge(self.take(more)?);
+                room.merge(self.take(holder, more)?);
                 room_bytes = room_bytes.saturating_add(more);
             }
             whole.extend_from_slice(&data);
@@ -112,18 +175,55 @@ impl BodyRoom {
 }
 
 impl BodyRoom {
-    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+    fn take(&self, holder: Option<&str>, bytes: usize) -> Result<Taken, Problem> {
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
-        Arc::clone(&self.0).try_acquire_many_owned(units).map_err(|_| {
+        let units = Arc::clone(&self.units).try_acquire_many_owned(units).map_err(|_| {
             Problem::new(
                 ProblemKind::Saturated,
                 format!(
-                    "no room for a body of {bytes} bytes or more beside those that are held ({BODY_ROOM_BYTES} bytes in all); \
-                     send the request again after Retry-After"
+                    "no room for {bytes} bytes of a body beside those that are held ({} bytes in all); send the request again \
+                     after Retry-After",
+                    self.bytes
                 ),
             )
             .come_back_after(Duration::from_secs(1))
-        })
+        })?;
+        let mut taken = Taken {
+            units,
+            holder: None,
+            bytes,
+            holders: Arc::clone(&self.holders),
+        };
+        if let Some(holder) = holder {
+            let bytes_max = self.bytes / HOLDER_DIVISOR;
+            let mut holders = self.holders.lock();
+            let held = holders.get(holder).copied().unwrap_or_default();
+            if held.saturating_add(bytes) > bytes_max {
+                return Err(Problem::new(
+                    ProblemKind::TooManyInFlight,
+                    format!(
+                        "this caller's bodies hold {held} bytes, and {bytes} came besides: expected at most {bytes_max} at once; \
+                         send the request again after Retry-After"
+                    ),
+                )
+                .come_back_after(Duration::from_secs(1)));
+            }
+            holders.insert(holder.into(), held.saturating_add(bytes));
+            drop(holders);
+            taken.holder = Some(holder.into());
+        }
+        Ok(taken)
+    }
+}
+
+impl Taken {
+    /// The same holder's, together.
+    fn merge(&mut self, mut other: Self) {
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        other.bytes = 0;
+        if let Some(units) = other.units.split(other.units.num_permits()) {
+            self.units.merge(units);
+        }
     }
 }
 
@@ -136,3 +236,6 @@ fn too_large(came: usize, bytes_max: usize) -> Problem {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests;

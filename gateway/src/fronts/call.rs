@@ -1,13 +1,18 @@
 //! One call of a function through a front, and its answer.
 //!
 //! Invariant: options are text as it came, read by the one parser of `POST /v1/compress` and `/v1/decompress`, so that they
-//! mean the same everywhere and are refused in the same words. It knows no platform.
+//! mean the same everywhere and are refused in the same words; what an answer's bytes hold of the gateway's memory is held
+//! until the front's own answer has left, where that is made by [`Answer::body`] or [`Answer::body_of`]. It knows no platform.
 
+use std::sync::Arc;
+
+use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use bytes::Bytes;
 
 use super::function::Function;
+use crate::admission::AdmissionPermit;
 use crate::http::answer::{FAAM_BACKEND_REASON, FAAM_LEVEL, FAAM_VERIFY, SERVER_TIMING};
 use crate::http::options::FAAM_BACKEND;
 
@@ -61,9 +66,53 @@ pub struct Answer {
     pub bytes_in: u64,
     /// The headers that the same call over HTTP has: `Faam-Backend`, `Faam-Verify`, `Server-Timing`, `Content-Type`, ...
     pub headers: HeaderMap,
+    /// What it holds.
+    pub hold: Hold,
+}
+
+/// A hold of the gateway's memory; of nothing where another gateway made the answer.
+#[derive(Clone, Debug, Default)]
+pub struct Hold {
+    _permit: Option<Arc<AdmissionPermit>>,
+}
+
+impl Hold {
+    /// Of what a request was admitted with.
+    pub(crate) const fn of(permit: Arc<AdmissionPermit>) -> Self {
+        Self {
+            _permit: Some(permit),
+        }
+    }
+}
+
+/// Bytes of a front's answer, and what is held for them until they have left.
+#[derive(Debug)]
+struct HeldBytes {
+    bytes: Bytes,
+    _hold: Hold,
+}
+
+impl AsRef<[u8]> for HeldBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Answer {
+    /// The result as a response's body.
+    pub fn body(&self) -> Body {
+        self.body_of(self.output.clone())
+    }
+
+    /// `bytes`, made of the result, as a response's body.
+    pub fn body_of(&self, bytes: impl Into<Bytes>) -> Body {
+        let bytes = bytes.into();
+        Body::from(Bytes::from_owner(HeldBytes {
+            bytes,
+            _hold: self.hold.clone(),
+        }))
+    }
+
     fn text(&self, name: impl axum::http::header::AsHeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }

@@ -11,6 +11,7 @@
 //! | `call` | one call, its options, its answer |
 //! | `invoker` | who carries calls out: this process's gateway, or another one |
 //! | `front` | what answers in another platform's words, and what it works with |
+//! | `front_name` | fronts by name, as logs and metrics have them |
 //! | `body_room` | bodies that are held whole, bounded |
 //! | `openwhisk` | Apache OpenWhisk's action container |
 //! | `payload` | `{"data": base64, ..}` both ways |
@@ -26,6 +27,7 @@ pub mod call;
 pub mod cloud_events;
 pub mod error_map;
 pub mod front;
+pub mod front_name;
 pub mod function;
 pub mod invoker;
 pub mod knative;

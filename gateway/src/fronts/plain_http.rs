@@ -209,7 +209,7 @@ pub async fn call(
 /// An answer whose body is the output.
 #[must_use]
 pub fn response(answer: Answer) -> Response<Body> {
-    let mut response = Response::new(Body::from(answer.output));
+    let mut response = Response::new(answer.body());
     let headers = response.headers_mut();
     for name in PASSED_ON {
         if let Some(value) = answer.headers.get(&name) {

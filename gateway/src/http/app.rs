@@ -162,6 +162,14 @@ impl Surface {
     }
 }
 
+#[cfg(test)]
+impl Surface {
+    /// What its handlers share.
+    pub(super) fn app(&self) -> &App {
+        &self.0.app
+    }
+}
+
 impl Answers for Surface {
     async fn answer(self, scheme: Scheme, peer: Peer, request: Request) -> Response<Body> {
         let parts = &*self.0;

@@ -22,11 +22,12 @@ use super::chunked_body::ChunkedBody;
 use super::digest::{Algorithm, REPR_DIGEST};
 use super::http2_stream::HTTP2_PIECE_BYTES_MAX;
 use super::intake::IntakeError;
+use super::kept_answer::Kept;
 use super::outflow::{Outflow, OutflowError, OutflowOptions, OutflowWatch};
 use super::request_record::{RequestRecord, SharedProgress};
 use super::request_span;
 use crate::admission::AdmissionPermit;
-use crate::error::Problem;
+use crate::error::{Problem, ProblemKind};
 
 /// Why a kernel stopped.
 #[derive(Debug)]
@@ -73,6 +74,10 @@ impl Stop {
             Self::Problem(problem) => problem.kind().name(),
             Self::HungUp(_) | Self::Outflow(OutflowError::Gone) => "cancelled",
             Self::Outflow(OutflowError::Stalled) => "stalled",
+            Self::Outflow(OutflowError::TooLong) => ProblemKind::TooLarge.name(),
+            Self::Outflow(OutflowError::NoMemory(refusal)) => {
+                Problem::from(refusal.clone()).kind().name()
+            }
             Self::Outflow(OutflowError::Full | OutflowError::NoFile | OutflowError::Broken) => {
                 "internal"
             }
@@ -104,12 +109,8 @@ pub(super) struct Caller {
     version: Version,
     takes_trailers: bool,
     wants_digest: Option<Algorithm>,
-    takes_whole: bool,
+    kept: Option<Kept>,
 }
-
-/// Of a request that a front makes: its answer has to be whole before anything is said of it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct WholeAnswer;
 
 impl Caller {
     /// By a request's version, and its `TE` (RFC 9110, 10.1.4).
@@ -126,13 +127,13 @@ impl Caller {
             version: request.version(),
             takes_trailers,
             wants_digest: Algorithm::wanted(request.headers()),
-            takes_whole: request.extensions().get::<WholeAnswer>().is_some(),
+            kept: Kept::of(request),
         }
     }
 
     /// Whether the connection shows that an answer broke off (chunks and streams do; a connection's close does not).
     fn sees_breaks(self) -> bool {
-        self.version >= Version::HTTP_11 && !self.takes_whole
+        self.version >= Version::HTTP_11 && self.kept.is_none()
     }
 }
 
@@ -151,6 +152,7 @@ impl Delivery {
             stall_max: app.limits.write_stall,
             spill_dir: Arc::clone(&app.spill_dir),
             whole: !self.caller.sees_breaks(),
+            kept_bytes_max: self.caller.kept.map(|kept| kept.bytes_max),
         };
         let outflow = Arc::new(
             Outflow::new(options, Arc::clone(&self.permit)).digesting(self.caller.wants_digest),
@@ -172,6 +174,12 @@ impl Delivery {
         };
         match finished {
             Some(Ok(())) => Ok(self.answer_whole(outflow, watch)),
+            Some(Err(Stop::Outflow(OutflowError::TooLong))) => {
+                let problem = self.caller.kept.map(Kept::too_long);
+                let problem = problem
+                    .unwrap_or_else(|| Problem::internal("a limit that was not set was met"));
+                Err(self.record.refuse(problem.into()))
+            }
             Some(Err(stop)) => Err(self.record.refuse(stop)),
             None => {
                 let caller = self.caller;
@@ -207,6 +215,11 @@ impl Delivery {
             progress.facts(record.app.verify.done(), record.invocation.began)
         };
         facts.extend(outflow.repr_digest().map(|digest| (REPR_DIGEST, digest)));
+        if let Some((kept, chunks)) = caller.kept.zip(watch.take_whole()) {
+            let mut headers = headers;
+            headers.extend(facts);
+            return kept.answer(record, permit, headers, chunks);
+        }
         // The window and what is beside it; a spilled rest is on disk.
         let in_memory = usize::try_from(length).unwrap_or(usize::MAX);
         permit.shrink_to(in_memory.min(permit.bytes()));

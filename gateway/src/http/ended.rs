@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::answer::{EngineUse, Spent};
 use crate::fault_met::FaultMet;
+use crate::fronts::front_name::FrontName;
 use crate::limit_met::LimitsMet;
 use crate::meter;
 use crate::tenants::TenantId;
@@ -38,6 +39,8 @@ pub struct Ended {
     pub tenant: Option<TenantId>,
     /// `compress`, `decompress`; `none` where it was for neither.
     pub kernel: &'static str,
+    /// The front that it came through, if through one.
+    pub front: Option<FrontName>,
     /// `ok`, the name of a problem, `cancelled` and the like; `None` while it goes on.
     pub outcome: Option<&'static str>,
     /// What was said of a failure.
@@ -148,6 +151,7 @@ pub(super) mod tests {
             id,
             tenant: Some(TenantId::new(tenant)),
             kernel: "compress",
+            front: None,
             outcome,
             detail: None,
             verify: "ok",

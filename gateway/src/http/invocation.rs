@@ -17,11 +17,13 @@ use super::answer::EngineUse;
 use super::ended::Ended;
 use super::invocations::Invocations;
 use super::listener::Peer;
+use super::request_count::CANCELLED;
 use super::request_span::RequestSpan;
 use super::spent::Spent;
 use super::trace_context::{SpanName, TRACEPARENT};
 use super::traced::ServerSpan;
 use crate::error::{self, Problem, ProblemKind};
+use crate::fronts::front_name::FrontName;
 use crate::limit_met::LimitsMet;
 use crate::meter;
 use crate::metrics::Metrics;
@@ -39,6 +41,8 @@ pub struct Invocation {
     pub began: Instant,
     /// Where it came from.
     pub peer: Peer,
+    /// The front that it came through, if through one.
+    pub(super) front: Option<FrontName>,
     /// Where it stands in a trace, if in any.
     pub(super) trace: Option<SpanName>,
 }
@@ -91,6 +95,26 @@ impl Observer {
     where
         F: Future<Output = Response<Body>>,
     {
+        self.observe_front(None, request, peer, route, answer).await
+    }
+
+    /// The same of a request that comes through a front, which is counted as the front's as well.
+    pub(super) async fn observe_front<F>(
+        &self,
+        front: Option<FrontName>,
+        request: Request,
+        peer: Peer,
+        route: Option<&str>,
+        answer: impl FnOnce(Invocation, Request) -> F,
+    ) -> Response<Body>
+    where
+        F: Future<Output = Response<Body>>,
+    {
+        let count = front.map(|front| FrontCount {
+            metrics: &self.metrics,
+            front,
+            outcome: CANCELLED,
+        });
         let parent = SpanName::of(request.headers());
         let name = match (parent, &self.telemetry) {
             (Some(parent), _) => Some(parent.child()),
@@ -101,6 +125,7 @@ impl Observer {
             id: Uuid::now_v7(),
             peer,
             began: Instant::now(),
+            front,
             trace: name,
         };
         let mut recorded = self
@@ -128,20 +153,30 @@ impl Observer {
             response = recorded.answered(response, id.to_owned(), kind);
         }
         span.within(|| self.log(response.status(), invocation, problem.as_ref()));
+        if let Some(mut count) = count {
+            count.outcome = kind.unwrap_or("ok");
+        }
         response
     }
 
     /// The request's line in the log, and its count among the refused.
     fn log(&self, status: StatusCode, invocation: Invocation, problem: Option<&Problem>) {
         let status = status.as_u16();
+        let front = invocation.front.map(FrontName::name);
         let ms = || invocation.began.elapsed().as_secs_f64() * 1e3;
         let Some(problem) = problem else {
-            debug!(status, ms = ms(), "answered");
+            debug!(status, ms = ms(), front, "answered");
             return;
         };
         let ms = ms();
         if problem.is_unheard() {
-            debug!(status, ms, detail = problem.detail(), "the caller hung up");
+            debug!(
+                status,
+                ms,
+                front,
+                detail = problem.detail(),
+                "the caller hung up"
+            );
             return;
         }
         let (name, detail) = (problem.kind().name(), problem.detail());
@@ -149,10 +184,23 @@ impl Observer {
         self.invocations
             .refused(|| refused(invocation, problem), invocation.id);
         if problem.kind() == ProblemKind::Internal {
-            warn!(status, ms, problem = name, detail, "failed");
+            warn!(status, ms, problem = name, front, detail, "failed");
         } else {
-            info!(status, ms, problem = name, detail, "refused");
+            info!(status, ms, problem = name, front, detail, "refused");
         }
+    }
+}
+
+/// A front's request, counted once; whose caller went away is `cancelled`.
+struct FrontCount<'m> {
+    metrics: &'m Metrics,
+    front: FrontName,
+    outcome: &'static str,
+}
+
+impl Drop for FrontCount<'_> {
+    fn drop(&mut self) {
+        self.metrics.front_request(self.front, self.outcome);
     }
 }
 
@@ -162,6 +210,7 @@ fn refused(invocation: Invocation, problem: &Problem) -> Ended {
         id: invocation.id,
         tenant: None,
         kernel: "none",
+        front: invocation.front,
         outcome: Some(problem.outcome()),
         detail: Some(Ended::detail(problem.detail())),
         verify: "off",

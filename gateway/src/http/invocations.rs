@@ -21,6 +21,7 @@ use super::openapi::{NotFoundProblems, TenantProblems};
 use super::path_name::PathName;
 use crate::error::{Problem, ProblemKind};
 use crate::fault_met::FaultMet;
+use crate::fronts::front_name::FrontName;
 use crate::tenants::{Tenant, TenantId};
 use crate::usage::billing::is_billable;
 
@@ -38,6 +39,10 @@ pub struct InvocationFacts {
     /// `compress` or `decompress`.
     #[schema(value_type = String)]
     pub kernel: &'static str,
+    /// The front that it came through: `lambda`, `openwhisk`, `knative`, `openfaas` or `azure`; absent for a call of ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub front: Option<&'static str>,
     /// `running`, `done`, or `failed`.
     #[schema(value_type = String)]
     pub state: &'static str,
@@ -134,6 +139,7 @@ impl InvocationFacts {
         Self {
             id: ended.id,
             kernel: ended.kernel,
+            front: ended.front.map(FrontName::name),
             state: match ended.outcome {
                 None => "running",
                 Some("ok") => "done",

@@ -10,17 +10,19 @@ use axum::extract::Request;
 use axum::http::header::{CONTENT_LENGTH, HeaderValue};
 use axum::http::{HeaderName, Method, Uri};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
 
 use super::app::App;
-use super::delivery::WholeAnswer;
 use super::invocation::Invocation;
+use super::kept_answer::{self, Kept};
 use super::options::{FAAM_BACKEND, FAAM_DEADLINE_MS, FAAM_PRIORITY};
 use super::{compress, decompress};
 use crate::auth::Principal;
-use crate::error::{Problem, ProblemKind};
-use crate::fronts::call::{Answer, Call, CallOptions};
+use crate::error::Problem;
+use crate::fronts::call::{Answer, Call, CallOptions, Hold};
 use crate::fronts::function::Function;
+
+/// Characters of an option's text: more than any that is accepted has.
+const OPTION_CHARS_MAX: usize = 64;
 
 impl App {
     /// Has a call answered, whole.
@@ -41,7 +43,11 @@ impl App {
             held_bytes,
         } = call;
         let bytes_in = input.len() as u64;
-        let request = request(function, &options, input)?;
+        let kept = Kept {
+            bytes_max: output_bytes_max,
+            held_bytes,
+        };
+        let request = request(function, &options, input, kept)?;
         let app = self.clone();
         let response = match function {
             Function::Compress(_) => {
@@ -51,36 +57,38 @@ impl App {
                 decompress::decompress_for(app, invocation, principal, request, held_bytes).await
             }
         }?;
-        let (head, body) = response.into_parts();
-        let output = match Limited::new(body, output_bytes_max).collect().await {
-            Ok(collected) => collected.to_bytes(),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                return Err(Problem::new(
-                    ProblemKind::TooLarge,
-                    format!(
-                        "the result is longer than {output_bytes_max} bytes, the most that this way of calling carries; send \
-                         less data, or use POST /v1/{}",
-                        if function.takes_level() {
-                            "compress"
-                        } else {
-                            "decompress"
-                        }
-                    ),
-                ));
-            }
-            // It was whole before it was begun.
-            Err(error) => return Err(Problem::broken_answer(&*error)),
+        let Some((headers, output, permit)) = kept_answer::taken(response) else {
+            return Err(Problem::internal("a kernel did not keep a front's answer"));
         };
         Ok(Answer {
             output,
             bytes_in,
-            headers: head.headers,
+            headers,
+            hold: Hold::of(permit),
         })
     }
 }
 
 /// The request that a call is.
-fn request(function: Function, options: &CallOptions, input: Bytes) -> Result<Request, Problem> {
+fn request(
+    function: Function,
+    options: &CallOptions,
+    input: Bytes,
+    kept: Kept,
+) -> Result<Request, Problem> {
+    for (what, text) in [
+        ("level", &options.level),
+        ("backend", &options.backend),
+        ("deadline_ms", &options.deadline_ms),
+        ("priority", &options.priority),
+    ] {
+        let length = text.as_ref().map_or(0, |text| text.chars().count());
+        if length > OPTION_CHARS_MAX {
+            return Err(Problem::invalid_option(format!(
+                "option `{what}`: expected at most {OPTION_CHARS_MAX} characters, got {length}; correct it or leave it out"
+            )));
+        }
+    }
     let mut query = form_urlencoded::Serializer::new(String::new());
     let path = match function {
         Function::Compress(format) => {
@@ -103,7 +111,7 @@ fn request(function: Function, options: &CallOptions, input: Bytes) -> Result<Re
     let mut request = Request::new(Body::from(input));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;
-    request.extensions_mut().insert(WholeAnswer);
+    request.extensions_mut().insert(kept);
     let headers = request.headers_mut();
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     let mut put = |name: HeaderName, what: &str, value: &Option<Box<str>>| -> Result<(), Problem> {
@@ -122,3 +130,6 @@ fn request(function: Function, options: &CallOptions, input: Bytes) -> Result<Re
     put(FAAM_PRIORITY, "priority", &options.priority)?;
     Ok(request)
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,7 @@
 //! | `request_record` | one request, counted once and kept where its answer was streamed |
 //! | `short_body` | a body of one block, compressed where it arrives |
 //! | `delivery` | from a kernel's pieces to a response: whole, or streamed |
+//! | `invoke`, `kept_answer` | a call that comes through a front, and its answer in memory |
 //! | `outflow`, `spill` | an answer's bytes between its maker and a caller with a pace of its own |
 //! | `answer` | what is said of a result: headers and trailers |
 //! | `invocations` | final facts of streamed answers |
@@ -77,6 +78,7 @@ pub mod invocation;
 pub mod invocations;
 mod invoke;
 mod json_body;
+mod kept_answer;
 mod lambda;
 mod lambda_openapi;
 pub mod limits;

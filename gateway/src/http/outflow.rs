@@ -29,7 +29,7 @@ pub(super) use self::watch::OutflowWatch;
 use super::body::BodyError;
 use super::digest::{Algorithm, ReprDigest};
 use super::spill::{self, Spill};
-use crate::admission::AdmissionPermit;
+use crate::admission::{AdmissionPermit, Refusal};
 use crate::limit_met::LimitMet;
 
 mod reader;
@@ -51,10 +51,12 @@ pub(super) struct OutflowOptions {
     pub(super) spill_dir: Arc<Path>,
     /// Nobody reads before the answer is finished: what does not fit is spilled at once.
     pub(super) whole: bool,
+    /// The same, and no more than so many bytes: none is spilled, what does not fit the window is charged to the permit.
+    pub(super) kept_bytes_max: Option<usize>,
 }
 
 /// Why bytes could not go out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum OutflowError {
     /// The caller has hung up.
     #[error("the caller has gone")]
@@ -68,6 +70,12 @@ pub(super) enum OutflowError {
     /// Nobody may read yet, and as many answers are on disk as may be.
     #[error("an answer that must be whole before it is sent has no file to wait in")]
     NoFile,
+    /// It is to stay in memory, and is longer than it may be.
+    #[error("the answer is longer than its front carries")]
+    TooLong,
+    /// It is to stay in memory, and there is none.
+    #[error(transparent)]
+    NoMemory(#[from] Refusal),
     /// The spill failed where it cannot be done without.
     #[error("the spill file failed")]
     Broken,
@@ -241,6 +249,20 @@ impl Outflow {
                 let waiting_since = *state.waiting_since.get_or_insert_with(Instant::now);
                 let stalled_at = waiting_since + shared.options.stall_max;
                 let body_arrived = state.body_arrived;
+                if let Some(max) = shared.options.kept_bytes_max {
+                    let kept = state.window_bytes.saturating_add(bytes.len());
+                    if kept > max {
+                        return Err(OutflowError::TooLong);
+                    }
+                    // The window is part of what admission took.
+                    if kept > WINDOW_BYTES {
+                        permit.grow(bytes.len().min(kept - WINDOW_BYTES))?;
+                    }
+                    state.waiting_since = None;
+                    state.put = state.put.saturating_add(bytes.len() as u64);
+                    state.enqueue(bytes);
+                    return Ok(());
+                }
                 match &mut state.spill {
                     None if window_has_room => {
                         state.waiting_since = None;

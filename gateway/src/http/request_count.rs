@@ -79,6 +79,7 @@ impl RequestCount {
             id: self.invocation.id,
             tenant: Some(self.tenant.id.clone()),
             kernel: self.kernel,
+            front: self.invocation.front,
             outcome: is_over.then_some(end.outcome),
             detail: end.detail.map(Ended::detail),
             verify,

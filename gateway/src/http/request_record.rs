@@ -155,6 +155,7 @@ impl RequestRecord {
                 "this answer must be whole before it is sent (HTTP/1.0), and as many answers wait on disk as may \
                  (spill_files_max, spill_tenant_files_max); send the request again after Retry-After, or over HTTP/1.1",
             ),
+            Stop::Outflow(OutflowError::NoMemory(refusal)) => refusal.into(),
             Stop::Outflow(error) => Problem::internal(&error.to_string()),
         };
         let problem = self.app.advised(&self.tenant, problem);

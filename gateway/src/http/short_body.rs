@@ -20,6 +20,7 @@ use super::chunked_body::ChunkedBody;
 use super::delivery::Stop;
 use super::digest::{Algorithm, REPR_DIGEST, ReprDigest};
 use super::intake::Intake;
+use super::kept_answer::Kept;
 use super::options::CompressOptions;
 use super::request_record::RequestRecord;
 use crate::admission::AdmissionPermit;
@@ -48,6 +49,7 @@ impl ShortBody {
     /// Compresses the body of `request`.
     pub(super) async fn answer(self, request: Request) -> Result<Response<Body>, Problem> {
         let digest = Algorithm::wanted(request.headers()).map(ReprDigest::new);
+        let kept = Kept::of(&request);
         let limits = self.record.app.intake_limits(&self.record.tenant);
         let mut intake = Intake::new(request.into_body(), limits, Arc::clone(&self.permit));
         let made = self.make(&mut intake);
@@ -60,7 +62,7 @@ impl ShortBody {
         };
         drop(intake);
         match made {
-            Ok(chunks) => Ok(self.whole(chunks, digest)),
+            Ok(chunks) => self.whole(chunks, digest, kept),
             Err(stop) => Err(self.record.refuse(stop)),
         }
     }
@@ -143,7 +145,12 @@ impl ShortBody {
         Ok(received?)
     }
 
-    fn whole(self, chunks: Vec<Bytes>, digest: Option<ReprDigest>) -> Response<Body> {
+    fn whole(
+        self,
+        chunks: Vec<Bytes>,
+        digest: Option<ReprDigest>,
+        kept: Option<Kept>,
+    ) -> Result<Response<Body>, Problem> {
         let Self {
             record,
             options,
@@ -151,6 +158,9 @@ impl ShortBody {
             mut headers,
         } = self;
         let length = chunks.iter().map(Bytes::len).sum();
+        if let Some(kept) = kept.filter(|kept| length > kept.bytes_max) {
+            return Err(record.refuse(kept.too_long().into()));
+        }
         {
             let mut progress = record.progress.lock();
             progress.bytes_out = length as u64;
@@ -162,10 +172,18 @@ impl ShortBody {
             chunks.iter().for_each(|chunk| digest.update(chunk));
             headers.extend(digest.finish().map(|digest| (REPR_DIGEST, digest)));
         }
+        if let Some(kept) = kept {
+            return Ok(kept.answer(record, permit, headers, chunks));
+        }
         permit.shrink_to(permit.bytes().min(length));
         let sent = move |sent| record.sent(sent);
         let deadline = options.service.deadline;
         let body = ChunkedBody::new(chunks, PIECE_BYTES_MAX, deadline, permit, sent);
-        whole(headers, HeaderMap::new(), length as u64, Body::new(body))
+        Ok(whole(
+            headers,
+            HeaderMap::new(),
+            length as u64,
+            Body::new(body),
+        ))
     }
 }

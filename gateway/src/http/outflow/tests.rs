@@ -38,6 +38,7 @@ fn rig_of(admission: &Admission, spill_after: Duration, stall_max: Duration, who
         stall_max,
         spill_dir: dir.path().into(),
         whole,
+        kept_bytes_max: None,
     };
     Rig {
         outflow: Outflow::new(options, permit),
