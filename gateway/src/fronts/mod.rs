@@ -29,6 +29,8 @@ pub mod error_map;
 pub mod front;
 pub mod front_name;
 pub mod function;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod invoker;
 pub mod knative;
 pub mod lambda;

@@ -14,6 +14,9 @@ use super::call::{Answer, CallOptions};
 use super::function::Function;
 use crate::error::Problem;
 
+/// Characters of a parser's error that a refusal repeats.
+const QUOTED_CHARS_MAX: usize = 200;
+
 /// What a payload asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload {
@@ -24,6 +27,10 @@ pub struct Payload {
     /// With what.
     pub input: Bytes,
 }
+
+/// Text, borrowed where nothing of it is escaped.
+#[derive(Deserialize)]
+struct Text<'j>(#[serde(borrow)] Cow<'j, str>);
 
 /// A whole number or text: options come as either.
 #[derive(Deserialize)]
@@ -48,7 +55,7 @@ struct Members<'j> {
     #[serde(borrow)]
     data: Cow<'j, str>,
     #[serde(borrow, default)]
-    kernel: Option<Cow<'j, str>>,
+    kernel: Option<Text<'j>>,
     #[serde(borrow, default)]
     level: Option<Scalar<'j>>,
     #[serde(borrow, default)]
@@ -65,6 +72,12 @@ impl Payload {
     /// # Errors
     /// `invalid-option` in words.
     pub fn read(json: &[u8]) -> Result<Self, Problem> {
+        // Members in an array would be taken by their order.
+        if json.trim_ascii_start().first() == Some(&b'[') {
+            return Err(Problem::invalid_option(
+                "the payload: expected one JSON object, {\"data\": base64, ..}, got an array; send the object",
+            ));
+        }
         let mut deserializer = serde_json::Deserializer::from_slice(json);
         let payload = Self::of(&mut deserializer)?;
         deserializer.end().map_err(|error| {
@@ -86,7 +99,8 @@ impl Payload {
         let members = Members::deserialize(json).map_err(|error| {
             Problem::invalid_option(format!(
                 "the payload is not what is expected here, {{\"data\": base64, \"level\"?, \"backend\"?, \"deadline_ms\"?, \
-                 \"priority\"?, \"kernel\"?}}: {error}; correct it"
+                 \"priority\"?, \"kernel\"?}}: {}; correct it",
+                cut(&error)
             ))
         })?;
         let input = STANDARD.decode(members.data.as_bytes()).map_err(|error| {
@@ -96,7 +110,7 @@ impl Payload {
         })?;
         let function = match &members.kernel {
             None => None,
-            Some(name) => Some(name.parse().map_err(|error| {
+            Some(Text(name)) => Some(name.parse().map_err(|error| {
                 Problem::invalid_option(format!(
                     "member `kernel`: {error}; correct it or leave it out"
                 ))
@@ -113,6 +127,20 @@ impl Payload {
             input: input.into(),
         })
     }
+}
+
+/// A parser's error, which repeats the caller's text whole, within bounds.
+fn cut(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let mut cut: String = text.chars().take(QUOTED_CHARS_MAX).collect();
+    if cut.len() < text.len() {
+        cut.push_str(&format!(
+            ".. at line {} column {}",
+            error.line(),
+            error.column()
+        ));
+    }
+    cut
 }
 
 #[derive(Serialize)]
@@ -154,3 +182,6 @@ fn told(answer: &Answer) -> Told<'_> {
         backend_reason: answer.backend_reason(),
     }
 }
+
+#[cfg(test)]
+mod tests;

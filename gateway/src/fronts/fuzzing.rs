@@ -1,0 +1,75 @@
+//! Doors for fuzzing: what fronts parse, from arbitrary bytes to a panic if an invariant does not hold.
+//!
+//! Owns what the targets of `gateway/fuzz` hold payloads to. Compiled for tests, which replay the committed corpora, and for
+//! fuzzing; no build that is used has it.
+
+#![expect(clippy::panic, reason = "a panic is how a target says what it found")]
+
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::call::{Answer, Hold};
+use super::payload::{self, Payload};
+use crate::error::ProblemKind;
+
+/// Characters that a refusal says at most, whatever came.
+const DETAIL_CHARS_MAX: usize = 1000;
+
+/// Panics if a payload is refused otherwise than in words of bounded length, is not JSON and yet taken, or is another one once
+/// it is written and read again; or if an answer of its bytes is no JSON that holds them.
+pub fn payload(bytes: &[u8]) {
+    let read = match Payload::read(bytes) {
+        Ok(read) => read,
+        Err(problem) => {
+            assert_eq!(problem.kind(), ProblemKind::InvalidOption);
+            let chars = problem.detail().chars().count();
+            assert!(chars <= DETAIL_CHARS_MAX, "a refusal of {chars} characters");
+            return;
+        }
+    };
+    let parsed = serde_json::from_slice::<Value>(bytes);
+    assert!(parsed.is_ok(), "what is no JSON is taken");
+    let answer = Answer {
+        output: read.input.clone(),
+        bytes_in: 0,
+        headers: HeaderMap::new(),
+        hold: Hold::default(),
+    };
+    let told: Value = serde_json::from_slice(&payload::write_bytes(&answer))
+        .unwrap_or_else(|error| panic!("an answer is no JSON: {error}"));
+    let again = json!({
+        "data": told["data"],
+        "kernel": read.function.map(super::function::Function::name),
+        "level": read.options.level,
+        "backend": read.options.backend,
+        "deadline_ms": read.options.deadline_ms,
+        "priority": read.options.priority,
+    });
+    let again = Payload::read(Bytes::from(again.to_string()).as_ref());
+    assert_eq!(again.ok(), Some(read), "read, written and read again");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// Gives every input of a target's corpus to its check.
+    fn replay(target: &str, check: fn(&[u8])) {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+        let mut inputs = 0;
+        for entry in std::fs::read_dir(corpus.join(target)).expect("part of the sources") {
+            let path = entry.expect("readable").path();
+            // The input's name, should it panic.
+            println!("{}", path.display());
+            check(&std::fs::read(&path).expect("readable"));
+            inputs += 1;
+        }
+        assert!(inputs >= 20, "{target} has a corpus of {inputs}");
+    }
+
+    #[test]
+    fn every_payload_of_the_corpus_is_read_or_refused() {
+        replay("payload", super::payload);
+    }
+}
