@@ -23,7 +23,7 @@ BEHAVIOURS := $(CURDIR)/target/behaviours
 DEVICE_SUITE := cargo test --locked --workspace --test device
 step = @printf '\n== %s\n' "$(1)"
 
-.PHONY: help run test behaviours faults mutants who-may-what test-quick test-large test-rtl test-vfio test-workspace test-readme test-beside bench bench-http flame lint regs regs-check crc rtl-check bitstream openapi images corpus loom fuzz soak hostile engines clean
+.PHONY: help run test behaviours faults mutants who-may-what test-quick test-large test-rtl test-vfio test-workspace test-readme test-beside bench bench-http bench-fronts flame lint regs regs-check crc rtl-check bitstream openapi images corpus loom fuzz soak hostile engines clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -131,6 +131,14 @@ bench-http: ## HTTP servers side by side: faam, nginx, Node, naive (25 min; ARGS
 	@$(RIG_BUILD)
 	$(call step,servers side by side: report in target/bench-http)
 	@target/release/rig run $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+bench-fronts: ## What each front costs over POST /v1/compress, in one interleaved run of two minutes (ARGS="--only lambda,azure")
+	@.ci/install build bench
+	@$(MAKE) corpus
+	$(call step,build)
+	@$(RIG_BUILD)
+	$(call step,fronts: JSON in target/bench-fronts)
+	@target/release/rig fronts $(ARGS)
 
 flame: ## Where a server's time goes under load, by perf (ARGS="--row faam-cpu-3 --size 64KiB --callers 64")
 	@.ci/install build flame

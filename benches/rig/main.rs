@@ -13,6 +13,7 @@
 //! | `process` | CPU time, memory, processors |
 //! | `anchors` | raw codecs on the same blocks |
 //! | `measure` | a cell: rounds of windows |
+//! | `fronts` | what each front costs over `POST /v1/compress` |
 //! | `handoff`, `paced` | what is measured otherwise |
 //! | `statistics`, `results`, `targets` | figures, and what they are held against |
 //! | `report` | table, JSON, HTML |
@@ -25,6 +26,7 @@ mod connection;
 mod contender;
 mod costs;
 mod flame;
+mod fronts;
 mod handoff;
 mod load;
 mod measure;
@@ -89,6 +91,8 @@ enum Command {
         #[arg(long)]
         html: Option<PathBuf>,
     },
+    /// Measure what each front costs over POST /v1/compress, turn by turn
+    Fronts(fronts::FrontsArgs),
     /// Sample a server's stacks under load with perf, and draw or list where its time goes
     Flame(flame::FlameArgs),
 }
@@ -150,6 +154,9 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(arguments) => run(&arguments),
         Command::Report { run, html } => render_again(&run, html),
+        Command::Fronts(arguments) => {
+            stop_on_signals().and_then(|stop| fronts::run(&arguments, &stop))
+        }
         Command::Flame(arguments) => flame::run(&arguments),
     };
     result.unwrap_or_else(|error| {

@@ -210,3 +210,34 @@ fn a_signal_ends_a_run_and_all_that_it_started() {
         );
     }
 }
+
+#[test]
+fn a_smoke_run_of_the_fronts_has_every_row_at_both_sizes() {
+    if !two_processors() {
+        println!("skipped: servers and load need a processor each");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let json = dir.path().join("fronts.json");
+    let mut rig = Command::new(env!("CARGO_BIN_EXE_rig"));
+    rig.args(["fronts", "--smoke", "--corpus", "/nonexistent", "--faam"])
+        .arg(faam())
+        .arg("--json")
+        .arg(&json);
+    let (status, table) = run(&mut rig, &dir.path().join("table"));
+    assert_eq!(status, Some(0), "{table}");
+    let found = std::fs::read_to_string(&json).expect("its JSON");
+    let found: Value = serde_json::from_str(&found).expect("JSON");
+    let sizes = found["sizes"].as_array().expect("sizes");
+    assert_eq!(sizes.len(), 2);
+    for size in sizes {
+        let rows = size["rows"].as_array().expect("rows");
+        assert_eq!((rows.len(), size["turns"].as_u64()), (9, Some(120)));
+        for row in rows {
+            for figure in ["p50_us", "p90_us", "p99_us", "over_us", "over_share"] {
+                assert!(row[figure].as_f64().is_some_and(f64::is_finite), "{row}");
+            }
+            assert!(row["p50_us"].as_f64() > Some(0.0), "{row}");
+        }
+    }
+}
