@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use faam_gateway::error::{Problem, ProblemKind};
-use faam_gateway::fronts::call::{Answer, Call};
+use faam_gateway::fronts::call::{Answer, Call, Hold};
 use faam_gateway::fronts::function::Function;
 use faam_gateway::fronts::invoker::{Invoked, Invoker, Readiness};
 use faam_gateway::http::invocation::{FAAM_INVOCATION_ID, Invocation};
@@ -188,6 +188,7 @@ impl Forward {
             output: output.freeze(),
             bytes_in: u64::try_from(call.input.len()).unwrap_or(u64::MAX),
             headers: head.headers,
+            hold: Hold::default(),
         })
     }
 

@@ -27,6 +27,7 @@ use self::envelope::{Envelope, Told};
 use super::call::Call;
 use super::error_map::{ErrorMap, Mapped};
 use super::front::{Answered, Backend, Front};
+use super::front_name::FrontName;
 use super::function::Function;
 use super::plain_http::{self, Asked, BodyLimit};
 use crate::error::{Problem, ProblemKind};
@@ -180,6 +181,10 @@ fn json(status: StatusCode, body: &Value) -> Response<Body> {
 }
 
 impl Front for Azure {
+    fn name(&self) -> FrontName {
+        FrontName::Azure
+    }
+
     fn answer(&self, invocation: Invocation, request: Request) -> Answered<'_> {
         Box::pin(async move {
             let id = request.headers().get(INVOCATION_ID).cloned();

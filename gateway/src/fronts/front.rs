@@ -15,6 +15,7 @@ use axum::response::IntoResponse;
 
 use super::body_room::BodyRoom;
 use super::call::CallOptions;
+use super::front_name::FrontName;
 use super::function::Function;
 use super::invoker::Invoker;
 use crate::error::Problem;
@@ -28,6 +29,9 @@ pub type Logged = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// See the module's head.
 pub trait Front: Send + Sync + 'static {
+    /// Which front it is, for logs and metrics.
+    fn name(&self) -> FrontName;
+
     /// Answers one request.
     fn answer(&self, invocation: Invocation, request: Request) -> Answered<'_>;
 

@@ -22,6 +22,7 @@ use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use super::cloud_events;
 use super::error_map::{ErrorMap, Mapped};
 use super::front::{Answered, Backend, Front};
+use super::front_name::FrontName;
 use super::plain_http::{self, Asked, BodyLimit};
 use crate::error::{Problem, ProblemKind};
 use crate::http::invocation::Invocation;
@@ -84,6 +85,10 @@ impl Knative {
 }
 
 impl Front for Knative {
+    fn name(&self) -> FrontName {
+        FrontName::Knative
+    }
+
     fn answer(&self, invocation: Invocation, request: Request) -> Answered<'_> {
         Box::pin(async move {
             match self.serve(invocation, request).await {

@@ -27,6 +27,7 @@ use tokio::sync::Semaphore;
 
 use super::error_map::{ErrorMap, Mapped};
 use super::front::{Answered, Backend, Front};
+use super::front_name::FrontName;
 use super::plain_http::{self, Asked, BodyLimit};
 use crate::error::{Problem, ProblemKind};
 use crate::http::invocation::Invocation;
@@ -95,6 +96,10 @@ impl OpenFaas {
 }
 
 impl Front for OpenFaas {
+    fn name(&self) -> FrontName {
+        FrontName::OpenFaas
+    }
+
     fn answer(&self, invocation: Invocation, request: Request) -> Answered<'_> {
         Box::pin(async move {
             let began = Instant::now();

@@ -78,7 +78,9 @@ impl Answers for FrontSurface {
                 telling
             }
         };
-        let response = observer.observe(request, peer, None, answer).await;
+        let response = observer
+            .observe_front(Some(front.name()), request, peer, None, answer)
+            .await;
         if let Some(logged) = front.logged(&response) {
             logged.await;
         }
@@ -95,12 +97,17 @@ mod tests {
     use super::*;
     use crate::error::Problem;
     use crate::fronts::front::Answered;
+    use crate::fronts::front_name::FrontName;
     use crate::http::invocation::Invocation;
 
     /// Panics, and has words of its own for it.
     struct Broken;
 
     impl Front for Broken {
+        fn name(&self) -> FrontName {
+            FrontName::Azure
+        }
+
         fn answer(&self, _: Invocation, _: Request<Body>) -> Answered<'_> {
             Box::pin(async { panic!("a secret") })
         }

@@ -42,6 +42,7 @@ use self::sentinel::Sentinels;
 use crate::error::{Problem, ProblemKind};
 use crate::fronts::call::{Answer, Call, CallOptions};
 use crate::fronts::front::{Answered, Backend, Front, Logged};
+use crate::fronts::front_name::FrontName;
 use crate::fronts::function::Function;
 use crate::fronts::payload::write_bytes;
 use crate::http::invocation::Invocation;
@@ -300,7 +301,7 @@ impl OpenWhisk {
                     backend = answer.backend(),
                     "an activation ended"
                 );
-                ends(json(write_bytes(&answer)))
+                ends(json(answer.body_of(write_bytes(&answer))))
             }
             Err(problem) => {
                 tracing::info!(
@@ -341,6 +342,10 @@ impl OpenWhisk {
 }
 
 impl Front for OpenWhisk {
+    fn name(&self) -> FrontName {
+        FrontName::OpenWhisk
+    }
+
     fn answer(&self, invocation: Invocation, request: Request) -> Answered<'_> {
         Box::pin(self.route(invocation, request))
     }
