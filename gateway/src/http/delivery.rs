@@ -215,7 +215,9 @@ impl Delivery {
             progress.facts(record.app.verify.done(), record.invocation.began)
         };
         facts.extend(outflow.repr_digest().map(|digest| (REPR_DIGEST, digest)));
-        if let Some((kept, chunks)) = caller.kept.zip(watch.take_whole()) {
+        if let Some(kept) = caller.kept
+            && let Some(chunks) = watch.take_whole()
+        {
             let mut headers = headers;
             headers.extend(facts);
             return kept.answer(record, permit, headers, chunks);
