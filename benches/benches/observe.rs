@@ -35,6 +35,7 @@ fn ended(tenant: &TenantId) -> Ended {
         id: Uuid::now_v7(),
         tenant: Some(tenant.clone()),
         kernel: "compress",
+        front: None,
         outcome: Some("ok"),
         detail: None,
         verify: "ok",

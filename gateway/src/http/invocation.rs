@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::answer::EngineUse;
 use super::ended::Ended;
 use super::invocations::Invocations;
+use super::lambda;
 use super::listener::Peer;
 use super::request_count::CANCELLED;
 use super::request_span::RequestSpan;
@@ -74,12 +75,18 @@ pub(super) async fn observe(
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map(MatchedPath::as_str);
     let peer = request.extensions().get().copied();
+    // The one front that stands among our own routes.
+    let front = route
+        .filter(|route| *route == lambda::PATH)
+        .map(|_| FrontName::Lambda);
     let answer = |invocation, mut request: Request| {
         request.extensions_mut().insert(invocation);
         next.run(request)
     };
     let peer = peer.unwrap_or(Peer(None));
-    observer.observe(request, peer, route, answer).await
+    observer
+        .observe_front(front, request, peer, route, answer)
+        .await
 }
 
 impl Observer {

@@ -22,6 +22,7 @@ use super::app::App;
 use super::intake::too_large;
 use super::invocation::Invocation;
 use super::lambda_openapi::{Event, InvokeParams, InvokeResponses};
+use super::listener::Peer;
 use crate::admission::CalledKernel;
 use crate::auth::{AuthError, Authenticated, Authenticator, Principal};
 use crate::credentials::scopes::Scope;
@@ -133,7 +134,7 @@ impl AtDoor<'_> {
         if asked.dry_run {
             return Ok(reply::dry_run(id));
         }
-        let held = self.held(body).await?;
+        let held = self.held(&principal, body).await?;
         let called = self.call(asked.function, principal, &held.bytes).await;
         let log = asked.tail.then(|| Log {
             function: asked.function,
@@ -163,7 +164,7 @@ impl AtDoor<'_> {
         let held = self
             .rooms
             .unproven
-            .read(&self.parts.headers, body, REQUEST_BYTES_MAX)
+            .read_for(&self.peer(), &self.parts.headers, body, REQUEST_BYTES_MAX)
             .await
             .map_err(Failure::of_request)?;
         let presented = self.presented(Some(Sha256::digest(&held.bytes).into()));
@@ -183,13 +184,19 @@ impl AtDoor<'_> {
         }
     }
 
+    /// Where a body comes from whose sender is not known yet.
+    fn peer(&self) -> String {
+        let Peer(address) = self.invocation.peer;
+        address.map_or_else(String::new, |address| address.to_string())
+    }
+
     fn refused(&self, error: AuthError) -> Failure {
         let problem = self.app.auth_failures.problem(error, self.invocation.peer);
         Failure::of_credential(error, problem)
     }
 
     /// The whole body, which is the one that was signed.
-    async fn held(&self, body: Incoming) -> Result<HeldBody, Failure> {
+    async fn held(&self, principal: &Principal, body: Incoming) -> Result<HeldBody, Failure> {
         let (body, signed) = match body {
             Incoming::Held(held) => return Ok(held),
             Incoming::Unread(body, signed) => (body, signed),
@@ -197,7 +204,12 @@ impl AtDoor<'_> {
         let held = self
             .rooms
             .proven
-            .read(&self.parts.headers, body, REQUEST_BYTES_MAX)
+            .read_for(
+                principal.tenant.id.as_str(),
+                &self.parts.headers,
+                body,
+                REQUEST_BYTES_MAX,
+            )
             .await
             .map_err(Failure::of_request)?;
         if signed.is_some_and(|signed| signed[..] != Sha256::digest(&held.bytes)[..]) {

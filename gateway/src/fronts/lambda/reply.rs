@@ -54,7 +54,7 @@ pub fn answered(id: Uuid, answer: &Answer, log: Option<Log>) -> Result<Response<
         )
         .into());
     }
-    let mut response = of_function(id, body);
+    let mut response = of_function(id, answer.body_of(body));
     tell_log(&mut response, id, log, || {
         let timing = answer.server_timing().unwrap_or("-");
         format!(
@@ -80,7 +80,7 @@ pub fn failed(id: Uuid, failure: Failure, log: Option<Log>) -> Response<Body> {
     let (told, message) = (failure.told(), failure.message());
     let mut response = if told.status == OF_THE_FUNCTION {
         let body = json!({"errorMessage": message, "errorType": told.name});
-        let mut response = of_function(id, body.to_string().into());
+        let mut response = of_function(id, body.to_string());
         let unhandled = HeaderValue::from_static("Unhandled");
         response.headers_mut().insert(FUNCTION_ERROR, unhandled);
         response
@@ -111,8 +111,8 @@ pub fn failed(id: Uuid, failure: Failure, log: Option<Log>) -> Response<Body> {
     failure.into_problem().told_by(response)
 }
 
-fn of_function(id: Uuid, body: Vec<u8>) -> Response<Body> {
-    let mut response = named(StatusCode::OK, id, Body::from(body));
+fn of_function(id: Uuid, body: impl Into<Body>) -> Response<Body> {
+    let mut response = named(StatusCode::OK, id, body.into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(EXECUTED_VERSION, HeaderValue::from_static(LATEST));

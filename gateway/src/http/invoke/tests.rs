@@ -64,6 +64,7 @@ impl Bench {
             uri: &Uri::from_static("/"),
             headers: &headers,
             now: now(),
+            body_sha256: None,
         };
         let caller = surface.app().directory.authenticate(&presented);
         let principal = caller.expect("the demo tenant").principal;
