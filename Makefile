@@ -23,7 +23,7 @@ BEHAVIOURS := $(CURDIR)/target/behaviours
 DEVICE_SUITE := cargo test --locked --workspace --test device
 step = @printf '\n== %s\n' "$(1)"
 
-.PHONY: help run test behaviours faults mutants who-may-what test-quick test-large test-rtl test-vfio test-workspace test-readme test-beside bench bench-http bench-fronts flame lint regs regs-check crc rtl-check bitstream openapi images corpus loom fuzz soak hostile engines clean
+.PHONY: help run test behaviours faults mutants who-may-what front-errors test-quick test-large test-rtl test-vfio test-workspace test-readme test-beside bench bench-http bench-fronts flame lint regs regs-check crc rtl-check bitstream openapi images corpus loom fuzz soak hostile engines clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -209,6 +209,9 @@ $(FLOW_VENV)/ready: bitstreams/flow/requirements.txt
 
 who-may-what: ## Write gateway/WHO-MAY-WHAT.md anew: every credential on every call of a gateway
 	FAAM_WRITE_PAGE=1 cargo test --locked --quiet -p faam-gateway --test who_may_what
+
+front-errors: ## Write gateway/FRONT-ERRORS.md anew: what each front makes of each problem
+	FAAM_WRITE_PAGE=1 cargo test --locked --quiet -p faam-gateway --test fronts error_tables
 
 # The private key is made here, and is nobody's but this checkout's: a gateway trusts it once images.trust names it.
 IMAGES_KEY ?= target/images/development.key

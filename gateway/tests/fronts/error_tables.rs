@@ -22,7 +22,12 @@ fn table<M: ErrorMap>(page: &mut String) {
     let mut lines: Vec<(Mapped, Vec<&'static str>)> = Vec::new();
     for kind in ProblemKind::ALL {
         let mapped = M::map(kind);
-        assert!((200..600).contains(&mapped.status), "{}: {}", M::PLATFORM, kind.name());
+        assert!(
+            (200..600).contains(&mapped.status),
+            "{}: {}",
+            M::PLATFORM,
+            kind.name()
+        );
         assert!(!mapped.taken.is_empty(), "{}: {}", M::PLATFORM, kind.name());
         match lines.iter_mut().find(|(known, _)| *known == mapped) {
             Some((_, kinds)) => kinds.push(kind.name()),
@@ -32,7 +37,10 @@ fn table<M: ErrorMap>(page: &mut String) {
     lines.sort_by_key(|(mapped, _)| mapped.status);
     let named = lines.iter().any(|(mapped, _)| !mapped.name.is_empty());
     let (heading, rule) = if named {
-        ("| problem | status | name | how it is taken |", "|---|---|---|---|")
+        (
+            "| problem | status | name | how it is taken |",
+            "|---|---|---|---|",
+        )
     } else {
         ("| problem | status | how it is taken |", "|---|---|---|")
     };
@@ -74,7 +82,10 @@ fn the_page_is_what_the_fronts_answer_by() {
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     for (number, (committed, done)) in (1..).zip(committed.lines().zip(page.lines())) {
-        assert_eq!(committed, done, "line {number} of gateway/{PAGE}: run `make front-errors`");
+        assert_eq!(
+            committed, done,
+            "line {number} of gateway/{PAGE}: run `make front-errors`"
+        );
     }
     assert!(committed == page, "gateway/{PAGE}: run `make front-errors`");
 }

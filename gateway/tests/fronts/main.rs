@@ -22,6 +22,7 @@ mod program;
 mod azure;
 mod carried;
 mod container;
+mod error_tables;
 mod events;
 mod examples;
 mod exchange;
