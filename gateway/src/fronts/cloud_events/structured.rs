@@ -124,6 +124,9 @@ pub(super) fn batch(text: &Bytes, events_max: usize) -> Result<Vec<Bytes>, Probl
     })
 }
 
+/// How an answer's data begins, after members that are there in every answer.
+const DATA: &str = ",\"data_base64\":\"";
+
 /// An answer as JSON.
 pub(super) fn write(reply: &Reply) -> Vec<u8> {
     let mut members = Map::new();
@@ -138,7 +141,19 @@ pub(super) fn write(reply: &Reply) -> Vec<u8> {
     members.insert("datacontenttype".to_owned(), reply.media_type().into());
     match reply.data() {
         ReplyData::Bytes(data) => {
-            members.insert("data_base64".to_owned(), STANDARD.encode(data).into());
+            // Nothing in base64 is escaped in JSON: looking for it takes as long as encoding.
+            let mut json = Value::Object(members).to_string();
+            json.pop();
+            json.reserve(
+                data.len()
+                    .div_ceil(3)
+                    .saturating_mul(4)
+                    .saturating_add(DATA.len() + 2),
+            );
+            json.push_str(DATA);
+            STANDARD.encode_string(data, &mut json);
+            json.push_str("\"}");
+            return json.into_bytes();
         }
         ReplyData::Json(data) => {
             members.insert("data".to_owned(), data.clone());
