@@ -21,7 +21,6 @@ use axum::extract::Request;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use bytes::Bytes;
-use serde_json::Value;
 
 use self::envelope::{Envelope, Told};
 use super::call::Call;
@@ -150,12 +149,15 @@ impl Azure {
             Err(problem) => Err(problem),
         };
         match answered {
-            Ok(answer) => Ok(json(StatusCode::OK, &Told::answered(&answer, is_http, id))),
+            Ok(answer) => {
+                let told = Told::answered(&answer, is_http, id).to_string();
+                Ok(json(StatusCode::OK, answer.body_of(told)))
+            }
             Err(problem) if is_http => {
                 let mapped = Self::map(problem.kind());
                 let told = Told::refused(&problem, invocation, mapped, id);
                 // The invocation is well: its answer is one of an error.
-                let response = json(StatusCode::OK, &told);
+                let response = json(StatusCode::OK, told.to_string());
                 Ok(problem.told_by(response))
             }
             Err(problem) => Err(problem),
@@ -171,8 +173,8 @@ fn is_json(headers: &HeaderMap) -> bool {
     value.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
-fn json(status: StatusCode, body: &Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(body.to_string()));
+fn json(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response
         .headers_mut()

@@ -83,6 +83,15 @@ impl Hold {
             _permit: Some(permit),
         }
     }
+
+    /// `bytes` as a response's body, with a hold that ends once they have left.
+    pub fn body_of(&self, bytes: impl Into<Bytes>) -> Body {
+        let bytes = bytes.into();
+        Body::from(Bytes::from_owner(HeldBytes {
+            bytes,
+            _hold: self.clone(),
+        }))
+    }
 }
 
 /// Bytes of a front's answer, and what is held for them until they have left.
@@ -106,11 +115,7 @@ impl Answer {
 
     /// `bytes`, made of the result, as a response's body.
     pub fn body_of(&self, bytes: impl Into<Bytes>) -> Body {
-        let bytes = bytes.into();
-        Body::from(Bytes::from_owner(HeldBytes {
-            bytes,
-            _hold: self.hold.clone(),
-        }))
+        self.hold.body_of(bytes)
     }
 
     fn text(&self, name: impl axum::http::header::AsHeaderName) -> Option<&str> {

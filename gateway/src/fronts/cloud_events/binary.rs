@@ -48,7 +48,8 @@ pub(super) fn write(reply: Reply) -> Response<Body> {
             headers.insert(name, value);
         }
     }
-    let mut response = Response::new(Body::from(reply.into_bytes()));
+    let hold = reply.hold().clone();
+    let mut response = Response::new(hold.body_of(reply.into_bytes()));
     *response.headers_mut() = headers;
     response
 }

@@ -152,7 +152,8 @@ pub async fn answer(
             let event = structured::read(&body.bytes)?;
             let held = body.bytes.len().saturating_mul(2);
             let reply = events.call(&event, limit.bytes_max, held).await?;
-            Ok(structured::response(structured::write(&reply), STRUCTURED))
+            let body = reply.hold().body_of(structured::write(&reply));
+            Ok(structured::response(body, STRUCTURED))
         }
         Mode::Batched => events.batch(&body.bytes).await,
     }

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::event::{Attribute, Event};
 use crate::error::{PROBLEM_JSON, Problem};
-use crate::fronts::call::Answer;
+use crate::fronts::call::{Answer, Hold};
 use crate::fronts::error_map::Mapped;
 use crate::fronts::function::Function;
 use crate::fronts::plain_http::problem_json;
@@ -33,6 +33,7 @@ pub(super) struct Reply {
     attributes: Vec<(Box<str>, Attribute)>,
     media_type: Box<str>,
     data: ReplyData,
+    hold: Hold,
 }
 
 impl Reply {
@@ -60,6 +61,7 @@ impl Reply {
             attributes,
             media_type,
             data: ReplyData::Bytes(answer.output),
+            hold: answer.hold,
         }
     }
 
@@ -82,6 +84,7 @@ impl Reply {
             attributes,
             media_type: PROBLEM_JSON.into(),
             data: ReplyData::Json(Value::Object(problem_json(problem, invocation, mapped))),
+            hold: Hold::default(),
         }
     }
 
@@ -93,6 +96,11 @@ impl Reply {
     /// `datacontenttype`.
     pub(super) fn media_type(&self) -> &str {
         &self.media_type
+    }
+
+    /// What the gateway's memory is held by until the answer has left.
+    pub(super) const fn hold(&self) -> &Hold {
+        &self.hold
     }
 
     pub(super) fn data(&self) -> &ReplyData {

@@ -172,8 +172,8 @@ pub(super) fn join(events: &[Vec<u8>]) -> Vec<u8> {
 
 /// A response of JSON: `media_type` without its suffix. The parameter is in lower case, for npm `cloudevents` looks media types up as they
 /// stand.
-pub(super) fn response(json: Vec<u8>, media_type: &str) -> Response<Body> {
-    let mut response = Response::new(Body::from(json));
+pub(super) fn response(json: impl Into<Body>, media_type: &str) -> Response<Body> {
+    let mut response = Response::new(json.into());
     if let Ok(value) = HeaderValue::try_from(format!("{media_type}+json; charset=utf-8")) {
         response.headers_mut().insert(CONTENT_TYPE, value);
     }
