@@ -13,6 +13,8 @@
 #[path = "card_faults/fault_port.rs"]
 mod fault_port;
 mod gateway_process;
+#[path = "card_faults/image.rs"]
+mod image;
 #[path = "card_faults/load.rs"]
 mod load;
 mod process_log;
@@ -51,6 +53,8 @@ struct Row {
 enum Strike {
     /// By rules of the card's fault plan.
     Rules(&'static [&'static str]),
+    /// By a rule that strikes the next load of a slot, which an operator begins.
+    Load(&'static str),
     /// By a rule, once the function is brought up anew for an operator.
     Renewed(&'static str),
     /// The card's process is killed.
@@ -62,6 +66,9 @@ enum Strike {
 enum Comes {
     /// The card serves on.
     Served,
+    /// A slot is left empty, and its load is told to have had this fault; the function serves on, and the slot takes the next
+    /// load.
+    Slot(&'static str),
     /// A queue pair of the function is taken out as having one of these faults, for good; the function serves by another.
     Queue(&'static [&'static str]),
     /// The function is taken out as having one of these faults, reset, and put back.
@@ -77,6 +84,7 @@ impl Comes {
     const fn words(&self) -> &'static str {
         match self {
             Self::Served => "nothing",
+            Self::Slot(_) => "the slot",
             Self::Queue(_) => "a queue pair",
             Self::Function(_) => "the function",
             Self::Card(_) => "the function, then the card",
@@ -276,6 +284,24 @@ const ENDS: &[Row] = &[
     },
 ];
 
+const LOADS: &[Row] = &[
+    Row {
+        name: "load-fails",
+        strike: Strike::Load("load-fails,function=0,times=1"),
+        comes: Comes::Slot("failed"),
+    },
+    Row {
+        name: "load-hangs",
+        strike: Strike::Load("load-hangs,function=0,times=1"),
+        comes: Comes::Slot("hang"),
+    },
+    Row {
+        name: "load-garbage",
+        strike: Strike::Load("load-garbage,function=0,times=1"),
+        comes: Comes::Slot("self-test"),
+    },
+];
+
 #[test]
 fn completions_that_are_lost_late_or_doubled_cost_no_request() {
     hold(LOST_AND_DOUBLED);
@@ -301,15 +327,29 @@ fn functions_that_are_gone_stuck_or_pulled_out_cost_no_request() {
     hold(ENDS);
 }
 
+#[test]
+fn loads_that_go_wrong_cost_no_request() {
+    let config = image::config();
+    let path = config.path().to_str().expect("UTF-8");
+    let gateway = GatewayProcess::start(&["--devices", "sim", "--allow-faults", "--config", path]);
+    image::add(&gateway);
+    hold_in(&gateway, LOADS);
+}
+
 /// Has a gateway bear these faults, one after the other.
 #[track_caller]
 fn hold(rows: &[Row]) {
     let gateway = GatewayProcess::start(&["--devices", "sim", "--allow-faults"]);
+    hold_in(&gateway, rows);
+}
+
+#[track_caller]
+fn hold_in(gateway: &GatewayProcess, rows: &[Row]) {
     let (before_kib, _) = gateway.memory_kib_max();
-    Load::under(&gateway, |load| {
+    Load::under(gateway, |load| {
         load.wait_served(REQUESTS_AROUND);
         for row in rows {
-            let words = bear(&gateway, load, row);
+            let words = bear(gateway, load, row);
             load.check();
             say(
                 row.name,
@@ -332,12 +372,15 @@ fn hold(rows: &[Row]) {
 #[track_caller]
 fn bear(gateway: &GatewayProcess, load: &Load, row: &Row) -> String {
     let name = row.name;
+    if let (Strike::Load(rule), Comes::Slot(kind)) = (row.strike, &row.comes) {
+        return bear_load(gateway, load, rule, kind);
+    }
     let before = Told::of(gateway);
     let struck_at = Instant::now();
     load.begin();
     strike(gateway, row.strike);
     let (kinds, replaced) = match row.comes {
-        Comes::Served => (&[][..], false),
+        Comes::Served | Comes::Slot(_) => (&[][..], false),
         Comes::Queue(kinds) | Comes::Function(kinds) => (kinds, false),
         Comes::Card(kinds) | Comes::Process(kinds) => (kinds, true),
     };
@@ -384,6 +427,44 @@ fn bear(gateway: &GatewayProcess, load: &Load, row: &Row) -> String {
     words
 }
 
+/// One fault of a load, from its strike to a slot that took the next one; the times.
+#[track_caller]
+fn bear_load(gateway: &GatewayProcess, load: &Load, rule: &str, kind: &str) -> String {
+    let before = Told::of(gateway);
+    let struck = FaultPort::of(gateway).struck(rule);
+    FaultPort::of(gateway).ask(&format!("fault {rule}"));
+    let began = Instant::now();
+    let ended = image::load(gateway);
+    let noticed = began.elapsed();
+    assert!(!ended.status.success(), "{rule}: image load: {ended:?}");
+    assert_eq!(FaultPort::of(gateway).struck(rule), struck + 1, "{rule}");
+    let what = format!("{rule}: an event slot.failed, and {kind} as its kind");
+    gateway.wait_until(&what, NOTICED_LIMIT, |gateway| {
+        let log = gateway.log.text();
+        let named = |line: &str| line.contains("load failed") && line.contains(kind);
+        (log.contains("slot.failed") && log.lines().any(named)).then_some(())
+    });
+    let at = Instant::now();
+    let again = image::load(gateway);
+    assert!(again.status.success(), "{rule}: the next load: {again:?}");
+    load.wait_each();
+    load.wait_served(load.served() + REQUESTS_AROUND);
+    let back = at.elapsed();
+    let now = Told::of(gateway);
+    assert_eq!(
+        now.faults(),
+        before.faults(),
+        "{rule}: the function's fault"
+    );
+    assert_eq!(now.readmissions, before.readmissions, "{rule}");
+    assert_eq!(now.restarts, before.restarts, "{rule}");
+    format!(
+        "noticed {} ms; back {} ms",
+        noticed.as_millis(),
+        back.as_millis()
+    )
+}
+
 /// Strikes again where a strike was spent on a job that has nothing which such a fault makes wrong.
 struct Again<'a> {
     row: &'a Row,
@@ -407,7 +488,7 @@ impl<'a> Again<'a> {
         let harms_all = match self.row.comes {
             Comes::Queue(_) => false,
             Comes::Function(kinds) => kinds != WRONG,
-            Comes::Served | Comes::Card(_) | Comes::Process(_) => true,
+            Comes::Served | Comes::Slot(_) | Comes::Card(_) | Comes::Process(_) => true,
         };
         if harms_all || load.served() < self.look_at {
             return;
@@ -430,6 +511,8 @@ fn strike(gateway: &GatewayProcess, strike: Strike) {
                 port.ask(&format!("fault {rule}"));
             }
         }
+        // A load's strike goes with its load.
+        Strike::Load(_) => {}
         Strike::Killed => FaultPort::of(gateway).tell("kill"),
         Strike::HostResets => {
             let ended = reset_function(gateway);

@@ -57,6 +57,8 @@ pub(crate) enum Need {
     Abort,
     /// FEATURES.context_scrub.
     ContextScrub,
+    /// Slots that kernels are loaded into.
+    Slots,
 }
 
 impl fmt::Display for Need {
@@ -76,6 +78,7 @@ impl fmt::Display for Need {
             Self::Decompress => "the card does not decompress",
             Self::Abort => "the card aborts nothing",
             Self::ContextScrub => "the card does not scrub",
+            Self::Slots => "the card has no slots",
         })
     }
 }
@@ -92,6 +95,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Behaviour> {
         crate::reset::BEHAVIOURS,
         crate::isolation::BEHAVIOURS,
         crate::contexts::BEHAVIOURS,
+        crate::slots::BEHAVIOURS,
         // The last of these kills the card.
         crate::end::BEHAVIOURS,
     ]

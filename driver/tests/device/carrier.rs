@@ -209,6 +209,7 @@ impl Bench {
             Need::Decompress => self.features().decompress(),
             Need::Abort => self.features().abort(),
             Need::ContextScrub => self.features().context_scrub(),
+            Need::Slots => self.function(0).identity().slots.is_some(),
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod load;
 pub(crate) mod page;
+mod slot_load;
 mod trial;
 
 pub(crate) use self::trial::trials;
@@ -31,6 +32,8 @@ pub(crate) enum Strike {
     Rules(&'static [&'static str]),
     /// By rules that are there before the function is brought up.
     RulesBefore(&'static [&'static str]),
+    /// By a rule that strikes the next load of a slot.
+    Load(&'static str),
     /// The host resets the function by its transport's own means.
     HostResets,
     /// The card's process is killed.
@@ -58,6 +61,8 @@ pub(crate) enum Back {
     ProcessReplaced,
     /// Fence (c), and the fault's end by the tester's hand: a card in a slot is not replaced.
     CutOff,
+    /// Another load of the slot: the function was never gone.
+    SlotLoaded,
     /// Its reset, which is fence (b), but only after the fault's end by the tester's hand.
     Cleared,
 }
@@ -70,6 +75,7 @@ impl Back {
             Self::Reset => "reset",
             Self::ProcessReplaced => "process replaced",
             Self::CutOff => "cut off, mended",
+            Self::SlotLoaded => "slot loaded again",
             Self::Cleared => "reset, mended",
         }
     }
@@ -334,6 +340,27 @@ pub(crate) const ROWS: &[Row] = &[
         strike: Strike::RulesBefore(&["lies-about-depth,function=0"]),
         vfio_user: Expected::Noticed(&["bring-up"], Back::ProcessReplaced),
         kernel_vfio: Expected::Noticed(&["bring-up"], Back::Cleared),
+    },
+    Row {
+        name: "load-fails",
+        does: "Programming a slot fails.",
+        strike: Strike::Load("load-fails,function=0,times=1"),
+        vfio_user: Expected::Noticed(&["failed"], Back::SlotLoaded),
+        kernel_vfio: Expected::Noticed(&["failed"], Back::SlotLoaded),
+    },
+    Row {
+        name: "load-hangs",
+        does: "Programming a slot does not end.",
+        strike: Strike::Load("load-hangs,function=0,times=1"),
+        vfio_user: Expected::Noticed(&["hang"], Back::SlotLoaded),
+        kernel_vfio: Expected::Noticed(&["hang"], Back::SlotLoaded),
+    },
+    Row {
+        name: "load-garbage",
+        does: "A slot is programmed, and what it computes is wrong.",
+        strike: Strike::Load("load-garbage,function=0,times=1"),
+        vfio_user: Expected::Noticed(&["self-test"], Back::SlotLoaded),
+        kernel_vfio: Expected::Noticed(&["self-test"], Back::SlotLoaded),
     },
     Row {
         name: "killed",

@@ -17,7 +17,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::behaviour::{Behaviour, Need, all};
 use crate::carrier::{Bench, Carrier};
-use crate::{faults, host_alone, host_lies, retired, slots};
+use crate::{faults, host_alone, host_lies, retired};
 
 /// A trial that takes longer is hung: the process ends, and says which.
 const TRIAL_SECONDS_MAX: u64 = 240;
@@ -62,7 +62,6 @@ pub(crate) fn run() -> ExitCode {
             trials.extend(host_alone::trials());
             trials.extend(host_lies::trials());
             trials.extend(retired::trials());
-            trials.extend(slots::trials());
             trials.extend(faults::trials(carrier));
             trials.extend(all().map(|behaviour| behaviour_trial(behaviour, carrier)));
         }

@@ -1,71 +1,129 @@
 //! Slots: kernels that are loaded, tested, drained, evicted, and what a load that goes wrong leaves behind.
 //!
-//! These trials run over vfio-user alone. On a card that has no slots there is nothing to show, and they say so.
+//! A card may outlive a behaviour, and its slots keep what they hold through a reset: each behaviour begins with the kernels
+//! of the factory in both, and leaves them there if it holds.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use faam_driver::worker::WorkerExit;
 use faam_driver::{DeviceFault, Function, GoldenJob, Kernel, Outcome, SelfTestError, SlotError};
 use faam_hwif::{CardLevel, Serves, SlotPayload, SlotReason, SlotState, WireFormat};
-use libtest_mimic::Trial;
+use faam_sim::Fault;
 
+use crate::behaviour::{Behaviour, Mutation, Need};
 use crate::carrier::{Bench, until};
 use crate::data::{inflate, text};
 use crate::feeder::{Feeder, Work};
-use crate::host_alone::{Show, named};
 
-/// Longest wait for a reset.
-const RESET_LIMIT: Duration = Duration::from_secs(2);
-/// Kernels of these trials.
-const FAST_KERNEL: [u8; 16] = *b"fast of a trial.";
+/// Kernels of these behaviours.
+pub(crate) const FAST_KERNEL: [u8; 16] = *b"fast of a trial.";
 const INFLATE_KERNEL: [u8; 16] = *b"inflate of trial";
+/// The kernel that the simulated card leaves its factory with: it does everything.
+const FACTORY_KERNEL: [u8; 16] = *b"faam-factory-all";
+/// Bytes of a payload's bitstream.
+const BITSTREAM_BYTES: usize = 700_000;
 
-/// The trials.
-pub(crate) fn trials() -> Vec<Trial> {
-    let all: [(&str, Show); 9] = [
-        (
-            "a_kernel_serves_once_it_is_loaded_and_no_longer_than_it_is_there",
-            loaded_and_evicted,
-        ),
-        (
-            "while_a_slot_is_programmed_the_other_one_serves_and_the_admin_queue_answers",
-            the_others_go_on,
-        ),
-        ("a_job_in_a_slot_ends_before_it_is_programmed", drained),
-        ("a_load_that_fails_leaves_the_other_slot_serving", fails),
-        ("a_load_that_hangs_leaves_the_other_slot_serving", hangs),
-        (
-            "a_kernel_that_computes_wrong_never_serves_and_the_other_slot_does",
-            garbage,
-        ),
-        (
-            "a_reset_ends_a_load_and_keeps_what_the_other_slot_holds",
-            reset_in_mid_load,
-        ),
-        ("what_does_not_fit_changes_nothing", refused),
-        (
-            "a_kernel_that_does_not_come_to_its_images_golden_output_never_serves",
-            golden,
-        ),
-    ];
-    named(all)
+/// A job that ends as a DMA fault is none that the other slot served.
+const NO_JOB_ENDS_WELL: Mutation = Mutation {
+    faults: &[Fault::DmaFaults],
+    says: "expected a result, or that the kernel is absent",
+};
+/// What a slot computes is wrong, so that no kernel passes its test.
+const NO_LOAD_ENDS_WELL: Mutation = Mutation {
+    faults: &[Fault::LoadGarbage],
+    says: "SelfTest",
+};
+
+pub(crate) const BEHAVIOURS: &[Behaviour] = &[
+    Behaviour {
+        name: "slots::a_kernel_serves_while_it_is_there",
+        holds: "A kernel serves once it is loaded and tested, in place of what the slot held and beside the other one, and not once it is evicted.",
+        needs: &[Need::Slots],
+        show: loaded_and_evicted,
+        mutation: NO_LOAD_ENDS_WELL,
+    },
+    Behaviour {
+        name: "slots::the_others_go_on",
+        holds: "While a slot is programmed the other one serves and the admin queue answers; a second load waits its turn outside.",
+        needs: &[Need::Slots, Need::EngineFaults],
+        show: the_others_go_on,
+        mutation: NO_JOB_ENDS_WELL,
+    },
+    Behaviour {
+        name: "slots::a_slot_drains_first",
+        holds: "A job that is in a slot ends before the slot is programmed.",
+        needs: &[Need::Slots, Need::EngineFaults],
+        show: drained,
+        mutation: NO_LOAD_ENDS_WELL,
+    },
+    Behaviour {
+        name: "slots::a_load_that_fails",
+        holds: "A load that fails is told as that, leaves its slot empty and the other one serving, and the next one succeeds.",
+        needs: &[Need::Slots, Need::EngineFaults],
+        show: fails,
+        mutation: NO_JOB_ENDS_WELL,
+    },
+    Behaviour {
+        name: "slots::a_load_that_hangs",
+        holds: "The same of a load that does not end: it is evicted.",
+        needs: &[Need::Slots, Need::EngineFaults],
+        show: hangs,
+        mutation: NO_JOB_ENDS_WELL,
+    },
+    Behaviour {
+        name: "slots::a_kernel_that_computes_wrong",
+        holds: "The same of a kernel that does not pass its self-test: it never serves.",
+        needs: &[Need::Slots, Need::EngineFaults],
+        show: garbage,
+        mutation: NO_JOB_ENDS_WELL,
+    },
+    Behaviour {
+        name: "slots::a_reset_ends_a_load",
+        holds: "A reset ends a load in its midst, frees its memory, and keeps what the other slot holds.",
+        needs: &[Need::Slots, Need::EngineFaults],
+        show: reset_in_mid_load,
+        mutation: NO_LOAD_ENDS_WELL,
+    },
+    Behaviour {
+        name: "slots::what_does_not_fit_changes_nothing",
+        holds: "An image for another device or shell, cut short, too large or damaged is refused as that, and no slot changes.",
+        needs: &[Need::Slots],
+        show: refused,
+        mutation: NO_JOB_ENDS_WELL,
+    },
+    Behaviour {
+        name: "slots::a_kernel_comes_to_its_golden_output",
+        holds: "A kernel that does not come to its image's golden output never serves, one that does is loaded, and the other slot serves on.",
+        needs: &[Need::Slots],
+        show: golden,
+        mutation: Mutation {
+            faults: &[Fault::LoadFails],
+            says: "Failed",
+        },
+    },
+];
+
+/// A function with the factory's kernels in its slots.
+fn with_slots(bench: &Bench) -> Function {
+    let function = bench.function(0);
+    make_whole(&function);
+    function
 }
 
-/// A function whose slots can be loaded; `None` where it has none.
-fn with_slots(bench: &Bench) -> Option<Function> {
-    let function = bench.function(0);
-    if function.identity().slots.is_none() {
-        println!("skipped: the card has no slots");
-        return None;
+/// Sees to it that each slot holds the factory's kernel.
+pub(crate) fn make_whole(function: &Function) {
+    for slot in function.slots().unwrap() {
+        if slot.kernel_uuid != FACTORY_KERNEL || slot.state != SlotState::Active {
+            let all = payload(function, Serves::ALL, FACTORY_KERNEL);
+            function.load(slot.index, &all).unwrap();
+        }
     }
-    Some(function)
 }
 
 /// A payload for this function's slots.
-fn payload(function: &Function, serves: Serves, kernel_uuid: [u8; 16]) -> Vec<u8> {
+pub(crate) fn payload(function: &Function, serves: Serves, kernel_uuid: [u8; 16]) -> Vec<u8> {
     let slots = function.identity().slots.unwrap();
-    let bitstream = text(700_000);
+    let bitstream = text(BITSTREAM_BYTES);
     let mut head = SlotPayload {
         serves,
         idcode: slots.idcode,
@@ -107,6 +165,7 @@ fn serves(worker: &Feeder, level: CardLevel) -> bool {
 }
 
 fn stop(worker: Feeder, function: &Function) {
+    make_whole(function);
     match worker.stop() {
         WorkerExit::Stopped { queue_pair } => function.delete_queue_pair(queue_pair).unwrap(),
         other => panic!("a worker ended by {other:?}"),
@@ -116,9 +175,7 @@ fn stop(worker: Feeder, function: &Function) {
 }
 
 fn loaded_and_evicted(bench: &Bench) {
-    let Some(function) = with_slots(bench) else {
-        return;
-    };
+    let function = with_slots(bench);
     let worker = Feeder::start(bench, &function);
     assert_eq!(function.serves().unwrap(), Serves::ALL, "the factory's");
     for slot in function.slots().unwrap() {
@@ -179,9 +236,7 @@ fn loaded_and_evicted(bench: &Bench) {
 }
 
 fn the_others_go_on(bench: &Bench) {
-    let Some(function) = with_slots(bench) else {
-        return;
-    };
+    let function = with_slots(bench);
     let worker = Feeder::start(bench, &function);
     let fast = payload(&function, Serves::FAST, FAST_KERNEL);
     bench.faults().set_rule("load-hangs");
@@ -195,7 +250,11 @@ fn the_others_go_on(bench: &Bench) {
         until(bench.patience(), "the slot is being programmed", || {
             function.slots().unwrap()[1].state == SlotState::Programming
         });
-        for _ in 0..20 {
+        let times = match bench.carrier().is_slow() {
+            false => 20,
+            true => 4,
+        };
+        for _ in 0..times {
             assert!(serves(&worker, CardLevel::Dense));
             function.health().unwrap();
         }
@@ -213,17 +272,16 @@ fn the_others_go_on(bench: &Bench) {
 }
 
 fn drained(bench: &Bench) {
-    let Some(function) = with_slots(bench) else {
-        return;
-    };
+    let function = with_slots(bench);
     function.evict(1).unwrap();
     let worker = Feeder::start(bench, &function);
     let fast = payload(&function, Serves::FAST, FAST_KERNEL);
     let input = text(50_000);
+    let hung = bench.faults().struck("engine-hangs");
     bench.faults().hang_after(0, 0);
     let job = worker.submit(Work::new(compress(CardLevel::Dense), &input));
     until(bench.patience(), "an engine has the job", || {
-        bench.faults().struck("engine-hangs") > 0
+        bench.faults().struck("engine-hangs") > hung
     });
     std::thread::scope(|scope| {
         let load = scope.spawn(|| function.load(0, &fast));
@@ -247,11 +305,10 @@ fn drained(bench: &Bench) {
 
 /// A load with this fault: how it ends. The other slot serves before, meanwhile and after; then the slot is loaded.
 fn load_with(bench: &Bench, fault: &str, says: impl Fn(&SlotError)) {
-    let Some(function) = with_slots(bench) else {
-        return;
-    };
+    let function = with_slots(bench);
     let worker = Feeder::start(bench, &function);
     let fast = payload(&function, Serves::FAST, FAST_KERNEL);
+    let struck = bench.faults().struck(fault);
     bench.faults().set_rule(&format!("{fault},times=1"));
     std::thread::scope(|scope| {
         let load = scope.spawn(|| function.load(1, &fast));
@@ -265,7 +322,7 @@ fn load_with(bench: &Bench, fault: &str, says: impl Fn(&SlotError)) {
         assert!(!error.is_of_the_function(), "{error}");
         says(&error);
     });
-    assert_eq!(bench.faults().struck(fault), 1);
+    assert_eq!(bench.faults().struck(fault), struck + 1);
     let slots = function.slots().unwrap();
     assert_ne!(slots[1].state, SlotState::Active);
     assert_eq!(slots[1].serves, Serves::NONE);
@@ -318,9 +375,7 @@ fn garbage(bench: &Bench) {
 }
 
 fn reset_in_mid_load(bench: &Bench) {
-    let Some(function) = with_slots(bench) else {
-        return;
-    };
+    let function = with_slots(bench);
     let fast = payload(&function, Serves::FAST, FAST_KERNEL);
     let inflates = payload(&function, Serves::INFLATE, INFLATE_KERNEL);
     function.load(1, &fast).unwrap();
@@ -330,7 +385,7 @@ fn reset_in_mid_load(bench: &Bench) {
         until(bench.patience(), "the slot is being programmed", || {
             function.slots().unwrap()[0].state == SlotState::Programming
         });
-        let proof = function.reset(RESET_LIMIT).unwrap();
+        let proof = function.reset(bench.patience()).unwrap();
         let error = load.join().unwrap().unwrap_err();
         assert!(matches!(error, SlotError::Ended), "{error:?}");
         function.arena().release_quarantined(&proof);
@@ -350,12 +405,11 @@ fn reset_in_mid_load(bench: &Bench) {
     function.self_test().unwrap();
     let loaded = function.load(0, &inflates).unwrap();
     assert_eq!(loaded.slot.kernel_uuid, INFLATE_KERNEL);
+    make_whole(&function);
 }
 
 fn golden(bench: &Bench) {
-    let Some(function) = with_slots(bench) else {
-        return;
-    };
+    let function = with_slots(bench);
     let payload = payload(&function, Serves::FAST, FAST_KERNEL);
     let input = text(300);
     let compress = GoldenJob {
@@ -395,9 +449,7 @@ fn golden(bench: &Bench) {
 }
 
 fn refused(bench: &Bench) {
-    let Some(function) = with_slots(bench) else {
-        return;
-    };
+    let function = with_slots(bench);
     let before = function.slots().unwrap();
     let right = payload(&function, Serves::FAST, FAST_KERNEL);
     let head = SlotPayload::decode(&right).unwrap();

@@ -150,7 +150,8 @@ behind the kernel's VFIO is not replaced: it is cut off behind the IOMMU, which 
 has mended it. `noticed` is the time from the strike, or from the call that caused it, to its detection; `back` from there to
 jobs that are served again, self-test included. `verification` means that another decoder did not find the host's own bytes
 in a result. In every trial each job had exactly one outcome, no wrong byte passed, memory that the card held came back only
-behind a fence, and all of it came back.
+behind a fence, and all of it came back. Faults of a load strike one slot of two: jobs were served by the other one all the
+while, the function was neither fenced nor reset, and the slot took the next load.
 
 The last column is a whole gateway's, under callers of every policy: what it took out of service, how long until all served
 again, and how many requests were lost or had a wrong byte. It was ready all the while. Times are those of the machine that

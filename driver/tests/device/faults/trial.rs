@@ -17,7 +17,7 @@ use crate::carrier::{Bench, Carrier};
 use crate::runner::{Running, say, shown};
 
 /// Jobs that are served before the fault, and again after it.
-const JOBS_AROUND: usize = 6;
+pub(super) const JOBS_AROUND: usize = 6;
 /// Jobs that are begun under a fault that nobody notices.
 const JOBS_UNDER_FAULT: usize = 16;
 /// Strikes until a fault is noticed: each harms some of the jobs that it may strike.
@@ -100,10 +100,10 @@ fn run(row: &'static Row, carrier: Carrier) -> (String, Result<Completion, Faile
 }
 
 /// What came of a fault.
-struct Came {
-    noticed: Option<Notice>,
-    back: Option<(Back, Duration)>,
-    slowest: Duration,
+pub(super) struct Came {
+    pub(super) noticed: Option<Notice>,
+    pub(super) back: Option<(Back, Duration)>,
+    pub(super) slowest: Duration,
 }
 
 impl Came {
@@ -122,9 +122,9 @@ impl Came {
 }
 
 /// How a fault was noticed, and how long after it struck.
-struct Notice {
-    kind: &'static str,
-    after: Duration,
+pub(super) struct Notice {
+    pub(super) kind: &'static str,
+    pub(super) after: Duration,
 }
 
 /// A function's heartbeat, as a supervisor watches it.
@@ -166,11 +166,11 @@ impl Heartbeat {
 }
 
 /// A trial's course.
-struct Course {
+pub(super) struct Course {
     row: &'static Row,
-    bench: Bench,
-    samples: Vec<Sample>,
-    arena: Arc<Arena>,
+    pub(super) bench: Bench,
+    pub(super) samples: Vec<Sample>,
+    pub(super) arena: Arc<Arena>,
 }
 
 impl Course {
@@ -184,6 +184,9 @@ impl Course {
     }
 
     fn run(mut self) -> Came {
+        if let Strike::Load(rule) = self.row.strike {
+            return self.run_load(rule);
+        }
         let patience = self.bench.patience();
         if let Strike::RulesBefore(rules) = self.row.strike {
             self.set(rules);
@@ -298,7 +301,8 @@ impl Course {
         let mut struck = Instant::now();
         match self.row.strike {
             Strike::Rules(rules) => self.set(rules),
-            Strike::RulesBefore(_) => {}
+            // A load has a course of its own.
+            Strike::RulesBefore(_) | Strike::Load(_) => {}
             Strike::HostResets => {
                 let reset = function.function_level_reset(self.reset_limit());
                 reset.unwrap_or_else(|error| panic!("the host's own reset: {error}"));
@@ -408,7 +412,7 @@ impl Course {
         true
     }
 
-    fn set(&self, rules: &[&str]) {
+    pub(super) fn set(&self, rules: &[&str]) {
         let faults = self.bench.faults();
         for rule in rules {
             match rule.starts_with("stops") {
@@ -429,7 +433,7 @@ impl Course {
         }
     }
 
-    fn check_all_free(&self) {
+    pub(super) fn check_all_free(&self) {
         let free = self.arena.free_bytes();
         assert_eq!(free, self.arena.bytes(), "every buffer came back");
     }
