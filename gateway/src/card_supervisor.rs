@@ -18,6 +18,7 @@ mod inspection;
 mod ladder;
 mod operator;
 mod place;
+mod post;
 mod reach;
 mod slots;
 mod standing;
@@ -340,14 +341,7 @@ impl Card {
     fn wait(&mut self, limit: Option<Duration>) -> Waited {
         let until = limit.map(|limit| Instant::now() + limit);
         loop {
-            let event = match until {
-                None => self
-                    .post
-                    .events
-                    .recv()
-                    .map_err(|_| RecvTimeoutError::Disconnected),
-                Some(until) => self.post.events.recv_deadline(until),
-            };
+            let event = self.post.next(until);
             match event {
                 Ok(CardEvent::Stop) | Err(RecvTimeoutError::Disconnected) => return Waited::Stop,
                 Ok(CardEvent::Operator {
@@ -392,7 +386,7 @@ impl Card {
 
     /// Until told to stop; whoever asks is told that nothing helps.
     fn wait_given_up(&mut self) {
-        while let Ok(event) = self.post.events.recv() {
+        while let Ok(event) = self.post.next(None) {
             match event {
                 CardEvent::Stop => return,
                 CardEvent::Operator {
@@ -611,7 +605,7 @@ impl Card {
             }
             // Not counted from the last event: however many there are, the card is looked at.
             let until = self.next_try_at().map_or(look_at, |next| next.min(look_at));
-            let outcome = match self.post.events.recv_deadline(until) {
+            let outcome = match self.post.next(Some(until)) {
                 Ok(CardEvent::Stop) | Err(RecvTimeoutError::Disconnected) => return Ended::Stopped,
                 // Ends and results of an earlier life say nothing about this one.
                 Ok(CardEvent::WorkerEnded { function, life, .. })

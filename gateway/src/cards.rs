@@ -6,8 +6,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use faam_driver::PciAddress;
@@ -27,9 +27,6 @@ use crate::slot_keeper::KeptCard;
 
 /// Events that a card's supervisor has queued; one of each kind is enough.
 const EVENTS_MAX: usize = 64;
-
-/// How long telling a supervisor to stop may take.
-const STOP_SEND_LIMIT: Duration = Duration::from_secs(1);
 
 /// Where a card comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -254,6 +251,7 @@ pub(crate) struct Cards {
 
 struct Supervisor {
     events: Sender<CardEvent>,
+    stopping: Arc<AtomicBool>,
     status: Arc<Mutex<CardStatus>>,
     thread: JoinHandle<()>,
 }
@@ -263,6 +261,26 @@ pub(crate) struct Post {
     pub(crate) sender: Sender<CardEvent>,
     pub(crate) events: Receiver<CardEvent>,
     pub(crate) status: Arc<Mutex<CardStatus>>,
+    /// It is to stop. Not by an event alone: a full channel takes none.
+    pub(crate) stopping: Arc<AtomicBool>,
+}
+
+impl Post {
+    pub(crate) fn new(status: CardStatus) -> Self {
+        let (sender, events) = bounded(EVENTS_MAX);
+        Self {
+            sender,
+            events,
+            status: Arc::new(Mutex::new(status)),
+            stopping: Arc::default(),
+        }
+    }
+}
+
+/// Has a supervisor stop. The event only ends its wait: where the channel is full, it does not wait.
+pub(crate) fn tell_to_stop(events: &Sender<CardEvent>, stopping: &AtomicBool) {
+    stopping.store(true, Ordering::Release);
+    let _ = events.try_send(CardEvent::Stop);
 }
 
 impl Cards {
@@ -270,21 +288,21 @@ impl Cards {
         let mut supervisors = Vec::new();
         let mut posts = Vec::new();
         for (source, number) in config.cards.iter().zip(0..) {
-            let (sender, events) = bounded(EVENTS_MAX);
-            let status = Arc::new(Mutex::new(first_status(number, source, &config.data_dir)));
-            supervisors.push((sender.clone(), Arc::clone(&status)));
-            posts.push(Post {
-                sender,
-                events,
-                status,
-            });
+            let post = Post::new(first_status(number, source, &config.data_dir));
+            supervisors.push((
+                post.sender.clone(),
+                Arc::clone(&post.status),
+                Arc::clone(&post.stopping),
+            ));
+            posts.push(post);
         }
         let threads = supervise(jobs, config, posts)?;
         let supervisors = supervisors
             .into_iter()
             .zip(threads)
-            .map(|((events, status), thread)| Supervisor {
+            .map(|((events, status, stopping), thread)| Supervisor {
                 events,
+                stopping,
                 status,
                 thread,
             })
@@ -318,10 +336,7 @@ impl Cards {
     /// Shut every card down and wait for its supervisor.
     pub(crate) fn stop(self) {
         for supervisor in &self.supervisors {
-            // A full channel holds faults, which the supervisor is working off.
-            let _ = supervisor
-                .events
-                .send_timeout(CardEvent::Stop, STOP_SEND_LIMIT);
+            tell_to_stop(&supervisor.events, &supervisor.stopping);
         }
         for supervisor in self.supervisors {
             if supervisor.thread.join().is_err() {
@@ -331,7 +346,7 @@ impl Cards {
     }
 }
 
-fn first_status(card: u8, source: &CardSource, data_dir: &Path) -> CardStatus {
+pub(crate) fn first_status(card: u8, source: &CardSource, data_dir: &Path) -> CardStatus {
     CardStatus {
         card,
         state: CardState::Starting,
