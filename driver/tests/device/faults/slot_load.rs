@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use faam_driver::SlotError;
 use faam_hwif::{Serves, SlotState};
 
 use super::Back;
@@ -14,6 +15,16 @@ use crate::slots::{FAST_KERNEL, make_whole, payload};
 
 /// The slot that is loaded.
 const SLOT: u8 = 1;
+
+/// As what a load's fault is noticed.
+fn noticed_as(error: &SlotError) -> &'static str {
+    match error {
+        SlotError::Failed { .. } => "load-failed",
+        SlotError::Hang { .. } => "load-hang",
+        SlotError::SelfTest { .. } => "load-self-test",
+        other => other.kind(),
+    }
+}
 
 impl Course {
     /// Has a load be struck by `rule` with jobs under way, and loads the slot again.
@@ -58,7 +69,7 @@ impl Course {
         self.check_all_free();
         Came {
             noticed: Some(Notice {
-                kind: error.kind(),
+                kind: noticed_as(&error),
                 after,
             }),
             back: Some((Back::SlotLoaded, took)),
