@@ -280,13 +280,14 @@ fn options_come_by_attribute_before_the_query() {
     let front = Carried::start(Knative::new);
     let body = json!({
         "specversion": "1.0", "id": "1", "source": "/tests", "type": "test", "faamfunction": "zstd",
+        "faamlevel": 3,
         "data_base64": STANDARD.encode(TEXT), "dataref": "https://x.example/1", "sequence": "7", "other": true,
     });
     let headers = [("Content-Type", STRUCTURED)];
     let told = send(
         front.address(),
         "POST",
-        "/?function=gzip&level=3",
+        "/?function=gzip&level=99",
         &headers,
         body.to_string().as_bytes(),
     );
