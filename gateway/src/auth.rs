@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::credentials::Presented;
 use crate::credentials::scopes::{Scope, Scopes};
 use crate::credentials::sigv4::SigV4Error;
+use crate::credentials::sigv4::chunks::Chunks;
 use crate::tenants::Tenant;
 
 /// Ends every kind of credential in a tenant.
@@ -68,6 +69,8 @@ pub struct Authenticated {
     pub principal: Arc<Principal>,
     /// SHA-256 of the body that the request was signed with, which the body has to have.
     pub body_sha256: Option<[u8; 32]>,
+    /// What opens the body, where it was signed in chunks.
+    pub chunks: Option<Chunks>,
 }
 
 /// Why a credential was refused.

@@ -629,6 +629,7 @@ fn bearer(directory: &TenantDirectory, key: &str) -> Result<Arc<Principal>, Gate
         headers: &headers,
         now: now(),
         body_sha256: None,
+        takes_chunks: false,
     };
     let caller = directory.authenticate(&presented);
     Ok(caller.map_err(|_| GatewayError::NoCaller)?.principal)

@@ -62,6 +62,7 @@ impl Kind for ApiKey {
             grant: if bool::from(is_named) { named } else { chosen },
             holds: is_named | is_chosen,
             body_sha256: None,
+            chunks: None,
         })
     }
 

@@ -49,6 +49,8 @@ pub struct Presented<'r> {
     pub now: Millis,
     /// SHA-256 of its body, where that was read before it is known who sends it.
     pub body_sha256: Option<[u8; MAC_BYTES]>,
+    /// Whether the body may be signed in chunks: whoever asks has to open them.
+    pub takes_chunks: bool,
 }
 
 /// A credential as it is looked up: whose it is, and what recognises it.
@@ -85,7 +87,7 @@ pub trait Known: Send + Sync {
 }
 
 /// What became of a presented credential.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Judged<'k> {
     /// Which one it claims to be.
     pub grant: Option<&'k Grant>,
@@ -93,6 +95,8 @@ pub struct Judged<'k> {
     pub holds: Choice,
     /// SHA-256 of the body that the request was signed with: the body has to have it.
     pub body_sha256: Option<[u8; MAC_BYTES]>,
+    /// What a body in chunks has to be opened with.
+    pub chunks: Option<sigv4::chunks::Chunks>,
 }
 
 /// A new credential: the only moment at which its secret is there.

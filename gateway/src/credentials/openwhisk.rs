@@ -60,6 +60,7 @@ impl Kind for BasicAuth {
             grant,
             holds: expected.ct_eq(&presented) & usable(grant),
             body_sha256: None,
+            chunks: None,
         })
     }
 

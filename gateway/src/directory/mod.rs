@@ -278,6 +278,7 @@ impl Authenticator for TenantDirectory {
                 Ok(Authenticated {
                     principal: Arc::clone(&grant.principal),
                     body_sha256: judged.body_sha256,
+                    chunks: judged.chunks,
                 })
             }
             _ => Err(AuthError::Invalid(kind.scheme())),

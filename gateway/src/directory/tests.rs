@@ -97,6 +97,7 @@ fn ask(
         headers: &headers,
         now,
         body_sha256: None,
+        takes_chunks: false,
     };
     directory
         .authenticate(&presented)

@@ -292,6 +292,7 @@ impl App {
             headers: request.headers(),
             now: now(),
             body_sha256: None,
+            takes_chunks: false,
         };
         self.directory
             .authenticate(&presented)

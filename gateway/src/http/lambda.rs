@@ -26,6 +26,7 @@ use super::listener::Peer;
 use crate::admission::CalledKernel;
 use crate::auth::{AuthError, Authenticated, Authenticator, Principal};
 use crate::credentials::scopes::Scope;
+use crate::credentials::sigv4::chunks::Chunks;
 use crate::credentials::{Presented, sigv4};
 use crate::error::{Problem, ProblemKind};
 use crate::events::now;
@@ -110,8 +111,16 @@ struct Caller {
 enum Incoming {
     /// Read already, and what was signed.
     Held(HeldBody),
-    /// Still to be read; it has to have this SHA-256, if it says one.
-    Unread(Body, Option<[u8; 32]>),
+    /// Still to be read.
+    Unread(Body, Signed),
+}
+
+/// What a body has to be that is still to be read.
+struct Signed {
+    /// Its SHA-256, if that was said.
+    sha256: Option<[u8; 32]>,
+    /// What opens it, where it is signed in chunks.
+    chunks: Option<Chunks>,
 }
 
 impl AtDoor<'_> {
@@ -153,8 +162,13 @@ impl AtDoor<'_> {
             let Authenticated {
                 principal,
                 body_sha256,
+                chunks,
             } = authenticated.map_err(|error| self.refused(error))?;
-            let body = Incoming::Unread(body, body_sha256);
+            let signed = Signed {
+                sha256: body_sha256,
+                chunks,
+            };
+            let body = Incoming::Unread(body, signed);
             return Ok(Caller { principal, body });
         }
         self.app
@@ -181,6 +195,7 @@ impl AtDoor<'_> {
             headers: &self.parts.headers,
             now: now(),
             body_sha256,
+            takes_chunks: true,
         }
     }
 
@@ -201,7 +216,7 @@ impl AtDoor<'_> {
             Incoming::Held(held) => return Ok(held),
             Incoming::Unread(body, signed) => (body, signed),
         };
-        let held = self
+        let mut held = self
             .rooms
             .proven
             .read_for(
@@ -212,7 +227,13 @@ impl AtDoor<'_> {
             )
             .await
             .map_err(Failure::of_request)?;
-        if signed.is_some_and(|signed| signed[..] != Sha256::digest(&held.bytes)[..]) {
+        if let Some(chunks) = &signed.chunks {
+            held.bytes = chunks
+                .open(&held.bytes)
+                .map_err(|error| self.refused(error))?;
+        }
+        let sha256 = signed.sha256;
+        if sha256.is_some_and(|signed| signed[..] != Sha256::digest(&held.bytes)[..]) {
             return Err(Failure::of_request(Problem::new(
                 ProblemKind::DigestMismatch,
                 "the body is not the one that was signed: expected that of x-amz-content-sha256; sign and send it again",

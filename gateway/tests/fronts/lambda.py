@@ -8,6 +8,7 @@ KEYS is JSON: endpoint, bearer, signer and slow (access key id and secret each).
 import base64
 import datetime
 import gzip
+import hashlib
 import json
 import socket
 import sys
@@ -17,6 +18,8 @@ from unittest import mock
 
 import boto3
 import botocore.auth
+import botocore.awsrequest
+import botocore.credentials
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -119,6 +122,44 @@ def before_body(more="", signed=""):
     return [int(lines[0].split()[1]), kind]
 
 
+class Chunked(botocore.auth.SigV4Auth):
+    """Signs a request whose body is signed in chunks, as botocore signs, and then the chunks."""
+
+    def payload(self, request):
+        return "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
+
+    def body(self, request, chunks):
+        text = request.headers["Authorization"]
+        previous = text.rsplit("Signature=", 1)[1]
+        empty, framed = hashlib.sha256(b"").hexdigest(), b""
+        for chunk in [*chunks, b""]:
+            lines = ["AWS4-HMAC-SHA256-PAYLOAD", request.context["timestamp"], self.credential_scope(request), previous, empty]
+            previous = self.signature("\n".join([*lines, hashlib.sha256(chunk).hexdigest()]), request)
+            framed += f"{len(chunk):x};chunk-signature={previous}\r\n".encode() + chunk + b"\r\n"
+        return framed
+
+
+def in_chunks(chunks, spoilt=lambda body: body):
+    """The status of a call whose body is signed in chunks, and its error, or the length of what it was made of."""
+    key = botocore.credentials.Credentials(*KEYS["signer"])
+    url = f"{KEYS['endpoint']}/2015-03-31/functions/gzip/invocations"
+    length = sum(len(chunk) for chunk in chunks)
+    headers = {
+        "X-Amz-Content-Sha256": "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+        "X-Amz-Decoded-Content-Length": str(length),
+        "Content-Encoding": "aws-chunked",
+    }
+    request = botocore.awsrequest.AWSRequest("POST", url, headers)
+    signs = Chunked(key, "lambda", "eu-central-1")
+    signs.add_auth(request)
+    sent = urllib.request.Request(url, spoilt(signs.body(request, chunks)), dict(request.headers.items()), method="POST")
+    try:
+        with urllib.request.urlopen(sent, timeout=TIMEOUT_S) as answer:
+            return [answer.status, json.load(answer)["bytes_in"]]
+    except urllib.error.HTTPError as refused:
+        return [refused.code, refused.headers["x-amzn-ErrorType"]]
+
+
 signer = client(KEYS["signer"])
 seen = {"round_trips": {}}
 for there, back in {"gzip": "gunzip", "zlib": "unzlib", "deflate": "inflate", "zstd": "unzstd", "lz4": "unlz4"}.items():
@@ -179,4 +220,7 @@ seen["session_token"] = client(KEYS["signer"], token="of nobody").invoke(Functio
 seen["before_body"] = before_body()
 for payload in ["STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"]:
     seen[payload] = before_body(f"X-Amz-Content-Sha256: {payload}\r\n", "x-amz-content-sha256;")
+seen["chunked"] = in_chunks([event(TEXT)[:9000].encode(), event(TEXT)[9000:].encode()])
+seen["chunked_changed"] = in_chunks([event(TEXT).encode()], lambda body: body.replace(b'"data"', b'"atad"'))
+seen["chunked_cut"] = in_chunks([event(TEXT).encode()], lambda body: body[:-1] + b"x")
 print(json.dumps(seen))

@@ -222,7 +222,8 @@ fn boto3_takes_results_errors_and_throttles_for_lambdas() {
     );
     // A session's token is signed like any other header, and means nothing here.
     assert_eq!(seen["session_token"], 200, "{seen}");
-    // Who cannot be a caller of ours is told so before a byte of the body has come, and so is who signs in chunks.
+    // Who cannot be a caller of ours is told so before a byte of the body has come, and so is who signs chunks with trailers, or
+    // does not say how long they are.
     assert_eq!(
         seen["before_body"],
         json!([403, "invalidsignatureexception"]),
@@ -237,6 +238,13 @@ fn boto3_takes_results_errors_and_throttles_for_lambdas() {
             json!([403, "incompletesignatureexception"]),
             "{seen}"
         );
+    }
+    assert_eq!(seen["chunked"], json!([200, 9000]), "{seen}");
+    for (spoilt, error) in [
+        ("chunked_changed", "InvalidSignatureException"),
+        ("chunked_cut", "IncompleteSignatureException"),
+    ] {
+        assert_eq!(seen[spoilt], json!([403, error]), "{seen}");
     }
     let log = invoked.served.log.text();
     assert!(

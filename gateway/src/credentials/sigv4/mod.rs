@@ -4,11 +4,12 @@
 //! A secret is HMAC(root key, access key id, version): shown once, stored nowhere, made again at each request. What has to
 //! be signed is the host, `x-amz-date` and every other `x-amz-` header; `x-amz-content-sha256` says what the body has to
 //! be, and the body is checked against it as it is read; `UNSIGNED-PAYLOAD` leaves it open; a signer that does not say it (AWS's
-//! SDKs for most services) is taken where the body is read first. Bodies signed in chunks and
-//! signatures in a query are refused in words. Which region and service were signed for does not matter: the secret is of
+//! SDKs for most services) is taken where the body is read first, and so is one that signs its body in chunks (`chunks`). Chunks
+//! with trailers and signatures in a query are refused in words. Which region and service were signed for does not matter: the secret is of
 //! this gateway alone. A signed request can be sent again by whoever saw it, within [`CLOCK_SKEW_MAX`]: TLS is against that.
 
 mod canonical;
+pub mod chunks;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use subtle::{Choice, ConstantTimeEq};
 use thiserror::Error;
 
 use self::canonical::canonical_request;
+use self::chunks::Chunks;
 use super::keyring::{KeyedMac, Keyring, MAC_BYTES, hex, unhex};
 use super::random_text::{BASE32, random_text};
 use super::{Issued, Judged, Kind, Known, Presented};
@@ -46,6 +48,10 @@ const VERSION_OF_NOBODY: i64 = 1;
 /// Says the hash of the body, where the signer says it.
 const CONTENT_SHA256: &str = "x-amz-content-sha256";
 const UNSIGNED_PAYLOAD: &[u8] = b"UNSIGNED-PAYLOAD";
+/// Says that a body is signed in chunks.
+const CHUNKED_PAYLOAD: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
+/// Says how long such a body is without what its chunks are framed by.
+const DECODED_LENGTH: &str = "x-amz-decoded-content-length";
 /// SHA-256 of nothing.
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -81,12 +87,18 @@ pub enum SigV4Error {
          out of a request without a body"
     )]
     Payload,
-    /// `STREAMING-AWS4-HMAC-SHA256-PAYLOAD` and the like.
+    /// Chunks with trailers, or chunks where a body is not read first.
     #[error(
-        "bodies signed in chunks (x-amz-content-sha256: STREAMING-..) are not taken: sign with the body's SHA-256, or with \
-         UNSIGNED-PAYLOAD"
+        "bodies signed in chunks (x-amz-content-sha256: STREAMING-..) are not taken here, and nowhere with trailers: sign with \
+         the body's SHA-256, or with UNSIGNED-PAYLOAD"
     )]
     Chunked,
+    /// What is no chunk, or not all of them.
+    #[error(
+        "a body signed in chunks: expected `HEX-LENGTH;chunk-signature=` and 64 hexadecimal digits before each, an empty one at \
+         the end, and together as many bytes as x-amz-decoded-content-length says; sign the request again"
+    )]
+    ChunkForm,
     /// A URL that carries its signature.
     #[error(
         "signatures in a query are not taken: expected them in the header Authorization; sign the request in its headers"
@@ -149,19 +161,28 @@ impl Kind for SigV4 {
         let signed = Signed::parse(value)?;
         let date = signed.date(presented.headers, presented.now)?;
         signed.check_headers(presented.headers)?;
-        let (payload, body_sha256) = payload(presented.headers, presented.body_sha256)?;
-        let request = canonical_request(presented, &signed.headers, &payload, signed.service)
+        let payload = Payload::of(presented)?;
+        let body_sha256 = payload.body_sha256;
+        let request = canonical_request(presented, &signed.headers, &payload.text, signed.service)
             .ok_or(SigV4Error::Unsigned)?;
         let grant = known.find(CredentialKind::SigV4, signed.id);
         let root = grant.and_then(|grant| grant.root);
         let version = grant.map_or(VERSION_OF_NOBODY, |grant| grant.version);
         let secret = secret(keyring.roots.get(root), signed.id, version);
-        let signature = signed.signature_of(&secret, date, request.as_bytes());
+        let key = signed.key(&secret);
+        let signature = signed.signature_of(&key, date, request.as_bytes());
         let usable = Choice::from(u8::from(grant.is_some_and(|grant| grant.root.is_some())));
         Ok(Judged {
             grant,
             holds: signature.ct_eq(&signed.signature) & usable,
             body_sha256,
+            chunks: payload.decoded_length.map(|decoded_length| Chunks {
+                key,
+                date: date.into(),
+                scope: signed.scope.into(),
+                seed: signature,
+                decoded_length,
+            }),
         })
     }
 
@@ -276,21 +297,24 @@ impl<'r> Signed<'r> {
         }
     }
 
-    fn signature_of(&self, secret: &str, date: &str, request: &[u8]) -> [u8; MAC_BYTES] {
+    fn key(&self, secret: &str) -> [u8; MAC_BYTES] {
+        signing_key(secret, self.day, self.region, self.service)
+    }
+
+    fn signature_of(&self, key: &[u8], date: &str, request: &[u8]) -> [u8; MAC_BYTES] {
         let request: [u8; MAC_BYTES] = Sha256::digest(request).into();
         let to_sign = format!("{ALGORITHM}\n{date}\n{}\n{}", self.scope, hex(&request));
-        signing_key(secret, self.day, self.region, self.service).of(&[to_sign.as_bytes()])
+        KeyedMac::new(key).of(&[to_sign.as_bytes()])
     }
 }
 
 /// The key of one day, region and service.
-fn signing_key(secret: &str, day: &str, region: &str, service: &str) -> KeyedMac {
+fn signing_key(secret: &str, day: &str, region: &str, service: &str) -> [u8; MAC_BYTES] {
     let first = KeyedMac::new(format!("AWS4{secret}").as_bytes());
-    [day, region, service, "aws4_request"]
+    let day = first.of(&[day.as_bytes()]);
+    [region, service, "aws4_request"]
         .iter()
-        .fold(first, |key, part| {
-            KeyedMac::new(&key.of(&[part.as_bytes()]))
-        })
+        .fold(day, |key, part| KeyedMac::new(&key).of(&[part.as_bytes()]))
 }
 
 /// `YYYYMMDDTHHMMSSZ` (ISO 8601, basic format).
@@ -312,33 +336,60 @@ fn instant(text: &str) -> Option<Millis> {
     Some(Millis(instant.as_millisecond()))
 }
 
-/// What stands for the body in what is signed, and what the body has to be. `read` is the hash of one that was read.
-fn payload(
-    headers: &HeaderMap,
-    read: Option<[u8; MAC_BYTES]>,
-) -> Result<(Cow<'_, str>, Option<[u8; MAC_BYTES]>), SigV4Error> {
-    if !headers.contains_key(CONTENT_SHA256) {
-        if let Some(read) = read {
-            return Ok((hex(&read).into(), Some(read)));
+/// What is signed of a body.
+struct Payload<'h> {
+    /// What stands for it in what is signed.
+    text: Cow<'h, str>,
+    /// What it has to be.
+    body_sha256: Option<[u8; MAC_BYTES]>,
+    /// Of one in chunks: their bytes.
+    decoded_length: Option<u64>,
+}
+
+impl<'h> Payload<'h> {
+    fn of(presented: &Presented<'h>) -> Result<Self, SigV4Error> {
+        let headers = presented.headers;
+        let hashed = |text: Cow<'h, str>, body_sha256| Self {
+            text,
+            body_sha256,
+            decoded_length: None,
+        };
+        if !headers.contains_key(CONTENT_SHA256) {
+            if let Some(read) = presented.body_sha256 {
+                return Ok(hashed(hex(&read).into(), Some(read)));
+            }
+            let length = once(headers, "content-length");
+            if length.is_some_and(|length| length != b"0")
+                || headers.contains_key("transfer-encoding")
+            {
+                return Err(SigV4Error::Payload);
+            }
+            // One that has a body after all is not what was signed.
+            return Ok(hashed(EMPTY_SHA256.into(), unhex(EMPTY_SHA256)));
         }
-        let length = once(headers, "content-length");
-        if length.is_some_and(|length| length != b"0") || headers.contains_key("transfer-encoding")
-        {
-            return Err(SigV4Error::Payload);
+        let value = once(headers, CONTENT_SHA256).ok_or(SigV4Error::Payload)?;
+        let text = std::str::from_utf8(value).map_err(|_| SigV4Error::Payload)?;
+        if text == CHUNKED_PAYLOAD && presented.takes_chunks {
+            let length = once(headers, DECODED_LENGTH).and_then(|length| {
+                let digits = length.iter().all(u8::is_ascii_digit);
+                let text = std::str::from_utf8(length).ok().filter(|_| digits)?;
+                text.parse().ok()
+            });
+            return Ok(Self {
+                text: text.into(),
+                body_sha256: None,
+                decoded_length: Some(length.ok_or(SigV4Error::ChunkForm)?),
+            });
         }
-        // One that has a body after all is not what was signed.
-        return Ok((EMPTY_SHA256.into(), unhex(EMPTY_SHA256)));
+        if value.starts_with(b"STREAMING-") {
+            return Err(SigV4Error::Chunked);
+        }
+        if value == UNSIGNED_PAYLOAD {
+            return Ok(hashed(text.into(), None));
+        }
+        let hash = unhex(text).ok_or(SigV4Error::Payload)?;
+        Ok(hashed(text.into(), Some(hash)))
     }
-    let value = once(headers, CONTENT_SHA256).ok_or(SigV4Error::Payload)?;
-    if value.starts_with(b"STREAMING-") {
-        return Err(SigV4Error::Chunked);
-    }
-    let text = std::str::from_utf8(value).map_err(|_| SigV4Error::Payload)?;
-    if value == UNSIGNED_PAYLOAD {
-        return Ok((text.into(), None));
-    }
-    let hash = unhex(text).ok_or(SigV4Error::Payload)?;
-    Ok((text.into(), Some(hash)))
 }
 
 /// A header that comes once.

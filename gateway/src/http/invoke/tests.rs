@@ -65,6 +65,7 @@ impl Bench {
             headers: &headers,
             now: now(),
             body_sha256: None,
+            takes_chunks: false,
         };
         let caller = surface.app().directory.authenticate(&presented);
         let principal = caller.expect("the demo tenant").principal;
