@@ -3,7 +3,7 @@
 //! Owns the connections to it and what comes back over them. Invariants: a gateway's problem comes back as the same problem,
 //! by its name; a gateway that cannot be reached is a problem of the moment; every wait has a limit, and so has the number of
 //! calls and of connections that are kept. A call is made again, once, where a connection that was kept for it turns out to be
-//! closed: it changes nothing there. It knows no platform.
+//! closed, where it may be charged twice, for what it made is lost. It knows no platform.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use hyper::http::Response;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::call::{CallError, Caller, Link, Outgoing, Refusal};
 
@@ -27,6 +27,8 @@ use super::call::{CallError, Caller, Link, Outgoing, Refusal};
 const CALLS_MAX: usize = 256;
 /// Connections that are kept for later calls.
 const IDLE_LINKS_MAX: usize = 32;
+/// How long one is kept that is not used: who stands in between may have forgotten it by then, and says nothing.
+const IDLE_MAX: Duration = Duration::from_secs(30);
 /// How long a call waits until one of [`CALLS_MAX`] has ended.
 const PLACE_MAX: Duration = Duration::from_secs(10);
 /// How long a connection that was kept may take to say that it is open.
@@ -47,7 +49,8 @@ const COME_BACK: Duration = Duration::from_secs(1);
 /// See the module's head.
 pub(crate) struct Forward {
     caller: Caller,
-    idle: Mutex<Vec<Link>>,
+    /// Each with the moment since when it is not used.
+    idle: Mutex<Vec<(Link, Instant)>>,
     places: Semaphore,
 }
 
@@ -131,7 +134,10 @@ impl Forward {
     async fn link(&self) -> Result<(Link, bool), Problem> {
         loop {
             let kept = self.idle.lock().pop();
-            let Some(mut link) = kept else { break };
+            let Some((mut link, since)) = kept else { break };
+            if since.elapsed() > IDLE_MAX {
+                continue;
+            }
             if timeout(OPEN_MAX, link.opened()).await == Ok(true) {
                 return Ok((link, true));
             }
@@ -143,7 +149,7 @@ impl Forward {
     fn keep(&self, link: Link) {
         let mut idle = self.idle.lock();
         if idle.len() < IDLE_LINKS_MAX {
-            idle.push(link);
+            idle.push((link, Instant::now()));
         }
     }
 
@@ -235,10 +241,14 @@ impl Forward {
 
     fn refused(&self, refusal: &Refusal) -> Problem {
         let known = refusal.kind.as_deref().and_then(ProblemKind::named);
+        // What stands before it says so in nobody's words but HTTP's (RFC 9110, 15.5.14, 15.6.3 and 15.6.5).
+        let known = known.or((refusal.status == 413).then_some(ProblemKind::TooLarge));
         let problem = match known {
             Some(kind) => Problem::new(kind, refusal.detail.clone()),
             // Something that stands before it.
-            None if refusal.is_for_now() => return self.gone(&format!("is not served: {refusal}")),
+            None if refusal.is_for_now() || matches!(refusal.status, 502 | 504) => {
+                return self.gone(&format!("is not served: {refusal}"));
+            }
             None => Problem::internal(&format!("{}: {refusal}", self.caller.endpoint())),
         };
         match refusal.retry_after {

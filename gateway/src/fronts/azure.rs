@@ -120,9 +120,10 @@ impl Azure {
         input: Bytes,
         held_bytes: usize,
     ) -> Result<super::call::Answer, Problem> {
+        let function = asked.function.unwrap_or(self.backend.function);
         let call = Call {
-            function: asked.function.unwrap_or(self.backend.function),
-            options: asked.options.or(&self.backend.options),
+            function,
+            options: asked.options.or(&self.backend.options.fit(function)),
             input,
             output_bytes_max: BODY_LIMIT.bytes_max,
             held_bytes,

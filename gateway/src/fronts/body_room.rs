@@ -2,7 +2,7 @@
 //!
 //! Invariants: no body is longer than its platform's limit; all of them together take no more memory than
 //! [`BODY_ROOM_BYTES`], and those of one holder, where a front tells its callers apart, no more than a part of it; who finds no
-//! room is told to come back; a body that stops coming is not waited for. It knows no platform.
+//! room is told to come back; a body that stops coming, or comes in drips, is not waited for. It knows no platform.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,15 +15,17 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::error::{Problem, ProblemKind};
 
 /// Memory of all bodies that a process holds whole at once.
 pub const BODY_ROOM_BYTES: usize = 256 << 20;
-/// How long the next piece of a body may take.
+/// How long the next piece of a body may take, and for how long at all one may come more slowly than the least rate.
 const PIECE_MAX: Duration = Duration::from_secs(30);
-/// Room that a body of no announced length takes at first.
+/// Least rate of a body: who sends in drips would hold its room for nothing.
+const BYTES_PER_SECOND_MIN: u64 = 16 << 10;
+/// Room that a body takes at first that takes more as it grows.
 const GROWTH_BYTES: usize = 64 << 10;
 /// What room is counted in.
 const UNIT_BYTES: usize = 1 << 10;
@@ -36,6 +38,8 @@ const HOLDER_DIVISOR: usize = 4;
 pub struct BodyRoom {
     units: Arc<Semaphore>,
     bytes: usize,
+    /// Whether bodies of an announced length take their room as they come, as the others do.
+    grows: bool,
     holders: Arc<Mutex<Holders>>,
 }
 
@@ -87,8 +91,30 @@ impl BodyRoom {
         Self {
             units: Arc::new(Semaphore::new(bytes / UNIT_BYTES)),
             bytes,
+            grows: false,
             holders: Arc::default(),
         }
+    }
+
+    /// Of this many bytes, which bodies take as they come: what is announced by whoever is not known yet takes nothing.
+    #[must_use]
+    pub fn growing(bytes: usize) -> Self {
+        Self {
+            grows: true,
+            ..Self::of(bytes)
+        }
+    }
+
+    /// The body, at home here from now on, as that of a holder.
+    ///
+    /// # Errors
+    /// `saturated`, `too-many-in-flight`
+    pub fn take_over(&self, holder: &str, body: HeldBody) -> Result<HeldBody, Problem> {
+        let room = self.take(Some(holder), body.bytes.len())?;
+        Ok(HeldBody {
+            bytes: body.bytes,
+            _room: room,
+        })
     }
 
     /// Reads a body of at most `bytes_max`. Room is taken for all of it where its length is announced, else as it grows.
@@ -131,15 +157,23 @@ impl BodyRoom {
         if let Some(length) = announced.filter(|length| *length > bytes_max) {
             return Err(too_large(length, bytes_max));
         }
-        let mut room_bytes = announced.unwrap_or(GROWTH_BYTES.min(bytes_max));
+        let at_most = announced.unwrap_or(bytes_max);
+        let mut room_bytes = match announced {
+            Some(length) if !self.grows => length,
+            _ => GROWTH_BYTES.min(at_most),
+        };
         let mut room = self.take(holder, room_bytes)?;
-        let mut whole = BytesMut::with_capacity(announced.unwrap_or_default());
+        let mut whole = BytesMut::with_capacity(room_bytes);
+        let began = Instant::now();
         loop {
-            let piece = timeout(PIECE_MAX, body.frame()).await.map_err(|_| {
+            let earned = PIECE_MAX + Duration::from_secs(whole.len() as u64 / BYTES_PER_SECOND_MIN);
+            let patience = PIECE_MAX.min(earned.saturating_sub(began.elapsed()));
+            let piece = timeout(patience, body.frame()).await.map_err(|_| {
                 Problem::new(
                     ProblemKind::TooSlow,
                     format!(
-                        "nothing of the body came for {} s; send it without long pauses",
+                        "nothing of the body came for {} s, or less than {BYTES_PER_SECOND_MIN} bytes a second; send it \
+                         without long pauses",
                         PIECE_MAX.as_secs()
                     ),
                 )
@@ -161,7 +195,8 @@ impl BodyRoom {
             let length = whole.len().saturating_add(data.len());
             if length > room_bytes {
                 // A buffer that grows doubles.
-                let more = length.max(room_bytes.saturating_mul(2)).min(bytes_max) - room_bytes;
+                let grown = room_bytes.saturating_mul(2).min(at_most).max(length);
+                let more = grown.saturating_sub(room_bytes);
                 room.merge(self.take(holder, more)?);
                 room_bytes = room_bytes.saturating_add(more);
             }

@@ -30,6 +30,14 @@ pub struct CallOptions {
 }
 
 impl CallOptions {
+    /// A container's own, for one function: a level that was meant for its others is not for one that takes none.
+    #[must_use]
+    pub fn fit(&self, function: Function) -> Self {
+        let mut fit = self.clone();
+        fit.level = fit.level.filter(|_| function.takes_level());
+        fit
+    }
+
     /// These, and where they say nothing what `defaults` say.
     #[must_use]
     pub fn or(self, defaults: &Self) -> Self {

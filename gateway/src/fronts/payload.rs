@@ -4,10 +4,12 @@
 //! padding (RFC 4648, 4). It knows neither a platform nor its limits.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::call::{Answer, CallOptions};
@@ -34,20 +36,37 @@ pub struct Payload {
 #[derive(Deserialize)]
 struct Text<'j>(#[serde(borrow)] Cow<'j, str>);
 
-/// A whole number or text: options come as either.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Scalar<'j> {
-    Number(u64),
-    Text(#[serde(borrow)] Cow<'j, str>),
+/// A whole number or text: options come as either. Read by hand, for whatever else comes is refused at its first byte: serde's
+/// own choice of variants would first keep all of it, at many times its length.
+struct Scalar(Box<str>);
+
+impl Scalar {
+    fn text(self) -> Box<str> {
+        self.0
+    }
 }
 
-impl Scalar<'_> {
-    fn text(self) -> Box<str> {
-        match self {
-            Self::Number(number) => number.to_string().into(),
-            Self::Text(text) => text.into(),
+impl<'j> Deserialize<'j> for Scalar {
+    fn deserialize<D: Deserializer<'j>>(json: D) -> Result<Self, D::Error> {
+        struct NumberOrText;
+
+        impl Visitor<'_> for NumberOrText {
+            type Value = Scalar;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a whole number or text")
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Scalar, E> {
+                Ok(Scalar(number.to_string().into()))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar(text.into()))
+            }
         }
+
+        json.deserialize_any(NumberOrText)
     }
 }
 
@@ -58,14 +77,14 @@ struct Members<'j> {
     data: Cow<'j, str>,
     #[serde(borrow, default)]
     kernel: Option<Text<'j>>,
-    #[serde(borrow, default)]
-    level: Option<Scalar<'j>>,
-    #[serde(borrow, default)]
-    backend: Option<Scalar<'j>>,
-    #[serde(borrow, default)]
-    deadline_ms: Option<Scalar<'j>>,
-    #[serde(borrow, default)]
-    priority: Option<Scalar<'j>>,
+    #[serde(default)]
+    level: Option<Scalar>,
+    #[serde(default)]
+    backend: Option<Scalar>,
+    #[serde(default)]
+    deadline_ms: Option<Scalar>,
+    #[serde(default)]
+    priority: Option<Scalar>,
 }
 
 impl Payload {

@@ -194,9 +194,10 @@ pub async fn call(
 ) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();
     let body = held(backend, &head.headers, body, limit).await?;
+    let function = asked.function.unwrap_or(backend.function);
     let call = Call {
-        function: asked.function.unwrap_or(backend.function),
-        options: asked.options.or(&backend.options),
+        function,
+        options: asked.options.or(&backend.options.fit(function)),
         input: body.bytes.clone(),
         output_bytes_max: limit.bytes_max,
         held_bytes: 0,

@@ -19,6 +19,7 @@ use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
 use super::app::App;
+use super::connections::peer_key;
 use super::intake::too_large;
 use super::invocation::Invocation;
 use super::lambda_openapi::{Event, InvokeParams, InvokeResponses};
@@ -26,7 +27,7 @@ use super::listener::Peer;
 use crate::admission::CalledKernel;
 use crate::auth::{AuthError, Authenticated, Authenticator, Principal};
 use crate::credentials::scopes::Scope;
-use crate::credentials::sigv4::chunks::Chunks;
+use crate::credentials::sigv4::chunks::{Chunks, framing_bytes_max};
 use crate::credentials::{Presented, sigv4};
 use crate::error::{Problem, ProblemKind};
 use crate::events::now;
@@ -39,8 +40,10 @@ use crate::fronts::lambda::reply::{self, Log};
 use crate::fronts::lambda::{OUTPUT_BYTES_MAX, REQUEST_BYTES_MAX};
 use crate::fronts::payload::Payload;
 
-/// Memory of all bodies that are held before it is known who sends them, and of those that were.
+/// Memory of all bodies that are held before it is known who sends them.
 pub(super) const UNPROVEN_BYTES: usize = 128 << 20;
+/// What frames the chunks of a body that is signed in chunks, at most.
+const FRAMING_BYTES_MAX: usize = framing_bytes_max(REQUEST_BYTES_MAX);
 /// Where it is.
 pub(super) const PATH: &str = "/2015-03-31/functions/{name}/invocations";
 
@@ -55,7 +58,7 @@ impl Default for Rooms {
     fn default() -> Self {
         Self {
             proven: BodyRoom::default(),
-            unproven: BodyRoom::of(UNPROVEN_BYTES),
+            unproven: BodyRoom::growing(UNPROVEN_BYTES),
         }
     }
 }
@@ -184,6 +187,12 @@ impl AtDoor<'_> {
         let presented = self.presented(Some(Sha256::digest(&held.bytes).into()));
         let authenticated = self.app.directory.authenticate(&presented);
         let Authenticated { principal, .. } = authenticated.map_err(|error| self.refused(error))?;
+        let tenant = principal.tenant.id.as_str();
+        let held = self
+            .rooms
+            .proven
+            .take_over(tenant, held)
+            .map_err(Failure::of_request)?;
         let body = Incoming::Held(held);
         Ok(Caller { principal, body })
     }
@@ -202,7 +211,7 @@ impl AtDoor<'_> {
     /// Where a body comes from whose sender is not known yet.
     fn peer(&self) -> String {
         let Peer(address) = self.invocation.peer;
-        address.map_or_else(String::new, |address| address.to_string())
+        address.map_or_else(String::new, |address| peer_key(address).to_string())
     }
 
     fn refused(&self, error: AuthError) -> Failure {
@@ -216,6 +225,17 @@ impl AtDoor<'_> {
             Incoming::Held(held) => return Ok(held),
             Incoming::Unread(body, signed) => (body, signed),
         };
+        let framing = match &signed.chunks {
+            None => 0,
+            Some(chunks) => {
+                let length = chunks.decoded_length();
+                if length > REQUEST_BYTES_MAX as u64 {
+                    let most = REQUEST_BYTES_MAX as u64;
+                    return Err(Failure::of_request(too_large(most, Some(length))));
+                }
+                FRAMING_BYTES_MAX
+            }
+        };
         let mut held = self
             .rooms
             .proven
@@ -223,7 +243,7 @@ impl AtDoor<'_> {
                 principal.tenant.id.as_str(),
                 &self.parts.headers,
                 body,
-                REQUEST_BYTES_MAX,
+                REQUEST_BYTES_MAX + framing,
             )
             .await
             .map_err(Failure::of_request)?;

@@ -23,6 +23,17 @@ const SIGNATURE_MARK: &[u8] = b";chunk-signature=";
 /// Longest length of a chunk, in hexadecimal digits: of a body that is held whole.
 const LENGTH_DIGITS_MAX: usize = 8;
 const LINE_END: &[u8] = b"\r\n";
+/// Least bytes of a chunk that is not the last with any: AWS's own rule, so that a body has no more signatures than it is worth.
+const CHUNK_BYTES_MIN: usize = 8 << 10;
+/// What frames one chunk.
+const FRAME_BYTES_MAX: usize =
+    LENGTH_DIGITS_MAX + SIGNATURE_MARK.len() + 2 * MAC_BYTES + 2 * LINE_END.len();
+
+/// What frames the chunks of a body of this length, at most.
+#[must_use]
+pub const fn framing_bytes_max(length: usize) -> usize {
+    (length / CHUNK_BYTES_MIN + 2) * FRAME_BYTES_MAX
+}
 
 /// What the chunks of one request's body have to be signed with.
 #[derive(Clone, PartialEq, Eq)]
@@ -48,6 +59,12 @@ impl fmt::Debug for Chunks {
 }
 
 impl Chunks {
+    /// Bytes of all chunks together, as the request says it.
+    #[must_use]
+    pub const fn decoded_length(&self) -> u64 {
+        self.decoded_length
+    }
+
     /// The bytes that a body is of.
     ///
     /// # Errors
@@ -58,8 +75,13 @@ impl Chunks {
         let mut previous = self.seed;
         let mut all_hold = Choice::from(1);
         let mut opened = BytesMut::with_capacity(body.len());
+        let mut was_short = false;
         loop {
             let (chunk, signature, behind) = next(rest).ok_or(SigV4Error::ChunkForm)?;
+            if was_short && !chunk.is_empty() {
+                return Err(SigV4Error::ChunkForm.into());
+            }
+            was_short = chunk.len() < CHUNK_BYTES_MIN;
             let made = self.signature(&mac, &previous, chunk);
             all_hold &= made.ct_eq(&signature);
             previous = signature;
@@ -177,7 +199,15 @@ mod tests {
         let without_second = [&body[..second], &body[last..]].concat();
         assert_eq!(of(without_second), form, "shorter than it says");
         let moved = [&body[second..last], &body[..second], &body[last..]].concat();
-        assert_eq!(of(moved), invalid);
+        assert_eq!(of(moved), form, "a short chunk is the last");
+        let twice = [&body[..second], &body[..second], &body[last..]].concat();
+        let mut longer = chunks.clone();
+        longer.decoded_length = 131_072;
+        assert_eq!(
+            longer.open(&twice.into()),
+            Err(invalid),
+            "each is of the one before it"
+        );
         let mut more = body.clone();
         more.push(b'x');
         assert_eq!(of(more), form);

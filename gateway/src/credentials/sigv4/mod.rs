@@ -95,8 +95,8 @@ pub enum SigV4Error {
     Chunked,
     /// What is no chunk, or not all of them.
     #[error(
-        "a body signed in chunks: expected `HEX-LENGTH;chunk-signature=` and 64 hexadecimal digits before each, an empty one at \
-         the end, and together as many bytes as x-amz-decoded-content-length says; sign the request again"
+        "a body signed in chunks: expected `HEX-LENGTH;chunk-signature=` and 64 hexadecimal digits before each, 8192 bytes or \
+         more in all but the last, an empty one at the end, and together as many bytes as x-amz-decoded-content-length says; sign the request again"
     )]
     ChunkForm,
     /// A URL that carries its signature.

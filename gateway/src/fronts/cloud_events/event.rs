@@ -154,6 +154,8 @@ impl Event {
         let mut asked = Asked::default();
         let options = &mut asked.options;
         let mut function = None;
+        let mut names = self.extensions.iter().map(|(name, _)| name);
+        let sent_on = names.any(|name| **name == *"faaminvocation");
         for (name, value) in &self.extensions {
             let Some(option) = name.strip_prefix(OWN_PREFIX) else {
                 continue;
@@ -165,6 +167,8 @@ impl Event {
                 priority,
             } = &mut *options;
             let slot = match option {
+                // What says which engines made an answer of ours that is sent on asks for none.
+                "backend" if sent_on => continue,
                 "function" => &mut function,
                 "level" => level,
                 "backend" => backend,

@@ -177,17 +177,17 @@ impl Events<'_> {
     ) -> Result<Reply, Problem> {
         let own = event.asked()?;
         let function = own.function.or(self.asked.function);
+        let function = function.unwrap_or(self.backend.function);
         let call = Call {
-            function: function.unwrap_or(self.backend.function),
+            function,
             options: own
                 .options
                 .or(&self.asked.options)
-                .or(&self.backend.options),
+                .or(&self.backend.options.fit(function)),
             input: event.data.clone(),
             output_bytes_max,
             held_bytes,
         };
-        let function = call.function;
         let invoker = Arc::clone(&self.backend.invoker);
         let answer = invoker.invoke(self.invocation, call).await?;
         Ok(Reply::answered(event, function, answer, self.invocation))

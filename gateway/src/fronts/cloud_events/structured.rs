@@ -97,6 +97,10 @@ fn attribute(name: &str, raw: &Bytes) -> Result<Option<Attribute>, Problem> {
             crate::fronts::plain_http::cut(name)
         ))
     };
+    // Before it is parsed into a tree many times its length.
+    if let Some(b'[' | b'{') = raw.trim_ascii_start().first() {
+        return Err(refuse());
+    }
     match serde_json::from_slice(raw).map_err(|_| refuse())? {
         Value::Null => Ok(None),
         Value::Bool(flag) => Ok(Some(Attribute::Flag(flag))),

@@ -72,7 +72,7 @@ impl Init {
             deadline_ms: variable("FAAM_DEADLINE_MS"),
             priority: variable("FAAM_PRIORITY"),
         };
-        let options = fit(said.or(&env).or(&image.options), function);
+        let options = said.or(&env).or(&image.options).fit(function);
         Ok(Action { function, options })
     }
 
@@ -107,14 +107,6 @@ impl Init {
                 ..Code::default()
             }),
         }
-    }
-}
-
-/// `options` without a level that was meant for another function of the image's.
-pub(super) fn fit(options: CallOptions, function: Function) -> CallOptions {
-    CallOptions {
-        level: options.level.filter(|_| function.takes_level()),
-        ..options
     }
 }
 

@@ -34,7 +34,7 @@ use tokio::sync::Mutex;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use self::action::{Action, Init, fit};
+use self::action::{Action, Init};
 use self::activation::{Context, payload};
 use self::errors::{INITIALIZED, NOT_INITIALIZED, Refused, json, told, told_of_init};
 pub use self::sentinel::SENTINEL;
@@ -113,7 +113,7 @@ impl OpenWhisk {
     pub fn new(backend: Backend) -> io::Result<Self> {
         let image = Action {
             function: backend.function,
-            options: fit(backend.options.clone(), backend.function),
+            options: backend.options.fit(backend.function),
         };
         Ok(Self {
             backend,
@@ -326,7 +326,7 @@ impl OpenWhisk {
     ) -> Result<Answer, Problem> {
         let payload = payload(value, context, self.began, since_1970())?;
         let function = payload.function.unwrap_or(action.function);
-        let defaults = fit(action.options.clone(), function);
+        let defaults = action.options.fit(function);
         let input = payload.input;
         // What leaves is about as long as what came, in base64.
         let held_bytes = input.len().saturating_add(input.len() / 3);

@@ -75,6 +75,15 @@ fn options_come_as_numbers_or_as_text_and_mean_the_same() {
     );
 }
 
+/// A choice of variants would keep all of it first, at many times its length: the error is at its first byte.
+#[test]
+fn an_option_that_is_no_scalar_is_refused_where_it_begins() {
+    let nested = format!(r#"{{"data":"","level":[{}"#, "[0],".repeat(100_000));
+    refused(&nested, "column 20");
+    refused(r#"{"data":"","level":{"a":1}}"#, "a whole number or text");
+    refused(r#"{"data":"","priority":-1}"#, "a whole number or text");
+}
+
 #[test]
 fn what_is_no_payload_is_refused_by_what_is_wrong_with_it() {
     refused("", "EOF");
