@@ -5,6 +5,7 @@
 //! calls and of connections that are kept. A call is made again, once, where a connection that was kept for it turns out to be
 //! closed, where it may be charged twice, for what it made is lost. It knows no platform.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -18,7 +19,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::http::Response;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::call::{CallError, Caller, Link, Outgoing, Refusal};
@@ -38,6 +39,10 @@ const CALL_MAX: Duration = Duration::from_millis(DEADLINE_MS_MAX);
 const GRACE: Duration = Duration::from_secs(2);
 /// How long the next piece of an answer may take, once it has begun.
 const PIECE_MAX: Duration = Duration::from_secs(60);
+/// Memory of all answers that have not left yet, in units.
+const ANSWERS_BYTES: usize = 256 << 20;
+/// What that is counted in, and what an answer takes at first and as it grows.
+const ANSWER_UNIT_BYTES: usize = 64 << 10;
 /// How often it is asked why an answer broke off, and at what distance.
 const FACTS_ASKED_MAX: usize = 10;
 const FACTS_AGAIN: Duration = Duration::from_millis(50);
@@ -52,6 +57,8 @@ pub(crate) struct Forward {
     /// Each with the moment since when it is not used.
     idle: Mutex<Vec<(Link, Instant)>>,
     places: Semaphore,
+    /// In units: what answers hold until they have left.
+    room: Arc<Semaphore>,
 }
 
 impl Forward {
@@ -61,6 +68,7 @@ impl Forward {
             caller,
             idle: Mutex::new(Vec::new()),
             places: Semaphore::new(CALLS_MAX),
+            room: Arc::new(Semaphore::new(ANSWERS_BYTES / ANSWER_UNIT_BYTES)),
         }
     }
 
@@ -157,6 +165,7 @@ impl Forward {
     async fn answer(&self, response: Response<Incoming>, call: &Call) -> Result<Answer, Problem> {
         let (mut head, mut body) = response.into_parts();
         let mut output = BytesMut::new();
+        let mut room = self.room_of(1)?;
         loop {
             let Ok(piece) = timeout(PIECE_MAX, body.frame()).await else {
                 let what = format!("has sent nothing more for {} s", PIECE_MAX.as_secs());
@@ -181,7 +190,15 @@ impl Forward {
                         ),
                     ));
                 }
-                Ok(data) => output.extend_from_slice(&data),
+                Ok(data) => {
+                    let units = (output.len() + data.len()).div_ceil(ANSWER_UNIT_BYTES);
+                    // A buffer that grows doubles.
+                    if units > room.num_permits() {
+                        let more = units.max(2 * room.num_permits()) - room.num_permits();
+                        room.merge(self.room_of(more)?);
+                    }
+                    output.extend_from_slice(&data);
+                }
                 // Final values of what the headers announced.
                 Err(piece) => {
                     if let Ok(trailers) = piece.into_trailers() {
@@ -194,7 +211,22 @@ impl Forward {
             output: output.freeze(),
             bytes_in: u64::try_from(call.input.len()).unwrap_or(u64::MAX),
             headers: head.headers,
-            hold: Hold::default(),
+            hold: Hold::of_room(room),
+        })
+    }
+
+    /// Room for so many units of answers.
+    fn room_of(&self, units: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        Arc::clone(&self.room).try_acquire_many_owned(units).map_err(|_| {
+            Problem::new(
+                ProblemKind::Saturated,
+                format!(
+                    "answers that have not left yet hold {ANSWERS_BYTES} bytes: expected some of them to leave; send the request \
+                     again after Retry-After"
+                ),
+            )
+            .come_back_after(COME_BACK)
         })
     }
 

@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::function::Function;
 use crate::admission::AdmissionPermit;
@@ -78,10 +79,11 @@ pub struct Answer {
     pub hold: Hold,
 }
 
-/// A hold of the gateway's memory; of nothing where another gateway made the answer.
+/// A hold of the memory of an answer: the gateway's, or, where another gateway made it, of whoever forwards.
 #[derive(Clone, Debug, Default)]
 pub struct Hold {
     _permit: Option<Arc<AdmissionPermit>>,
+    _room: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Hold {
@@ -89,6 +91,16 @@ impl Hold {
     pub(crate) const fn of(permit: Arc<AdmissionPermit>) -> Self {
         Self {
             _permit: Some(permit),
+            _room: None,
+        }
+    }
+
+    /// Of room for answers that are not this process's own gateway's.
+    #[must_use]
+    pub fn of_room(room: OwnedSemaphorePermit) -> Self {
+        Self {
+            _permit: None,
+            _room: Some(Arc::new(room)),
         }
     }
 

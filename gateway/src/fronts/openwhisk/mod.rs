@@ -161,7 +161,6 @@ impl OpenWhisk {
             },
             Path::Run => match read_json::<RunRequest>(&held.bytes) {
                 Ok(request) => {
-                    drop(held);
                     let context = Context {
                         activation_id: request.activation_id,
                         namespace: request.namespace,
@@ -174,10 +173,7 @@ impl OpenWhisk {
                 Err(why) => ends(Refused::Unreadable.told(&why)),
             },
             Path::One => match read_json::<OneRequest>(&held.bytes) {
-                Ok(request) => {
-                    drop(held);
-                    self.one(invocation, request).await
-                }
+                Ok(request) => self.one(invocation, request).await,
                 Err(why) => Refused::Unreadable.told(&why),
             },
         }
