@@ -53,12 +53,15 @@ two, as `invalid-option` (RFC 9112, 3.2; HTTP/1.0 may leave it out).
 
 Probes and metrics (`/healthz`, `/readyz`, `/metrics`) are on the admin listener.";
 
-/// The document with what routes cannot say of themselves: nothing at all is compressed as well, so that a body may be missing.
+/// The document with what routes cannot say of themselves: a body may be missing where nothing at all is compressed as well,
+/// and where a function gets no event, which is its own to dislike.
 pub(super) fn completed(mut document: OpenApi) -> OpenApi {
-    let compress = document.paths.paths.get_mut(super::compress::PATH);
-    let post = compress.and_then(|path| path.post.as_mut());
-    if let Some(RefOr::T(body)) = post.and_then(|operation| operation.request_body.as_mut()) {
-        body.required = Some(utoipa::openapi::Required::False);
+    for path in [super::compress::PATH, super::lambda::PATH] {
+        let post = document.paths.paths.get_mut(path);
+        let post = post.and_then(|path| path.post.as_mut());
+        if let Some(RefOr::T(body)) = post.and_then(|post| post.request_body.as_mut()) {
+            body.required = Some(utoipa::openapi::Required::False);
+        }
     }
     document
 }
