@@ -8,8 +8,8 @@
     build.py --area --only engine-4-tables   AMD's areas alone, into the report that is there (it must be of these sources)
     build.py --page                          the page alone, anew from the reports
 
-Netlists, logs and bitstreams go to target/bitstream/NAME. Reports go to bitstreams/flow/reports, the page to
-bitstreams/doc/area-and-timing.md. Exit status 1: a gate (clock floor, area ceiling) or a step failed.
+Netlists, logs and bitstreams go to target/bitstream/NAME. Reports go to bitstreams/flow/reports, how long the steps took to
+bitstreams/flow/durations.json, the page to bitstreams/doc/area-and-timing.md. Exit status 1: a gate (clock floor, area ceiling) or a step failed.
 What is placed and routed has its pins unconstrained; nothing here has been run on hardware.
 """
 
@@ -20,6 +20,7 @@ import pathlib
 import sys
 import time
 
+import durations
 import page
 import placement
 import reports
@@ -29,23 +30,31 @@ import synthesis
 TARGET = sources.FLOW.parent.parent / "target/bitstream"
 
 
-def build(target, entry, progress):
+def build(target, entry, watch, progress):
     """Everything of one configuration: its report."""
     name, top, parameters = entry["name"], entry["top"], entry["parameters"]
     place = TARGET / name
     place.mkdir(parents=True, exist_ok=True)
     subject = reports.subject(target, entry)
     files = sources.needed_by(top)
+
+    def area_of(family):
+        with watch.time(family):
+            return synthesis.for_amd(family, top, parameters, files, place)
+
     # AMD's families beside place and route: two processes at most.
-    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as beside:
-        amd = {family: beside.submit(synthesis.for_amd, family, top, parameters, files, place)
-               for family in (synthesis.AMD_FAMILIES if entry.get("amd", True) else ())}
+    with watch.time("whole"), concurrent.futures.ThreadPoolExecutor(max_workers=1) as beside:
+        amd = {family: beside.submit(area_of, family) for family in (synthesis.AMD_FAMILIES if entry.get("amd", True) else ())}
         progress("yosys: synthesis for ECP5")
-        netlist, core, warnings = synthesis.for_ecp5(top, parameters, files, place)
+        with watch.time("ecp5"):
+            netlist, core, warnings = synthesis.for_ecp5(top, parameters, files, place)
         for warning in warnings:
             progress(warning)
         progress(f"core: {core['lut4']} LUT4, {core['ff']} FF, {core['dp16kd']} DP16KD, {core['mult18']} MULT18")
-        ecp5 = {"core": core, **(placed(target, entry, netlist, place, progress) if entry.get("place", True) else {})}
+        ecp5 = {"core": core}
+        if entry.get("place", True):
+            with watch.time("place"):
+                ecp5 |= placed(target, entry, netlist, place, progress)
         amd = {family: area.result() for family, area in amd.items()}
     return {
         "schema": reports.SCHEMA,
@@ -55,7 +64,7 @@ def build(target, entry, progress):
     }
 
 
-def areas(target, entry, progress):
+def areas(target, entry, _watch, progress):
     """AMD's areas anew, in the report that is there: they and what place and route came to know nothing of each other."""
     name, place = entry["name"], TARGET / entry["name"]
     subject = reports.subject(target, entry)
@@ -78,14 +87,15 @@ def placed(target, entry, netlist, place, progress):
     """What place and route makes of a netlist: clocks, slowest paths, the bitstream."""
     speeds = {}
     target = {**target, "seed": reports.seed_of(target, entry)}
-    grades = entry.get("speed_grades", target["speed_grades"])
+    grades = reports.grades_of(target, entry)
     fastest = max(grades)
     progress(f"nextpnr: place and route, speed grade -{fastest}")
-    wanted = entry.get("mhz_wanted", entry["mhz_min"])
-    speeds[str(fastest)], routed, config = placement.route(netlist, target, fastest, wanted, entry["mhz_min"], place, progress)
-    if wanted > entry["mhz_min"]:
-        progress(f"nextpnr: the floor, {entry['mhz_min']} MHz")
-        placement.hold(routed, target, fastest, entry["mhz_min"], place, progress)
+    wanted = reports.mhz_wanted_of(entry)
+    floor = entry.get("mhz_min")
+    speeds[str(fastest)], routed, config = placement.route(netlist, target, fastest, wanted, wanted == floor, place, progress)
+    if floor is not None and wanted != floor:
+        progress(f"nextpnr: the floor, {floor} MHz")
+        placement.hold(routed, target, fastest, floor, place, progress)
     for grade in sorted(set(grades) - {fastest}):
         progress(f"nextpnr: the same, speed grade -{grade}")
         speeds[str(grade)] = placement.measure(routed, target, grade, place, progress)
@@ -93,7 +103,7 @@ def placed(target, entry, netlist, place, progress):
         progress(f"-{grade}: {speed['fmax_mhz']} MHz; {speed['critical_path']}")
     progress("ecppack: bitstream")
     bitstream = placement.pack(config, place / f"{entry['name']}.bit", place, progress)
-    return {"speed_grades": speeds, "bitstream": bitstream, "mhz_min": entry["mhz_min"]}
+    return {"speed_grades": speeds, "bitstream": bitstream, **reports.clocks(entry)}
 
 
 def check(target, entries):
@@ -134,8 +144,9 @@ def main():
     for number, name in enumerate(chosen, 1):
         def progress(text, name=name, number=number):
             print(f"[{time.monotonic() - began:5.0f} s] {number}/{len(chosen)} {name}: {text}", file=sys.stderr, flush=True)
+        watch = durations.Watch()
         try:
-            report = (areas if arguments.area else build)(target, entries[name], progress)
+            report = (areas if arguments.area else build)(target, entries[name], watch, progress)
             missed = reports.gates(target, entries[name], report)
             if missed:
                 raise synthesis.FlowError("; ".join(missed))
@@ -144,6 +155,8 @@ def main():
             failed.append(name)
             continue
         reports.write(report)
+        if not arguments.area:
+            durations.write(name, watch, entries)
         made.append(report)
     if all(reports.path_of(name).exists() for name in entries):
         page.PATH.write_text(page.render(target, entries))

@@ -1,13 +1,14 @@
 """The page on area and timing: bitstreams/doc/area-and-timing.md, written from the reports alone.
 
 Owns its text. Invariant: every figure of ours on it comes from a report, from the ratio table of algorithm.md, or from
-published.toml, which names the source. It measures nothing.
+published.toml, which names the source; durations are those of durations.json. It measures nothing.
 """
 
 import json
 import re
 import tomllib
 
+import durations
 import reports
 import sources
 
@@ -15,6 +16,8 @@ PATH = sources.FLOW.parent / "doc/area-and-timing.md"
 ALGORITHM = sources.FLOW.parent / "doc/algorithm.md"
 # Cycles that the Verilated engine took, beside the functional model's: written and checked by bitstreams/dv.
 CYCLES = sources.FLOW.parent / "dv/cycles.json"
+# Sizes that section 13 of algorithm.md gives ratios for.
+RATIO_BYTES = (65536, 1048576)
 
 
 def row(*cells):
@@ -45,6 +48,12 @@ def unplaced(entries):
     return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} synthesised and neither placed nor routed; " if names else ""
 
 
+def without_amd(entries):
+    """Which configurations have no area on AMD's families, as a sentence."""
+    names = [f"`{name}`" for name, entry in entries.items() if not entry.get("amd", True)]
+    return f" Not synthesised for them: {', '.join(names)}." if names else ""
+
+
 def render(target, entries):
     made = {name: reports.read(name) for name in entries}
     first = next(iter(made.values()))
@@ -71,12 +80,15 @@ def render(target, entries):
         "",
     ]
     out += table(
-        ["configuration", "LUT4", "of them RAM", "FF", "DP16KD", "MULT18", *(f"Fmax -{grade}, MHz" for grade in grades), "floor"],
+        ["configuration", "LUT4", "of them RAM", "FF", "DP16KD", "MULT18", *(f"Fmax -{grade}, MHz" for grade in grades), f"floor at -{fastest}"],
         [[f"`{name}`", core["lut4"], core["of_them_ram"], core["ff"], core["dp16kd"], core["mult18"],
           *([report["ecp5"]["speed_grades"].get(grade, {}).get("fmax_mhz", "-") for grade in grades] if "speed_grades" in report["ecp5"] else ["not placed"] * len(grades)),
-          entries[name].get("mhz_min", "-") if "speed_grades" in report["ecp5"] else "-"]
+          entries[name].get("mhz_min", "none") if "speed_grades" in report["ecp5"] else "-"]
          for name, report in made.items() for core in [report["ecp5"]["core"]]])
-    out += [f"Slowest paths at -{fastest}:", ""]
+    others = ", ".join(f"-{grade}" for grade in grades if grade != fastest)
+    out += [f"Placed and routed for -{fastest}; the clock at {others} is that of the same places and routes in a slower device, and has no floor: what is placed for that grade may come to more."
+            + (" `none`: placed and routed to see whether it can be, without a floor." if any("mhz_min" not in entry and entry.get("place", True) for entry in entries.values()) else ""), "",
+            f"Slowest paths at -{fastest}; `words` are block RAMs, whose access is what such a path has out of the register:", ""]
     out += [f"- `{name}`: {report['ecp5']['speed_grades'][fastest]['critical_path']}" for name, report in made.items() if "speed_grades" in report["ecp5"]]
     chosen = [name for name, entry in entries.items() if "seed" in entry]
     if chosen:
@@ -86,7 +98,8 @@ def render(target, entries):
     out += table(["configuration", "bytes, compressed", "idcode", "SHA-256"],
                  [[f"`{name}`", bit["bytes"], bit["idcode"], f"`{bit['sha256'][:16]}...`"]
                   for name, report in made.items() if "bitstream" in report["ecp5"] for bit in [report["ecp5"]["bitstream"]]])
-    out += ["## AMD's families: area by yosys, not placed", ""]
+    out += ["## AMD's families: area by yosys, not placed", "",
+            "The core alone, flattened, without pads, as `synth_xilinx` maps it. The vendor's tools map otherwise and would count otherwise." + without_amd(entries), ""]
     out += table(
         ["configuration", *(f"{title}: {what}" for title in ("7-series", "UltraScale+") for what in ("LUT", "FF", "RAMB36", "RAMB18", "DSP"))],
         [[f"`{name}`", *(report[family][key] for family in ("xc7", "xcup") for key in ("lut", "ff", "ramb36", "ramb18", "dsp48"))]
@@ -95,6 +108,7 @@ def render(target, entries):
     out += cycles(entries, made, fastest)
     out += published()
     out += farms(target, entries, made)
+    out += how_long(entries)
     return "\n".join(out).rstrip() + "\n"
 
 
@@ -103,10 +117,13 @@ def engines(entries, made, fastest):
     out = [
         "## Throughput at equal terms",
         "",
-        "An engine takes one byte of input a cycle (section 10 of [algorithm.md](algorithm.md)), so MB/s of one engine is its Fmax; what ends up stored is read twice. "
-        "That is **modelled**: cycles come from the simulated RTL, the clock from place and route; no memory and no link is in it. Two passes (level dense) take twice as long. "
-        "A LUT4 holds less than the LUT6 or the ALM of the designs below, so compare the last two columns: they take the area that yosys gives for "
-        "UltraScale+, the first of them with the clock of the ECP5, which is the slower device, the second without any clock.",
+        "An engine takes one byte of input a cycle (section 10 of [algorithm.md](algorithm.md)), so MB/s of one pass over the input are the Fmax in MHz. A level with tables of its "
+        "own first counts symbols: balanced over 16 KiB, dense over the whole input; what is counted is read twice, and the speed below is that of both passes. "
+        "What ends up stored is read twice as well, and is not in it. All of it is **modelled**: cycles come from the simulated RTL, the clock from place and route; no memory and no "
+        "link is in it, nor the constant cycles of a job, which the table after it has. Ratios are those of section 13 of algorithm.md, measured on the functional model.",
+        "",
+        "A LUT4 holds less than the LUT6 or the ALM of the designs further down: compare them by the last two columns. Both take the area that yosys gives for UltraScale+, the first with the "
+        "clock of the ECP5, which is the slower device, the second without any clock. The three columns of area are for 1 MiB.",
         "",
     ]
     rows = []
@@ -114,18 +131,30 @@ def engines(entries, made, fastest):
         if entry["top"] != "faam_engine" or "speed_grades" not in made[name]["ecp5"]:
             continue
         report = made[name]
-        rate = report["ecp5"]["speed_grades"][fastest]["fmax_mhz"]
-        rows.append([f"`{name}`", rate, ratio_of(entry["ratio_row"]) if "ratio_row" in entry else "-", round(1000 * rate / report["ecp5"]["core"]["lut4"], 1),
-                     round(1000 * rate / report["xcup"]["lut"], 1) if "xcup" in report else "-",
-                     round(1000 / report["xcup"]["lut"], 3) if "xcup" in report else "-"])
-    return out + table(["engine", f"MB/s (ECP5 -{fastest})", "ratio, 64 KiB / 1 MiB", "MB/s a kLUT4", "MB/s a kLUT6", "bytes a cycle a kLUT6"], rows)
+        mhz = report["ecp5"]["speed_grades"][fastest]["fmax_mhz"]
+        for use in entry.get("uses", [{}]):
+            passes = [passes_of(use, size) for size in RATIO_BYTES]
+            rate = mhz / passes[-1]
+            rows.append([f"`{name}`", use.get("row", "one pass"), ratio_of(use["row"]) if use else "-", " / ".join(f"{count:.2f}" for count in passes),
+                         " / ".join(f"{mhz / count:.1f}" for count in passes), round(1000 * rate / report["ecp5"]["core"]["lut4"], 1),
+                         round(1000 * rate / report["xcup"]["lut"], 1) if "xcup" in report else "-",
+                         round(1000 / passes[-1] / report["xcup"]["lut"], 3) if "xcup" in report else "-"])
+    return out + table(["engine", "as", "ratio, 64 KiB / 1 MiB", "passes, 64 KiB / 1 MiB", f"MB/s (ECP5 -{fastest}), 64 KiB / 1 MiB", "MB/s a kLUT4", "MB/s a kLUT6",
+                        "bytes a cycle a kLUT6"], rows)
+
+
+def passes_of(use, size):
+    """How often a job of `size` bytes reads its input: once, and once more what is counted first."""
+    return 1 + min(use.get("counted_bytes", 0), size) / size
 
 
 def cycles(entries, made, fastest):
     """Modelled throughput: cycles of the simulated RTL times the clock of place and route, next to the functional model's cycles."""
     measured = json.loads(CYCLES.read_text())
-    out = ["Modelled throughput: bytes over the cycles that the Verilated engine took with memory that never makes it wait (`bitstreams/dv/cycles.json`, checked by "
-           f"`make test-rtl`), times the Fmax of that configuration at -{fastest}; next to it the cycles that the functional model reports. Bytes are source and history.", ""]
+    out = ["Modelled throughput of single jobs: bytes over the cycles that the Verilated engine took with memory that never makes it wait (`bitstreams/dv/cycles.json`, checked by "
+           f"`make test-rtl`), times the Fmax of that configuration at -{fastest}; next to it the cycles that the functional model reports. Bytes are source and history. "
+           "`fixed` is a compress job with the fixed codes, `history` the second half of the same bytes with up to 32 KiB of the first as history, `count` a job that counts symbols, `table` a compress "
+           "job with a table that was made of such a count. Level dense is a `count` and then a `table`: both their cycles. Of `random`, what is compressed ends up stored, and is read twice.", ""]
     rows, worst = [], 0.0
     for name, entry in entries.items():
         parameters = entry["parameters"]
@@ -155,25 +184,36 @@ def beside_engines(entries, made):
     return found
 
 
+def a_lane(entries, rests):
+    """What one more lane takes beside its engine, in words and by area: the difference of two farms of different K, of one engine where there are such."""
+    def engine_of(farm):
+        return {key: value for key, value in entries[farm[0]]["parameters"].items() if key != "ENGINES"}
+
+    pairs = [(few, many) for few in rests for many in rests if few[1] < many[1]]
+    if not pairs:
+        return ("Only one K is built, so what a further lane's movers take is not known and not counted below: the K by LUT4 is an upper bound.",
+                dict.fromkeys(rests[0][2], 0))
+    few, many = max(pairs, key=lambda pair: (engine_of(pair[0]) == engine_of(pair[1]), pair[1][1] - pair[0][1]))
+    more = {area: (many[2][area] - few[2][area]) / (many[1] - few[1]) for area in few[2]}
+    other = "" if engine_of(few) == engine_of(many) else ", though their engines are of different kinds"
+    return f"From `{few[0]}` to `{many[0]}` each lane adds about {more['lut4']:.0f} LUT4 and {more['dp16kd']:.0f} DP16KD to its engine{other}.", more
+
+
 def farms(target, entries, made):
     """What a farm needs beside its engines, and how many of them a device has room for."""
     fastest = str(max(target["speed_grades"]))
     rests = beside_engines(entries, made)
-    out = ["## The farm", "", "What a whole farm has beside its engines, the lanes' movers included, by synthesis:", ""]
+    out = ["## The farm", "", "What a whole farm has beside its engines, the lanes' movers included: its area less K times that of the engine, synthesised alone.", ""]
     out += table(["configuration", "engines", "LUT4 beside them", "FF", "DP16KD"],
                  [[f"`{name}`", count, rest["lut4"], rest["ff"], rest["dp16kd"]] for name, count, rest in rests])
-    few, many = min(rests, key=lambda farm: farm[1]), max(rests, key=lambda farm: farm[1])
-    # What one more lane takes beside its engine is known where there are farms of different K.
-    a_lane = {area: (many[2][area] - few[2][area]) / (many[1] - few[1]) if many[1] > few[1] else None for area in few[2]}
-    of_lanes = (f"So each lane adds about {a_lane['lut4']:.0f} LUT4 and {a_lane['dp16kd']:.0f} DP16KD to its engine." if many[1] > few[1] else
-                "Only one K is built, so what a further lane's movers take is not known and not counted below: the K by LUT4 is an upper bound.")
-    more = {area: extra or 0 for area, extra in a_lane.items()}
+    few = min(rests, key=lambda farm: farm[1])
+    of_lanes, more = a_lane(entries, rests)
     clocks = {name: made[name]["ecp5"]["speed_grades"][fastest]["fmax_mhz"] for name, _, _ in rests if "speed_grades" in made[name]["ecp5"]}
     slowest = min(clocks.values())
     placed = ", ".join(f"`{name}` {clock} MHz" for name, clock in clocks.items())
     out += [f"{of_lanes} {target['device']} has {target['dp16kd']} DP16KD "
             f"and {target['lut4']} LUT4. The K that these allow is **arithmetic** on the figures above; farms that were placed: {placed} at -{fastest}. MB/s a device are "
-            "K times the slower of the two clocks, the engine's and the placed farm's, with memory that never makes an engine wait: modelled, and no farm of that K was "
+            "K times the slower of two clocks, the engine's and that of the slowest placed farm, one pass, with memory that never makes an engine wait: **modelled**, and no farm of that K was "
             "placed unless the first table has it. A device that is nearly full reaches less. A farm serves the levels that its engines have the ways for: with fewer than four "
             "ways, fast alone, so that a second way buys nothing there.", ""]
     rows = []
@@ -209,3 +249,19 @@ def published():
                      round(design["mb_per_s"] / kilo, 1) if kilo else "-",
                      round(design["mb_per_s"] / design["mhz"] / kilo, 3) if kilo and "mhz" in design else "-", design["apart"], source])
     return out + table(["design", "device", "MB/s", "ratio", "area", "MB/s a thousand", "bytes a cycle a thousand", "what sets it apart", "source"], rows)
+
+
+def how_long(entries):
+    """What takes how long."""
+    known = durations.read()
+    if not known:
+        return []
+    rows = [[f"`{name}`", *(known[name]["seconds"].get(step, "-") for step in durations.STEPS), known[name]["cpus"]] for name in entries if name in known]
+    missing = [f"`{name}`" for name in entries if name not in known]
+    total = sum(known[name]["seconds"]["whole"] for name in entries if name in known)
+    out = ["## How long it takes", "",
+           "Seconds of wall clock of the build that made each report (`bitstreams/flow/durations.json`), on a machine that had other work beside: for orientation, no gate. One configuration is built after "
+           "the other, each in two processes at most: AMD's areas beside synthesis, place and route for ECP5.", ""]
+    out += table(["configuration", *durations.STEPS.values(), "CPUs"], rows)
+    out += [f"Together {total / 60:.0f} minutes" + (f", without {', '.join(missing)}, which were not timed." if missing else "."), ""]
+    return out

@@ -38,6 +38,21 @@ def seed_of(target, entry):
     return entry.get("seed", target["seed"])
 
 
+def grades_of(target, entry):
+    """Speed grades that a configuration is timed at: its own, or the target's."""
+    return entry.get("speed_grades", target["speed_grades"])
+
+
+def mhz_wanted_of(entry):
+    """The clock that place and route works towards: more than the floor, the floor, or, of a configuration without one, any."""
+    return entry["mhz_wanted"] if "mhz_wanted" in entry else entry["mhz_min"]
+
+
+def clocks(entry):
+    """The clocks that place and route was given, for a report: its floor, where it has one, and what it worked towards, where that is not the floor."""
+    return {key: entry[key] for key in ("mhz_min", "mhz_wanted") if key in entry}
+
+
 def hardware(entry):
     """How far a configuration's figures go, in words."""
     placed = "placed and routed, pins unconstrained" if entry.get("place", True) else "synthesised, neither placed nor routed"
@@ -69,7 +84,8 @@ def gates(target, entry, report):
         if core[area] > ceiling:
             failed.append(f"{area}: expected at most {ceiling}, found {core[area]}: make it smaller, or raise the ceiling "
                           "in configurations.toml and say why")
-    if not entry.get("place", True):
+    # A report that was not placed is told by `faults`.
+    if not entry.get("place", True) or "speed_grades" not in report["ecp5"] or "mhz_min" not in entry:
         return failed
     fastest = str(max(target["speed_grades"]))
     reached = report["ecp5"]["speed_grades"][fastest]["fmax_mhz"]
@@ -77,6 +93,16 @@ def gates(target, entry, report):
         failed.append(f"Fmax at -{fastest}: expected {entry['mhz_min']} MHz or more, found {reached}: "
                       f"{report['ecp5']['speed_grades'][fastest]['critical_path']}")
     return failed
+
+
+def placing_faults(target, entry, ecp5):
+    """Where a report's place and route was asked for something else than the configuration now says, in words."""
+    if not entry.get("place", True):
+        return []
+    found = {"speed grades": sorted(int(grade) for grade in ecp5.get("speed_grades", {}))}
+    expected = {"speed grades": sorted(grades_of(target, entry))}
+    return [f"{what}: expected {expected[what]}, the report has {found[what]}: make bitstream ONLY={entry['name']}"
+            for what in found if found[what] != expected[what]]
 
 
 def write(report):
@@ -100,7 +126,7 @@ def faults(target, entries):
             if report.get(key) != expected:
                 found.append(f"{name}: {key}: expected {expected}, the report has {report.get(key)}: it is of another state of the "
                              f"RTL, the configuration or the tools: make bitstream ONLY={name}")
-        found += [f"{name}: {gate}" for gate in gates(target, entry, report)]
+        found += [f"{name}: {fault}" for fault in [*placing_faults(target, entry, report["ecp5"]), *gates(target, entry, report)]]
     for path in sorted(REPORTS.glob("*.json")):
         if path.stem not in entries:
             found.append(f"{path}: no configuration of this name: remove it, or add one to configurations.toml")

@@ -5,6 +5,8 @@ import pathlib
 import tempfile
 import unittest
 
+import durations
+import page
 import placement
 import reports
 import sources
@@ -74,6 +76,62 @@ class Gates(unittest.TestCase):
         report["ecp5"]["speed_grades"]["8"]["fmax_mhz"] = 119.9
         [failed] = reports.gates(TARGET, ENTRY, report)
         self.assertIn("expected 120 MHz or more, found 119.9: x to y", failed)
+
+
+class Placing(unittest.TestCase):
+    """A report's place and route has to be of what the configuration asks for now."""
+
+    def faults(self, entry, **ecp5):
+        return reports.placing_faults(TARGET, entry, {**REPORT["ecp5"], "mhz_min": 120, **ecp5})
+
+    def test_one_of_these_grades_and_this_floor_passes(self):
+        self.assertEqual(self.faults(ENTRY), [])
+        self.assertEqual(self.faults({**ENTRY, "mhz_wanted": 130}, mhz_wanted=130), [])
+        self.assertEqual(self.faults({**ENTRY, "place": False}, mhz_min=1, speed_grades={}), [])
+
+    def test_a_speed_grade_that_is_missing_or_one_too_many_is_told(self):
+        [fault] = self.faults(ENTRY, speed_grades={"8": {}})
+        self.assertEqual(fault, "speed grades: expected [6, 8], the report has [8]: make bitstream ONLY=a")
+        [fault] = self.faults({**ENTRY, "speed_grades": [8]})
+        self.assertIn("expected [8], the report has [6, 8]", fault)
+
+    def test_without_a_floor_any_clock_passes_and_what_was_worked_towards_is_kept(self):
+        entry = {key: value for key, value in ENTRY.items() if key != "mhz_min"} | {"mhz_wanted": 130}
+        self.assertEqual(reports.clocks(entry), {"mhz_wanted": 130})
+        self.assertEqual(reports.gates(TARGET, entry, REPORT), [])
+
+    def test_one_that_was_not_placed_is_told_without_a_traceback(self):
+        self.assertEqual(reports.gates(TARGET, ENTRY, {"ecp5": {"core": REPORT["ecp5"]["core"]}}), [])
+        self.assertEqual(len(reports.placing_faults(TARGET, ENTRY, {})), 1)
+
+
+class Durations(unittest.TestCase):
+    def test_a_step_that_ends_is_timed_one_that_fails_is_not(self):
+        moments = iter((10.0, 10.0, 12.6))
+        watch = durations.Watch(lambda: next(moments))
+        with self.assertRaises(synthesis.FlowError), watch.time("xc7"):
+            raise synthesis.FlowError("no")
+        with watch.time("ecp5"):
+            pass
+        self.assertEqual(watch.seconds, {"ecp5": 3})
+
+
+class Page(unittest.TestCase):
+    def test_what_is_counted_first_is_read_twice(self):
+        counted = {"counted_bytes": 16384}
+        self.assertEqual([page.passes_of(counted, size) for size in (8192, 65536)], [2.0, 1.25])
+        self.assertEqual(page.passes_of({}, 65536), 1.0)
+
+    def test_a_lane_is_told_from_farms_of_one_engine_where_there_are_such(self):
+        entries = {name: {"parameters": {"ENGINES": count, "WAYS": ways}} for name, count, ways in (("p", 1, 4), ("q", 2, 1), ("r", 4, 1))}
+        rests = [(name, count, {"lut4": lut4, "dp16kd": 8}) for name, count, lut4 in (("p", 1, 100), ("q", 2, 150), ("r", 4, 170))]
+        words, more = page.a_lane(entries, rests)
+        self.assertEqual(more, {"lut4": 10.0, "dp16kd": 0.0})
+        self.assertTrue(words.startswith("From `q` to `r` each lane adds about 10 LUT4"), words)
+        self.assertIn("of different kinds", page.a_lane(entries, rests[:2])[0])
+        words, more = page.a_lane(entries, rests[:1])
+        self.assertEqual(more, {"lut4": 0, "dp16kd": 0})
+        self.assertIn("an upper bound", words)
 
 
 class Reading(unittest.TestCase):
