@@ -59,12 +59,6 @@ impl CardFaults {
         self.run(&format!("fault {}", fault.name()));
     }
 
-    /// Adds a rule after which the card answers late, if at all; its answer is passed over.
-    pub(crate) fn send_rule(&self, rule: &str) {
-        let sent = self.port.lock().unwrap().send(&format!("fault {rule}"));
-        assert!(sent.is_some(), "the fault socket takes no command");
-    }
-
     /// Adds a rule of the card's fault plan.
     pub(crate) fn set_rule(&self, rule: &str) {
         self.run(&format!("fault {rule}"));

@@ -6,7 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use faam_driver::{ChildFence, FenceProof};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid,
+};
 
 use crate::carrier::{Carrier, until};
 
@@ -66,6 +68,15 @@ impl CardProcess {
 
     pub(crate) fn stop(&self) {
         kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+    }
+
+    /// Waits until all its threads have stopped, up to `limit`. It has to stop by itself for longer than that takes.
+    pub(crate) fn until_stopped(&self, limit: Duration) {
+        let pid = WaitId::Pid(Pid::from_child(&self.child));
+        until(limit, "the card's process stands still", || {
+            let stopped = waitid(pid.clone(), WaitIdOptions::STOPPED | WaitIdOptions::NOHANG);
+            stopped.unwrap().is_some()
+        });
     }
 
     pub(crate) fn kill(&self) {

@@ -317,6 +317,14 @@ impl Bench {
         Arena::new(ARENA_BYTES).unwrap()
     }
 
+    /// Waits until the card's process stands still, which a fault has it do; where it is no child of this process that is not
+    /// known, and not waited for.
+    pub(crate) fn until_card_stands_still(&self) {
+        if let Card::Process(process) = &self.card {
+            process.until_stopped(self.patience);
+        }
+    }
+
     /// Kills the card's process and starts another one in its place: the fence that its death is. `None` if the card is no
     /// child of this process; then nothing was done.
     pub(crate) fn replace_card(&mut self) -> Option<FenceProof> {

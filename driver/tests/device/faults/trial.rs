@@ -290,10 +290,7 @@ impl Course {
         let limit = Instant::now() + self.bench.patience();
         let mut heartbeat = Heartbeat::new();
         let mut tries = 1;
-        let must_be_noticed = matches!(
-            expected(self.row, self.bench.carrier()),
-            Expected::Noticed(..)
-        );
+        let must_be_noticed = self.must_be_noticed();
         let mut last = load.submitted + JOBS_UNDER_FAULT;
         for _ in 0..JOBS_AT_ONCE {
             load.submit(&self.samples);
@@ -417,13 +414,20 @@ impl Course {
     }
 
     pub(super) fn set(&self, rules: &[&str]) {
-        let faults = self.bench.faults();
         for rule in rules {
-            match rule.starts_with("stops") {
-                true => faults.send_rule(rule),
-                false => faults.set_rule(rule),
+            self.bench.faults().set_rule(rule);
+            // It is answered before the process stands still: jobs that are done meanwhile would show nothing.
+            if rule.starts_with("stops") && self.must_be_noticed() {
+                self.bench.until_card_stands_still();
             }
         }
+    }
+
+    fn must_be_noticed(&self) -> bool {
+        matches!(
+            expected(self.row, self.bench.carrier()),
+            Expected::Noticed(..)
+        )
     }
 
     /// A fault that did not strike shows nothing. One that was noticed did.
