@@ -137,9 +137,7 @@ fn it_loads_only_what_is_meant() {
     let dir = tempfile::tempdir().expect("a directory");
     let ended = run(faam(dir.path(), "http://faam.example", &["bench"]), b"");
     ended.check(1, &["--url"]);
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", free.local_addr().expect("bound"));
-    drop(free);
+    let url = format!("http://127.0.0.1:{}", crate::free_port::free_port());
     let ended = run(faam(dir.path(), &url, &["bench", "--seconds", "30"]), b"");
     ended.check(1, &["no gateway answers", "faam serve"]);
     for words in [

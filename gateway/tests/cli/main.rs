@@ -16,6 +16,8 @@ mod events;
 mod explain;
 mod faam;
 mod files;
+#[path = "../free_port/mod.rs"]
+mod free_port;
 mod front;
 mod habits;
 mod images;

@@ -29,9 +29,7 @@ fn refused(script: Vec<Part>, words: &[&str], bytes: &[u8]) -> crate::faam::Ende
 
 #[test]
 fn without_a_gateway_it_says_how_to_start_one() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", free.local_addr().expect("bound"));
-    drop(free);
+    let url = format!("http://127.0.0.1:{}", crate::free_port::free_port());
     let dir = tempfile::tempdir().expect("a directory");
     let ended = run(faam(dir.path(), &url, &["compress"]), b"x");
     ended.check(

@@ -10,6 +10,8 @@
 )]
 
 mod callers;
+#[path = "../free_port/mod.rs"]
+mod free_port;
 mod gateway;
 mod habits;
 mod hostile;

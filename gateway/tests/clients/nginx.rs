@@ -2,12 +2,13 @@
 //!
 //! Owns the process and its directory. Only the program is used: no service of it is touched.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::free_port::free_port;
 use crate::program::{has_ended, is_installed};
 
 /// How long it may take to start.
@@ -42,8 +43,7 @@ impl Nginx {
     }
 
     fn try_start(program: &str, upstream: SocketAddr) -> Option<Self> {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let address = free.expect("a port");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let directory = TempDir::with_prefix("faam-nginx-").expect("a directory");
         let path = directory.path().display();
         // As root its workers would be others, who may not write here.

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::container::Container;
+use crate::free_port::free_port;
 use crate::program::run_within;
 use crate::served::Served;
 use crate::wire::{Answer, request};
@@ -176,12 +176,6 @@ fn words(value: &Value) -> Vec<String> {
         .collect()
 }
 
-/// A port that nobody listens on at the moment, for a process that is told one.
-fn port() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").port().to_string()
-}
-
 #[track_caller]
 fn check_gzip(compressed: &[u8], plain: &[u8]) {
     let mut decoded = Vec::new();
@@ -288,7 +282,7 @@ fn knatives_service_forwards_to_a_gateway_and_the_script_calls_it() {
     };
     let served = Served::start(&["--devices", "none"], &[]);
     let gateway = format!("http://{}", served.public);
-    let port = port();
+    let port = free_port().to_string();
     let name = service["metadata"]["name"].as_str().expect("a name");
     let mut variables = vec![("PORT", port.as_str()), ("K_SERVICE", name)];
     for variable in container["env"].as_array().expect("variables") {
@@ -361,7 +355,7 @@ fn openfaass_image_is_what_of_watchdog_starts() {
     }
     assert_eq!(image.variables["mode"], "http");
     // The watchdog's process gets all of its variables.
-    let port = port();
+    let port = free_port().to_string();
     let upstream = image
         .variables
         .get_mut("upstream_url")
@@ -391,7 +385,7 @@ fn azures_host_starts_the_handler_and_forwards_to_it() {
     let bindings = &json("azure/gzip/function.json")["bindings"];
     assert_eq!(bindings[0]["type"], "httpTrigger");
     assert_eq!(bindings[0]["methods"], json!(["post"]));
-    let port = port();
+    let port = free_port().to_string();
     let variables = [("FUNCTIONS_CUSTOMHANDLER_PORT".to_owned(), port.clone())];
     let front = start(
         &words(&handler["description"]["arguments"]),

@@ -1,7 +1,7 @@
 //! Knative: what its queue-proxy and its senders send, over HTTP/1.1 and HTTP/2 by prior knowledge.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use crate::carried::Carried;
 use crate::container::{Container, SOON};
 use crate::exchange::{gunzip, send, try_send};
+use crate::free_port::free_port;
 
 const TEXT: &[u8] = b"hello hello hello hello hello hello hello hello";
 
@@ -121,19 +122,6 @@ const KILLS: usize = 3;
 const ANSWERS: usize = 40;
 /// How soon a sender tries again where nobody answered.
 const AGAIN: Duration = Duration::from_millis(5);
-
-/// A port that nobody listens on, and that no connection is given as its own: who connects to a port of that kind while nobody
-/// listens may meet itself.
-fn free_port() -> u16 {
-    let first = std::process::id() % 10_000;
-    let mut ports = (0..100).map(|turn| 20_000 + (first + turn * 97) % 10_000);
-    let port = ports.find_map(|port| {
-        let port = u16::try_from(port).ok()?;
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
-        Some(port)
-    });
-    port.expect("a port")
-}
 
 /// Whether the senders are to end.
 #[derive(Default)]

@@ -15,6 +15,9 @@ mod process_log;
 #[path = "../served/mod.rs"]
 mod served;
 
+#[path = "../free_port/mod.rs"]
+mod free_port;
+
 #[expect(dead_code, reason = "the clients' tests need more of it")]
 #[path = "../clients/program.rs"]
 mod program;

@@ -14,6 +14,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::container::Container;
+use crate::free_port::free_port;
 use crate::served::Served;
 use crate::wire::{Answer, Wire};
 
@@ -30,7 +31,10 @@ fn init(container: &Container, value: Value) -> Answer {
 
 #[track_caller]
 fn initialized(code: &str) -> Container {
-    let container = whisk(&[], &[]);
+    initialize(whisk(&[], &[]), code)
+}
+
+fn initialize(container: Container, code: &str) -> Container {
     let answer = init(
         &container,
         json!({ "name": "a", "main": "main", "code": code, "binary": false }),
@@ -513,7 +517,10 @@ fn another_gateway_serves_and_its_loss_is_an_error_until_it_is_back() {
 
 #[test]
 fn killed_under_load_it_comes_back_and_nothing_but_what_was_in_flight_is_lost() {
-    let mut container = initialized("gzip");
+    // It comes back where it was, so nobody may be given its port meanwhile.
+    let listen = format!("127.0.0.1:{}", free_port());
+    let start = || Container::start_where(&["--platform", "openwhisk", "--listen", &listen], &[]);
+    let mut container = initialize(start(), "gzip");
     let address = container.address;
     let callers: Vec<_> = (0..4)
         .map(|caller: usize| {
@@ -562,8 +569,8 @@ fn killed_under_load_it_comes_back_and_nothing_but_what_was_in_flight_is_lost() 
         .sum();
     assert!(answers > 10, "{answers}");
 
-    let listen = address.to_string();
-    let again = Container::start_where(&["--platform", "openwhisk", "--listen", &listen], &[]);
+    let again = start();
+    assert_eq!(again.address, address);
     assert_eq!(init(&again, json!({ "code": "gzip" })).status, 200);
     assert_eq!(gunzipped(&run(&again, data(b"x"))), b"x");
 }
@@ -579,9 +586,7 @@ fn a_wrong_key_and_a_gateway_that_is_not_there_fail_init() {
     let words = error(&init(&wrong, json!({ "code": "gzip" })), 502);
     assert!(words.contains("no-credential"), "{words}");
 
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let nobody = format!("http://{}", listener.local_addr().expect("bound"));
-    drop(listener);
+    let nobody = format!("http://127.0.0.1:{}", free_port());
     let alone = whisk(&["--url", &nobody, "--key", &served.key], &[]);
     let words = error(&init(&alone, json!({ "code": "gzip" })), 502);
     assert!(
