@@ -123,13 +123,19 @@ pub(crate) fn faam(dir: &Path, url: &str, words: &[&str]) -> Command {
 }
 
 #[track_caller]
-pub(crate) fn run(mut command: Command, input: &[u8]) -> Ended {
+pub(crate) fn run(command: Command, input: &[u8]) -> Ended {
+    run_within(command, input, SOON)
+}
+
+/// The same for a command that may take as long as `limit`.
+#[track_caller]
+pub(crate) fn run_within(mut command: Command, input: &[u8], limit: Duration) -> Ended {
     let mut child = command.spawn().expect("faam starts");
     let mut stdin = child.stdin.take().expect("a pipe");
     let input = input.to_vec();
     // It may end before it has read all: then the pipe breaks.
     let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
-    let ended = finish(child);
+    let ended = finish_within(child, limit);
     writer.join().expect("written");
     ended
 }
@@ -137,14 +143,19 @@ pub(crate) fn run(mut command: Command, input: &[u8]) -> Ended {
 /// Wait for the end, and read what it wrote meanwhile.
 #[track_caller]
 pub(crate) fn finish(child: Child) -> Ended {
+    finish_within(child, SOON)
+}
+
+#[track_caller]
+fn finish_within(child: Child, limit: Duration) -> Ended {
     let pid = rustix::process::Pid::from_child(&child);
     let (done, outcome) = std::sync::mpsc::channel();
     std::thread::spawn(move || done.send(child.wait_with_output()));
-    let output: Output = match outcome.recv_timeout(SOON) {
+    let output: Output = match outcome.recv_timeout(limit) {
         Ok(output) => output.expect("output"),
         Err(_) => {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            panic!("faam has not ended within {SOON:?}");
+            panic!("faam has not ended within {limit:?}");
         }
     };
     Ended {

@@ -2,10 +2,14 @@
 //! is named with its line; the page of its figures that is kept is the one it gives.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::faam::{Ended, Place, faam, names, run};
+use crate::faam::{Ended, Place, faam, names, run_within};
+
+/// How long one command may take: ten times what a day of ten thousand tenants does, unoptimised and with a core to itself.
+const PLAN_LIMIT: Duration = Duration::from_secs(60);
 
 fn scenarios() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/plan")
@@ -13,10 +17,8 @@ fn scenarios() -> PathBuf {
 
 #[track_caller]
 fn plan(dir: &Path, words: &[&str]) -> Ended {
-    run(
-        faam(dir, "http://127.0.0.1:9", &[&["plan"], words].concat()),
-        b"",
-    )
+    let command = faam(dir, "http://127.0.0.1:9", &[&["plan"], words].concat());
+    run_within(command, b"", PLAN_LIMIT)
 }
 
 #[track_caller]
