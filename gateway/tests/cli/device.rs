@@ -176,7 +176,8 @@ fn a_drained_function_gets_no_jobs_until_it_is_asked_back() {
 
 #[test]
 fn a_card_that_is_drained_is_said_to_be() {
-    let place = place_with(None, Duration::from_millis(50));
+    // Once it is asked back it is waited for as well: a hundred times as long as it takes to have a job.
+    let place = place_with(None, Duration::from_millis(500));
     let device = Device(&place);
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)

@@ -17,6 +17,8 @@ use serde_json::Value;
 use crate::faam::{KEY, Place, run, wait_until};
 
 const ADMIN_KEY: &str = "faam_an-operators-key-for-these-tests-only";
+/// How long who requires a kernel waits for it where nobody loads it; one that is there takes a job in a hundredth of that.
+const HW_WAIT: Duration = Duration::from_secs(2);
 /// What the simulated card says of itself.
 const IDCODE: u32 = 0x4111_3043;
 const SHELL: u32 = 0x0001_0000;
@@ -216,7 +218,7 @@ fn compress(place: &Place, level: u8, policy: &str, deadline_ms: Option<u32>) ->
 
 #[test]
 fn a_kernel_that_an_operator_loads_serves_until_it_is_evicted() {
-    let place = place(false, Duration::from_millis(400));
+    let place = place(false, HW_WAIT);
     // Nobody loads it: who requires it waits as long as was said, everybody else has the CPU at once.
     let none = compress(&place, 1, "require-hw", None);
     let told = String::from_utf8_lossy(&none.body).into_owned();
