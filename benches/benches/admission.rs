@@ -32,7 +32,7 @@ fn admission(c: &mut Criterion) {
     for number in 0..OTHERS {
         let other = Tenant {
             id: TenantId::new(&format!("tenant{number}")),
-            limits: limited,
+            limits: limited.clone(),
         };
         drop(admission.admit(&other, ask));
     }

@@ -17,6 +17,7 @@ use faam_sched::{Abilities, Capacity, Forecast, JobId};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::allowed_images::AllowedImages;
 use crate::card_faults::FaultDoor;
 use crate::card_operation::FunctionNumber;
 use crate::cards::{CardEvent, CardSource, CardStatus, Cards};
@@ -25,7 +26,8 @@ use crate::events::Events;
 use crate::job::{
     AnnouncedCompression, BackendPolicy, BlockOutcome, JobError, JobSpec, Phases, Verification,
 };
-use crate::job_queue::JobQueue;
+pub use crate::job_queue::IMAGE_LISTS_MAX;
+use crate::job_queue::{JobQueue, TenantPlace};
 use crate::limit_met::LimitMet;
 use crate::metrics::Metrics;
 use crate::pending_job::PendingJob;
@@ -203,6 +205,12 @@ impl Dispatcher {
         self.jobs.set_tenant(tenant);
     }
 
+    /// Whether tenants with this list of images are told apart from all others: there is a bound to different lists.
+    #[must_use]
+    pub fn has_room_for(&self, images: &AllowedImages) -> bool {
+        self.jobs.has_room_for(images)
+    }
+
     /// Takes a tenant's queue away: what waits there is answered ([`JobError::TenantRemoved`]), what runs ends.
     pub fn remove_tenant(&self, tenant: &TenantId) {
         self.jobs.remove_tenant(tenant);
@@ -240,21 +248,25 @@ impl Dispatcher {
     /// # Errors
     /// [`JobError`]: it will never run.
     pub async fn submit(&self, spec: JobSpec) -> Result<Ticket, JobError> {
-        let placement = self.jobs.placement(&spec)?;
         let Some(place) = self.jobs.tenant(&spec.tenant) else {
             return Err(JobError::TenantRemoved);
         };
+        self.submit_to(spec, place).await
+    }
+
+    async fn submit_to(&self, spec: JobSpec, place: TenantPlace) -> Result<Ticket, JobError> {
+        let placement = self.jobs.placement(&spec, place.images.as_deref())?;
         let submitted = Instant::now();
         let room = match Arc::clone(&place.room).try_acquire() {
             Some(room) => room,
             None => {
                 spec.permit.meter().met(LimitMet::QueueRoom);
-                self.room(&spec, place.room, submitted).await?
+                self.room(&spec, &place.room, submitted).await?
             }
         };
         let (reply, answer) = oneshot::channel();
         let (deadline, policy) = (spec.deadline, spec.policy);
-        let job = PendingJob::new(spec, place.context, reply, room, submitted.elapsed());
+        let job = PendingJob::new(spec, &place, reply, room, submitted.elapsed());
         let id = self.jobs.push(place.index, job, placement)?;
         Ok(Ticket {
             answer: Answer::Awaited(answer, id),
@@ -272,10 +284,10 @@ impl Dispatcher {
     async fn room(
         &self,
         spec: &JobSpec,
-        room: Arc<QueueRoom>,
+        room: &Arc<QueueRoom>,
         submitted: Instant,
     ) -> Result<RoomPermit, JobError> {
-        let mut acquire = pin!(room.acquire());
+        let mut acquire = pin!(Arc::clone(room).acquire());
         let last = spec.deadline.unwrap_or(submitted + self.queue_wait);
         let requires_card = spec.policy == BackendPolicy::RequireHardware;
         let mut look_again = match spec.deadline {
@@ -307,13 +319,16 @@ impl Dispatcher {
     /// # Errors
     /// [`JobError`]: it will never run.
     pub async fn submit_small(&self, mut spec: JobSpec) -> Result<Ticket, JobError> {
-        let placement = self.jobs.placement(&spec)?;
+        let Some(place) = self.jobs.tenant(&spec.tenant) else {
+            return Err(JobError::TenantRemoved);
+        };
+        let placement = self.jobs.placement(&spec, place.images.as_deref())?;
         let Some(receipt) = self.jobs.take_now(&spec, placement) else {
-            return self.submit(spec).await;
+            return self.submit_to(spec, place).await;
         };
         let submitted = Instant::now();
         let Some(result) = cpu::run_here(&self.jobs, &mut spec, receipt) else {
-            return self.submit(spec).await;
+            return self.submit_to(spec, place).await;
         };
         Ok(Ticket {
             answer: Answer::Here(Some(result)),
@@ -448,7 +463,9 @@ impl Ticket {
                     {
                         let waited = self.submitted.elapsed();
                         break Err(match self.jobs.any_card_in_service() {
-                            true => JobError::no_kernel(waited),
+                            true => {
+                                JobError::no_kernel(waited, self.jobs.any_image_serves(self.needs))
+                            }
                             false => JobError::no_card(waited, self.jobs.cards_are_drained()),
                         });
                     }

@@ -225,7 +225,7 @@ pub enum FallbackReason {
     VerifyFailed,
     /// The job is beyond what the card can do (level, size of a member).
     BeyondCard,
-    /// Its tenant may not use cards.
+    /// Its tenant may not use cards, or not the image that serves it there.
     NotAllowed,
     /// No slot of a card in service holds its kernel.
     KernelAbsent,
@@ -338,12 +338,19 @@ pub enum JobError {
         drained: bool,
     },
     /// Only a card was allowed, and no slot of one held the job's kernel in time.
-    #[error(
-        "no slot of a card in service held the kernel for it within {waited_ms} ms: an operator loads one with `faam image load`, or the slot policy, where its image is in the store"
-    )]
+    #[error("no slot of a card in service held the kernel for it{} within {waited_ms} ms: {}",
+        if *.listed { ", from an image that this tenant may use alone," } else { "" },
+        if *.listed {
+            "an operator loads one with `faam image load` into a function where no other image serves the same, or changes the \
+             list with `faam tenant set --images`"
+        } else {
+            "an operator loads one with `faam image load`, or the slot policy, where its image is in the store"
+        })]
     NoKernel {
         /// How long the job waited.
         waited_ms: u64,
+        /// Whether some slot held one, but of an image that its tenant may not use.
+        listed: bool,
     },
     /// The tenant's queue was full for too long.
     #[error("its tenant's queue had no room within {waited_ms} ms")]
@@ -375,11 +382,12 @@ impl JobError {
         }
     }
 
-    /// No slot held the kernel of a job that has waited for `waited`.
+    /// No slot held the kernel of a job that has waited for `waited`; `listed`: one that its tenant may use.
     #[must_use]
-    pub fn no_kernel(waited: Duration) -> Self {
+    pub fn no_kernel(waited: Duration, listed: bool) -> Self {
         Self::NoKernel {
             waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+            listed,
         }
     }
 

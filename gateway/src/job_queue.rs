@@ -25,6 +25,7 @@ use faam_sched::{
 };
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::allowed_images::AllowedImages;
 use crate::card_claim::{Claim, Unverified};
 use crate::cards::CardEvent;
 use crate::command_limit::{COMMAND_LIMIT_MAX, command_limit};
@@ -38,15 +39,19 @@ use crate::tenants::{Tenant, TenantId};
 use crate::thread_time::Took;
 
 mod gauges;
+mod image_lists;
 mod kernel_waits;
 mod places;
 mod request;
 
+pub use self::image_lists::IMAGE_LISTS_MAX;
+pub(crate) use self::image_lists::{ImageList, Served, SlotKernel};
+use self::image_lists::{ImageLists, kernels_of, of_kernels, without_kernels};
 use self::kernel_waits::KernelWaits;
 pub(crate) use self::kernel_waits::{KERNELS, KernelDemand, KernelWait};
 use self::places::{FunctionPlaces, TenantPlaces, promised};
 pub(crate) use self::places::{TenantPlace, Wake};
-use self::request::request_of;
+use self::request::{kernels_needed, needs_of, request_of};
 
 /// Times that a job goes back to the queue because its engine failed, before it is given to the CPU alone.
 const REPLAYS_MAX: u8 = 3;
@@ -123,9 +128,18 @@ struct Core {
     /// When the CPU worker that sleeps shortest looks again by itself.
     looks_again_at: Option<Nanos>,
     kernels: KernelWaits,
+    lists: ImageLists,
 }
 
 impl Core {
+    /// Tells the scheduler what every function is able to do.
+    fn tell_abilities(&mut self, now: Nanos) {
+        for place in self.functions.iter_mut() {
+            let abilities = self.lists.abilities(&place.served);
+            self.scheduler.set_abilities(place.target, abilities, now);
+        }
+    }
+
     /// What the cards in service serve has changed. Whether jobs wait now for what none serves.
     fn note_served(&mut self, all_cards: TargetSet, now: Instant) -> bool {
         let scheduler = &self.scheduler;
@@ -197,6 +211,7 @@ impl JobQueue {
             for function in 0..source.functions() {
                 let target = scheduler.add_target(1, false).ok_or_else(too_many)?;
                 all_cards = all_cards.union(TargetSet::of(target));
+                scheduler.set_abilities(target, of_kernels(Serves::ALL), Nanos(0));
                 functions.add(card, function, target);
             }
         }
@@ -210,6 +225,7 @@ impl JobQueue {
                 gauges_read: Instant::now(),
                 looks_again_at: None,
                 kernels: KernelWaits::default(),
+                lists: ImageLists::default(),
             }),
             work: Condvar::new(),
             cpu,
@@ -241,16 +257,19 @@ impl JobQueue {
             .clamp(1, most);
         let config = promised(tenant, room);
         let mut core = self.core.lock();
+        let images = self.list_of(&mut core, tenant);
         let Core {
             tenants, scheduler, ..
         } = &mut *core;
-        if let Some(place) = tenants.get(&tenant.id) {
+        if let Some(place) = tenants.get_mut(&tenant.id) {
+            // What is queued keeps the list that it was queued with.
+            place.images = images;
             place.room.resize(room);
             scheduler.set_tenant(place.index, config);
             // What its old peak rate kept may go on.
             self.wake_all(&core);
         } else if tenants
-            .add(tenant, room, || scheduler.add_tenant(config))
+            .add(tenant, room, images, || scheduler.add_tenant(config))
             .is_none()
         {
             tracing::error!(
@@ -258,6 +277,28 @@ impl JobQueue {
                 "as many tenants were made as there are scrub domains; restart the gateway to serve this one"
             );
         }
+    }
+
+    /// A tenant's list of images, which functions are looked at for where nobody had it.
+    fn list_of(&self, core: &mut Core, tenant: &Tenant) -> Option<Arc<ImageList>> {
+        let images = tenant.limits.images.as_ref()?;
+        let (list, is_new) = core.lists.of(images);
+        if is_new {
+            core.tell_abilities(self.now());
+        }
+        if !list.is_placed() {
+            tracing::error!(
+                tenant = tenant.id.as_str(),
+                "{IMAGE_LISTS_MAX} different lists of images are in use, and this tenant's is another: no card serves it; give it \
+                 the list of another tenant, or none"
+            );
+        }
+        Some(list)
+    }
+
+    /// Whether tenants with this list are told apart.
+    pub(crate) fn has_room_for(&self, images: &AllowedImages) -> bool {
+        self.core.lock().lists.has_room_for(images)
     }
 
     /// Takes a tenant's queue away. What it had queued is answered; what runs ends and is charged to its requests.
@@ -495,7 +536,7 @@ impl JobQueue {
         let drained = spec.policy != BackendPolicy::Cpu && self.cards_are_drained();
         let for_cards = drained
             && self
-                .placement(spec)
+                .placement(spec, None)
                 .is_ok_and(|placement| !placement.allowed.intersection(self.all_cards).is_empty());
         for_cards.then_some(FallbackReason::Drained)
     }
@@ -513,16 +554,19 @@ impl JobQueue {
         place.map_or(0, |place| place.busy.jobs())
     }
 
-    /// What the active slots of a function serve, from now on.
-    pub(crate) fn set_serves(&self, card: u8, function: u8, serves: Serves) {
+    /// What a function serves, and from what, from now on.
+    pub(crate) fn set_served(&self, card: u8, function: u8, served: Served) {
         let mut core = self.core.lock();
-        let Some(place) = core.functions.of(card, function) else {
+        let Core {
+            functions, lists, ..
+        } = &mut *core;
+        let Some(place) = functions.of_mut(card, function) else {
             return;
         };
+        let abilities = lists.abilities(&served);
+        place.served = served;
         let (target, now) = (place.target, self.now());
-        let before = core.scheduler.abilities(target);
-        let abilities = Abilities(serves.0);
-        if before == abilities {
+        if core.scheduler.abilities(target) == abilities {
             return;
         }
         core.scheduler.set_abilities(target, abilities, now);
@@ -537,13 +581,26 @@ impl JobQueue {
     pub(crate) fn serves(&self, card: u8, function: u8) -> Option<Serves> {
         let core = self.core.lock();
         let target = core.functions.of(card, function)?.target;
-        Some(Serves(core.scheduler.abilities(target).0))
+        Some(kernels_of(core.scheduler.abilities(target)))
+    }
+
+    /// Whether a function holds a job that it would not be given any more, for another image may serve it now than its tenant
+    /// is allowed.
+    pub(crate) fn holds_beyond_lists(&self, card: u8, function: u8) -> bool {
+        let core = self.core.lock();
+        let place = core.functions.of(card, function);
+        place.is_some_and(|place| place.holds_beyond(core.scheduler.abilities(place.target)))
     }
 
     /// Whether a function in service holds the kernel that a job needs.
     pub(crate) fn any_card_serves(&self, needs: Abilities) -> bool {
         let on_cards = Placement::any_of(self.all_cards).needing(needs);
         !self.core.lock().scheduler.effective(on_cards).is_empty()
+    }
+
+    /// The same of an image that the job's tenant may not use.
+    pub(crate) fn any_image_serves(&self, needs: Abilities) -> bool {
+        self.any_card_serves(of_kernels(kernels_of(needs)))
     }
 
     /// Put a function into service with what wakes its worker, or take it out.
@@ -579,7 +636,7 @@ impl JobQueue {
         }
         let taken = self.take(&mut core, target, engine, life);
         match &taken {
-            Some(_) => core.functions.begin(target),
+            Some(running) => core.functions.begin(target, needs_of(&running.job)),
             // Whoever keeps the time looks at what this function is to be woken for.
             None => {
                 let wakes_at = core.scheduler.wakes_at();
@@ -660,7 +717,7 @@ impl JobQueue {
             }
             // For room, then from its first queueing on: what a failed attempt took counts as waiting.
             job.phases.queue = job.room_waited + Duration::from_nanos(waited.0);
-            let served_since = core.kernels.served_since(request::needs(&job.spec.kernel));
+            let served_since = core.kernels.served_since(needs_of(&job));
             job.note_load(served_since, Instant::now());
             if job.is_unwanted() {
                 core.scheduler.refund(receipt);
@@ -682,16 +739,19 @@ impl JobQueue {
                 && job.spec.policy == BackendPolicy::PreferHardware
             {
                 let beyond = self
-                    .placement(&job.spec)
+                    .placement(&job.spec, None)
                     .is_ok_and(|p| p.preferred.is_empty());
-                let on_cards =
-                    Placement::any_of(self.all_cards).needing(request::needs(&job.spec.kernel));
+                let on_cards = Placement::any_of(self.all_cards);
+                let of_any_image = on_cards.needing(kernels_needed(&job.spec.kernel));
+                let on_cards = on_cards.needing(needs_of(&job));
                 let reason = if beyond && !self.all_cards.is_empty() {
                     FallbackReason::BeyondCard
                 } else if self.cards_are_drained() {
                     FallbackReason::Drained
-                } else if self.waits_for_a_kernel(core, on_cards) {
+                } else if self.waits_for_a_kernel(core, of_any_image) {
                     FallbackReason::KernelAbsent
+                } else if self.waits_for_a_kernel(core, on_cards) {
+                    FallbackReason::NotAllowed
                 } else {
                     FallbackReason::NoCard
                 };
@@ -721,7 +781,8 @@ impl JobQueue {
     /// A function finished a command: hand the result to the CPU workers for verification.
     pub(crate) fn card_claims(&self, running: RunningJob, claim: Claim) {
         let mut core = self.core.lock();
-        core.functions.end(running.receipt.target());
+        core.functions
+            .end(running.receipt.target(), needs_of(&running.job));
         core.unverified.push_back(Unverified { running, claim });
         drop(core);
         self.work.notify_one();
@@ -732,7 +793,8 @@ impl JobQueue {
         tracing::debug!(engine = %running.engine, kind, why, "replaying a job");
         running.note_fault(kind, why);
         let target = running.receipt.target();
-        self.core.lock().functions.end(target);
+        let needs = needs_of(&running.job);
+        self.core.lock().functions.end(target, needs);
         self.replay(running, FallbackReason::CardFault);
     }
 
@@ -740,11 +802,11 @@ impl JobQueue {
     /// the function gets no more such jobs until its supervisor says what its slots serve.
     pub(crate) fn card_lacks(&self, running: RunningJob) {
         self.metrics.kernel_absent();
-        let needs = request::needs(&running.job.spec.kernel);
+        let kernels = kernels_needed(&running.job.spec.kernel);
         let target = running.receipt.target();
         let mut core = self.core.lock();
-        core.functions.end(target);
-        let left = core.scheduler.abilities(target).without(needs);
+        core.functions.end(target, needs_of(&running.job));
+        let left = without_kernels(core.scheduler.abilities(target), kernels);
         let now = self.now();
         core.scheduler.set_abilities(target, left, now);
         if core.note_served(self.all_cards, Instant::now()) {
@@ -796,7 +858,7 @@ impl JobQueue {
             job.answer(Err(if stopping {
                 JobError::Stopping
             } else if absent_too_often {
-                JobError::no_kernel(waited)
+                JobError::no_kernel(waited, false)
             } else {
                 JobError::BeyondCard(format!(
                     "cards failed this job {REPLAYS_MAX} times, over {} ms; let the CPU serve it (Faam-Backend: auto or \
@@ -807,7 +869,7 @@ impl JobQueue {
             return;
         }
         let placement = if required {
-            let needs = request::needs(&job.spec.kernel);
+            let needs = needs_of(&job);
             job.kernel_wait = Some(core.kernels.waits(needs));
             // The function that failed is out of service until it has passed its self-test; whichever is up first takes the job.
             Placement::any_of(self.all_cards).needing(needs)

@@ -20,6 +20,7 @@
 //! | `cpu`, `engines`, `thread_time` | the CPU engines' workers; which engine serves a level; what work took of its thread's time |
 //! | `cards`, `card_supervisor`, `card_process`, `card_worker` | cards: their processes, their supervision, their queue pairs |
 //! | `card_faults` | our own simulated cards told to fail |
+//! | `allowed_images` | which images may serve a tenant |
 //! | `card_kernel` | kernels of cards, and what each serves of what callers ask for |
 //! | `images` | images that are kept, and verified before they are programmed |
 //! | `card_operation` | what an operator asks of a card's function |
@@ -38,6 +39,7 @@
 )]
 
 pub mod admission;
+pub mod allowed_images;
 pub mod auth;
 pub mod auth_failures;
 mod busy;

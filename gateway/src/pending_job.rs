@@ -2,6 +2,7 @@
 //!
 //! Invariant: it is answered by value, so at most once. It does not know who takes it, nor when.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use faam_sched::Receipt;
@@ -9,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::fault_met::FailedOn;
 use crate::job::{BlockOutcome, EngineId, FallbackReason, JobError, JobSpec, Phases};
-use crate::job_queue::KernelWait;
+use crate::job_queue::{ImageList, KernelWait, TenantPlace};
 use crate::meter::Spent;
 use crate::queue_room::RoomPermit;
 
@@ -21,6 +22,8 @@ pub(crate) struct PendingJob {
     pub(crate) spec: JobSpec,
     /// The tenant's scrub domain on a card.
     pub(crate) context: u32,
+    /// The images that may serve it, where not every one may: its tenant's when it was queued.
+    pub(crate) images: Option<Arc<ImageList>>,
     reply: oneshot::Sender<Result<BlockOutcome, JobError>>,
     pub(crate) room: Option<RoomPermit>,
     /// How long it waited for that, before it was queued.
@@ -39,17 +42,18 @@ pub(crate) struct PendingJob {
 }
 
 impl PendingJob {
-    /// A job that has waited `waited` for its `room` in the queue.
+    /// A job of the tenant with this place that has waited `waited` for its `room` in the queue.
     pub(crate) fn new(
         spec: JobSpec,
-        context: u32,
+        place: &TenantPlace,
         reply: oneshot::Sender<Result<BlockOutcome, JobError>>,
         room: RoomPermit,
         waited: Duration,
     ) -> Self {
         Self {
             spec,
-            context,
+            context: place.context,
+            images: place.images.clone(),
             reply,
             room: Some(room),
             room_waited: waited,

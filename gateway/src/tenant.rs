@@ -357,7 +357,10 @@ fn given(limit: &Limit, text: &str) -> Result<Given, String> {
         return Ok(Given::Value(Value::Null));
     }
     let value = match limit.kind {
-        LimitKind::Words(_) => text.split(',').map(str::trim).collect(),
+        LimitKind::Words(_) | LimitKind::Names(_) => {
+            let words = text.split(',').map(str::trim);
+            words.filter(|word| !word.is_empty()).collect()
+        }
         LimitKind::Bytes(..) => parse_bytes(text)?.into(),
         LimitKind::Number(min, max) => text
             .replace('_', "")
@@ -374,10 +377,11 @@ impl Args for LimitFlags {
             let value_name = match limit.kind {
                 LimitKind::Number(..) => "NUMBER",
                 LimitKind::Bytes(..) => "BYTES",
-                LimitKind::Words(_) => "LIST",
+                LimitKind::Words(_) | LimitKind::Names(_) => "LIST",
             };
             let words = match limit.kind {
                 LimitKind::Words(words) => format!(": {}", words.join(",")),
+                LimitKind::Names(_) => format!("; {NO_LIMIT} is no list: any image"),
                 _ if limit.optional => format!("; {NO_LIMIT} is any number"),
                 _ => String::new(),
             };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 pub use faam_sched::WEIGHT_DEFAULT;
 
+use crate::allowed_images::AllowedImages;
 use crate::card_kernel::CardKernel;
 
 /// The tenant that a fresh installation serves.
@@ -76,7 +77,7 @@ impl Tenant {
 }
 
 /// What a tenant may use. Rates are of the tenant as a whole, whatever its namespaces and keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantLimits {
     /// Its share of what is left when guarantees are met, against the others' weights; at least 1.
     pub weight: u32,
@@ -114,6 +115,8 @@ pub struct TenantLimits {
     pub backends: AllowedBackends,
     /// Kernels of cards that may serve it.
     pub card_kernels: AllowedCardKernels,
+    /// Images that may serve it from slots of cards; `None`: whatever cards hold, slots or not.
+    pub images: Option<AllowedImages>,
 }
 
 /// Kernels that a tenant may call.
@@ -192,6 +195,7 @@ impl Default for TenantLimits {
                 deflate_tables: true,
                 inflate: true,
             },
+            images: None,
         }
     }
 }

@@ -67,6 +67,12 @@ pub fn kernel_uuid(name: &str) -> uuid::Uuid {
     derived_uuid(b"faam-kernel\0", name.as_bytes())
 }
 
+/// Whether a kernel can have this name: small letters, digits, dots, - and _, at most [`NAME_BYTES_MAX`] of them.
+#[must_use]
+pub fn is_kernel_name(name: &str) -> bool {
+    archive::is_name(name) && !name.contains('/')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

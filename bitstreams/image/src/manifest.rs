@@ -423,7 +423,7 @@ impl Manifest {
 
     fn check_texts(&self) -> Result<(), String> {
         let Self { codecs, target, .. } = self;
-        if !is_name(&self.name) || self.name.contains('/') {
+        if !crate::is_kernel_name(&self.name) {
             return Err(format!(
                 "name is {:?}, expected small letters, digits, dots, - and _",
                 cut(&self.name)

@@ -86,13 +86,16 @@ impl TargetSet {
 
 /// What a target has to be able to do for a job: bits that whoever drives the scheduler names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Abilities(pub u8);
+pub struct Abilities(pub u64);
+
+/// Bits that there are.
+const ABILITIES: usize = u64::BITS as usize;
 
 impl Abilities {
     /// None: any target will do.
     pub const NONE: Self = Self(0);
     /// All that there can be.
-    pub const ALL: Self = Self(u8::MAX);
+    pub const ALL: Self = Self(u64::MAX);
 
     /// Whether all of `other` is in it.
     #[must_use]
@@ -100,10 +103,26 @@ impl Abilities {
         self.0 & other.0 == other.0
     }
 
+    /// Both sets together.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// This set without `other`.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
+    }
+
+    /// The numbers of its bits, rising.
+    pub fn bits(self) -> impl Iterator<Item = usize> {
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let bit = left.trailing_zeros() as usize;
+            left &= left.checked_sub(1)?;
+            Some(bit)
+        })
     }
 }
 
@@ -112,7 +131,7 @@ impl Abilities {
 pub(crate) struct Serving {
     pub(crate) in_service: TargetSet,
     /// By bit.
-    able: [TargetSet; 8],
+    able: [TargetSet; ABILITIES],
 }
 
 impl Default for Serving {
@@ -120,7 +139,7 @@ impl Default for Serving {
     fn default() -> Self {
         Self {
             in_service: TargetSet::EMPTY,
-            able: [TargetSet(u64::MAX); 8],
+            able: [TargetSet(u64::MAX); ABILITIES],
         }
     }
 }
@@ -141,20 +160,16 @@ impl Serving {
 
     /// What a target is able to do.
     pub(crate) fn abilities(&self, target: TargetIndex) -> Abilities {
-        let bits = (0u8..).zip(&self.able);
+        let bits = (0u32..).zip(&self.able);
         Abilities(bits.fold(0, |all, (bit, able)| {
-            all | u8::from(able.contains(target)) << bit
+            all | u64::from(able.contains(target)) << bit
         }))
     }
 
     /// Those in service that are able to do all of it.
     pub(crate) fn able(&self, needs: Abilities) -> TargetSet {
-        let needed = self
-            .able
-            .iter()
-            .enumerate()
-            .filter(|(bit, _)| needs.0 >> bit & 1 != 0);
-        needed.fold(self.in_service, |set, (_, able)| set.intersection(*able))
+        let needed = needs.bits().filter_map(|bit| self.able.get(bit));
+        needed.fold(self.in_service, |set, able| set.intersection(*able))
     }
 
     /// Where a job may run as things are.

@@ -5,6 +5,7 @@
 
 use thiserror::Error;
 
+use crate::allowed_images::AllowedImages;
 use crate::card_kernel::CardKernel;
 use crate::job::BackendPolicy;
 use crate::tenants::{AllowedBackends, AllowedKernels, TenantLimits, may_use};
@@ -101,12 +102,15 @@ pub fn engines(
     kernel: Option<CardKernel>,
     asked: BackendPolicy,
 ) -> Result<BackendPolicy, NotAllowed> {
-    let Some(kernel) = kernel.filter(|kernel| !may_use(limits, *kernel)) else {
-        return limits.backends.narrow(asked);
-    };
     let without = AllowedBackends {
         cards: false,
         ..limits.backends
+    };
+    if limits.images.as_ref().is_some_and(AllowedImages::is_empty) {
+        return without.narrow(asked);
+    }
+    let Some(kernel) = kernel.filter(|kernel| !may_use(limits, *kernel)) else {
+        return limits.backends.narrow(asked);
     };
     without.narrow(asked).map_err(|refused| {
         // What its other limits refuse is theirs.
@@ -166,6 +170,18 @@ mod tests {
             of(&limits, Some(CardKernel::DeflateTables)),
             all.map(|_| Err(NotAllowed::Engines))
         );
+    }
+
+    #[test]
+    fn a_list_without_images_leaves_the_cpu() {
+        use BackendPolicy::{Auto, Cpu, PreferHardware, RequireHardware};
+        let limits = TenantLimits {
+            images: Some(AllowedImages::new([]).expect("a list")),
+            ..TenantLimits::default()
+        };
+        let all = [Auto, PreferHardware, RequireHardware, Cpu];
+        let of = all.map(|asked| engines(&limits, Some(CardKernel::Inflate), asked));
+        assert_eq!(of, [Ok(Cpu), Ok(Cpu), Err(NotAllowed::Cards), Ok(Cpu)]);
     }
 
     #[test]

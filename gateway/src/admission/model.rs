@@ -288,7 +288,7 @@ impl Model {
     }
 
     fn admit(&mut self, tenant: usize, memory: usize, body: Option<u64>) {
-        let limits = self.tenants[tenant].limits;
+        let limits = self.tenants[tenant].limits.clone();
         let ask = Ask {
             memory_bytes: memory,
             body_bytes: body,

@@ -18,10 +18,14 @@ use super::{Card, KERNELS_ABSENT_MAX, WORKER_END_LIMIT, millis};
 use crate::card_slots::{LoadCause, SlotDone, SlotFailed, SlotReply, SlotRequest, SlotStatus};
 use crate::cards::CardEvent;
 use crate::events::{event, kind as happened};
+use crate::job_queue::{Served, SlotKernel};
 use crate::slot_image::{SlotDevice, SlotGolden, kernel_text, served};
 
 /// How often the end of the thread is looked for when a life is taken from it.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// How long the jobs may take that a function has of tenants who are not allowed what its slot is to hold: far more than a
+/// command may.
+const LISTED_JOBS_LIMIT: Duration = Duration::from_secs(5);
 /// Names of kernels that a supervisor remembers.
 const NAMES_MAX: usize = 64;
 
@@ -140,9 +144,22 @@ impl Card {
             };
             return Err((reply, "no-such-slot", why));
         };
-        // Before it is touched: no job is given to it any more. What is in it ends first.
-        let left = serves_of(slots.iter().filter(|other| other.index != slot));
-        self.jobs.set_serves(self.number, number, left);
+        // Before it is touched: no job is given to it any more. What is in it ends first. And none is given to the function
+        // whose tenant is not allowed what may come to serve it.
+        let (touched, others): (Vec<_>, Vec<_>) =
+            slots.iter().partition(|other| other.index == slot);
+        let mut changing = active(touched.into_iter());
+        if let SlotRequest::Load { image, .. } = &request {
+            changing.push(SlotKernel {
+                serves: image.serves,
+                kernel_uuid: image.kernel_uuid,
+            });
+        }
+        let served = Served::Slots {
+            active: active(others.into_iter()),
+            changing,
+        };
+        self.jobs.set_served(self.number, number, served);
         let events = self.post.sender.clone();
         let life = live_life(self.live(number));
         let actor = request.actor();
@@ -161,8 +178,13 @@ impl Card {
         };
         self.note_slot_state(number, slot, state);
         let working = Arc::clone(&function);
+        let (jobs, card) = (Arc::clone(&self.jobs), self.number);
         let work = move || {
-            let end = do_work(&working, slot, given.as_ref());
+            let beyond = || jobs.holds_beyond_lists(card, number);
+            let end = match ends_within(LISTED_JOBS_LIMIT, beyond) {
+                true => do_work(&working, slot, given.as_ref()),
+                false => listed_jobs_left(slot),
+            };
             // Its hold of the function ends before its end is told: a reset opens the way to it anew.
             drop(working);
             let event = CardEvent::SlotEnded {
@@ -360,7 +382,8 @@ impl Card {
     /// The same of a function that is just coming into service.
     pub(super) fn note_slots(&mut self, number: u8, function: &Function) {
         if function.identity().slots.is_none() {
-            self.jobs.set_serves(self.number, number, Serves::ALL);
+            let served = Served::Fixed(Serves::ALL);
+            self.jobs.set_served(self.number, number, served);
             return;
         }
         let name = self.name(number);
@@ -368,12 +391,16 @@ impl Card {
             Ok(slots) => slots,
             Err(error) => {
                 tracing::warn!(function = %name, %error, "its slots cannot be read: it gets no jobs that need a kernel");
-                self.jobs.set_serves(self.number, number, Serves::NONE);
+                let served = Served::Fixed(Serves::NONE);
+                self.jobs.set_served(self.number, number, served);
                 return;
             }
         };
-        self.jobs
-            .set_serves(self.number, number, serves_of(slots.iter()));
+        let served = Served::Slots {
+            active: active(slots.iter()),
+            changing: Vec::new(),
+        };
+        self.jobs.set_served(self.number, number, served);
         for slot in &slots {
             self.jobs
                 .metrics
@@ -453,11 +480,43 @@ fn live_life(live: Option<&Live>) -> u64 {
     live.map_or(0, |live| live.life_first)
 }
 
-/// What slots serve together.
-fn serves_of<'s>(slots: impl Iterator<Item = &'s Slot>) -> Serves {
-    slots
-        .filter(|slot| slot.state == SlotState::Active)
-        .fold(Serves::NONE, |all, slot| all.with(slot.serves))
+/// What those of the slots hold that serve.
+fn active<'s>(slots: impl Iterator<Item = &'s Slot>) -> Vec<SlotKernel> {
+    let active = slots.filter(|slot| slot.state == SlotState::Active);
+    let kernel = |slot: &Slot| SlotKernel {
+        serves: slot.serves,
+        kernel_uuid: slot.kernel_uuid,
+    };
+    active.map(kernel).collect()
+}
+
+/// Waits until `is_so` is over, but no longer than this; whether it is.
+fn ends_within(limit: Duration, is_so: impl Fn() -> bool) -> bool {
+    let until = Instant::now() + limit;
+    while is_so() {
+        if Instant::now() >= until {
+            return false;
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    true
+}
+
+/// The end of slot work that was not begun, for the function did not come to an end with the jobs before.
+fn listed_jobs_left(slot: u8) -> SlotEnd {
+    let failed = SlotFailed {
+        kind: "busy",
+        why: format!(
+            "the function still had jobs after {} s of tenants who are not allowed this image: nothing was changed; ask again, or \
+             drain the function first",
+            LISTED_JOBS_LIMIT.as_secs()
+        ),
+    };
+    SlotEnd {
+        slot,
+        took: None,
+        failed: Some((failed, false)),
+    }
 }
 
 /// A slot that serves nobody: one that holds nothing, or else one that was programmed and never made active, whose load has

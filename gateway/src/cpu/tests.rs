@@ -89,7 +89,7 @@ impl Rig {
     }
 
     fn push_spec(&self, spec: JobSpec) -> Answer {
-        let placement = self.jobs.placement(&spec).unwrap();
+        let placement = self.jobs.placement(&spec, None).unwrap();
         let index = self.jobs.tenant(&self.tenant.id).unwrap().index;
         let (job, answer) = self.pending(spec);
         self.jobs.push(index, job, placement).unwrap();
@@ -101,7 +101,7 @@ impl Rig {
         let place = self.jobs.tenant(&self.tenant.id).unwrap();
         let (reply, answer) = oneshot::channel();
         let room = Arc::clone(&place.room).try_acquire().unwrap();
-        let job = PendingJob::new(spec, place.context, reply, room, Duration::ZERO);
+        let job = PendingJob::new(spec, &place, reply, room, Duration::ZERO);
         (job, answer)
     }
 
@@ -291,7 +291,7 @@ fn a_body_with_more_data_than_its_callers_thread_decodes_is_left_to_the_pool() {
     let ended = Ended::OnCpu(Took { wall, thread });
     rig.jobs.settle(running.receipt, ended);
     let here = |spec: &mut JobSpec| {
-        let placement = rig.jobs.placement(spec).unwrap();
+        let placement = rig.jobs.placement(spec, None).unwrap();
         let receipt = rig.jobs.take_now(spec, placement).unwrap();
         let made = run_here(&rig.jobs, spec, receipt);
         assert_eq!(rig.jobs.outstanding_ns(), 0);

@@ -7,6 +7,7 @@
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
+use crate::allowed_images::{ALLOWED_IMAGES_MAX, AllowedImages};
 use crate::tenants::{AllowedBackends, AllowedCardKernels, AllowedKernels, TenantLimits};
 
 /// Largest of most limits: what JSON's numbers hold exactly in every language (2^53 - 1).
@@ -24,6 +25,8 @@ pub enum LimitKind {
     Bytes(u64, u64),
     /// Some of these words.
     Words(&'static [&'static str]),
+    /// Names of images, at most so many.
+    Names(usize),
 }
 
 /// One limit.
@@ -89,6 +92,9 @@ fn expected(name: &str) -> String {
         Number(min, max) => format!("a whole number from {min} to {max}{or_none}"),
         Bytes(min, max) => format!("bytes from {min} to {max}{or_none}"),
         Words(words) => format!("an array of some of {}", words.join(", ")),
+        Names(most) => format!(
+            "an array of at most {most} names of images, such as [\"deflate-tables\"]{or_none}"
+        ),
     }
 }
 
@@ -124,7 +130,7 @@ macro_rules! limit {
     };
 }
 
-use LimitKind::{Bytes, Number, Words};
+use LimitKind::{Bytes, Names, Number, Words};
 
 const KERNELS: &[&str] = &["compress", "decompress"];
 const BACKENDS: &[&str] = &["cpu", "cards"];
@@ -193,6 +199,23 @@ pub static LIMITS: &[Limit] = &[
             Some(())
         },
     },
+    Limit {
+        name: "images",
+        about: "Images that may serve it from slots of cards; with a list, what is in no slot may not",
+        kind: Names(ALLOWED_IMAGES_MAX),
+        optional: true,
+        read: |limits| json!(limits.images.as_ref().map(|images| images.names().collect::<Vec<_>>())),
+        write: |limits, value| {
+            limits.images = match value {
+                Value::Null => None,
+                value => {
+                    let names = value.as_array()?.iter().map(Value::as_str);
+                    Some(AllowedImages::new(names.collect::<Option<Vec<_>>>()?).ok()?)
+                }
+            };
+            Some(())
+        },
+    },
 ];
 
 fn words(names: &[&str], flags: &[bool]) -> Value {
@@ -222,7 +245,7 @@ impl Limit {
             Number(min, max) | Bytes(min, max) => value
                 .as_u64()
                 .is_some_and(|number| (min..=max).contains(&number)),
-            Words(_) => true,
+            Words(_) | Names(_) => true,
         };
         let set = in_bounds.then(|| (self.write)(limits, value)).flatten();
         set.ok_or_else(|| LimitError::Value {
@@ -240,7 +263,7 @@ pub fn read(defaults: &TenantLimits, record: &Value) -> Result<TenantLimits, Lim
     let members = record.as_object().ok_or_else(|| LimitError::NoObject {
         got: quoted(record),
     })?;
-    let mut limits = *defaults;
+    let mut limits = defaults.clone();
     for (name, value) in members {
         if let Some(limit) = by_name(name) {
             limit.set(&mut limits, value)?;
@@ -259,13 +282,13 @@ pub fn read(defaults: &TenantLimits, record: &Value) -> Result<TenantLimits, Lim
 /// other limit with it, and allows nothing that was not allowed.
 #[must_use]
 pub fn read_what_can_be(defaults: &TenantLimits, record: &Value) -> TenantLimits {
-    let mut limits = *defaults;
+    let mut limits = defaults.clone();
     for (name, value) in record.as_object().into_iter().flatten() {
         let Some(limit) = by_name(name) else {
             continue;
         };
-        if limit.set(&mut limits, value).is_err() && matches!(limit.kind, Words(_)) {
-            // A word of another version's: nobody knows what it allows.
+        if limit.set(&mut limits, value).is_err() && matches!(limit.kind, Words(_) | Names(_)) {
+            // Words of another version's: nobody knows what they allow.
             let _ = limit.set(&mut limits, &json!([]));
         }
     }
@@ -333,15 +356,22 @@ mod tests {
             in_flight_max: 7,
             ..TenantLimits::default()
         };
-        assert_eq!(read(&defaults, &json!({})), Ok(defaults));
+        assert_eq!(read(&defaults, &json!({})), Ok(defaults.clone()));
         let record = json!({
             "weight": 4, "pir_us_per_s": 500_000, "cir_us_per_s": 500_000, "kernels": ["compress"], "backends": ["cpu"],
-            "bytes_per_s": null, "from_the_future": {"x": 1},
+            "bytes_per_s": null, "images": ["inflate", "deflate-fast"], "from_the_future": {"x": 1},
         });
         let limits = read(&defaults, &record).expect("good");
         assert_eq!((limits.weight, limits.in_flight_max), (4, 7));
         assert!(limits.kernels.compress && !limits.kernels.decompress && !limits.backends.cards);
-        assert_eq!(read(&TenantLimits::default(), &show(&limits)), Ok(limits));
+        let images = AllowedImages::new(["deflate-fast", "inflate"]).expect("names");
+        assert_eq!(limits.images, Some(images));
+        assert_eq!(
+            read(&TenantLimits::default(), &show(&limits)),
+            Ok(limits.clone())
+        );
+        let anything = read(&limits, &json!({"images": null})).expect("good");
+        assert_eq!(anything.images, None);
     }
 
     #[test]
@@ -352,6 +382,7 @@ mod tests {
         };
         let record = json!({
             "cir_us_per_s": 500_000, "kernels": ["compress"], "backends": ["cpu", "quantum"], "bytes_per_day": 7, "weight": 0,
+            "images": ["inflate", 7],
         });
         assert!(read(&defaults, &record).is_err());
         let limits = read_what_can_be(&defaults, &record);
@@ -362,6 +393,7 @@ mod tests {
         );
         assert!(limits.kernels.compress && !limits.kernels.decompress);
         assert!(!limits.backends.cpu && !limits.backends.cards);
+        assert!(limits.images.is_some_and(|images| images.is_empty()));
         assert_eq!(read_what_can_be(&defaults, &json!([])), defaults);
     }
 
@@ -379,6 +411,8 @@ mod tests {
                 "some of compress",
             ),
             (json!({"kernels": "compress"}), "array"),
+            (json!({"images": ["../x"]}), "names of images"),
+            (json!({"images": "inflate"}), "null for no limit"),
             (
                 json!({"cir_us_per_s": 2, "pir_us_per_s": 1}),
                 "within the peak",

@@ -12,6 +12,7 @@ use super::book::Book;
 use super::error::DirectoryError;
 use super::names::check_name;
 use super::{Parts, TenantDirectory, limits};
+use crate::dispatch::IMAGE_LISTS_MAX;
 use crate::events::tenant_event;
 use crate::tenants::{Tenant, TenantId};
 
@@ -182,7 +183,7 @@ impl TenantDirectory {
             created: now,
             changed: now,
         };
-        self.check_rates(&book, &record)?;
+        self.check_limits(&book, &record)?;
         let stored = self.put(&mut book, &record).await?;
         let view = self.0.view(&stored, 0);
         self.record(tenant_event(
@@ -229,7 +230,7 @@ impl TenantDirectory {
             changed: now,
             ..old.clone()
         };
-        self.check_rates(&book, &record)?;
+        self.check_limits(&book, &record)?;
         let before = old.limits.clone();
         let stored = self.put(&mut book, &record).await?;
         let view = self.0.view(&stored, live_keys(&book, name, now));
@@ -294,13 +295,23 @@ impl TenantDirectory {
         Ok(stored)
     }
 
-    /// Whether guaranteed rates still hold with this record in the place of the one that is there.
-    fn check_rates(&self, book: &Book, record: &TenantRecord) -> Result<(), DirectoryError> {
-        let cir = limits::read(&self.0.defaults, &record.limits)?.cir_us_per_s;
+    /// Whether guaranteed rates still hold with this record in the place of the one that is there, and its images can be told
+    /// apart.
+    fn check_limits(&self, book: &Book, record: &TenantRecord) -> Result<(), DirectoryError> {
+        let limits = limits::read(&self.0.defaults, &record.limits)?;
+        let cir = limits.cir_us_per_s;
         let Some(dispatcher) = self.0.dispatcher.get() else {
             // Without a gateway there are no engines to ask: its start says so, if it promises too much.
             return Ok(());
         };
+        if let Some(images) = &limits.images
+            && !dispatcher.has_room_for(images)
+        {
+            return Err(DirectoryError::TooMany {
+                what: "different lists of images that tenants are allowed",
+                max: IMAGE_LISTS_MAX,
+            });
+        }
         let old = book.tenants.get(&record.name);
         let old = old.map_or(0, |old| self.0.tenant(old).limits.cir_us_per_s);
         if cir <= old {

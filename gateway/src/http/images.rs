@@ -65,6 +65,10 @@ pub(super) async fn images(
             && image.refused.is_none()
             && app.images.find(&image.name) == Some(image.image)
             && kernels.any(|kernel| may_use(limits, kernel))
+            && limits
+                .images
+                .as_ref()
+                .is_none_or(|list| list.names().any(|name| name == image.name))
     };
     let images = app.images.list().into_iter().filter(is_shown);
     Json(Images {

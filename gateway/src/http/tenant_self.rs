@@ -78,6 +78,9 @@ pub(super) struct TenantSelfLimits {
     /// Kernels of cards that may serve it: `deflate-fast`, `deflate-tables`, `inflate`.
     #[schema(value_type = Vec<String>)]
     card_kernels: Vec<&'static str>,
+    /// Images that may serve it from slots of cards, where there is a list: what is in no slot may not, then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    images: Option<Vec<String>>,
 }
 
 /// What a tenant uses.
@@ -149,7 +152,9 @@ fn limits(tenant: &Tenant, body_bytes_max: u64) -> TenantSelfLimits {
                 deflate_tables,
                 inflate,
             },
+        images: _,
     } = tenant.limits;
+    let images = tenant.limits.images.as_ref();
     let words = |of: &[(&'static str, bool)]| {
         let allowed = of.iter().copied().filter(|(_, is_allowed)| *is_allowed);
         allowed.map(|(word, _)| word).collect()
@@ -177,5 +182,6 @@ fn limits(tenant: &Tenant, body_bytes_max: u64) -> TenantSelfLimits {
             ("deflate-tables", deflate_tables),
             ("inflate", inflate),
         ]),
+        images: images.map(|images| images.names().map(str::to_owned).collect()),
     }
 }

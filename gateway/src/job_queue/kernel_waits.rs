@@ -49,7 +49,7 @@ pub(crate) struct KernelDemand {
 /// A kernel by its number.
 pub(crate) fn kernel(number: usize) -> Abilities {
     Abilities(
-        1u8.checked_shl(u32::try_from(number).unwrap_or(u32::MAX))
+        1u64.checked_shl(u32::try_from(number).unwrap_or(u32::MAX))
             .unwrap_or(0),
     )
 }

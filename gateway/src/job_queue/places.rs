@@ -4,11 +4,13 @@
 //! not know in which order anything is served.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Instant;
 
-use faam_sched::{TargetIndex, TargetSet, TenantConfig, TenantIndex};
+use faam_sched::{Abilities, TargetIndex, TargetSet, TenantConfig, TenantIndex};
 
+use super::image_lists::{ImageList, Served, of_lists};
 use crate::busy::Busy;
 use crate::queue_room::QueueRoom;
 use crate::tenants::{Tenant, TenantId};
@@ -27,6 +29,8 @@ pub(crate) struct TenantPlace {
     pub(crate) context: u32,
     /// As many permits as the queue has places.
     pub(crate) room: Arc<QueueRoom>,
+    /// The images that may serve it, where not every one may.
+    pub(crate) images: Option<Arc<ImageList>>,
     /// Where it stands in the order of all.
     at: usize,
 }
@@ -47,6 +51,10 @@ impl TenantPlaces {
         self.tenants.get(tenant)
     }
 
+    pub(super) fn get_mut(&mut self, tenant: &TenantId) -> Option<&mut TenantPlace> {
+        self.tenants.get_mut(tenant)
+    }
+
     /// The places from `from` on in the order of all, at most `max` of them; none beyond the last.
     pub(super) fn some(&self, from: usize, max: usize) -> &[Option<(TenantId, TenantIndex)>] {
         let rest = self.order.get(from..).unwrap_or_default();
@@ -58,6 +66,7 @@ impl TenantPlaces {
         &mut self,
         tenant: &Tenant,
         room: usize,
+        images: Option<Arc<ImageList>>,
         index: impl FnOnce() -> TenantIndex,
     ) -> Option<()> {
         self.contexts = self.contexts.checked_add(1)?;
@@ -69,6 +78,7 @@ impl TenantPlaces {
             index: index(),
             context: self.contexts,
             room: QueueRoom::new(room),
+            images,
             at,
         };
         if let Some(entry) = self.order.get_mut(at) {
@@ -113,6 +123,18 @@ pub(super) struct FunctionPlace {
     /// An operator has it get no more jobs.
     pub(super) drained: bool,
     pub(super) busy: Busy,
+    /// What it serves from, as its supervisor said.
+    pub(super) served: Served,
+    /// Jobs with a list of images that it holds, by the ability that they need.
+    listed: HashMap<usize, usize>,
+}
+
+impl FunctionPlace {
+    /// Whether it holds a job of whoever's list it would not be given now.
+    pub(super) fn holds_beyond(&self, abilities: Abilities) -> bool {
+        let has = |bit: usize| abilities.bits().any(|other| other == bit);
+        self.listed.keys().any(|bit| !has(*bit))
+    }
 }
 
 /// Every function of every card.
@@ -128,6 +150,8 @@ impl FunctionPlaces {
             wake: None,
             drained: false,
             busy: Busy::default(),
+            served: Served::default(),
+            listed: HashMap::new(),
         });
     }
 
@@ -149,17 +173,28 @@ impl FunctionPlaces {
         self.0.iter_mut()
     }
 
-    /// A function has a job in its hands.
-    pub(super) fn begin(&mut self, target: TargetIndex) {
+    /// A function has a job in its hands that needs this of it.
+    pub(super) fn begin(&mut self, target: TargetIndex, needs: Abilities) {
         if let Some(place) = self.at(target) {
             place.busy.begin(Instant::now());
+            for bit in of_lists(needs) {
+                *place.listed.entry(bit).or_default() += 1;
+            }
         }
     }
 
     /// It has it no longer.
-    pub(super) fn end(&mut self, target: TargetIndex) {
+    pub(super) fn end(&mut self, target: TargetIndex, needs: Abilities) {
         if let Some(place) = self.at(target) {
             place.busy.end(Instant::now());
+            for bit in of_lists(needs) {
+                if let Entry::Occupied(mut held) = place.listed.entry(bit) {
+                    *held.get_mut() = held.get().saturating_sub(1);
+                    if *held.get() == 0 {
+                        held.remove();
+                    }
+                }
+            }
         }
     }
 

@@ -11,16 +11,22 @@ use faam_sched::{
 };
 
 use super::JobQueue;
+use super::image_lists::{ImageList, of_kernels};
 use crate::job::{
     AnnouncedCompression, BLOCK_BYTES, BackendPolicy, CARD_LEVEL_FAST_MAX, CARD_LEVEL_MAX,
     JobError, JobSpec, Kernel, beyond_card_text,
 };
+use crate::pending_job::PendingJob;
 use crate::tenants::TenantId;
 
 impl JobQueue {
-    /// Where a job may run.
-    pub(crate) fn placement(&self, spec: &JobSpec) -> Result<Placement, JobError> {
-        self.placement_of(spec.policy, &spec.kernel, spec.input.len())
+    /// Where a job may run whose tenant has such a list of images, if it has one.
+    pub(crate) fn placement(
+        &self,
+        spec: &JobSpec,
+        images: Option<&ImageList>,
+    ) -> Result<Placement, JobError> {
+        self.placement_of(spec.policy, &spec.kernel, spec.input.len(), images)
     }
 
     fn placement_of(
@@ -28,6 +34,7 @@ impl JobQueue {
         policy: BackendPolicy,
         kernel: &Kernel,
         bytes: usize,
+        images: Option<&ImageList>,
     ) -> Result<Placement, JobError> {
         let cpu = TargetSet::of(self.cpu);
         let beyond = match kernel {
@@ -44,7 +51,7 @@ impl JobQueue {
             }
             _ => None,
         };
-        let on_cards = needs(kernel);
+        let on_cards = needs(kernel, images);
         Ok(match (policy, beyond) {
             (BackendPolicy::RequireHardware, Some(why)) => return Err(JobError::BeyondCard(why)),
             (BackendPolicy::RequireHardware, None) => {
@@ -86,6 +93,9 @@ impl JobQueue {
                 position: Position::Middle,
             }
         };
+        let core = self.core.lock();
+        let place = core.tenants.get(tenant)?;
+        let (tenant, images) = (place.index, place.images.as_deref());
         let block = usize::try_from(bytes)
             .unwrap_or(BLOCK_BYTES)
             .min(BLOCK_BYTES);
@@ -95,15 +105,13 @@ impl JobQueue {
                     kernel: class_of(&kernel),
                     bytes: block,
                 },
-                placement: self.placement_of(policy, &kernel, block).ok()?,
+                placement: self.placement_of(policy, &kernel, block, images).ok()?,
                 priority,
             },
             // The last block is not full: what is beyond the full ones is left out, in the caller's favour.
             jobs: (bytes / BLOCK_BYTES as u64).max(1),
             in_series,
         };
-        let core = self.core.lock();
-        let tenant = core.tenants.get(tenant)?.index;
         core.scheduler.forecast(tenant, &announced, self.now())
     }
 
@@ -128,8 +136,19 @@ pub(super) fn request_of(spec: &JobSpec, placement: Placement) -> JobRequest {
     }
 }
 
-/// What a card has to serve for a kernel. The CPU has every ability.
-pub(crate) fn needs(kernel: &Kernel) -> Abilities {
+/// What a card has to be able to do for a job whose tenant has such a list of images. The CPU has every ability.
+pub(super) fn needs(kernel: &Kernel, images: Option<&ImageList>) -> Abilities {
+    let kernels = kernels_needed(kernel);
+    images.map_or(kernels, |images| images.needs(kernels))
+}
+
+/// The same of a job on its way.
+pub(super) fn needs_of(job: &PendingJob) -> Abilities {
+    needs(&job.spec.kernel, job.images.as_deref())
+}
+
+/// The kernels that a card has to serve for it.
+pub(super) fn kernels_needed(kernel: &Kernel) -> Abilities {
     let serves = match kernel {
         Kernel::Compress { level, .. } if level.get() <= CARD_LEVEL_FAST_MAX => Serves::FAST,
         Kernel::Compress { .. } => Serves::TABLES,
@@ -137,7 +156,7 @@ pub(crate) fn needs(kernel: &Kernel) -> Abilities {
         // Of the CPU alone.
         Kernel::CompressPart { .. } | Kernel::DecompressPart { .. } => Serves::NONE,
     };
-    Abilities(serves.0)
+    of_kernels(serves)
 }
 
 /// Prediction class: a number a kernel, format aside where it makes no difference, and level.

@@ -10,7 +10,7 @@ use crate::card_claim::CardResult;
 use crate::cards::{CardSource, SimulatedFaults, SimulatedSlots};
 use crate::job::{BlockOutcome, Kernel, Priority};
 use crate::small_job::{HERE_DECODED_BYTES_MAX, HERE_OUTPUT_BYTES_MAX};
-use crate::tenants::{Tenant, TenantLimits};
+use crate::tenants::{Tenant, TenantId, TenantLimits};
 use faam_codec::{Format, Level, Position};
 
 type Answer = oneshot::Receiver<Result<BlockOutcome, JobError>>;
@@ -84,11 +84,14 @@ impl Rig {
             deadline: None,
             permit,
         };
-        let placement = self.queue.placement(&spec).unwrap();
         let place = self.queue.tenant(&tenant.id).unwrap();
+        let placement = self
+            .queue
+            .placement(&spec, place.images.as_deref())
+            .unwrap();
         let (reply, answer) = oneshot::channel();
         let room = Arc::clone(&place.room).try_acquire().unwrap();
-        let job = PendingJob::new(spec, place.context, reply, room, Duration::ZERO);
+        let job = PendingJob::new(spec, &place, reply, room, Duration::ZERO);
         let id = self.queue.push(place.index, job, placement).unwrap();
         (answer, id)
     }
@@ -231,7 +234,7 @@ fn a_tenants_urgent_job_goes_before_its_others() {
 /// Whether a job may run on its caller's thread.
 fn runs_here(rig: &Rig, kernel: Kernel, input: &[u8]) -> bool {
     let spec = spec_for_cpu(rig, kernel, input);
-    let placement = rig.queue.placement(&spec).unwrap();
+    let placement = rig.queue.placement(&spec, None).unwrap();
     let receipt = rig.queue.take_now(&spec, placement);
     let taken = receipt.is_some();
     if let Some(receipt) = receipt {
@@ -243,11 +246,11 @@ fn runs_here(rig: &Rig, kernel: Kernel, input: &[u8]) -> bool {
 /// Has a worker of the pool take such a job, and be done with it after this time.
 fn measure(rig: &Rig, kernel: Kernel, input: &[u8], took: Duration) {
     let spec = spec_for_cpu(rig, kernel, input);
-    let placement = rig.queue.placement(&spec).unwrap();
+    let placement = rig.queue.placement(&spec, None).unwrap();
     let place = rig.queue.tenant(&rig.tenant.id).unwrap();
     let (reply, _answer) = oneshot::channel();
     let room = Arc::clone(&place.room).try_acquire().unwrap();
-    let job = PendingJob::new(spec, place.context, reply, room, Duration::ZERO);
+    let job = PendingJob::new(spec, &place, reply, room, Duration::ZERO);
     rig.queue.push(place.index, job, placement).unwrap();
     let CpuWork::Run(running) = rig.queue.next_for_cpu() else {
         panic!("a job to run");
@@ -522,10 +525,10 @@ fn a_job_whose_kernel_goes_while_it_waits_is_told_to_who_loads_kernels() {
     let mut answer = rig.push(BackendPolicy::RequireHardware);
     assert_eq!(required(), None);
     // Evicted for another who waits.
-    rig.queue.set_serves(0, 0, Serves::FAST);
+    rig.queue.set_served(0, 0, Served::Fixed(Serves::FAST));
     assert!(woken.try_recv().is_ok(), "woken");
     assert!(required().is_some());
-    rig.queue.set_serves(0, 0, Serves::ALL);
+    rig.queue.set_served(0, 0, Served::Fixed(Serves::ALL));
     // It had the job in its hands, and its kernel no more.
     let before = required();
     let running = rig.take(0).unwrap();
@@ -533,10 +536,10 @@ fn a_job_whose_kernel_goes_while_it_waits_is_told_to_who_loads_kernels() {
     assert!(woken.try_recv().is_ok(), "woken again");
     assert!(required() > before);
     // Once nobody waits any more it is not asked for any more.
-    rig.queue.set_serves(0, 0, Serves::ALL);
+    rig.queue.set_served(0, 0, Served::Fixed(Serves::ALL));
     let running = rig.take(0).unwrap();
     let before = required();
-    rig.queue.set_serves(0, 0, Serves::NONE);
+    rig.queue.set_served(0, 0, Served::Fixed(Serves::NONE));
     assert_eq!(required(), before);
     assert!(answer.try_recv().is_err());
     rig.claim(running);
@@ -549,7 +552,7 @@ fn a_kernel_that_is_not_there_is_no_failure_of_a_card_and_is_met_so_often() {
     for _ in 0..KERNEL_ABSENT_REPLAYS_MAX {
         let running = rig.take(0).unwrap();
         rig.queue.card_lacks(running);
-        rig.queue.set_serves(0, 0, Serves::ALL);
+        rig.queue.set_served(0, 0, Served::Fixed(Serves::ALL));
         assert!(answer.try_recv().is_err(), "it waits on");
     }
     // A card's own failures have their bound left.
@@ -569,7 +572,7 @@ fn a_kernel_that_is_not_there_is_no_failure_of_a_card_and_is_met_so_often() {
 #[test]
 fn a_job_that_prefers_a_card_is_told_that_the_kernel_was_what_was_missing() {
     let rig = Rig::new();
-    rig.queue.set_serves(0, 0, Serves::FAST);
+    rig.queue.set_served(0, 0, Served::Fixed(Serves::FAST));
     let _answer = rig.push(BackendPolicy::PreferHardware);
     let CpuWork::Run(running) = rig.queue.next_for_cpu() else {
         panic!("the CPU takes it");
@@ -581,4 +584,140 @@ fn a_job_that_prefers_a_card_is_told_that_the_kernel_was_what_was_missing() {
         panic!("the CPU takes it");
     };
     assert_eq!(running.job.fallback, Some(FallbackReason::NoCard));
+}
+
+/// A slot with the kernel of the jobs that a rig pushes, from an image of this name.
+fn tables_of(name: &str) -> SlotKernel {
+    SlotKernel {
+        serves: Serves::TABLES,
+        kernel_uuid: *faam_image::kernel_uuid(name).as_bytes(),
+    }
+}
+
+fn slots(active: &[&str], changing: &[&str]) -> Served {
+    let of = |names: &[&str]| names.iter().map(|name| tables_of(name)).collect();
+    Served::Slots {
+        active: of(active),
+        changing: of(changing),
+    }
+}
+
+fn listed(name: &str, images: &[&str]) -> Tenant {
+    let images = AllowedImages::new(images.iter().copied()).unwrap();
+    Tenant {
+        id: TenantId::new(name),
+        limits: TenantLimits {
+            images: Some(images),
+            ..TenantLimits::default()
+        },
+    }
+}
+
+#[test]
+fn a_tenant_with_a_list_is_served_by_its_images_alone() {
+    let rig = Rig::new();
+    let strict = listed("strict", &["good"]);
+    rig.queue.set_tenant(&strict);
+    let next_is = |tenant: &Tenant| {
+        let running = rig.take(0)?;
+        assert_eq!(running.job.spec.tenant, tenant.id);
+        rig.claim(running);
+        Some(())
+    };
+    // A card without slots serves from no image.
+    let mut answer = rig.push_of(&strict, BackendPolicy::RequireHardware);
+    for served in [
+        Served::Fixed(Serves::ALL),
+        slots(&["other"], &[]),
+        slots(&["good", "other"], &[]),
+        slots(&["good"], &["other"]),
+        slots(&[], &["good"]),
+    ] {
+        rig.queue.set_served(0, 0, served.clone());
+        assert!(rig.take(0).is_none(), "{served:?}");
+        let _free = rig.push(BackendPolicy::RequireHardware);
+        let is_served = served != slots(&[], &["good"]);
+        assert_eq!(next_is(&rig.tenant).is_some(), is_served, "{served:?}");
+    }
+    assert!(answer.try_recv().is_err(), "it waits");
+    rig.queue.set_served(0, 0, slots(&["good"], &[]));
+    next_is(&strict).unwrap();
+    assert!(rig.take(0).is_none(), "nobody waits for the others");
+
+    // Who would rather have a card is told that it was not allowed.
+    rig.queue.set_served(0, 0, slots(&["other"], &[]));
+    let _answer = rig.push_of(&strict, BackendPolicy::PreferHardware);
+    let fallback = || loop {
+        match rig.queue.next_at_once(None).unwrap() {
+            CpuWork::Run(running) => return running.job.fallback,
+            CpuWork::Verify(_) => {}
+            CpuWork::Stop => panic!("not yet"),
+        }
+    };
+    assert_eq!(fallback(), Some(FallbackReason::NotAllowed));
+    rig.queue.set_served(0, 0, slots(&[], &[]));
+    let _answer = rig.push_of(&strict, BackendPolicy::PreferHardware);
+    assert_eq!(fallback(), Some(FallbackReason::KernelAbsent));
+}
+
+#[test]
+fn no_slot_is_changed_under_a_job_whose_tenant_may_not_use_what_comes() {
+    let rig = Rig::new();
+    let strict = listed("strict", &["good"]);
+    rig.queue.set_tenant(&strict);
+    rig.queue.set_served(0, 0, slots(&["good"], &[]));
+    let _answers = [
+        rig.push_of(&strict, BackendPolicy::RequireHardware),
+        rig.push(BackendPolicy::RequireHardware),
+    ];
+    let held = [rig.take(0).unwrap(), rig.take(0).unwrap()];
+    assert!(!rig.queue.holds_beyond_lists(0, 0));
+    // Another one of the same image is nothing to wait for.
+    rig.queue.set_served(0, 0, slots(&["good"], &["good"]));
+    assert!(!rig.queue.holds_beyond_lists(0, 0));
+    rig.queue.set_served(0, 0, slots(&["good"], &["other"]));
+    let is_strict = |running: &RunningJob| running.job.spec.tenant == strict.id;
+    let (strict_jobs, others): (Vec<_>, Vec<_>) = held.into_iter().partition(is_strict);
+    for running in others {
+        assert!(rig.queue.holds_beyond_lists(0, 0));
+        rig.claim(running);
+    }
+    for running in strict_jobs {
+        assert!(rig.queue.holds_beyond_lists(0, 0));
+        // Its function lost it: it is on no card now, and comes back to none with the other image.
+        rig.queue.card_failed(running, "hang", "a fault");
+    }
+    assert!(!rig.queue.holds_beyond_lists(0, 0));
+    assert!(rig.take(0).is_none());
+}
+
+#[test]
+fn a_list_that_changes_holds_for_what_comes_after() {
+    let rig = Rig::new();
+    rig.queue.set_tenant(&listed("strict", &["good"]));
+    rig.queue.set_served(0, 0, slots(&["other"], &[]));
+    let before = listed("strict", &["good"]);
+    let _waits = rig.push_of(&before, BackendPolicy::RequireHardware);
+    let after = listed("strict", &["other"]);
+    rig.queue.set_tenant(&after);
+    assert!(rig.take(0).is_none(), "queued with the old one");
+    let _comes = rig.push_of(&after, BackendPolicy::RequireHardware);
+    // First come, first served among its own; but the first may not be, and holds nobody up.
+    let running = rig.take(0).unwrap();
+    rig.claim(running);
+    assert!(rig.take(0).is_none());
+    rig.queue.set_served(0, 0, slots(&["good"], &[]));
+    rig.take(0).unwrap();
+    // Of as many lists as can be told apart.
+    for number in 0..IMAGE_LISTS_MAX {
+        let name = format!("k{number}");
+        rig.queue.set_tenant(&listed(&name, &[&name]));
+    }
+    let one_more = listed("beyond", &["good", "better"]);
+    let images = one_more.limits.images.clone().unwrap();
+    assert!(!rig.queue.has_room_for(&images));
+    rig.queue.set_tenant(&one_more);
+    rig.queue.set_served(0, 0, slots(&["good"], &[]));
+    let _answer = rig.push_of(&one_more, BackendPolicy::RequireHardware);
+    assert!(rig.take(0).is_none(), "told apart from nobody: no card");
 }

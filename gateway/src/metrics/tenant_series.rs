@@ -270,7 +270,8 @@ impl TenantSeries {
         others.reviewed = Some(now);
         let mut labelled = HashMap::clone(&self.labelled.load());
         let mut quiet: Vec<_> = labelled.values().cloned().collect();
-        quiet.sort_by_key(|series| series.recent.load(Ordering::Relaxed));
+        // By one reading of each: requests go on meanwhile, and sorting by what changes under it is no order (it panics).
+        quiet.sort_by_cached_key(|series| series.recent.load(Ordering::Relaxed));
         let mut busy: Vec<_> = others.recent.iter().map(|(t, n)| (*n, t.clone())).collect();
         busy.sort();
         for (series, (recent, tenant)) in

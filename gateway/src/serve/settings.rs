@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use faam_gateway::allowed_images::AllowedImages;
 use faam_gateway::cards::SimulatedSlots;
 use faam_gateway::config::GatewayConfig;
 use faam_gateway::job::{Verification, VerificationError};
@@ -384,6 +385,17 @@ impl Field for AllowedBackends {
     }
 }
 
+impl Field for AllowedImages {
+    fn show(&self) -> Vec<String> {
+        self.names().map(str::to_owned).collect()
+    }
+
+    fn parse(values: &[String]) -> Result<Self, String> {
+        let names = values.iter().map(String::as_str);
+        Self::new(names).map_err(|error| error.to_string())
+    }
+}
+
 impl Field for AllowedCardKernels {
     fn show(&self) -> Vec<String> {
         set_words([
@@ -569,6 +581,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting!("tenant.kernels", gateway.tenant_limits.kernels, List, "Kernels that a tenant may call: compress, decompress"),
     setting!("tenant.backends", gateway.tenant_limits.backends, List, "Engines that may serve a tenant: cpu, cards"),
     setting!("tenant.card_kernels", gateway.tenant_limits.card_kernels, List, "Kernels of cards that may serve a tenant: deflate-fast, deflate-tables, inflate"),
+    setting!("tenant.images", gateway.tenant_limits.images, List, "Images that may serve a tenant from slots of cards; with a list, what is in no slot may not"),
     setting!("images.trust", gateway.images.trusted, List, "Public keys whose images are taken, as `faam image keygen` prints them: ed25519:HEX"),
     setting!("images.revoked", gateway.images.revoked, List, "What is taken no more, whoever trusts it: key:ID, image:UUID"),
     setting!("store_bytes_max", gateway.store_bytes_max, Bytes(1 << 20, 1 << 44), "Bytes of the store's database (tenants, keys, usage, events) in the data directory; at that it is read and takes nothing new"),

@@ -6,6 +6,7 @@
     reason = "a helper that panics fails its test, with its reason"
 )]
 
+mod allowed_images;
 mod backup;
 mod bench;
 mod certificates;

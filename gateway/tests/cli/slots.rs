@@ -25,22 +25,29 @@ const SHELL: u32 = 0x0001_0000;
 
 /// Images as a store hands them out that has verified them.
 #[derive(Debug)]
-struct Images(Vec<SlotImage>);
+pub(crate) struct Images(Vec<SlotImage>);
 
 impl Images {
     fn all() -> Arc<dyn ImageSource> {
-        let image = |name: &str, serves: Serves, number: u8| SlotImage {
-            name: name.to_owned(),
-            kernel_uuid: [number; 16],
-            serves,
-            payload: payload(serves, [number; 16]).into(),
-            golden: None,
+        Self::of(&[
+            ("deflate-fast", Serves::FAST),
+            ("deflate-tables", Serves::TABLES),
+            ("inflate", Serves::INFLATE),
+        ])
+    }
+
+    pub(crate) fn of(images: &[(&str, Serves)]) -> Arc<dyn ImageSource> {
+        let image = |&(name, serves): &(&str, Serves)| {
+            let kernel_uuid = *faam_image::kernel_uuid(name).as_bytes();
+            SlotImage {
+                name: name.to_owned(),
+                kernel_uuid,
+                serves,
+                payload: payload(serves, kernel_uuid).into(),
+                golden: None,
+            }
         };
-        Arc::new(Self(vec![
-            image("deflate-fast", Serves::FAST, 1),
-            image("deflate-tables", Serves::TABLES, 2),
-            image("inflate", Serves::INFLATE, 3),
-        ]))
+        Arc::new(Self(images.iter().map(image).collect()))
     }
 }
 
@@ -88,7 +95,11 @@ fn place(policy: bool, hw_wait: Duration) -> Place {
     })
 }
 
-fn place_with(policy: bool, hw_wait: Duration, change: impl FnOnce(&mut GatewayConfig)) -> Place {
+pub(crate) fn place_with(
+    policy: bool,
+    hw_wait: Duration,
+    change: impl FnOnce(&mut GatewayConfig),
+) -> Place {
     let place = Place::with(|config| {
         change(config);
         config.admin_key = Some(ADMIN_KEY.to_owned());
@@ -132,7 +143,7 @@ fn slot(place: &Place, name: &str, slot: usize) -> Value {
 }
 
 /// What an operator asks of slots: status and answer.
-fn ask(place: &Place, what: &str) -> (u16, Value) {
+pub(crate) fn ask(place: &Place, what: &str) -> (u16, Value) {
     let url = format!(
         "http://{}/admin/v1/devices/{what}",
         place.gateway.admin_address()
@@ -153,12 +164,12 @@ fn ask(place: &Place, what: &str) -> (u16, Value) {
 
 /// What came of a request.
 #[derive(Debug)]
-struct Answer {
-    status: u16,
-    backend: String,
-    timing: String,
-    took: Duration,
-    body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) backend: String,
+    pub(crate) timing: String,
+    pub(crate) took: Duration,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
@@ -170,7 +181,7 @@ impl Answer {
     }
 }
 
-fn compress(place: &Place, level: u8, policy: &str, deadline_ms: Option<u32>) -> Answer {
+pub(crate) fn compress(place: &Place, level: u8, policy: &str, deadline_ms: Option<u32>) -> Answer {
     let input: Vec<u8> = b"a kernel that is there, and one that is not. "
         .iter()
         .copied()

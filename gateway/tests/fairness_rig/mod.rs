@@ -206,11 +206,11 @@ impl Rig {
         let in_flight = TenantLimits {
             // An answered job's permit may still be on its way back when the next one asks.
             in_flight_max: 2 * outstanding,
-            ..tenant.limits
+            ..tenant.limits.clone()
         };
         let callers = (0..outstanding).map(|_| {
             let admitted = Tenant {
-                limits: in_flight,
+                limits: in_flight.clone(),
                 ..tenant.clone()
             };
             let (shared, began) = (Arc::clone(&shared), self.began);

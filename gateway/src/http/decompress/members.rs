@@ -93,7 +93,7 @@ impl Decompression {
             format,
             policy,
         } = member;
-        let limits = self.tenant.limits;
+        let limits = &self.tenant.limits;
         let left = limits.output_bytes_max.saturating_sub(produced);
         let taken = first_output_bytes(input, format).min(left);
         if let Err(refusal) = self.permit.grow(taken) {

@@ -1,0 +1,144 @@
+//! Tenants who may use some images only: what serves them on a simulated card, while images come and go.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use faam_hwif::Serves;
+
+use crate::faam::{Place, wait_until};
+use crate::slots::{Answer, Images, ask, compress, place_with};
+use crate::tenants::{json, operator};
+
+/// How long who requires a card waits; one that may serve takes a job in a hundredth of that.
+const HW_WAIT: Duration = Duration::from_secs(1);
+/// The level whose kernel both images have.
+const LEVEL: u8 = 6;
+
+/// Images that serve the same.
+fn place() -> Place {
+    place_with(false, HW_WAIT, |config| {
+        let images = [
+            ("deflate-tables", Serves::TABLES),
+            ("deflate-tables-lab", Serves::TABLES),
+        ];
+        config.dispatch.images = Some(Images::of(&images));
+    })
+}
+
+#[track_caller]
+fn change(place: &Place, what: &str) {
+    let (status, done) = ask(place, what);
+    assert_eq!(status, 200, "{what}: {done}");
+}
+
+fn allow(place: &Place, images: &str) {
+    let words = ["tenant", "set", "demo", "--images", images, "--json"];
+    json(operator(place, &words));
+}
+
+fn require(place: &Place) -> Answer {
+    compress(place, LEVEL, "require-hw", None)
+}
+
+#[track_caller]
+fn check_served(answer: &Answer) {
+    let told = String::from_utf8_lossy(&answer.body);
+    assert_eq!(answer.status, 200, "{told}");
+    assert_eq!(answer.backend, "fpga0.0;simulated");
+}
+
+#[track_caller]
+fn check_refused(answer: &Answer) {
+    let told = String::from_utf8_lossy(&answer.body);
+    assert_eq!(answer.status, 503, "{told}");
+    for word in ["an image that this tenant may use alone", "--images"] {
+        assert!(told.contains(word), "{told}");
+    }
+}
+
+#[test]
+fn a_tenant_is_served_by_the_images_of_its_list_alone() {
+    let place = place();
+    change(&place, "fpga0.0/slots/load?image=deflate-tables-lab&slot=0");
+    check_served(&require(&place));
+    allow(&place, "deflate-tables");
+    let shown = operator(&place, &["tenant", "show", "demo"]).check(0, &[]);
+    let shown = String::from_utf8(shown.stdout).expect("UTF-8");
+    let line = shown
+        .lines()
+        .find(|line| line.trim_start().starts_with("images"));
+    assert!(
+        line.is_some_and(|line| line.contains("deflate-tables")),
+        "{shown}"
+    );
+    check_refused(&require(&place));
+    for policy in ["auto", "prefer-hw"] {
+        let served = compress(&place, LEVEL, policy, None);
+        assert_eq!((served.status, served.backend.as_str()), (200, "cpu"));
+    }
+    // Beside the other one: the card chooses between the two.
+    change(&place, "fpga0.0/slots/load?image=deflate-tables&slot=1");
+    check_refused(&require(&place));
+    change(&place, "fpga0.0/slots/evict?slot=0");
+    check_served(&require(&place));
+    // No list, and a list without images.
+    allow(&place, "none");
+    check_served(&require(&place));
+    allow(&place, "");
+    let told = require(&place);
+    assert_eq!(told.status, 403, "{told:?}");
+    allow(&place, "default");
+    check_served(&require(&place));
+    operator(&place, &["tenant", "set", "demo", "--images", "../x"])
+        .check(1, &["images", "names of images"]);
+}
+
+#[test]
+fn an_image_that_comes_serves_nobody_whose_list_has_it_not() {
+    let place = place();
+    change(&place, "fpga0.0/slots/load?image=deflate-tables&slot=0");
+    allow(&place, "deflate-tables");
+    let (ended, served, refused) = (
+        AtomicBool::new(false),
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+    );
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    let answer = require(&place);
+                    match answer.status {
+                        200 => {
+                            check_served(&answer);
+                            served.fetch_add(1, Ordering::Relaxed)
+                        }
+                        _ => {
+                            check_refused(&answer);
+                            refused.fetch_add(1, Ordering::Relaxed)
+                        }
+                    };
+                }
+            });
+        }
+        let more = |count: &AtomicUsize, what: &str| {
+            let before = count.load(Ordering::Relaxed);
+            wait_until(what, || {
+                (count.load(Ordering::Relaxed) > before + 3).then_some(())
+            });
+        };
+        for _ in 0..3 {
+            more(&served, "the allowed image serves");
+            change(&place, "fpga0.0/slots/load?image=deflate-tables-lab&slot=1");
+            more(&refused, "the other one serves beside it");
+            change(&place, "fpga0.0/slots/evict?slot=1");
+        }
+        more(&served, "it serves alone again");
+        ended.store(true, Ordering::Relaxed);
+    });
+    println!(
+        "simulated: {} served by the allowed image, {} refused beside the other, 0 lost, 0 wrong",
+        served.into_inner(),
+        refused.into_inner()
+    );
+}
