@@ -27,6 +27,7 @@ fn admission(c: &mut Criterion) {
     let ask = Ask {
         memory_bytes: 64 << 10,
         body_bytes: Some(1024),
+        ..Ask::default()
     };
     let admission = Admission::new(AdmissionLimits::default());
     for number in 0..OTHERS {

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::budget::Budget;
-use self::clock::Clock;
+use self::clock::{Clock, nanos};
 use self::ledger::{Paid, Payment};
 use self::tenant_use::{TenantTable, TenantUse, places};
 use crate::meter::Meter;
@@ -105,9 +105,16 @@ struct Inner {
     in_flight: AtomicUsize,
     leaving: AtomicBool,
     draining: AtomicBool,
-    /// When the drain ends.
-    drained: Mutex<Nanos>,
+    drain: Mutex<DrainTimes>,
     tenants: TenantTable,
+}
+
+/// A drain's, where there is one.
+#[derive(Clone, Copy, Debug, Default)]
+struct DrainTimes {
+    /// Who began before is let in.
+    began: Nanos,
+    ends: Nanos,
 }
 
 /// What a request asks for at its beginning.
@@ -117,6 +124,8 @@ pub struct Ask {
     pub memory_bytes: usize,
     /// Bytes of its body, where they are announced.
     pub body_bytes: Option<u64>,
+    /// How long ago its head was complete. A front asks for a body before it knows whose request it is.
+    pub age: Duration,
 }
 
 impl From<usize> for Ask {
@@ -125,6 +134,7 @@ impl From<usize> for Ask {
         Self {
             memory_bytes,
             body_bytes: Some(0),
+            age: Duration::ZERO,
         }
     }
 }
@@ -160,7 +170,7 @@ impl Admission {
                 in_flight: AtomicUsize::new(0),
                 leaving: AtomicBool::new(false),
                 draining: AtomicBool::new(false),
-                drained: Mutex::default(),
+                drain: Mutex::default(),
                 tenants: TenantTable::new(limits.spill_tenant_files_max),
             }),
         }
@@ -172,7 +182,7 @@ impl Admission {
     /// [`Refusal`]; nothing is held then, and nothing paid.
     pub fn admit(&self, tenant: &Tenant, ask: impl Into<Ask>) -> Result<AdmissionPermit, Refusal> {
         let ask = ask.into();
-        if self.is_draining() {
+        if self.is_draining() && !self.began_before_drain(ask.age) {
             return Err(Refusal::Draining {
                 left: self.drain_left(),
             });
@@ -237,11 +247,11 @@ impl Admission {
         self.inner.leaving.load(Ordering::Acquire) || self.is_draining()
     }
 
-    /// From now on every request is refused; what is in flight ends within `limit`.
+    /// From now on every request that begins is refused; what is in flight, or has begun, ends within `limit`.
     pub fn drain(&self, limit: Duration) {
-        let end = self.inner.clock.now().0;
-        let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
-        *self.inner.drained.lock() = Nanos(end.saturating_add(limit));
+        let began = self.inner.clock.now();
+        let ends = Nanos(began.0.saturating_add(nanos(limit)));
+        *self.inner.drain.lock() = DrainTimes { began, ends };
         self.inner.draining.store(true, Ordering::Release);
     }
 
@@ -249,6 +259,13 @@ impl Admission {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.inner.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether a request that is so old was there before the drain, which has not ended.
+    fn began_before_drain(&self, age: Duration) -> bool {
+        let times = *self.inner.drain.lock();
+        let now = self.inner.clock.now();
+        now.0.saturating_sub(nanos(age)) < times.began.0 && now < times.ends
     }
 
     /// Whether the drain's limit has passed: what has not ended by then is broken off.
@@ -260,8 +277,8 @@ impl Admission {
     /// What is left of the drain's limit.
     #[must_use]
     pub fn drain_left(&self) -> Duration {
-        let end = *self.inner.drained.lock();
-        Duration::from_nanos(end.since(self.inner.clock.now()).0)
+        let ends = self.inner.drain.lock().ends;
+        Duration::from_nanos(ends.since(self.inner.clock.now()).0)
     }
 
     /// Forgets what is known of all tenants but these: for whoever takes tenants away. What their requests still hold

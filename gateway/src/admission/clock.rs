@@ -127,7 +127,8 @@ impl Clock {
     }
 }
 
-fn nanos(time: Duration) -> u64 {
+/// A span as a count of nanoseconds; the longest there is where it is longer.
+pub(super) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 

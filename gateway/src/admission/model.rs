@@ -292,6 +292,7 @@ impl Model {
         let ask = Ask {
             memory_bytes: memory,
             body_bytes: body,
+            ..Ask::default()
         };
         let before = self.admission.holding(&self.tenants[tenant].id);
         let day_before = self.admission.day_use(&self.tenants[tenant].id);

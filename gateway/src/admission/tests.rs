@@ -146,6 +146,28 @@ fn draining_refuses_everyone() {
     assert!(left > Duration::ZERO && left <= Duration::from_secs(9));
 }
 
+#[test]
+fn who_began_before_the_drain_is_let_in_until_that_is_over() {
+    let (admission, clock, tenant) = set_clock(TenantLimits::default());
+    clock.pass(Duration::from_secs(1), 1);
+    admission.drain(Duration::from_secs(9));
+    clock.pass(Duration::from_millis(10), 0);
+    let admit = |age_ms| {
+        let ask = Ask {
+            age: Duration::from_millis(age_ms),
+            ..Ask::default()
+        };
+        admission.admit(&tenant, ask)
+    };
+    assert!(admit(11).is_ok(), "its head was there before");
+    for age_ms in [0, 9, 10] {
+        let refusal = admit(age_ms).expect_err("it began within the drain");
+        assert!(matches!(refusal, Refusal::Draining { .. }), "{refusal:?}");
+    }
+    clock.pass(Duration::from_secs(9), 9);
+    assert!(admit(60_000).is_err(), "the drain is over");
+}
+
 fn set_clock(limits: TenantLimits) -> (Admission, Arc<SetClock>, Tenant) {
     let clock = SetClock::at(DAY_SECONDS * 20_000);
     let by = Clock::set(Arc::clone(&clock));

@@ -146,6 +146,7 @@ fn begin(
     let mut options = CompressOptions::parse(request.uri(), request.headers(), invocation.began)?;
     let entry = Entry {
         kernel: CalledKernel::Compress,
+        began: invocation.began,
         beyond_cards: options.beyond_cards(),
         working_bytes: 0..=WORKING_BYTES_MAX,
         fixed_bytes: compressor_bytes(options.format, options.level).saturating_add(held_bytes),

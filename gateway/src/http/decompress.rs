@@ -127,6 +127,7 @@ fn begin(
     let mut options = DecompressOptions::parse(request.uri(), request.headers(), invocation.began)?;
     let entry = Entry {
         kernel: CalledKernel::Decompress,
+        began: invocation.began,
         service: &mut options.service,
         // What a body holds is not known yet.
         beyond_cards: None,

@@ -26,6 +26,8 @@ const REQUEST_OVERHEAD_BYTES: usize = 64 << 10;
 /// One request at the door.
 pub(super) struct Entry<'a> {
     pub(super) kernel: CalledKernel,
+    /// When its head was complete.
+    pub(super) began: Instant,
     /// Its wish for engines is narrowed to what its tenant may have.
     pub(super) service: &'a mut ServiceOptions,
     /// What no card does for it, if anything.
@@ -67,6 +69,7 @@ impl App {
     ) -> Result<Arc<AdmissionPermit>, Problem> {
         let Entry {
             kernel,
+            began,
             service,
             beyond_cards,
             working_bytes,
@@ -115,6 +118,7 @@ impl App {
                 .saturating_add(fixed_bytes)
                 .saturating_add(REQUEST_OVERHEAD_BYTES),
             body_bytes: service.content_length,
+            age: began.elapsed(),
         };
         Ok(Arc::new(self.admission.admit(tenant, ask)?))
     }

@@ -102,8 +102,8 @@ mod tests {
             ..TenantLimits::default()
         });
         let ask = Ask {
-            memory_bytes: 0,
             body_bytes: Some(600),
+            ..Ask::default()
         };
         let _permit = admission.admit(&tenant, ask).expect("room");
         let mut headers = HeaderMap::new();
