@@ -14,8 +14,9 @@ use crate::process_log::ProcessLog;
 use crate::served::Served;
 use serde_json::Value;
 
-/// How long a gateway may take from its start to a card in service.
-const READY_LIMIT: Duration = Duration::from_secs(20);
+/// How long a gateway may take from its start to a card that stands as it is to: ten times the longest way, which is of many
+/// tries.
+const READY_LIMIT: Duration = Duration::from_secs(80);
 /// How long after the log's last line a condition is looked at again.
 const TICK: Duration = Duration::from_millis(20);
 /// Backends that a caller can ask for.
@@ -52,7 +53,7 @@ impl GatewayProcess {
             served,
             _turn: turn,
         };
-        gateway.wait_until("its card serves", READY_LIMIT, |gateway| {
+        gateway.wait_until("its card stands as it is to", READY_LIMIT, |gateway| {
             stands(gateway).then_some(())
         });
         gateway
