@@ -1,5 +1,6 @@
 //! What a tenant is told that there is: as much as it may use, and what it uses of that.
 
+use faam_gateway::allowed_images::AllowedImages;
 use serde_json::{Value, json};
 
 use crate::samples::text;
@@ -85,6 +86,11 @@ fn images_are_those_of_the_kernels_that_the_tenant_may_use() {
     }
     let some = images(|limits| limits.card_kernels.deflate_fast = false);
     assert_eq!(names(&some), ["inflate"]);
+    let listed = images(|limits| {
+        let list = AllowedImages::new(["deflate-fast", "another"]);
+        limits.images = Some(list.expect("names"));
+    });
+    assert_eq!(names(&listed), ["deflate-fast"]);
     assert_eq!(images(|limits| limits.backends.cards = false), json!([]));
 }
 
