@@ -9,6 +9,7 @@
 //! Why files and not the store: a package is megabytes that are written once and read as a whole, and is its own proof. The
 //! index is made of them at the start.
 
+mod comparison;
 mod directory;
 mod error;
 mod source;
@@ -26,6 +27,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use uuid::Uuid;
 
+pub use self::comparison::{Comparison, Point};
 use self::directory::ImageDirectory;
 pub use self::error::ImageError;
 pub use self::summary::ImageSummary;
@@ -214,6 +216,13 @@ impl ImageStore {
             .events
             .record(event(kind::ACCEPTED, actor, &subject, detail));
         Ok(summary)
+    }
+
+    /// A package compared with what is trusted, revoked and remembered here; nothing is kept, and nothing is on record.
+    #[must_use]
+    pub fn compare(&self, bytes: &[u8]) -> Comparison {
+        let floors = self.0.kept.lock().floors.clone();
+        Comparison::of(bytes, &self.0.trust, &floors)
     }
 
     /// Every image, by id.

@@ -56,7 +56,7 @@ pub struct Description {
     pub codecs: Codecs,
     /// The specification's revision.
     pub algorithm: String,
-    /// A job whose output is known. Nothing runs it yet: the driver's own self-test runs at load.
+    /// A job whose output is known; a card runs it before the kernel serves, unless it is a count.
     pub golden: Golden,
     /// Files that it is built from, relative to the description: their hash is in the manifest.
     #[serde(default)]

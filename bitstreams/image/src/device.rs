@@ -4,9 +4,10 @@
 //! facts over.
 
 use faam_hwif::regs::{INTERFACE_UUID, Register, identity};
+use serde::Serialize;
 use uuid::Uuid;
 
-use crate::manifest::{Abi, Idcode, ImageKind, Manifest};
+use crate::manifest::{Abi, Idcode, ImageKind, Manifest, Shell};
 use crate::refusal::ImageRefusal;
 
 /// The device for which the simulated card's slots pretend to be: LFE5U-85F.
@@ -101,46 +102,141 @@ impl DeviceFacts {
     /// Whether an image of this manifest may be programmed into it.
     ///
     /// # Errors
-    /// The first reason against it: its kind, the device, the shell, the interface, the driver.
+    /// The first reason against it, in the order of [`DevicePoint::ALL`].
     pub fn check(&self, manifest: &Manifest) -> Result<(), ImageRefusal> {
-        let target = &manifest.target;
-        if manifest.kind != self.takes {
-            return Err(ImageRefusal::WrongKind {
+        self.check_needs(&DeviceNeeds::of(manifest))
+    }
+
+    /// The same of what is known of an image without its manifest.
+    ///
+    /// # Errors
+    /// As [`DeviceFacts::check`].
+    pub fn check_needs(&self, needs: &DeviceNeeds) -> Result<(), ImageRefusal> {
+        let mut points = DevicePoint::ALL.into_iter();
+        points.try_for_each(|point| self.check_point(point, needs))
+    }
+
+    /// One point of it.
+    ///
+    /// # Errors
+    /// The reason against it.
+    pub fn check_point(&self, point: DevicePoint, needs: &DeviceNeeds) -> Result<(), ImageRefusal> {
+        let refusal = match point {
+            DevicePoint::Kind if needs.kind != self.takes => ImageRefusal::WrongKind {
                 expected: self.takes,
-                got: manifest.kind,
-            });
-        }
+                got: needs.kind,
+            },
+            DevicePoint::Device if !self.is(needs) => {
+                let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
+                ImageRefusal::WrongDevice {
+                    expected: needs.idcode,
+                    expected_part: format!("{} {}", needs.family, needs.part),
+                    got: Idcode(self.idcode),
+                    got_part: format!("{} {}", shown(&self.family), shown(&self.part)),
+                }
+            }
+            DevicePoint::Shell if needs.shell.id != self.shell => ImageRefusal::WrongShell {
+                expected: needs.shell.id,
+                name: needs.shell.name.clone(),
+                got: self.shell,
+            },
+            DevicePoint::Interface if needs.interface != self.interface => {
+                ImageRefusal::WrongInterface {
+                    image: needs.interface,
+                    device: self.interface,
+                }
+            }
+            DevicePoint::Driver if !self.driver_abi.serves(needs.driver_abi_min) => {
+                ImageRefusal::DriverTooOld {
+                    needs: needs.driver_abi_min,
+                    has: self.driver_abi,
+                }
+            }
+            _ => return Ok(()),
+        };
+        Err(refusal)
+    }
+
+    /// Whether it is the device that is needed, as far as is known of it.
+    fn is(&self, needs: &DeviceNeeds) -> bool {
         let is =
             |known: &Option<String>, named: &str| known.as_ref().is_none_or(|known| known == named);
-        let fits = target.idcode == Idcode(self.idcode)
-            && is(&self.family, &target.family)
-            && is(&self.part, &target.part);
-        if !fits {
-            let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
-            return Err(ImageRefusal::WrongDevice {
-                expected: target.idcode,
-                expected_part: format!("{} {}", target.family, target.part),
-                got: Idcode(self.idcode),
-                got_part: format!("{} {}", shown(&self.family), shown(&self.part)),
-            });
+        needs.idcode == Idcode(self.idcode)
+            && is(&self.family, &needs.family)
+            && is(&self.part, &needs.part)
+    }
+}
+
+/// What is compared of an image and a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DevicePoint {
+    /// How it is loaded.
+    Kind,
+    /// The device itself.
+    Device,
+    /// The static region beside it.
+    Shell,
+    /// The register map and the entries.
+    Interface,
+    /// The driver.
+    Driver,
+}
+
+impl DevicePoint {
+    /// All, in the order in which they are looked at.
+    pub const ALL: [Self; 5] = [
+        Self::Kind,
+        Self::Device,
+        Self::Shell,
+        Self::Interface,
+        Self::Driver,
+    ];
+
+    /// Its name for programs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kind => "kind",
+            Self::Device => "device",
+            Self::Shell => "shell",
+            Self::Interface => "interface",
+            Self::Driver => "driver",
         }
-        if manifest.shell.id != self.shell {
-            return Err(ImageRefusal::WrongShell {
-                expected: manifest.shell.id,
-                name: manifest.shell.name.clone(),
-                got: self.shell,
-            });
-        }
-        if manifest.interface != self.interface {
-            return Err(ImageRefusal::WrongInterface {
-                image: manifest.interface,
-                device: self.interface,
-            });
-        }
-        let (needs, has) = (manifest.driver_abi_min, self.driver_abi);
-        match needs.major == has.major && needs.minor <= has.minor {
-            true => Ok(()),
-            false => Err(ImageRefusal::DriverTooOld { needs, has }),
+    }
+}
+
+/// What an image needs a device to be: the part of its manifest that [`DeviceFacts`] are compared with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeviceNeeds {
+    /// How it is loaded.
+    pub kind: ImageKind,
+    /// The device's idcode.
+    pub idcode: Idcode,
+    /// The device's family.
+    pub family: String,
+    /// The device's part.
+    pub part: String,
+    /// The shell.
+    pub shell: Shell,
+    /// The interface.
+    pub interface: Uuid,
+    /// The least driver ABI.
+    pub driver_abi_min: Abi,
+}
+
+impl DeviceNeeds {
+    /// Of a manifest.
+    #[must_use]
+    pub fn of(manifest: &Manifest) -> Self {
+        let target = &manifest.target;
+        Self {
+            kind: manifest.kind,
+            idcode: target.idcode,
+            family: target.family.clone(),
+            part: target.part.clone(),
+            shell: manifest.shell.clone(),
+            interface: manifest.interface,
+            driver_abi_min: manifest.driver_abi_min,
         }
     }
 }

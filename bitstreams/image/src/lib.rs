@@ -38,7 +38,9 @@ mod trust;
 pub use archive::{MANIFEST_BYTES_MAX, NAME_BYTES_MAX, PACKAGE_BYTES_MAX};
 pub use builder::{BuildError, Ingredients, build, resign};
 pub use description::Description;
-pub use device::{DRIVER_ABI, DeviceFacts, INTERFACE, SIMULATED_IDCODE, SIMULATED_SHELL};
+pub use device::{
+    DRIVER_ABI, DeviceFacts, DeviceNeeds, DevicePoint, INTERFACE, SIMULATED_IDCODE, SIMULATED_SHELL,
+};
 pub use key::{KeyError, KeyId, PublicKey, SigningKey};
 pub use manifest::{
     Abi, Clock, Codecs, FILES_MAX, FileEntry, GOLDEN_BYTES_MAX, Golden, GoldenJob, Idcode,

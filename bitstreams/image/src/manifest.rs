@@ -59,6 +59,14 @@ pub struct Abi {
     pub minor: u16,
 }
 
+impl Abi {
+    /// Whether what has this version serves what needs that one.
+    #[must_use]
+    pub const fn serves(self, needs: Self) -> bool {
+        self.major == needs.major && self.minor >= needs.minor
+    }
+}
+
 impl fmt::Display for Abi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.major, self.minor)

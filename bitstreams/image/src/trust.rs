@@ -109,6 +109,15 @@ impl Trust {
         };
     }
 
+    /// The same keys, and nothing revoked: to say of what was revoked what else there is to say. Nothing is loaded by it.
+    #[must_use]
+    pub fn unrevoked(&self) -> Self {
+        Self {
+            keys: self.keys.clone(),
+            ..Self::default()
+        }
+    }
+
     /// How many keys are trusted.
     #[must_use]
     pub fn keys(&self) -> usize {

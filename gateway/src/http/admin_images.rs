@@ -1,4 +1,4 @@
-//! Images for an operator: listed, shown, added, removed.
+//! Images for an operator: listed, shown, added, removed, compared with a device.
 //!
 //! Invariants: a package is bounded before it is read, and one is taken at a time, so that its memory is one package's; what it
 //! holds is the image store's to judge, on a thread that serves nobody.
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Extension, FromRequest, Request, State};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use faam_image::{Manifest, PACKAGE_BYTES_MAX};
 use serde::Serialize;
@@ -16,11 +16,13 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::admin_devices::named as devices_named;
 use super::admin_tenants::Actor;
 use super::app::App;
 use super::path_name::PathName;
+use crate::card_operation::FunctionNumber;
 use crate::error::{Problem, ProblemKind};
-use crate::images::{ImageError, ImageStore, ImageSummary};
+use crate::images::{ImageError, ImageStore, ImageSummary, Point};
 
 /// Longest upload of a package, milliseconds: who stalls keeps nobody from adding another for longer.
 const UPLOAD_MS_MAX: u64 = 600_000;
@@ -43,10 +45,35 @@ struct Shown {
     why: Option<String>,
 }
 
+/// A package and each function that was named.
+#[derive(Serialize)]
+struct Compared {
+    /// Whether it would be loaded into each of them.
+    accepted: bool,
+    /// What it says of itself, where its signature and its files hold.
+    manifest: Option<Manifest>,
+    /// What concerns no device.
+    points: Vec<Point>,
+    devices: Vec<OfFunction>,
+}
+
+#[derive(Serialize)]
+struct OfFunction {
+    name: String,
+    simulated: bool,
+    /// Whether it would be loaded into this one.
+    fits: bool,
+    points: Vec<Point>,
+}
+
+/// Who may have a package in memory.
+type Turn = tokio::sync::OwnedMutexGuard<()>;
+
 pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/admin/v1/images", get(list).post(add))
         .route("/admin/v1/images/{image}", get(show).delete(remove))
+        .route("/admin/v1/devices/{name}/slots/verify", post(compare))
         .layer(DefaultBodyLimit::max(PACKAGE_BYTES_MAX))
 }
 
@@ -62,14 +89,27 @@ async fn add(
     Extension(Actor(actor)): Extension<Actor>,
     request: Request,
 ) -> Result<Json<ImageSummary>, Problem> {
+    let (turn, bytes) = package(&app, request).await?;
+    // Finished also where its caller has gone: the turn ends with the work, not with the caller.
+    let take = move |images: &ImageStore| {
+        let taken = images.accept(&bytes, actor);
+        drop(turn);
+        taken
+    };
+    let summary = on_files(&app, take).await?;
+    Ok(Json(summary))
+}
+
+/// A package as it comes, and the turn that goes with it: as long as it is held, no other one is in memory.
+async fn package(app: &App, request: Request) -> Result<(Turn, Bytes), Problem> {
     let Some(turn) = app.images.turn_to_add() else {
         return Err(Problem::new(
             ProblemKind::Saturated,
-            "another image is being added; add this one once that is done",
+            "another image is being added or compared; send this one once that is done",
         ));
     };
     let limit = Duration::from_millis(UPLOAD_MS_MAX);
-    let read = timeout(limit, Bytes::from_request(request, &app)).await;
+    let read = timeout(limit, Bytes::from_request(request, app)).await;
     let read = read.map_err(|_| {
         Problem::new(
             ProblemKind::TooSlow,
@@ -86,14 +126,49 @@ async fn add(
             ),
         )
     })?;
-    // Finished also where its caller has gone: the turn ends with the work, not with the caller.
-    let take = move |images: &ImageStore| {
-        let taken = images.accept(&bytes, actor);
-        drop(turn);
-        taken
+    Ok((turn, bytes))
+}
+
+/// Compares a package with each function that is named, as it would be compared before it is programmed; nothing is kept.
+async fn compare(
+    State(app): State<App>,
+    PathName(name): PathName,
+    request: Request,
+) -> Result<Json<Compared>, Problem> {
+    let functions = devices_named(&app, &name)?;
+    let (turn, bytes) = package(&app, request).await?;
+    let compared = move |images: &ImageStore| {
+        let compared = images.compare(&bytes);
+        drop((bytes, turn));
+        Ok(compared)
     };
-    let summary = on_files(&app, take).await?;
-    Ok(Json(summary))
+    let compared = on_files(&app, compared).await?;
+    let cards = app.dispatcher.cards();
+    let device = |number: FunctionNumber| {
+        let card = cards.iter().find(|card| card.card == number.card)?;
+        let function = card.functions.get(usize::from(number.function))?;
+        function.slot_device
+    };
+    let devices = functions.into_iter().map(|(number, function)| {
+        let points = compared.with(device(number).as_ref(), &function.slots);
+        OfFunction {
+            fits: all_fit(&compared.points) && all_fit(&points),
+            name: function.name,
+            simulated: function.simulated,
+            points,
+        }
+    });
+    let devices: Vec<_> = devices.collect();
+    Ok(Json(Compared {
+        accepted: devices.iter().all(|device| device.fits),
+        manifest: compared.manifest,
+        points: compared.points,
+        devices,
+    }))
+}
+
+fn all_fit(points: &[Point]) -> bool {
+    points.iter().all(|point| point.fits == Some(true))
 }
 
 async fn show(State(app): State<App>, PathName(name): PathName) -> Result<Json<Shown>, Problem> {

@@ -1,8 +1,10 @@
 //! `faam image`: packages built, signed, verified; and those that a gateway keeps.
 //!
-//! Owns the words of the command line. Invariant: whoever builds, signs or verifies needs no gateway; what is refused is said in the
+//! Owns the words of the command line. Invariant: whoever builds, signs or verifies needs no gateway, unless it is to be compared with a
+//! gateway's device; what is refused is said in the
 //! package's own words, and the exit status is 1. What a package is belongs to `faam_image`.
 
+mod against;
 mod build;
 mod kept;
 mod key_file;

@@ -1,6 +1,7 @@
-//! `faam image verify`: what a gateway would say of a file.
+//! `faam image verify`: what a gateway would say of a file; with `--against`, what one says of it.
 //!
-//! Invariant: the same code judges as in a gateway, in the same order; nothing of a file is shown before its signature holds.
+//! Invariant: the same code judges as in a gateway, in the same order; nothing of a file is shown before its signature holds. What is
+//! compared with a running gateway's device is that gateway's to judge, by its own trust.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +14,8 @@ use faam_image::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::read;
+use super::{against, read};
+use crate::admin_client::OperatorFlags;
 use crate::operator::{print, print_json};
 use crate::serve;
 
@@ -25,6 +27,8 @@ Examples:
       by images.trust and images.revoked of a gateway's configuration; for this release's simulated card
   faam image verify engine.fgi --trust ed25519:... --device idcode=0x41113043,kind=full,shell=0 --json
       for a device of your own; {\"images\":[{\"file\",\"accepted\",\"reason\",\"detail\",\"manifest\"}]}
+  faam image verify engine.fgi --against fpga0
+      by the running gateway, with the device that it has, as before it is programmed: a line for each point
 Exit status: 0 where every file would be taken, 1 where one would not.";
 
 /// Whom to trust, of a command that reads packages.
@@ -65,6 +69,11 @@ pub(super) struct Verify {
     /// The device that they should fit: sim, or of idcode=, shell=, interface=, kind=, driver_abi= those that differ from it
     #[arg(long, value_name = "DEVICE", value_parser = device)]
     device: Option<DeviceFacts>,
+    /// A device of the running gateway, which judges by its own trust: a function, or a card for each of its functions
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["device", "security_version_min", "trusted", "revoked", "config"])]
+    against: Option<String>,
+    #[command(flatten)]
+    operator: OperatorFlags,
     /// The least security version to take, as a gateway remembers it
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     security_version_min: u32,
@@ -75,6 +84,9 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        if let Some(device) = &self.against {
+            return against::run(&self.files, device, &self.operator, self.json);
+        }
         let trust = self.trust.trust()?;
         let mut judged = Vec::new();
         for path in &self.files {

@@ -19,13 +19,7 @@ impl ImageSource for ImageStore {
         let image = self.find(name).ok_or_else(|| ImageError::Unnamed {
             name: name.to_owned(),
         })?;
-        let takes = match device.simulated {
-            true => ImageKind::Sim,
-            false => ImageKind::Partial,
-        };
-        // Of another interface than this release's no function comes into service: its driver refuses it.
-        let facts = DeviceFacts::of_idcode(device.idcode, device.shell, takes);
-        let verified = ImageStore::verified(self, image, &facts)?;
+        let verified = ImageStore::verified(self, image, &DeviceFacts::from(device))?;
         Ok(SlotImage {
             name: verified.manifest.name.clone(),
             kernel_uuid: *verified.manifest.kernel.as_bytes(),
@@ -33,6 +27,17 @@ impl ImageSource for ImageStore {
             payload: verified.payload,
             golden: golden(&verified.manifest),
         })
+    }
+}
+
+impl From<&SlotDevice> for DeviceFacts {
+    fn from(device: &SlotDevice) -> Self {
+        let takes = match device.simulated {
+            true => ImageKind::Sim,
+            false => ImageKind::Partial,
+        };
+        // Of another interface than this release's no function comes into service: its driver refuses it.
+        Self::of_idcode(device.idcode, device.shell, takes)
     }
 }
 

@@ -21,6 +21,7 @@ mod files;
 mod free_port;
 mod front;
 mod habits;
+mod image_against;
 mod images;
 mod links;
 mod manual;
