@@ -303,7 +303,12 @@ impl Gateway {
             (Some(_), None) => return Err(GatewayError::NoCaller),
         };
 
-        let images = ImageStore::open(&config.data_dir, &config.images, events.clone())?;
+        let images = ImageStore::open(
+            &config.data_dir,
+            &config.images,
+            events.clone(),
+            Arc::clone(&metrics),
+        )?;
         runtime.spawn(events.write_to(store.clone()));
         let usage = Usage::new(store.clone(), Arc::clone(&metrics));
         runtime.spawn(usage.clone().run());

@@ -29,10 +29,11 @@ use uuid::Uuid;
 
 pub use self::comparison::{Comparison, Point};
 use self::directory::ImageDirectory;
-pub use self::error::ImageError;
+pub use self::error::{ImageError, refusal_reasons};
 pub use self::summary::ImageSummary;
 use crate::error::chain;
 use crate::events::{Events, event};
+use crate::metrics::Metrics;
 
 /// Images kept at once.
 pub const IMAGES_MAX: usize = 256;
@@ -67,6 +68,7 @@ struct Parts {
     directory: ImageDirectory,
     trust: Trust,
     events: Events,
+    metrics: Arc<Metrics>,
     /// Held while files change, so that index and files agree. Taken before `kept`.
     writing: Mutex<()>,
     /// One package is in memory at a time: this is who may bring it.
@@ -101,7 +103,12 @@ impl ImageStore {
     /// # Errors
     /// A directory that cannot be read, or versions that cannot be told any more. A file in it that is no image, or cannot be
     /// read, keeps no gateway from starting.
-    pub fn open(data_dir: &Path, trust: &ImageTrust, events: Events) -> Result<Self, ImageError> {
+    pub fn open(
+        data_dir: &Path,
+        trust: &ImageTrust,
+        events: Events,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, ImageError> {
         let trust = Trust::new(&trust.trusted, &trust.revoked)?;
         let directory = ImageDirectory::new(data_dir);
         let mut kept = Kept {
@@ -153,10 +160,12 @@ impl ImageStore {
             directory,
             trust,
             events,
+            metrics,
             writing: Mutex::new(()),
             adding: Arc::default(),
             kept: Mutex::new(kept),
         }));
+        store.0.kept.lock().publish(&store.0.metrics);
         for summary in store.list() {
             if let Some(refused) = &summary.refused {
                 store.record_refusal(
@@ -176,37 +185,13 @@ impl ImageStore {
     /// # Errors
     /// [`ImageError`]; a refusal is on record.
     pub fn accept(&self, bytes: &[u8], actor: &str) -> Result<ImageSummary, ImageError> {
-        let package = match Package::read(bytes, &self.0.trust) {
-            Ok(package) => package,
-            Err(refusal) => {
-                self.record_refusal(actor, None, refusal.code(), &refusal.to_string());
-                return Err(refusal.into());
+        let summary = match self.take(bytes) {
+            Ok(summary) => summary,
+            Err((image, error)) => {
+                self.record_error(actor, image, &error);
+                return Err(error);
             }
         };
-        let manifest = package.manifest();
-        let writing = self.0.writing.lock();
-        // Nobody else changes it meanwhile.
-        let mut floors = self.0.kept.lock().floors.clone();
-        if let Err(refusal) = package.not_older(&floors) {
-            drop(writing);
-            let text = refusal.to_string();
-            self.record_refusal(actor, Some(manifest.image), refusal.code(), &text);
-            return Err(refusal.into());
-        }
-        let summary = ImageSummary::of(manifest, bytes.len());
-        self.0.kept.lock().has_room_for(&summary)?;
-        let rises = floors
-            .raise(manifest.kernel, manifest.security_version)
-            .ok_or(ImageError::TooManyKernels)?;
-        self.0.directory.write(manifest.image, bytes)?;
-        if rises {
-            self.0.directory.write_floors(&floors)?;
-        }
-        let mut kept = self.0.kept.lock();
-        kept.floors = floors;
-        kept.images.insert(manifest.image, summary.clone());
-        drop(kept);
-        drop(writing);
         let detail = json!({
             "name": summary.name, "version": summary.version, "security_version": summary.security_version,
             "signer": summary.signer, "bytes": summary.bytes,
@@ -215,6 +200,34 @@ impl ImageStore {
         self.0
             .events
             .record(event(kind::ACCEPTED, actor, &subject, detail));
+        Ok(summary)
+    }
+
+    /// [`Self::accept`] without the record; an error with the image that it is about, where that is believed.
+    fn take(&self, bytes: &[u8]) -> Result<ImageSummary, (Option<Uuid>, ImageError)> {
+        let package = Package::read(bytes, &self.0.trust);
+        let package = package.map_err(|refusal| (None, refusal.into()))?;
+        let manifest = package.manifest();
+        let of_it = |error| (Some(manifest.image), error);
+        let _writing = self.0.writing.lock();
+        // Nobody else changes it meanwhile.
+        let mut floors = self.0.kept.lock().floors.clone();
+        let not_older = package.not_older(&floors);
+        not_older.map_err(|refusal| of_it(refusal.into()))?;
+        let summary = ImageSummary::of(manifest, bytes.len());
+        self.0.kept.lock().has_room_for(&summary).map_err(of_it)?;
+        let rises = floors
+            .raise(manifest.kernel, manifest.security_version)
+            .ok_or_else(|| of_it(ImageError::TooManyKernels))?;
+        let written = self.0.directory.write(manifest.image, bytes);
+        written.map_err(of_it)?;
+        if rises {
+            self.0.directory.write_floors(&floors).map_err(of_it)?;
+        }
+        let mut kept = self.0.kept.lock();
+        kept.floors = floors;
+        kept.images.insert(manifest.image, summary.clone());
+        kept.publish(&self.0.metrics);
         Ok(summary)
     }
 
@@ -278,7 +291,10 @@ impl ImageStore {
         let writing = self.0.writing.lock();
         self.summary(image)?;
         self.0.directory.remove(image)?;
-        self.0.kept.lock().images.remove(&image);
+        let mut kept = self.0.kept.lock();
+        kept.images.remove(&image);
+        kept.publish(&self.0.metrics);
+        drop(kept);
         drop(writing);
         let subject = image.to_string();
         self.0
@@ -305,13 +321,8 @@ impl ImageStore {
             device.check(&verified.manifest)?;
             Ok(verified)
         });
-        if let Err(ImageError::Refused(refusal)) = &checked {
-            self.record_refusal(
-                crate::events::GATEWAY,
-                Some(image),
-                refusal.code(),
-                &refusal.to_string(),
-            );
+        if let Err(error) = &checked {
+            self.record_error(crate::events::GATEWAY, Some(image), error);
         }
         checked
     }
@@ -335,7 +346,15 @@ impl ImageStore {
         })
     }
 
-    fn record_refusal(&self, actor: &str, image: Option<Uuid>, code: &str, detail: &str) {
+    /// An error that is a refusal is on record.
+    fn record_error(&self, actor: &str, image: Option<Uuid>, error: &ImageError) {
+        if let Some(reason) = error.reason() {
+            self.record_refusal(actor, image, reason, &chain(error));
+        }
+    }
+
+    fn record_refusal(&self, actor: &str, image: Option<Uuid>, code: &'static str, detail: &str) {
+        self.0.metrics.image_refused(code);
         let subject = image.map(|image| image.to_string()).unwrap_or_default();
         let detail = json!({ "reason": code, "detail": detail });
         self.0
@@ -345,6 +364,14 @@ impl ImageStore {
 }
 
 impl Kept {
+    fn publish(&self, metrics: &Metrics) {
+        let images = self.images.values();
+        let refused = images.clone().filter(|image| image.refused.is_some());
+        let refused = refused.count();
+        let bytes = images.fold(0, |bytes: u64, image| bytes.saturating_add(image.bytes));
+        metrics.images_kept(self.images.len().saturating_sub(refused), refused, bytes);
+    }
+
     /// Whether another one has its place, besides the one that it replaces.
     fn has_room_for(&self, new: &ImageSummary) -> Result<(), ImageError> {
         let others = self.images.values().filter(|old| old.image != new.image);

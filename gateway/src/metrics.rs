@@ -8,11 +8,13 @@
 //! | module | owns |
 //! |---|---|
 //! | `phase_histogram` | times of a phase, with a trace for each bucket |
+//! | `image_series` | images that are kept, and refusals of others |
 //! | `slot_series` | loads of slots, and how each slot stands |
 //! | `recovery_series` | quarantines of devices, and how each stands |
 //! | `snapshot` | all that `faam top` shows, at one moment |
 //! | `tenant_series` | what is published of each tenant, and of which |
 
+mod image_series;
 mod phase_histogram;
 mod recovery_series;
 mod slot_series;
@@ -41,6 +43,7 @@ use crate::fronts::front_name::FrontName;
 use crate::job::FallbackReason;
 use crate::meter::Spent;
 
+use self::image_series::ImageSeries;
 use self::phase_histogram::PhaseHistogram;
 pub use self::phase_histogram::TraceName;
 use self::recovery_series::RecoverySeries;
@@ -147,6 +150,7 @@ pub struct Metrics {
     device_faults: Family<Fault, Counter>,
     recovery: RecoverySeries,
     slots: SlotSeries,
+    images: ImageSeries,
     device_readmissions: Family<Device, Counter>,
     device_readmission_seconds: Family<Device, Ratio>,
     verify_failures: Family<Engine, Counter>,
@@ -257,6 +261,7 @@ impl Metrics {
             device_faults: register(&mut registry, "device_faults", "Faults of a device"),
             recovery: RecoverySeries::register(&mut registry),
             slots: SlotSeries::register(&mut registry),
+            images: ImageSeries::register(&mut registry),
             device_readmissions: register(
                 &mut registry,
                 "device_readmissions",

@@ -462,7 +462,8 @@ const LABELS: [(&str, usize); 18] = [
     ("device", 65),
     ("engine", 65 + 16),
     ("outcome", 64),
-    ("reason", 64),
+    // Of requests, and of images.
+    ("reason", 64 + 32),
     ("phase", 9),
     ("kernel", 2),
     ("backend", 5),
@@ -471,7 +472,8 @@ const LABELS: [(&str, usize); 18] = [
     ("listener", 4),
     ("direction", 2),
     ("kind", 32),
-    ("state", 5 + 6),
+    // Of functions, of slots, and of images.
+    ("state", 5 + 6 + 2),
     ("image", 65),
     ("cause", 3),
     ("result", 24),

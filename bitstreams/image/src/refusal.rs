@@ -273,6 +273,36 @@ pub enum ImageRefusal {
 }
 
 impl ImageRefusal {
+    /// Every [`ImageRefusal::code`] that there is.
+    pub const CODES: [&'static str; 26] = [
+        "not-an-archive",
+        "truncated",
+        "too-large",
+        "bad-entry",
+        "forbidden-kind",
+        "forbidden-name",
+        "out-of-place",
+        "duplicate",
+        "unlisted",
+        "missing",
+        "trailing",
+        "bad-signature-file",
+        "unknown-key",
+        "revoked-key",
+        "tampered-manifest",
+        "re-signed",
+        "unsupported-schema",
+        "bad-manifest",
+        "tampered-file",
+        "revoked-image",
+        "older",
+        "wrong-device",
+        "wrong-kind",
+        "wrong-shell",
+        "wrong-interface",
+        "driver-too-old",
+    ];
+
     /// Its name for programs, in events and in `--json`.
     #[must_use]
     pub const fn code(&self) -> &'static str {

@@ -9,6 +9,14 @@ use uuid::Uuid;
 
 use super::{IMAGES_BYTES_MAX, IMAGES_MAX};
 
+/// Reasons of a gateway's own, beside those of a package and its device.
+const OWN_REASONS: [&str; 4] = ["misnamed", "unreadable", "full", "too-many-kernels"];
+
+/// Every reason for which an image is refused, as events and metrics name them.
+pub fn refusal_reasons() -> impl Iterator<Item = &'static str> {
+    ImageRefusal::CODES.into_iter().chain(OWN_REASONS)
+}
+
 /// See the module's head.
 #[derive(Debug, Error)]
 pub enum ImageError {
@@ -79,4 +87,23 @@ pub enum ImageError {
         #[source]
         source: io::Error,
     },
+}
+
+impl ImageError {
+    /// The reason's name, where it is a refusal of an image: one of [`refusal_reasons`].
+    #[must_use]
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.code()),
+            Self::Misnamed { .. } => Some("misnamed"),
+            Self::File { what: "read", .. } => Some("unreadable"),
+            Self::Full { .. } => Some("full"),
+            Self::TooManyKernels => Some("too-many-kernels"),
+            Self::File { .. }
+            | Self::Trust(_)
+            | Self::Missing { .. }
+            | Self::Unnamed { .. }
+            | Self::Floors { .. } => None,
+        }
+    }
 }

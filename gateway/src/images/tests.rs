@@ -26,7 +26,12 @@ fn package(kernel: &str, version: u32, key: &SigningKey) -> Vec<u8> {
 }
 
 fn open(data: &Path) -> ImageStore {
-    ImageStore::open(data, &trust(), Events::default()).expect("opens")
+    open_with(data, &trust()).expect("opens")
+}
+
+fn open_with(data: &Path, trust: &ImageTrust) -> Result<ImageStore, ImageError> {
+    let metrics = Arc::new(Metrics::new());
+    ImageStore::open(data, trust, Events::default(), metrics)
 }
 
 fn code(error: &ImageError) -> &'static str {
@@ -116,7 +121,7 @@ fn nobody_goes_behind_a_security_version_not_even_after_its_image_is_gone() {
         .expect("another kernel");
     drop(store);
     std::fs::write(data.path().join("images/floors.json"), "{").expect("written");
-    let error = ImageStore::open(data.path(), &trust(), Events::default()).expect_err("damaged");
+    let error = open_with(data.path(), &trust()).expect_err("damaged");
     assert!(error.to_string().contains("floors.json"), "{error}");
 }
 
@@ -154,8 +159,7 @@ fn what_is_revoked_is_kept_and_not_given() {
             revoked: vec![revoked],
             ..trust()
         };
-        let events = Events::default();
-        let store = ImageStore::open(data.path(), &trust, events).expect("opens");
+        let store = open_with(data.path(), &trust).expect("opens");
         let refused = store.list().remove(0).refused.expect("refused");
         assert_eq!(refused.code, why);
         let error = store.verified(image, &DeviceFacts::simulated());
@@ -267,4 +271,103 @@ fn what_cannot_be_read_keeps_no_gateway_from_starting() {
     assert!(listed.contains(&(image, None)));
     assert!(listed.contains(&(unreadable, Some("unreadable"))));
     assert_eq!(store.find("inflate"), Some(image));
+}
+
+/// What a scrape has of these series, without those that are zero.
+fn scraped(store: &ImageStore) -> Vec<String> {
+    let text = store.0.metrics.render();
+    let ours = text.lines().filter(|line| line.starts_with("faam_image"));
+    let there = ours.filter(|line| !line.ends_with(" 0"));
+    there.map(str::to_owned).collect()
+}
+
+#[test]
+fn refusals_are_counted_by_their_reason_and_what_is_kept_by_its_state() {
+    let data = tempfile::tempdir().expect("a directory");
+    let store = open(data.path());
+    let all = store.0.metrics.render();
+    let reasons: Vec<_> = refusal_reasons().collect();
+    for reason in &reasons {
+        let line = format!(r#"faam_image_refusals_total{{reason="{reason}"}} 0"#);
+        assert!(all.lines().any(|got| got == line), "{line} in {all}");
+    }
+    assert_eq!(
+        all.matches("faam_image_refusals_total{").count(),
+        reasons.len()
+    );
+    let (old, new) = (
+        package("inflate", 1, &key(1)),
+        package("inflate", 2, &key(1)),
+    );
+    let image = store.accept(&new, "operator").expect("good").image;
+    for refused in [&old, &old, &b"none".to_vec()] {
+        store.accept(refused, "operator").expect_err("refused");
+    }
+    // What would be refused, and what nobody has, is no refusal.
+    assert!(store.compare(&old).manifest.is_some());
+    let nobody = store.verified(Uuid::nil(), &DeviceFacts::simulated());
+    nobody.expect_err("not here");
+    let other = DeviceFacts {
+        shell: 7,
+        ..DeviceFacts::simulated()
+    };
+    store.verified(image, &other).expect_err("another shell");
+    let mut expected = vec![
+        r#"faam_images_kept{state="usable"} 1"#.to_owned(),
+        format!("faam_images_kept_bytes {}", new.len()),
+        r#"faam_image_refusals_total{reason="older"} 2"#.to_owned(),
+        r#"faam_image_refusals_total{reason="not-an-archive"} 1"#.to_owned(),
+        r#"faam_image_refusals_total{reason="wrong-shell"} 1"#.to_owned(),
+    ];
+    let mut got = scraped(&store);
+    expected.sort();
+    got.sort();
+    assert_eq!(got, expected);
+    drop(store);
+    // At the start each that is kept and not used is counted as well.
+    let path = data.path().join("images").join(format!("{image}.fgi"));
+    std::fs::write(&path, &new[..new.len() - 512]).expect("written");
+    let store = open(data.path());
+    let mut expected = vec![
+        r#"faam_images_kept{state="refused"} 1"#.to_owned(),
+        format!("faam_images_kept_bytes {}", new.len() - 512),
+        r#"faam_image_refusals_total{reason="truncated"} 1"#.to_owned(),
+    ];
+    let mut got = scraped(&store);
+    expected.sort();
+    got.sort();
+    assert_eq!(got, expected);
+    // What is gone before it is to be programmed, as well.
+    std::fs::remove_file(&path).expect("removed");
+    store.verified(image, &other).expect_err("gone");
+    assert!(
+        scraped(&store).contains(&r#"faam_image_refusals_total{reason="unreadable"} 1"#.to_owned())
+    );
+    store.remove(image, "operator").expect("removed");
+    assert!(!scraped(&store).iter().any(|line| line.contains("kept")));
+}
+
+#[test]
+fn every_error_that_is_a_refusal_has_a_reason_that_is_known() {
+    let path = std::path::PathBuf::from("x");
+    let file = |what| ImageError::File {
+        what,
+        path: path.clone(),
+        source: std::io::Error::other("x"),
+    };
+    let image = Uuid::nil();
+    let refusals = [
+        ImageError::Misnamed {
+            image,
+            holds: image,
+        },
+        file("read"),
+        ImageError::Full { count: 1, bytes: 1 },
+        ImageError::TooManyKernels,
+    ];
+    let reasons: Vec<_> = refusals.iter().filter_map(ImageError::reason).collect();
+    let known: Vec<_> = refusal_reasons().collect();
+    assert_eq!(reasons, known[known.len() - reasons.len()..]);
+    assert_eq!(file("write").reason(), None);
+    assert_eq!(ImageError::Missing { image }.reason(), None);
 }

@@ -44,6 +44,7 @@ fn images_are_those_of_the_kernels_that_the_tenant_may_use() {
                 &config.data_dir,
                 &config.images,
                 faam_gateway::events::Events::default(),
+                std::sync::Arc::new(faam_gateway::metrics::Metrics::new()),
             );
             let store = store.expect("opens");
             let inflate = include_str!("../../../bitstreams/images/inflate.toml");
