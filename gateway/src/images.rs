@@ -12,6 +12,7 @@
 mod comparison;
 mod directory;
 mod error;
+mod newest;
 mod source;
 mod summary;
 
@@ -254,21 +255,46 @@ impl ImageStore {
         summary.ok_or(ImageError::Missing { image })
     }
 
-    /// The image of this id, or the newest of the kernel of this name: the highest security version, and of several with it the
-    /// one whose version sorts last.
+    /// The image of this id, or the newest of the kernel of this name, whatever device it is for: the highest security version, and
+    /// of several with it the latest version.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<Uuid> {
+        self.0.kept.lock().find(name, |_| true)
+    }
+
+    /// The same of those that a device of these facts takes; where it takes none, as if they were for it: asked for what it is,
+    /// that one says why it is not.
+    #[must_use]
+    pub fn find_for(&self, name: &str, device: &DeviceFacts) -> Option<Uuid> {
         let kept = self.0.kept.lock();
-        if let Ok(id) = Uuid::parse_str(name) {
-            return kept.images.contains_key(&id).then_some(id);
+        kept.find(name, |image| image.fits(device))
+            .or_else(|| kept.find(name, |_| true))
+    }
+
+    /// Of each kernel the newest image that a device of these facts takes, and that is not superseded.
+    #[must_use]
+    pub fn list_for(&self, device: &DeviceFacts) -> Vec<ImageSummary> {
+        let kept = self.0.kept.lock();
+        let takes = |image: &&ImageSummary| {
+            image.fits(device) && image.security_version >= kept.floors.least(image.kernel)
+        };
+        let images = kept.images.values().filter(takes);
+        let mut by_name: BTreeMap<&str, Vec<&ImageSummary>> = BTreeMap::new();
+        for image in images {
+            by_name.entry(&image.name).or_default().push(image);
         }
-        let named = kept
-            .images
-            .values()
-            .filter(|image| image.name == name && image.refused.is_none());
-        named
-            .max_by_key(|image| (image.security_version, image.version.clone(), image.image))
-            .map(|image| image.image)
+        let newest = by_name.into_values();
+        let newest = newest.filter_map(|images| newest::newest(images.into_iter()));
+        newest.cloned().collect()
+    }
+
+    /// Whether no newer image of its kernel is for the same device, shell and interface.
+    #[must_use]
+    pub fn is_newest(&self, image: &ImageSummary) -> bool {
+        let kept = self.0.kept.lock();
+        let others = kept.images.values();
+        let newest = newest::newest(others.filter(|other| other.stands_for(image)));
+        newest.is_some_and(|newest| newest.image == image.image)
     }
 
     /// The least security version that is taken of a kernel.
@@ -364,6 +390,16 @@ impl ImageStore {
 }
 
 impl Kept {
+    /// The image of this id, or the newest usable one of this name that passes.
+    fn find(&self, name: &str, passes: impl Fn(&ImageSummary) -> bool) -> Option<Uuid> {
+        if let Ok(id) = Uuid::parse_str(name) {
+            return self.images.contains_key(&id).then_some(id);
+        }
+        let is_it =
+            |image: &&ImageSummary| image.name == name && image.refused.is_none() && passes(image);
+        newest::newest(self.images.values().filter(is_it)).map(|image| image.image)
+    }
+
     fn publish(&self, metrics: &Metrics) {
         let images = self.images.values();
         let refused = images.clone().filter(|image| image.refused.is_some());

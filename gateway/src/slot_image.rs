@@ -71,10 +71,10 @@ pub struct SlotDevice {
 
 /// Where images come from.
 pub trait ImageSource: fmt::Debug + Send + Sync {
-    /// Every image that there is, the better one first where two do the same.
-    fn list(&self) -> Vec<ImageEntry>;
+    /// The newest image of each kernel that fits the device, the better one first where two do the same.
+    fn list(&self, device: &SlotDevice) -> Vec<ImageEntry>;
 
-    /// An image, verified anew, and compared with the device that it goes to.
+    /// An image, verified anew, and compared with the device that it goes to: of a name the newest that fits it.
     ///
     /// # Errors
     /// Why it is not to be loaded.
@@ -86,7 +86,7 @@ pub trait ImageSource: fmt::Debug + Send + Sync {
 pub struct NoImages;
 
 impl ImageSource for NoImages {
-    fn list(&self) -> Vec<ImageEntry> {
+    fn list(&self, _: &SlotDevice) -> Vec<ImageEntry> {
         Vec::new()
     }
 

@@ -1,9 +1,9 @@
 //! Who keeps kernels in slots: looks at the demand and at what slots hold, and has them loaded and evicted.
 //!
 //! Owns one thread, which asks the policy (`faam_sched::slots`) and tells supervisors. Invariants: without images, or with
-//! cards that have no slots, it does nothing; a kernel that could not be loaded again is never evicted; an image that failed
-//! is left alone for a while; at most one load or eviction a function is under way. It does not know how a slot is loaded,
-//! and makes no request wait.
+//! cards that have no slots, it does nothing; into a slot goes what fits its device alone, also where cards differ; a kernel that
+//! could not be loaded again is never evicted; an image that failed is left alone for a while; at most one load or eviction a
+//! function is under way. It does not know how a slot is loaded, and makes no request wait.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -22,7 +22,7 @@ use crate::card_slots::{LoadCause, SlotDone, SlotFailed, SlotRequest, SlotStatus
 use crate::cards::{CardEvent, CardStatus};
 use crate::events::GATEWAY;
 use crate::job_queue::{JobQueue, KERNELS, KernelDemand};
-use crate::slot_image::{ImageEntry, ImageSource, kernel_text};
+use crate::slot_image::{ImageEntry, ImageSource, SlotDevice, kernel_text};
 
 /// How often it looks when nobody wakes it.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -37,6 +37,8 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(60);
 const BUSY_PAUSE: Duration = Duration::from_millis(200);
 /// Images that are looked at: all that are kept.
 const IMAGES_MAX: usize = crate::images::IMAGES_MAX;
+/// Kinds of devices that images are listed for.
+const DEVICES_MAX: usize = 64;
 
 /// What an operator decides of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +107,7 @@ impl SlotKeeper {
             seen: Vec::new(),
             listed: Vec::new(),
             listed_at: None,
+            listed_for: Vec::new(),
             works: Vec::new(),
             load_time: LOAD_TIME_FIRST,
         };
@@ -131,8 +134,15 @@ struct Seen {
     since: Nanos,
 }
 
-/// An image, and when it may be tried again.
+/// A slot: card, function, number, and what images for it have to fit.
+struct Place {
+    at: (usize, u8, u8),
+    device: SlotDevice,
+}
+
+/// An image for a device, and when it may be tried again.
 struct Listed {
+    device: SlotDevice,
     entry: ImageEntry,
     not_before: Nanos,
     pause: Duration,
@@ -143,6 +153,7 @@ struct Work {
     card: usize,
     function: u8,
     slot: u8,
+    device: SlotDevice,
     image: Option<String>,
     answer: oneshot::Receiver<Result<SlotDone, SlotFailed>>,
     /// After an answer that could not begin: not before this.
@@ -165,6 +176,8 @@ struct Keeper {
     seen: Vec<Seen>,
     listed: Vec<Listed>,
     listed_at: Option<Instant>,
+    /// The devices that it was asked for: those that ever had a slot in service here.
+    listed_for: Vec<SlotDevice>,
     works: Vec<Work>,
     /// What the last load took.
     load_time: Duration,
@@ -198,16 +211,38 @@ impl Keeper {
         let required = self.note_demand();
         self.end_works();
         let (places, views) = self.slots();
-        if places.is_empty() {
+        let mut devices: Vec<SlotDevice> = Vec::new();
+        for place in &places {
+            if !devices.contains(&place.device) {
+                devices.push(place.device);
+            }
+        }
+        if devices.is_empty() {
             return;
         }
-        self.list_images();
-        if self.listed.is_empty() {
-            return;
+        self.list_images(&devices);
+        // One at a time: the next look sees what came of it.
+        for device in devices {
+            if self.decide(&device, &places, &views, required) {
+                return;
+            }
         }
-        let load = nanos(self.load_time);
-        let images: Vec<_> = self
-            .listed
+    }
+
+    /// What is to be done at the slots of one device, by all that all slots serve; whether anything is.
+    fn decide(
+        &mut self,
+        device: &SlotDevice,
+        places: &[Place],
+        views: &[SlotView],
+        required: KernelSet,
+    ) -> bool {
+        let fitting = self.listed.iter().filter(|it| it.device == *device);
+        let (load, fitting) = (nanos(self.load_time), fitting.collect::<Vec<_>>());
+        if fitting.is_empty() {
+            return false;
+        }
+        let images: Vec<_> = fitting
             .iter()
             .map(|listed| ImageView {
                 serves: kernels(listed.entry.serves),
@@ -215,27 +250,32 @@ impl Keeper {
                 not_before: listed.not_before,
             })
             .collect();
-        // One at a time: the next look sees what came of it.
+        let of_device = |(place, view): (&Place, &SlotView)| SlotView {
+            can_change: view.can_change && place.device == *device,
+            ..*view
+        };
+        let views: Vec<_> = places.iter().zip(views).map(of_device).collect();
         let now = self.now();
         match self.policy.decide(&views, &images, required, now) {
-            None => {}
+            None => false,
             Some(SlotDecision::Unload { slot }) => {
-                if let Some(place) = places.get(slot).copied() {
-                    let (_, _, slot) = place;
+                if let Some(place) = places.get(slot) {
+                    let (_, _, slot) = place.at;
                     let actor = GATEWAY;
                     self.ask(place, None, SlotRequest::Evict { slot, actor });
                 }
+                true
             }
             Some(SlotDecision::Load {
                 slot,
                 image,
                 reason,
             }) => {
-                let place = places.get(slot).copied();
-                let name = self.listed.get(image).map(|it| it.entry.name.clone());
-                if let (Some(place), Some(name)) = (place, name) {
+                let name = fitting.get(image).map(|it| it.entry.name.clone());
+                if let (Some(place), Some(name)) = (places.get(slot), name) {
                     self.load(place, &name, reason);
                 }
+                true
             }
         }
     }
@@ -262,19 +302,20 @@ impl Keeper {
     }
 
     /// The slots of functions that serve, and what the policy is shown of them.
-    fn slots(&mut self) -> (Vec<(usize, u8, u8)>, Vec<SlotView>) {
+    fn slots(&mut self) -> (Vec<Place>, Vec<SlotView>) {
         let now = self.now();
         let known: Vec<_> = self
             .listed
             .iter()
-            .map(|listed| kernel_text(listed.entry.kernel_uuid))
+            .map(|listed| (listed.device, kernel_text(listed.entry.kernel_uuid)))
             .collect();
         // What is being loaded is not asked for a second time.
         let loading = |place| {
             let mut works = self.works.iter();
             let work = works.find(|work| work.idle_until.is_none() && work.place() == place)?;
             let image = work.image.as_ref()?;
-            let listed = self.listed.iter().find(|it| it.entry.name == *image)?;
+            let is_it = |it: &&Listed| it.device == work.device && it.entry.name == *image;
+            let listed = self.listed.iter().find(is_it)?;
             Some(kernels(listed.entry.serves))
         };
         let mut places = Vec::new();
@@ -282,6 +323,9 @@ impl Keeper {
         for (card, kept) in self.cards.iter().enumerate() {
             let functions = kept.status.lock().functions.clone();
             for (function, status) in (0u8..).zip(&functions) {
+                let Some(device) = status.slot_device else {
+                    continue;
+                };
                 if !status.in_service || status.drained {
                     continue;
                 }
@@ -297,10 +341,10 @@ impl Keeper {
                         || slot
                             .kernel
                             .as_ref()
-                            .is_none_or(|kernel| known.contains(kernel));
+                            .is_none_or(|kernel| known.contains(&(device, kernel.clone())));
                     // Whoever asked for that: the keeper, or an operator.
                     let in_hand = matches!(slot.state, "loading" | "evicting");
-                    places.push(place);
+                    places.push(Place { at: place, device });
                     views.push(SlotView {
                         serves: loading(place).unwrap_or_else(|| serves_of(slot)),
                         since,
@@ -312,33 +356,38 @@ impl Keeper {
         (places, views)
     }
 
-    fn list_images(&mut self) {
-        if self.listed_at.is_some_and(|at| at.elapsed() < LIST_EVERY) {
+    fn list_images(&mut self, devices: &[SlotDevice]) {
+        let mut is_due = self.listed_at.is_none_or(|at| at.elapsed() >= LIST_EVERY);
+        for device in devices {
+            // One that is out of service for a while keeps its place: so do the pauses of what failed there.
+            if !self.listed_for.contains(device) && self.listed_for.len() < DEVICES_MAX {
+                self.listed_for.push(*device);
+                is_due = true;
+            }
+        }
+        if !is_due {
             return;
         }
         self.listed_at = Some(Instant::now());
         let mut listed = Vec::new();
-        for entry in self.images.list().into_iter().take(IMAGES_MAX) {
-            let before = self.listed.iter().find(|it| it.entry == entry);
-            listed.push(Listed {
-                not_before: before.map_or(Nanos(0), |it| it.not_before),
-                pause: before.map_or(RETRY_PAUSE_MIN, |it| it.pause),
-                entry,
-            });
+        for device in &self.listed_for {
+            for entry in self.images.list(device).into_iter().take(IMAGES_MAX) {
+                let is_it = |it: &&Listed| it.device == *device && it.entry == entry;
+                let before = self.listed.iter().find(is_it);
+                listed.push(Listed {
+                    not_before: before.map_or(Nanos(0), |it| it.not_before),
+                    pause: before.map_or(RETRY_PAUSE_MIN, |it| it.pause),
+                    device: *device,
+                    entry,
+                });
+            }
         }
         self.listed = listed;
     }
 
-    fn load(&mut self, place: (usize, u8, u8), name: &str, reason: LoadReason) {
-        let (card, function, slot) = place;
-        let device = self.cards.get(card).and_then(|kept| {
-            let status = kept.status.lock();
-            status.functions.get(usize::from(function))?.slot_device
-        });
-        let Some(device) = device else {
-            return;
-        };
-        match self.images.verified(name, &device) {
+    fn load(&mut self, place: &Place, name: &str, reason: LoadReason) {
+        let (_, _, slot) = place.at;
+        match self.images.verified(name, &place.device) {
             Ok(image) => {
                 let cause = match reason {
                     LoadReason::Required | LoadReason::Demand => LoadCause::Cold,
@@ -350,13 +399,13 @@ impl Keeper {
             }
             Err(why) => {
                 tracing::warn!(image = name, %why, "an image is not loaded");
-                self.failed(name);
+                self.failed(&place.device, name);
             }
         }
     }
 
-    fn ask(&mut self, place: (usize, u8, u8), image: Option<String>, request: SlotRequest) {
-        let (card, function, slot) = place;
+    fn ask(&mut self, place: &Place, image: Option<String>, request: SlotRequest) {
+        let (card, function, slot) = place.at;
         let Some(kept) = self.cards.get(card) else {
             return;
         };
@@ -372,6 +421,7 @@ impl Keeper {
                 card,
                 function,
                 slot,
+                device: place.device,
                 image,
                 answer,
                 idle_until: None,
@@ -395,8 +445,7 @@ impl Keeper {
             match (ended, &work.image) {
                 (Ok(done), Some(image)) => {
                     self.load_time = Duration::from_secs_f64(done.took_ms.max(0.0) / 1e3);
-                    if let Some(listed) = self.listed.iter_mut().find(|it| it.entry.name == *image)
-                    {
+                    if let Some(listed) = self.listed_mut(&work.device, image) {
                         listed.pause = RETRY_PAUSE_MIN;
                     }
                 }
@@ -404,7 +453,7 @@ impl Keeper {
                 (Err(failed), image) => {
                     let of_the_image = !matches!(failed.kind, "busy" | "down" | "ended");
                     if let Some(image) = image.clone().filter(|_| of_the_image) {
-                        self.failed(&image);
+                        self.failed(&work.device, &image);
                     }
                     work.idle_until = Some(now.plus(nanos(BUSY_PAUSE)));
                     return true;
@@ -415,9 +464,14 @@ impl Keeper {
         self.works.append(&mut works);
     }
 
-    fn failed(&mut self, image: &str) {
+    fn listed_mut(&mut self, device: &SlotDevice, image: &str) -> Option<&mut Listed> {
+        let mut listed = self.listed.iter_mut();
+        listed.find(|it| it.device == *device && it.entry.name == image)
+    }
+
+    fn failed(&mut self, device: &SlotDevice, image: &str) {
         let now = self.now();
-        if let Some(listed) = self.listed.iter_mut().find(|it| it.entry.name == image) {
+        if let Some(listed) = self.listed_mut(device, image) {
             listed.not_before = now.plus(nanos(listed.pause));
             listed.pause = (listed.pause * 2).min(RETRY_PAUSE_MAX);
         }

@@ -1,7 +1,7 @@
 //! `GET /v1/images`: what a tenant's card jobs may be served by.
 //!
 //! It shows no image of a kernel that the tenant may not use, none that is refused, and none that a later one of
-//! its kernel stands in for. Answers are of types that the OpenAPI
+//! its kernel for the same device stands in for. Answers are of types that the OpenAPI
 //! document is made from.
 
 use std::sync::Arc;
@@ -63,7 +63,7 @@ pub(super) async fn images(
         let mut kernels = image.serves.iter().copied().map(CardKernel::of);
         limits.backends.cards
             && image.refused.is_none()
-            && app.images.find(&image.name) == Some(image.image)
+            && app.images.is_newest(image)
             && kernels.any(|kernel| may_use(limits, kernel))
             && limits
                 .images

@@ -1,4 +1,4 @@
-//! The image store as slots know it: the newest image of each kernel, verified anew each time that one is asked for.
+//! The image store as slots know it: the newest image of each kernel that fits a device, verified anew each time that one is asked for.
 //!
 //! Invariant: what it hands out was read from its file and compared with the device then. It does not know what a slot holds.
 
@@ -9,17 +9,18 @@ use super::{ImageError, ImageStore, ImageSummary};
 use crate::slot_image::{ImageEntry, ImageSource, SlotDevice, SlotGolden, SlotImage};
 
 impl ImageSource for ImageStore {
-    fn list(&self) -> Vec<ImageEntry> {
-        let mut images = ImageStore::list(self);
-        images.retain(|image| self.find(&image.name) == Some(image.image));
+    fn list(&self, device: &SlotDevice) -> Vec<ImageEntry> {
+        let images = self.list_for(&DeviceFacts::from(device));
         images.iter().map(ImageEntry::from).collect()
     }
 
     fn verified(&self, name: &str, device: &SlotDevice) -> Result<SlotImage, ImageError> {
-        let image = self.find(name).ok_or_else(|| ImageError::Unnamed {
+        let facts = DeviceFacts::from(device);
+        let unnamed = || ImageError::Unnamed {
             name: name.to_owned(),
-        })?;
-        let verified = ImageStore::verified(self, image, &DeviceFacts::from(device))?;
+        };
+        let image = self.find_for(name, &facts).ok_or_else(unnamed)?;
+        let verified = ImageStore::verified(self, image, &facts)?;
         Ok(SlotImage {
             name: verified.manifest.name.clone(),
             kernel_uuid: *verified.manifest.kernel.as_bytes(),

@@ -1,6 +1,6 @@
 //! What is listed of an image.
 
-use faam_image::{ImageKind, KeyId, Manifest, Serves};
+use faam_image::{DeviceFacts, DeviceNeeds, ImageKind, KeyId, Manifest, Serves};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -19,6 +19,9 @@ pub struct ImageSummary {
     pub kind: Option<ImageKind>,
     /// The part that it is for.
     pub part: String,
+    /// What a device has to be; `None` where it is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub needs: Option<DeviceNeeds>,
     /// Jobs that it serves.
     pub serves: Vec<Serves>,
     /// Its security version.
@@ -52,6 +55,7 @@ impl ImageSummary {
             kernel: manifest.kernel,
             kind: Some(manifest.kind),
             part: manifest.target.part.clone(),
+            needs: Some(DeviceNeeds::of(manifest)),
             serves: manifest.serves.clone(),
             security_version: manifest.security_version,
             signer: Some(manifest.signer),
@@ -69,6 +73,7 @@ impl ImageSummary {
             kernel: Uuid::nil(),
             kind: None,
             part: String::new(),
+            needs: None,
             serves: Vec::new(),
             security_version: 0,
             signer: None,
@@ -76,5 +81,20 @@ impl ImageSummary {
             notes: Vec::new(),
             refused: Some(Refused { code, detail }),
         }
+    }
+
+    /// Whether it may be used and a device of these facts takes it.
+    pub(super) fn fits(&self, device: &DeviceFacts) -> bool {
+        let needs = self.needs.as_ref().filter(|_| self.refused.is_none());
+        needs.is_some_and(|needs| device.check_needs(needs).is_ok())
+    }
+
+    /// Whether it may be used, and goes where the other one goes.
+    pub(super) fn stands_for(&self, other: &Self) -> bool {
+        let place = |image: &Self| {
+            let needs = image.needs.as_ref()?;
+            Some((needs.kind, needs.idcode, needs.shell.id, needs.interface))
+        };
+        self.refused.is_none() && self.name == other.name && place(self) == place(other)
     }
 }

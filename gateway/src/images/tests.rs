@@ -371,3 +371,73 @@ fn every_error_that_is_a_refusal_has_a_reason_that_is_known() {
     assert_eq!(file("write").reason(), None);
     assert_eq!(ImageError::Missing { image }.reason(), None);
 }
+
+#[test]
+fn of_one_name_the_newest_is_looked_for_among_those_that_fit_the_device() {
+    let data = tempfile::tempdir().expect("a directory");
+    let store = open(data.path());
+    let add = |version: &str, security_version: u32, elsewhere: bool| {
+        let text = include_str!("../../../bitstreams/images/inflate.toml");
+        let mut description = Description::from_toml(text).expect("ours");
+        description.simulated_bytes = Some(100);
+        description.version = version.to_owned();
+        description.security_version = security_version;
+        if elsewhere {
+            description.shell.id = 7;
+        }
+        let bytes = build(&description, &Ingredients::default(), &key(1)).expect("builds");
+        store.accept(&bytes, "operator").expect("good").image
+    };
+    let here = DeviceFacts::simulated();
+    let there = DeviceFacts {
+        shell: 7,
+        ..here.clone()
+    };
+    let nowhere = DeviceFacts {
+        shell: 8,
+        ..here.clone()
+    };
+    let ids = |device| {
+        let images = store.list_for(device);
+        images
+            .into_iter()
+            .map(|image| image.image)
+            .collect::<Vec<_>>()
+    };
+    let older = add("1.9.0", 1, false);
+    let newer = add("1.10.0", 1, false);
+    assert!(ids(&there).is_empty());
+    let other = add("2.0.0", 1, true);
+    assert_eq!(store.find("inflate"), Some(other));
+    assert_eq!(store.find_for("inflate", &here), Some(newer));
+    assert_eq!(store.find_for("inflate", &there), Some(other));
+    // By its id it is that one, which then says that it does not fit.
+    let by_id = store.find_for(&other.to_string(), &here).expect("kept");
+    let error = store.verified(by_id, &here).expect_err("another shell");
+    assert_eq!(code(&error), "wrong-shell");
+    // Where none fits, the newest of all says why.
+    assert_eq!(store.find_for("inflate", &nowhere), Some(other));
+    assert_eq!(store.find_for("deflate-fast", &here), None);
+    assert_eq!(
+        (ids(&here), ids(&there), ids(&nowhere)),
+        (vec![newer], vec![other], vec![])
+    );
+    let newest = |image| store.is_newest(&store.summary(image).expect("kept"));
+    assert_eq!([older, newer, other].map(newest), [false, true, true]);
+    // As slots ask for it.
+    let device = crate::slot_image::SlotDevice {
+        idcode: here.idcode,
+        shell: here.shell,
+        simulated: true,
+    };
+    let source: &dyn crate::slot_image::ImageSource = &store;
+    source
+        .verified("inflate", &device)
+        .expect("the one that fits");
+    assert_eq!(source.list(&device).len(), 1);
+    // A later security version of the kernel supersedes it, whatever device that one is for.
+    let secure = add("2.0.1", 2, true);
+    assert_eq!((ids(&here), ids(&there)), (vec![], vec![secure]));
+    let error = source.verified("inflate", &device).expect_err("older");
+    assert_eq!(code(&error), "older");
+}

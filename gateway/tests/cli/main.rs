@@ -34,6 +34,7 @@ mod refusals;
 mod settings;
 mod signals;
 mod signatures;
+mod slot_images;
 mod slots;
 mod streams;
 mod tenants;

@@ -52,7 +52,7 @@ impl Images {
 }
 
 impl ImageSource for Images {
-    fn list(&self) -> Vec<ImageEntry> {
+    fn list(&self, _: &SlotDevice) -> Vec<ImageEntry> {
         let entry = |image: &SlotImage| ImageEntry {
             name: image.name.clone(),
             kernel_uuid: image.kernel_uuid,
@@ -125,7 +125,7 @@ pub(crate) fn place_with(
     place
 }
 
-fn faam(place: &Place, words: &[&str]) -> Value {
+pub(crate) fn faam(place: &Place, words: &[&str]) -> Value {
     let mut command = place.faam(words);
     command.env("FAAM_DATA_DIR", place.data.path());
     let ended = run(command, b"").check(0, &[]);
@@ -138,7 +138,7 @@ fn show(place: &Place, name: &str) -> Vec<Value> {
 }
 
 /// A slot of a function, as `faam device show` has it.
-fn slot(place: &Place, name: &str, slot: usize) -> Value {
+pub(crate) fn slot(place: &Place, name: &str, slot: usize) -> Value {
     show(place, name)[0]["slots"][slot].clone()
 }
 
