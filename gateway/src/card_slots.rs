@@ -20,7 +20,7 @@ pub struct SlotStatus {
     pub serves: Vec<&'static str>,
     /// Uuid of its kernel.
     pub kernel: Option<String>,
-    /// Image that it was loaded from, where this gateway knows it.
+    /// Image that it was loaded from, where this gateway knows it, or else the name of a kept image of its kernel.
     pub image: Option<String>,
     /// Why its last load came to nothing.
     pub fault: Option<String>,

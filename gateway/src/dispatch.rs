@@ -356,11 +356,22 @@ impl Dispatcher {
     /// What each card is doing now.
     #[must_use]
     pub fn cards(&self) -> Vec<CardStatus> {
-        self.threads
+        let mut cards = self
+            .threads
             .lock()
             .as_ref()
             .map(|threads| threads.cards.status())
-            .unwrap_or_default()
+            .unwrap_or_default();
+        let functions = cards.iter_mut().flat_map(|card| &mut card.functions);
+        for slot in functions.flat_map(|function| &mut function.slots) {
+            // Loaded before this gateway began: a kept image of the kernel tells its name.
+            if slot.image.is_none()
+                && let Some(kernel) = &slot.kernel
+            {
+                slot.image = self.images.name_of(kernel);
+            }
+        }
+        cards
     }
 
     /// Jobs that a card's function holds.

@@ -297,6 +297,15 @@ impl ImageStore {
         newest.is_some_and(|newest| newest.image == image.image)
     }
 
+    /// The name of the kernel of this id, where an image of it is kept that may be used.
+    #[must_use]
+    pub fn name_of(&self, kernel: Uuid) -> Option<String> {
+        let kept = self.0.kept.lock();
+        let mut images = kept.images.values();
+        let image = images.find(|image| image.kernel == kernel && image.refused.is_none());
+        image.map(|image| image.name.clone())
+    }
+
     /// The least security version that is taken of a kernel.
     #[must_use]
     pub fn security_version_min(&self, kernel: Uuid) -> u32 {

@@ -74,6 +74,9 @@ pub trait ImageSource: fmt::Debug + Send + Sync {
     /// The newest image of each kernel that fits the device, the better one first where two do the same.
     fn list(&self, device: &SlotDevice) -> Vec<ImageEntry>;
 
+    /// The name of the kernel with this uuid, as a slot's status writes it, where there is an image of it.
+    fn name_of(&self, kernel: &str) -> Option<String>;
+
     /// An image, verified anew, and compared with the device that it goes to: of a name the newest that fits it.
     ///
     /// # Errors
@@ -88,6 +91,10 @@ pub struct NoImages;
 impl ImageSource for NoImages {
     fn list(&self, _: &SlotDevice) -> Vec<ImageEntry> {
         Vec::new()
+    }
+
+    fn name_of(&self, _: &str) -> Option<String> {
+        None
     }
 
     fn verified(&self, name: &str, _: &SlotDevice) -> Result<SlotImage, ImageError> {

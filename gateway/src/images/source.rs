@@ -4,6 +4,7 @@
 
 use faam_hwif::Serves;
 use faam_image::{DeviceFacts, GoldenJob, ImageKind, Manifest};
+use uuid::Uuid;
 
 use super::{ImageError, ImageStore, ImageSummary};
 use crate::slot_image::{ImageEntry, ImageSource, SlotDevice, SlotGolden, SlotImage};
@@ -12,6 +13,10 @@ impl ImageSource for ImageStore {
     fn list(&self, device: &SlotDevice) -> Vec<ImageEntry> {
         let images = self.list_for(&DeviceFacts::from(device));
         images.iter().map(ImageEntry::from).collect()
+    }
+
+    fn name_of(&self, kernel: &str) -> Option<String> {
+        ImageStore::name_of(self, Uuid::parse_str(kernel).ok()?)
     }
 
     fn verified(&self, name: &str, device: &SlotDevice) -> Result<SlotImage, ImageError> {

@@ -61,6 +61,10 @@ impl ImageSource for Images {
         self.0.iter().map(entry).collect()
     }
 
+    fn name_of(&self, _: &str) -> Option<String> {
+        None
+    }
+
     fn verified(&self, name: &str, device: &SlotDevice) -> Result<SlotImage, ImageError> {
         assert_eq!((device.idcode, device.shell), (IDCODE, SHELL));
         assert!(device.simulated);
