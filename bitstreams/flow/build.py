@@ -8,7 +8,7 @@
     build.py --area --only engine-4-tables   AMD's areas alone, into the report that is there (it must be of these sources)
     build.py --page                          the page alone, anew from the reports
 
-Netlists, logs and bitstreams go to target/bitstream/NAME. Reports go to bitstreams/flow/reports, how long the steps took to
+Netlists, logs and bitstreams go to target/bitstream/NAME. Reports go to bitstreams/flow/reports, what work the steps were to
 bitstreams/flow/durations.json, the page to bitstreams/doc/area-and-timing.md. Exit status 1: a gate (clock floor, area ceiling) or a step failed.
 What is placed and routed has its pins unconstrained; nothing here has been run on hardware.
 """
@@ -43,7 +43,7 @@ def build(target, entry, watch, progress):
             return synthesis.for_amd(family, top, parameters, files, place)
 
     # AMD's families beside place and route: two processes at most.
-    with watch.time("whole"), concurrent.futures.ThreadPoolExecutor(max_workers=1) as beside:
+    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as beside:
         amd = {family: beside.submit(area_of, family) for family in (synthesis.AMD_FAMILIES if entry.get("amd", True) else ())}
         progress("yosys: synthesis for ECP5")
         with watch.time("ecp5"):
@@ -64,7 +64,7 @@ def build(target, entry, watch, progress):
     }
 
 
-def areas(target, entry, _watch, progress):
+def areas(target, entry, watch, progress):
     """AMD's areas anew, in the report that is there: they and what place and route came to know nothing of each other."""
     name, place = entry["name"], TARGET / entry["name"]
     subject = reports.subject(target, entry)
@@ -79,7 +79,8 @@ def areas(target, entry, _watch, progress):
         report.pop(family, None)
         if entry.get("amd", True):
             progress(f"yosys: area on {title}")
-            report[family] = synthesis.for_amd(family, entry["top"], entry["parameters"], files, place)
+            with watch.time(family):
+                report[family] = synthesis.for_amd(family, entry["top"], entry["parameters"], files, place)
     return {**report, **subject}
 
 
@@ -155,8 +156,7 @@ def main():
             failed.append(name)
             continue
         reports.write(report)
-        if not arguments.area:
-            durations.write(name, watch, entries)
+        durations.write(name, watch, entries)
         made.append(report)
     if all(reports.path_of(name).exists() for name in entries):
         page.PATH.write_text(page.render(target, entries))

@@ -86,7 +86,7 @@ def render(target, entries):
           entries[name].get("mhz_min", "none") if "speed_grades" in report["ecp5"] else "-"]
          for name, report in made.items() for core in [report["ecp5"]["core"]]])
     others = ", ".join(f"-{grade}" for grade in grades if grade != fastest)
-    out += [f"Placed and routed for -{fastest}; the clock at {others} is that of the same places and routes in a slower device, and has no floor: what is placed for that grade may come to more."
+    out += [f"Placed and routed for -{fastest}; the clock at {others} is that of the same places and routes in a slower device, and has no floor: what is placed for that grade may come to more. `-`: not timed at that grade."
             + (" `none`: placed and routed to see whether it can be, without a floor." if any("mhz_min" not in entry and entry.get("place", True) for entry in entries.values()) else ""), "",
             f"Slowest paths at -{fastest}; `words` are block RAMs, whose access is what such a path has out of the register:", ""]
     out += [f"- `{name}`: {report['ecp5']['speed_grades'][fastest]['critical_path']}" for name, report in made.items() if "speed_grades" in report["ecp5"]]
@@ -256,12 +256,10 @@ def how_long(entries):
     known = durations.read()
     if not known:
         return []
-    rows = [[f"`{name}`", *(known[name]["seconds"].get(step, "-") for step in durations.STEPS), known[name]["cpus"]] for name in entries if name in known]
+    rows = [[f"`{name}`", *(known[name].get(step, "-") for step in durations.STEPS), sum(known[name].values())] for name in entries if name in known]
     missing = [f"`{name}`" for name in entries if name not in known]
-    total = sum(known[name]["seconds"]["whole"] for name in entries if name in known)
     out = ["## How long it takes", "",
-           "Seconds of wall clock of the build that made each report (`bitstreams/flow/durations.json`), on a machine that had other work beside: for orientation, no gate. One configuration is built after "
-           "the other, each in two processes at most: AMD's areas beside synthesis, place and route for ECP5.", ""]
-    out += table(["configuration", *durations.STEPS.values(), "CPUs"], rows)
-    out += [f"Together {total / 60:.0f} minutes" + (f", without {', '.join(missing)}, which were not timed." if missing else "."), ""]
-    return out
+           "CPU seconds of the run that made each figure (`bitstreams/flow/durations.json`): for orientation, no gate. One configuration is built after the other, each by two processes at most: "
+           "AMD's areas beside synthesis, place and route for ECP5."
+           + (f" Not timed, for their reports are older than the timing: {', '.join(missing)}." if missing else ""), ""]
+    return out + table(["configuration", *durations.STEPS.values(), "together"], rows)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 
+import durations
 from synthesis import FlowError
 
 # A place and route that takes longer than this has hung, seconds.
@@ -34,7 +35,7 @@ def run(tool, arguments, place, log, seconds_max, progress):
         try:
             while True:
                 try:
-                    return process.wait(timeout=PROGRESS_SECONDS)
+                    return durations.wait(process, PROGRESS_SECONDS)
                 except subprocess.TimeoutExpired:
                     said = time.monotonic() - began
                     if said > seconds_max:

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 
+import durations
 import sources
 
 # A run of yosys that takes longer than this has hung, seconds.
@@ -28,11 +29,15 @@ def yosys(script, place, name):
     path.write_text(script)
     call = "import sys; from pyosys import libyosys; libyosys.run_pass('script ' + sys.argv[1], libyosys.Design())"
     with log.open("w") as out:
+        process = subprocess.Popen([sys.executable, "-c", call, str(path)], stdout=out, stderr=subprocess.STDOUT)
         try:
-            code = subprocess.run([sys.executable, "-c", call, str(path)], stdout=out, stderr=subprocess.STDOUT,
-                                  timeout=YOSYS_SECONDS_MAX, check=False).returncode
+            code = durations.wait(process, YOSYS_SECONDS_MAX)
         except subprocess.TimeoutExpired:
             raise FlowError(f"yosys: expected {name} to end within {YOSYS_SECONDS_MAX} s; see {log}") from None
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
     text = log.read_text()
     if code:
         errors = [line for line in text.splitlines() if "ERROR" in line] or text.splitlines()[-1:]

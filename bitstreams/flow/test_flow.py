@@ -2,7 +2,10 @@
 
 import copy
 import pathlib
+import subprocess
+import sys
 import tempfile
+import threading
 import unittest
 
 import durations
@@ -106,14 +109,33 @@ class Placing(unittest.TestCase):
 
 
 class Durations(unittest.TestCase):
+    def run_one(self, watch, step, code):
+        with watch.time(step):
+            process = subprocess.Popen([sys.executable, "-c", f"sum(range(3_000_000)); raise SystemExit({code})"])
+            if durations.wait(process, 60):
+                raise synthesis.FlowError("no")
+
     def test_a_step_that_ends_is_timed_one_that_fails_is_not(self):
-        moments = iter((10.0, 10.0, 12.6))
-        watch = durations.Watch(lambda: next(moments))
-        with self.assertRaises(synthesis.FlowError), watch.time("xc7"):
-            raise synthesis.FlowError("no")
-        with watch.time("ecp5"):
-            pass
-        self.assertEqual(watch.seconds, {"ecp5": 3})
+        watch, before = durations.Watch(), durations.spent()
+        self.run_one(watch, "ecp5", 0)
+        self.assertGreater(durations.spent(), before)
+        self.assertEqual(list(watch.seconds), ["ecp5"])
+        with self.assertRaises(synthesis.FlowError):
+            self.run_one(watch, "xc7", 3)
+        self.assertEqual(list(watch.seconds), ["ecp5"])
+
+    def test_one_thread_does_not_count_anothers(self):
+        other = threading.Thread(target=lambda: self.run_one(durations.Watch(), "xc7", 0))
+        before = durations.spent()
+        other.start()
+        other.join()
+        self.assertEqual(durations.spent(), before)
+
+    def test_a_process_that_does_not_end_is_told(self):
+        process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        with self.assertRaises(subprocess.TimeoutExpired):
+            durations.wait(process, 0)
+        process.communicate(b"\n")
 
 
 class Page(unittest.TestCase):
