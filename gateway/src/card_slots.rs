@@ -105,6 +105,14 @@ pub struct SlotDone {
     pub tested_ms: Option<f64>,
 }
 
+impl SlotDone {
+    /// What a load cost itself, milliseconds: without what it waited for jobs that had to end first.
+    pub(crate) fn worked_ms(&self) -> f64 {
+        let steps = [self.downloaded_ms, self.programmed_ms, self.tested_ms];
+        steps.into_iter().flatten().sum()
+    }
+}
+
 /// Why a request was not carried out.
 #[derive(Clone, Debug)]
 pub(crate) struct SlotFailed {

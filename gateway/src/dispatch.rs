@@ -205,10 +205,10 @@ impl Dispatcher {
         self.jobs.set_tenant(tenant);
     }
 
-    /// Whether tenants with this list of images are told apart from all others: there is a bound to different lists.
+    /// Whether a tenant with this list of images would be told apart from all others: there is a bound to different lists.
     #[must_use]
-    pub fn has_room_for(&self, images: &AllowedImages) -> bool {
-        self.jobs.has_room_for(images)
+    pub fn has_room_for(&self, tenant: &TenantId, images: &AllowedImages) -> bool {
+        self.jobs.has_room_for(tenant, images)
     }
 
     /// Takes a tenant's queue away: what waits there is answered ([`JobError::TenantRemoved`]), what runs ends.
@@ -254,14 +254,21 @@ impl Dispatcher {
         self.submit_to(spec, place).await
     }
 
-    async fn submit_to(&self, spec: JobSpec, place: TenantPlace) -> Result<Ticket, JobError> {
-        let placement = self.jobs.placement(&spec, place.images.as_deref())?;
+    async fn submit_to(&self, spec: JobSpec, mut place: TenantPlace) -> Result<Ticket, JobError> {
+        let mut placement = self.jobs.placement(&spec, place.images.as_deref())?;
         let submitted = Instant::now();
         let room = match Arc::clone(&place.room).try_acquire() {
             Some(room) => room,
             None => {
                 spec.permit.meter().met(LimitMet::QueueRoom);
-                self.room(&spec, &place.room, submitted).await?
+                let room = self.room(&spec, &place.room, submitted).await?;
+                // What it may use may have changed meanwhile.
+                place = self
+                    .jobs
+                    .tenant(&spec.tenant)
+                    .ok_or(JobError::TenantRemoved)?;
+                placement = self.jobs.placement(&spec, place.images.as_deref())?;
+                room
             }
         };
         let (reply, answer) = oneshot::channel();

@@ -288,13 +288,14 @@ impl ImageStore {
         newest.cloned().collect()
     }
 
-    /// Whether no newer image of its kernel is for the same device, shell and interface.
+    /// Whether it may be loaded, and no newer image of its kernel is for the same device, shell and interface.
     #[must_use]
     pub fn is_newest(&self, image: &ImageSummary) -> bool {
         let kept = self.0.kept.lock();
         let others = kept.images.values();
         let newest = newest::newest(others.filter(|other| other.stands_for(image)));
         newest.is_some_and(|newest| newest.image == image.image)
+            && image.security_version >= kept.floors.least(image.kernel)
     }
 
     /// The name of the kernel of this id, where an image of it is kept that may be used.

@@ -43,10 +43,11 @@ mod image_lists;
 mod kernel_waits;
 mod places;
 mod request;
+mod serving;
 
 pub use self::image_lists::IMAGE_LISTS_MAX;
 pub(crate) use self::image_lists::{ImageList, Served, SlotKernel};
-use self::image_lists::{ImageLists, kernels_of, of_kernels, without_kernels};
+use self::image_lists::{ImageLists, of_kernels, without_kernels};
 use self::kernel_waits::KernelWaits;
 pub(crate) use self::kernel_waits::{KERNELS, KernelDemand, KernelWait};
 use self::places::{FunctionPlaces, TenantPlaces, promised};
@@ -132,24 +133,6 @@ struct Core {
 }
 
 impl Core {
-    /// Tells the scheduler what every function is able to do.
-    fn tell_abilities(&mut self, now: Nanos) {
-        for place in self.functions.iter_mut() {
-            let abilities = self.lists.abilities(&place.served);
-            self.scheduler.set_abilities(place.target, abilities, now);
-        }
-    }
-
-    /// What the cards in service serve has changed. Whether jobs wait now for what none serves.
-    fn note_served(&mut self, all_cards: TargetSet, now: Instant) -> bool {
-        let scheduler = &self.scheduler;
-        self.kernels.note(now, |needs| {
-            let on_cards = Placement::any_of(all_cards).needing(needs);
-            !scheduler.effective(on_cards).is_empty()
-        });
-        self.kernels.note_waiting(now)
-    }
-
     /// See [`JobQueue::settle`].
     fn settle(&mut self, done: Done) -> Duration {
         let Done { receipt, ended } = done;
@@ -279,28 +262,6 @@ impl JobQueue {
         }
     }
 
-    /// A tenant's list of images, which functions are looked at for where nobody had it.
-    fn list_of(&self, core: &mut Core, tenant: &Tenant) -> Option<Arc<ImageList>> {
-        let images = tenant.limits.images.as_ref()?;
-        let (list, is_new) = core.lists.of(images);
-        if is_new {
-            core.tell_abilities(self.now());
-        }
-        if !list.is_placed() {
-            tracing::error!(
-                tenant = tenant.id.as_str(),
-                "{IMAGE_LISTS_MAX} different lists of images are in use, and this tenant's is another: no card serves it; give it \
-                 the list of another tenant, or none"
-            );
-        }
-        Some(list)
-    }
-
-    /// Whether tenants with this list are told apart.
-    pub(crate) fn has_room_for(&self, images: &AllowedImages) -> bool {
-        self.core.lock().lists.has_room_for(images)
-    }
-
     /// Takes a tenant's queue away. What it had queued is answered; what runs ends and is charged to its requests.
     pub(crate) fn remove_tenant(&self, tenant: &TenantId) {
         let queued = {
@@ -308,7 +269,10 @@ impl JobQueue {
             let Some(place) = core.tenants.remove(tenant) else {
                 return;
             };
-            core.scheduler.remove_tenant(place.index)
+            let queued = core.scheduler.remove_tenant(place.index);
+            drop(place);
+            self.place_lists(&mut core, false);
+            queued
         };
         for job in queued {
             job.answer(Err(JobError::TenantRemoved));
@@ -405,7 +369,9 @@ impl JobQueue {
         if self.stopping.load(Ordering::Acquire) {
             return Err(JobError::Stopping);
         }
-        let waits = self.waits_for_a_kernel(&core, placement).then(Instant::now);
+        let waits = self
+            .waits_for_any_image(&core, placement)
+            .then(Instant::now);
         job.begins_to_wait_for_a_kernel(waits);
         if job.spec.policy == BackendPolicy::RequireHardware {
             job.kernel_wait = Some(core.kernels.waits(placement.needs));
@@ -445,12 +411,6 @@ impl JobQueue {
             // One wake among many is enough.
             let _ = wake.try_send(());
         }
-    }
-
-    /// Whether a job that was placed so waits for a kernel to be loaded: there is a card for it, and none with the kernel.
-    fn waits_for_a_kernel(&self, core: &Core, placement: Placement) -> bool {
-        core.scheduler.effective(placement).is_empty()
-            && !placement.effective(core.scheduler.in_service()).is_empty()
     }
 
     /// Wake who may take a job that was just queued, and nobody else: waking a sleeping worker costs more than a small job.
@@ -552,55 +512,6 @@ impl JobQueue {
         let core = self.core.lock();
         let place = core.functions.of(card, function);
         place.map_or(0, |place| place.busy.jobs())
-    }
-
-    /// What a function serves, and from what, from now on.
-    pub(crate) fn set_served(&self, card: u8, function: u8, served: Served) {
-        let mut core = self.core.lock();
-        let Core {
-            functions, lists, ..
-        } = &mut *core;
-        let Some(place) = functions.of_mut(card, function) else {
-            return;
-        };
-        let abilities = lists.abilities(&served);
-        place.served = served;
-        let (target, now) = (place.target, self.now());
-        if core.scheduler.abilities(target) == abilities {
-            return;
-        }
-        core.scheduler.set_abilities(target, abilities, now);
-        if core.note_served(self.all_cards, Instant::now()) {
-            self.tell_keeper();
-        }
-        // Jobs that had no card may have one now, and those that had may now be the CPU's.
-        self.wake_all(&core);
-    }
-
-    /// What a function is taken to serve.
-    pub(crate) fn serves(&self, card: u8, function: u8) -> Option<Serves> {
-        let core = self.core.lock();
-        let target = core.functions.of(card, function)?.target;
-        Some(kernels_of(core.scheduler.abilities(target)))
-    }
-
-    /// Whether a function holds a job that it would not be given any more, for another image may serve it now than its tenant
-    /// is allowed.
-    pub(crate) fn holds_beyond_lists(&self, card: u8, function: u8) -> bool {
-        let core = self.core.lock();
-        let place = core.functions.of(card, function);
-        place.is_some_and(|place| place.holds_beyond(core.scheduler.abilities(place.target)))
-    }
-
-    /// Whether a function in service holds the kernel that a job needs.
-    pub(crate) fn any_card_serves(&self, needs: Abilities) -> bool {
-        let on_cards = Placement::any_of(self.all_cards).needing(needs);
-        !self.core.lock().scheduler.effective(on_cards).is_empty()
-    }
-
-    /// The same of an image that the job's tenant may not use.
-    pub(crate) fn any_image_serves(&self, needs: Abilities) -> bool {
-        self.any_card_serves(of_kernels(kernels_of(needs)))
     }
 
     /// Put a function into service with what wakes its worker, or take it out.
@@ -742,13 +653,12 @@ impl JobQueue {
                     .placement(&job.spec, None)
                     .is_ok_and(|p| p.preferred.is_empty());
                 let on_cards = Placement::any_of(self.all_cards);
-                let of_any_image = on_cards.needing(kernels_needed(&job.spec.kernel));
                 let on_cards = on_cards.needing(needs_of(&job));
                 let reason = if beyond && !self.all_cards.is_empty() {
                     FallbackReason::BeyondCard
                 } else if self.cards_are_drained() {
                     FallbackReason::Drained
-                } else if self.waits_for_a_kernel(core, of_any_image) {
+                } else if self.waits_for_any_image(core, on_cards) {
                     FallbackReason::KernelAbsent
                 } else if self.waits_for_a_kernel(core, on_cards) {
                     FallbackReason::NotAllowed

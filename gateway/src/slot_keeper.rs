@@ -444,7 +444,7 @@ impl Keeper {
             };
             match (ended, &work.image) {
                 (Ok(done), Some(image)) => {
-                    self.load_time = Duration::from_secs_f64(done.took_ms.max(0.0) / 1e3);
+                    self.load_time = Duration::from_secs_f64(done.worked_ms().max(0.0) / 1e3);
                     if let Some(listed) = self.listed_mut(&work.device, image) {
                         listed.pause = RETRY_PAUSE_MIN;
                     }

@@ -16,16 +16,18 @@ use serde_json::json;
 use super::place::Live;
 use super::{Card, KERNELS_ABSENT_MAX, WORKER_END_LIMIT, millis};
 use crate::card_slots::{LoadCause, SlotDone, SlotFailed, SlotReply, SlotRequest, SlotStatus};
+use crate::card_worker::RTL_LIMIT_FACTOR;
 use crate::cards::CardEvent;
+use crate::command_limit::COMMAND_LIMIT_MAX;
 use crate::events::{event, kind as happened};
 use crate::job_queue::{Served, SlotKernel};
 use crate::slot_image::{SlotDevice, SlotGolden, kernel_text, served};
 
 /// How often the end of the thread is looked for when a life is taken from it.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
-/// How long the jobs may take that a function has of tenants who are not allowed what its slot is to hold: far more than a
-/// command may.
-const LISTED_JOBS_LIMIT: Duration = Duration::from_secs(5);
+/// How long the jobs may take that a function has of tenants with a list of images that its slots will not keep to: longer than
+/// any command may take, on gateware too.
+const LISTED_JOBS_LIMIT: Duration = COMMAND_LIMIT_MAX.saturating_mul(2 * RTL_LIMIT_FACTOR);
 /// Names of kernels that a supervisor remembers.
 const NAMES_MAX: usize = 64;
 
@@ -45,6 +47,8 @@ pub(super) struct SlotWork {
     thread: Option<JoinHandle<Option<SlotEnd>>>,
     began: Instant,
     slot: u8,
+    /// What that held, and is to hold.
+    changing: Vec<SlotKernel>,
     /// Of a load: the image's name, and why.
     load: Option<(String, LoadCause)>,
     /// Who asked for it.
@@ -157,7 +161,7 @@ impl Card {
         }
         let served = Served::Slots {
             active: active(others.into_iter()),
-            changing,
+            changing: changing.clone(),
         };
         self.jobs.set_served(self.number, number, served);
         let events = self.post.sender.clone();
@@ -217,6 +221,7 @@ impl Card {
                 thread: Some(thread),
                 began: Instant::now(),
                 slot,
+                changing,
                 load,
                 actor,
                 reply: Some(reply),
@@ -315,8 +320,10 @@ impl Card {
             return Ok(());
         }
         // What cannot be read is the heartbeat's to find.
-        if let Ok(serves) = live.function.serves()
-            && self.jobs.serves(self.number, number) != Some(serves)
+        if let Ok(slots) = live.function.slots()
+            && !self
+                .jobs
+                .is_served(self.number, number, &self.served(number, &slots))
         {
             self.look_at_slots(number);
         }
@@ -396,10 +403,7 @@ impl Card {
                 return;
             }
         };
-        let served = Served::Slots {
-            active: active(slots.iter()),
-            changing: Vec::new(),
-        };
+        let served = self.served(number, &slots);
         self.jobs.set_served(self.number, number, served);
         for slot in &slots {
             self.jobs
@@ -430,6 +434,17 @@ impl Card {
                 None => now,
             })
             .collect();
+    }
+
+    /// What a function serves whose slots hold this. One that is being changed counts as what it held and is to hold: a queue
+    /// pair may be lost meanwhile, and the work goes on.
+    fn served(&self, number: u8, slots: &[Slot]) -> Served {
+        let work = self.live(number).and_then(|live| live.slot_work.as_ref());
+        let is_changing = |slot: &&Slot| work.is_some_and(|work| work.slot == slot.index);
+        Served::Slots {
+            active: active(slots.iter().filter(|slot| !is_changing(slot))),
+            changing: work.map_or_else(Vec::new, |work| work.changing.clone()),
+        }
     }
 
     fn status_of(&self, slot: &Slot) -> SlotStatus {
@@ -507,8 +522,8 @@ fn listed_jobs_left(slot: u8) -> SlotEnd {
     let failed = SlotFailed {
         kind: "busy",
         why: format!(
-            "the function still had jobs after {} s of tenants who are not allowed this image: nothing was changed; ask again, or \
-             drain the function first",
+            "after {} s the function still had jobs of tenants whose lists of images do not have all that its slots hold meanwhile: \
+             nothing was changed; ask again, or drain the function first",
             LISTED_JOBS_LIMIT.as_secs()
         ),
     };

@@ -304,8 +304,9 @@ impl TenantDirectory {
             // Without a gateway there are no engines to ask: its start says so, if it promises too much.
             return Ok(());
         };
+        let id = TenantId::new(&record.name);
         if let Some(images) = &limits.images
-            && !dispatcher.has_room_for(images)
+            && !dispatcher.has_room_for(&id, images)
         {
             return Err(DirectoryError::TooMany {
                 what: "different lists of images that tenants are allowed",

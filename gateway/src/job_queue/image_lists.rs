@@ -79,6 +79,11 @@ impl ImageList {
         bits.fold(kernels, Abilities::with)
     }
 
+    /// What it lists.
+    pub(super) const fn images(&self) -> &AllowedImages {
+        &self.images
+    }
+
     /// Whether it has a place.
     pub(super) const fn is_placed(&self) -> bool {
         self.place.is_some()
@@ -96,6 +101,10 @@ pub(super) struct ImageLists([Weak<ImageList>; IMAGE_LISTS_MAX]);
 impl ImageLists {
     /// The list of these images, and whether it is a new one, so that functions have to be looked at.
     pub(super) fn of(&mut self, images: &AllowedImages) -> (Arc<ImageList>, bool) {
+        if images.is_empty() {
+            // There is nothing to tell apart: no card serves it.
+            return (ImageList::new(images, None), false);
+        }
         if let Some(known) = self.known(images) {
             return (known, false);
         }
@@ -112,7 +121,9 @@ impl ImageLists {
 
     /// Whether a tenant with this list would be told apart.
     pub(super) fn has_room_for(&self, images: &AllowedImages) -> bool {
-        self.known(images).is_some() || self.0.iter().any(|list| list.strong_count() == 0)
+        images.is_empty()
+            || self.known(images).is_some()
+            || self.0.iter().any(|list| list.strong_count() == 0)
     }
 
     fn known(&self, images: &AllowedImages) -> Option<Arc<ImageList>> {
@@ -252,6 +263,8 @@ mod tests {
         let needs = beyond.needs(of_kernels(Serves::FAST));
         assert!(!lists.abilities(&there).has(needs));
         assert!(!lists.abilities(&Served::Fixed(Serves::ALL)).has(needs));
+        // A list without images takes none.
+        assert!(lists.has_room_for(&images(&[])) && !lists.of(&images(&[])).1);
         drop(held);
         let (placed, is_new) = lists.of(&name(99));
         assert!(placed.is_placed() && is_new);

@@ -55,6 +55,21 @@ impl TenantPlaces {
         self.tenants.get_mut(tenant)
     }
 
+    /// Changes the lists of tenants that have one, where there is another for it.
+    pub(super) fn change_lists(
+        &mut self,
+        mut other: impl FnMut(&ImageList) -> Option<Arc<ImageList>>,
+    ) {
+        // Most have none, or one with a place: this is a look at each, as any change of what targets do is.
+        for place in self.tenants.values_mut() {
+            if let Some(list) = &mut place.images
+                && let Some(other) = other(list)
+            {
+                *list = other;
+            }
+        }
+    }
+
     /// The places from `from` on in the order of all, at most `max` of them; none beyond the last.
     pub(super) fn some(&self, from: usize, max: usize) -> &[Option<(TenantId, TenantIndex)>] {
         let rest = self.order.get(from..).unwrap_or_default();

@@ -715,9 +715,16 @@ fn a_list_that_changes_holds_for_what_comes_after() {
     }
     let one_more = listed("beyond", &["good", "better"]);
     let images = one_more.limits.images.clone().unwrap();
-    assert!(!rig.queue.has_room_for(&images));
+    assert!(!rig.queue.has_room_for(&one_more.id, &images));
+    // Whose own comes free with the change may have another.
+    assert!(rig.queue.has_room_for(&TenantId::new("k0"), &images));
     rig.queue.set_tenant(&one_more);
     rig.queue.set_served(0, 0, slots(&["good"], &[]));
     let _answer = rig.push_of(&one_more, BackendPolicy::RequireHardware);
     assert!(rig.take(0).is_none(), "told apart from nobody: no card");
+    // The first place that comes free is its own, for what comes from then on.
+    rig.queue.remove_tenant(&TenantId::new("k1"));
+    let _answer = rig.push_of(&one_more, BackendPolicy::RequireHardware);
+    assert_eq!(rig.take(0).unwrap().job.spec.tenant, one_more.id);
+    assert!(rig.take(0).is_none());
 }

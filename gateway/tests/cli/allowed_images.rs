@@ -6,7 +6,7 @@ use std::time::Duration;
 use faam_hwif::Serves;
 
 use crate::faam::{Place, wait_until};
-use crate::slots::{Answer, Images, ask, compress, place_with};
+use crate::slots::{Answer, Images, ask, compress, place_with, show, slot};
 use crate::tenants::{json, operator};
 
 /// How long who requires a card waits; one that may serve takes a job in a hundredth of that.
@@ -29,6 +29,11 @@ fn place() -> Place {
 fn change(place: &Place, what: &str) {
     let (status, done) = ask(place, what);
     assert_eq!(status, 200, "{what}: {done}");
+}
+
+fn fault(place: &Place, rule: &str) {
+    let words = ["device", "fault", "fpga0.0", rule];
+    operator(place, &words).check(0, &[]);
 }
 
 fn allow(place: &Place, images: &str) {
@@ -98,18 +103,19 @@ fn an_image_that_comes_serves_nobody_whose_list_has_it_not() {
     let place = place();
     change(&place, "fpga0.0/slots/load?image=deflate-tables&slot=0");
     allow(&place, "deflate-tables");
-    let (ended, served, refused) = (
-        AtomicBool::new(false),
-        AtomicUsize::new(0),
-        AtomicUsize::new(0),
-    );
+    // Odd: the other image serves beside it; else it is told to come or to go, or is gone.
+    let (ended, turn) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (served, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
                 while !ended.load(Ordering::Relaxed) {
+                    let before = turn.load(Ordering::SeqCst);
                     let answer = require(&place);
+                    let is_beside = before % 2 == 1 && turn.load(Ordering::SeqCst) == before;
                     match answer.status {
                         200 => {
+                            assert!(!is_beside, "served while the other image was there");
                             check_served(&answer);
                             served.fetch_add(1, Ordering::Relaxed)
                         }
@@ -130,15 +136,48 @@ fn an_image_that_comes_serves_nobody_whose_list_has_it_not() {
         for _ in 0..3 {
             more(&served, "the allowed image serves");
             change(&place, "fpga0.0/slots/load?image=deflate-tables-lab&slot=1");
-            more(&refused, "the other one serves beside it");
+            turn.fetch_add(1, Ordering::SeqCst);
+            more(&refused, "the other one is there");
+            turn.fetch_add(1, Ordering::SeqCst);
             change(&place, "fpga0.0/slots/evict?slot=1");
         }
         more(&served, "it serves alone again");
         ended.store(true, Ordering::Relaxed);
     });
     println!(
-        "simulated: {} served by the allowed image, {} refused beside the other, 0 lost, 0 wrong",
+        "simulated: {} served by the allowed image, {} refused while the other was there",
         served.into_inner(),
         refused.into_inner()
     );
+}
+
+#[test]
+fn a_list_holds_where_a_queue_pair_is_lost_while_a_slot_is_loaded() {
+    let place = place();
+    change(&place, "fpga0.0/slots/load?image=deflate-tables&slot=0");
+    // Its load hangs until its limit, and lets the other slot serve.
+    fault(&place, "load-hangs,times=1");
+    let loaded = std::thread::scope(|scope| {
+        let load =
+            scope.spawn(|| ask(&place, "fpga0.0/slots/load?image=deflate-tables-lab&slot=1"));
+        wait_until("the load is under way", || {
+            (slot(&place, "fpga0.0", 1)["state"] == "loading").then_some(())
+        });
+        allow(&place, "deflate-tables");
+        check_refused(&require(&place));
+        allow(&place, "none");
+        fault(&place, "torn-completion,times=1");
+        wait_until("a queue pair is lost", || {
+            check_served(&require(&place));
+            let function = &show(&place, "fpga0.0")[0];
+            (function["recovery"]["quarantines"]["queue"].as_u64() > Some(0)).then_some(())
+        });
+        assert_eq!(slot(&place, "fpga0.0", 1)["state"], "loading");
+        allow(&place, "deflate-tables");
+        check_refused(&require(&place));
+        load.join().expect("no panic")
+    });
+    assert!(loaded.0 >= 400, "{loaded:?}");
+    // What did not come is not in the way.
+    check_served(&require(&place));
 }
