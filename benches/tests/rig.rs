@@ -234,7 +234,15 @@ fn a_smoke_run_of_the_fronts_has_every_row_at_both_sizes() {
         let rows = size["rows"].as_array().expect("rows");
         assert_eq!((rows.len(), size["turns"].as_u64()), (9, Some(120)));
         for row in rows {
-            for figure in ["p50_us", "p90_us", "p99_us", "over_us", "over_share"] {
+            for figure in [
+                "p50_us",
+                "p90_us",
+                "p99_us",
+                "over_us",
+                "over_share",
+                "first_p50_us",
+                "first_over_us",
+            ] {
                 assert!(row[figure].as_f64().is_some_and(f64::is_finite), "{row}");
             }
             assert!(row["p50_us"].as_f64() > Some(0.0), "{row}");

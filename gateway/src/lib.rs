@@ -8,6 +8,7 @@
 //! | `gateway`, `config` | one gateway, assembled, and what it is started with |
 //! | `http` | the HTTP surface |
 //! | `descriptors` | file descriptors, and the reserve that callers never take |
+//! | `base64` | bytes as text, and back |
 //! | `auth`, `tenants` | from a credential to a tenant, and its limits |
 //! | `auth_failures` | wrong credentials, limited by source |
 //! | `credentials` | kinds of credential: how each is made, presented and recognised |
@@ -42,6 +43,7 @@ pub mod admission;
 pub mod allowed_images;
 pub mod auth;
 pub mod auth_failures;
+mod base64;
 mod busy;
 mod card_claim;
 pub mod card_faults;

@@ -3,8 +3,6 @@
 //!
 //! The verifier is of both, joined as they are sent.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use faam_store::CredentialKind;
 use subtle::ConstantTimeEq;
 
@@ -13,6 +11,7 @@ use super::keyring::{Keyring, MAC_BYTES};
 use super::random_text::{BASE62, random_text};
 use super::{Issued, Judged, Kind, Known, Presented};
 use crate::auth::AuthError;
+use crate::base64;
 
 /// Characters of a key, as OpenWhisk makes them: 380 bits.
 const KEY_CHARS: usize = 64;
@@ -41,20 +40,16 @@ impl Kind for BasicAuth {
         keyring: &Keyring,
     ) -> Result<Judged<'k>, AuthError> {
         let invalid = AuthError::Invalid("Basic");
-        let mut decoded = [0; VALUE_BYTES_MAX];
         if value.len() > VALUE_BYTES_MAX {
             return Err(invalid);
         }
-        let length = STANDARD
-            .decode_slice(value, &mut decoded)
-            .map_err(|_| invalid)?;
-        let pair = decoded.get(..length).ok_or(invalid)?;
+        let pair = base64::decode(value).map_err(|_| invalid)?;
         let colon = pair.iter().position(|byte| *byte == b':').ok_or(invalid)?;
         let (uuid, _) = pair.split_at(colon);
         let uuid = std::str::from_utf8(uuid).map_err(|_| invalid)?;
         let grant = known.find(CredentialKind::OpenWhisk, uuid);
         let root = grant.and_then(|grant| grant.root);
-        let presented = keyring.peppers.get(root).of(&[DOMAIN, pair]);
+        let presented = keyring.peppers.get(root).of(&[DOMAIN, &pair]);
         let expected = grant.map_or(&[0; MAC_BYTES], |grant| &grant.verifier);
         Ok(Judged {
             grant,

@@ -274,7 +274,7 @@ fn a_chosen_key_that_looks_like_a_made_one_is_known() {
 
 #[test]
 fn openwhisks_uuid_and_key_are_a_credential() {
-    use base64::Engine as _;
+    use ::base64::Engine as _;
     let keyring = keyring();
     let kind = credentials::of(CredentialKind::OpenWhisk);
     let (issued, other) = (
@@ -287,7 +287,7 @@ fn openwhisks_uuid_and_key_are_a_credential() {
     let records = [record(&issued, CredentialKind::OpenWhisk, "acme")];
     let directory = directory(keyring, None, &[tenant("acme")], &records);
     let basic = |pair: &str| {
-        let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
+        let encoded = ::base64::engine::general_purpose::STANDARD.encode(pair);
         work::of(|| ask(&directory, format!("basic {encoded}").as_bytes(), NOW))
     };
     assert!(matches!(basic(&issued.secret), (Ok(_), 1)));

@@ -135,7 +135,7 @@ impl Azure {
     async fn invoke(
         &self,
         invocation: Invocation,
-        envelope: Envelope,
+        envelope: Envelope<'_>,
         by_path: Option<Function>,
         bytes: usize,
         id: &str,
@@ -151,7 +151,7 @@ impl Azure {
         };
         match answered {
             Ok(answer) => {
-                let told = Told::answered(&answer, is_http, id).to_string();
+                let told = Told::answered(&answer, is_http, id);
                 Ok(json(StatusCode::OK, answer.body_of(told)))
             }
             Err(problem) if is_http => {

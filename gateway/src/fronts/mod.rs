@@ -14,7 +14,7 @@
 //! | `front_name` | fronts by name, as logs and metrics have them |
 //! | `body_room` | bodies that are held whole, bounded |
 //! | `openwhisk` | Apache OpenWhisk's action container |
-//! | `payload` | `{"data": base64, ..}` both ways |
+//! | `payload`, `json_value` | `{"data": base64, ..}` both ways; JSON that borrows its texts |
 //! | `lambda` | AWS Lambda's Invoke |
 //! | `error_map` | from problems to a platform's errors |
 //! | `plain_http` | calls whose body is the input, and their answers |
@@ -32,6 +32,7 @@ pub mod function;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod invoker;
+mod json_value;
 pub mod knative;
 pub mod lambda;
 pub mod openfaas;

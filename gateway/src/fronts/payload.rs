@@ -6,18 +6,19 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::call::{Answer, CallOptions};
 use super::function::Function;
+use crate::base64;
 use crate::error::Problem;
 
 /// How a written answer begins.
 const DATA: &str = "{\"data\":\"";
+/// The same where the answer is a text.
+const DATA_QUOTED: &str = "\"{\\\"data\\\":\\\"";
 /// Characters of a parser's error that a refusal repeats.
 const QUOTED_CHARS_MAX: usize = 200;
 
@@ -34,7 +35,7 @@ pub struct Payload {
 
 /// Text, borrowed where nothing of it is escaped.
 #[derive(Deserialize)]
-struct Text<'j>(#[serde(borrow)] Cow<'j, str>);
+pub(super) struct Text<'j>(#[serde(borrow)] pub(super) Cow<'j, str>);
 
 /// A whole number or text: options come as either. Read by hand, for whatever else comes is refused at its first byte: serde's
 /// own choice of variants would first keep all of it, at many times its length.
@@ -70,11 +71,46 @@ impl<'j> Deserialize<'j> for Scalar {
     }
 }
 
+/// Text in base64, not decoded yet: as bytes, for of what is no text base64 takes nothing, and nobody has to look for it.
+struct Encoded<'j>(Cow<'j, [u8]>);
+
+impl<'de: 'j, 'j> Deserialize<'de> for Encoded<'j> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        struct Base64Text;
+
+        impl<'j> Visitor<'j> for Base64Text {
+            type Value = Encoded<'j>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a string in base64")
+            }
+
+            fn visit_borrowed_bytes<E>(self, text: &'j [u8]) -> Result<Encoded<'j>, E> {
+                Ok(Encoded(Cow::Borrowed(text)))
+            }
+
+            fn visit_bytes<E>(self, text: &[u8]) -> Result<Encoded<'j>, E> {
+                Ok(Encoded(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'j str) -> Result<Encoded<'j>, E> {
+                Ok(Encoded(Cow::Borrowed(text.as_bytes())))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Encoded<'j>, E> {
+                self.visit_bytes(text.as_bytes())
+            }
+        }
+
+        json.deserialize_bytes(Base64Text)
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Members<'j> {
     #[serde(borrow)]
-    data: Cow<'j, str>,
+    data: Encoded<'j>,
     #[serde(borrow, default)]
     kernel: Option<Text<'j>>,
     #[serde(default)]
@@ -124,7 +160,7 @@ impl Payload {
                 cut(&error)
             ))
         })?;
-        let input = STANDARD.decode(members.data.as_bytes()).map_err(|error| {
+        let input = base64::decode(&members.data.0).map_err(|error| {
             Problem::invalid_option(format!(
                 "member `data`: expected base64 in the standard alphabet with padding (RFC 4648, 4): {error}; encode it so"
             ))
@@ -177,29 +213,32 @@ struct Told<'a> {
 
 /// An answer as a JSON object.
 #[must_use]
-pub fn write(answer: &Answer) -> serde_json::Map<String, serde_json::Value> {
-    let mut members = match serde_json::to_value(told(answer)) {
-        Ok(serde_json::Value::Object(members)) => members,
-        // It is a struct of strings and numbers.
-        _ => serde_json::Map::new(),
-    };
-    members.insert("data".to_owned(), STANDARD.encode(&answer.output).into());
-    members
-}
-
-/// The same as bytes. Nothing in base64 is escaped in JSON: looking for it takes as long as encoding.
-#[must_use]
 pub fn write_bytes(answer: &Answer) -> Vec<u8> {
     // It is a struct of strings and numbers, written into memory: `{"bytes_in":..}`.
     let told = serde_json::to_string(&told(answer)).unwrap_or_default();
-    let data = answer.output.len().div_ceil(3).saturating_mul(4);
-    let mut json =
-        String::with_capacity(told.len().saturating_add(data).saturating_add(DATA.len()));
-    json.push_str(DATA);
-    STANDARD.encode_string(&answer.output, &mut json);
-    json.push_str("\",");
-    json.push_str(told.strip_prefix('{').unwrap_or_default());
-    json.into_bytes()
+    let told = told.strip_prefix('{').unwrap_or_default();
+    around_data(answer, [DATA, "\",", told])
+}
+
+/// The same as a text in JSON that holds the object.
+#[must_use]
+pub fn write_quoted(answer: &Answer) -> Vec<u8> {
+    let told = serde_json::to_string(&told(answer)).unwrap_or_default();
+    let told = serde_json::to_string(&told).unwrap_or_default();
+    let told = told.strip_prefix("\"{").unwrap_or_default();
+    around_data(answer, [DATA_QUOTED, "\\\",", told])
+}
+
+/// Nothing in base64 is escaped in JSON: looking for it takes longer than encoding.
+fn around_data(answer: &Answer, [before, after, told]: [&str; 3]) -> Vec<u8> {
+    let data = base64::encoded_len(answer.output.len());
+    let around = before.len() + after.len() + told.len();
+    let mut json = Vec::with_capacity(data.saturating_add(around));
+    json.extend_from_slice(before.as_bytes());
+    base64::encode_onto(&answer.output, &mut json);
+    json.extend_from_slice(after.as_bytes());
+    json.extend_from_slice(told.as_bytes());
+    json
 }
 
 fn told(answer: &Answer) -> Told<'_> {

@@ -28,6 +28,7 @@ use super::keyring::{KeyedMac, Keyring, MAC_BYTES, hex, unhex};
 use super::random_text::{BASE32, random_text};
 use super::{Issued, Judged, Kind, Known, Presented};
 use crate::auth::{AuthError, authorization, behind};
+use crate::base64;
 
 /// How far a caller's clock may be off, and for how long a signature is taken.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5 * 60);
@@ -201,9 +202,8 @@ impl Kind for SigV4 {
 
 /// The secret access key of a name.
 fn secret(root: &KeyedMac, id: &str, version: i64) -> String {
-    use base64::Engine as _;
     let secret = root.of(&[DOMAIN, id.as_bytes(), b"\0", &version.to_be_bytes()]);
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(secret)
+    base64::encode_url_safe(&secret)
 }
 
 /// What stands in `Authorization`.

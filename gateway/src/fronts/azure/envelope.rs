@@ -17,15 +17,15 @@
 //! of `$return`. Any other is told the result in base64, as `ReturnValue` and as `Outputs.output`: the host turns text in base64 back into
 //! bytes for the binding that takes it.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::base64;
 use crate::error::{PROBLEM_JSON, Problem};
 use crate::fronts::call::{Answer, CallOptions};
 use crate::fronts::error_map::Mapped;
+use crate::fronts::json_value::{Json, Members, VALUES_MAX};
 use crate::fronts::payload::{self, Payload};
 use crate::fronts::plain_http::{Asked, named, problem_json};
 use crate::http::invocation::Invocation;
@@ -33,27 +33,31 @@ use crate::http::invocation::Invocation;
 /// Most characters of the host's id of an invocation that a log line repeats.
 const ID_CHARS_MAX: usize = 64;
 
+/// How an HTTP trigger's answer begins, up to its body.
+const HTTP_OK: &str =
+    "{\"statusCode\":200,\"headers\":{\"Content-Type\":\"application/json\"},\"body\":";
+
 /// See the module's head.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Envelope {
-    #[serde(rename = "Data")]
-    data: Map<String, Value>,
-    #[serde(rename = "Metadata")]
-    _metadata: Map<String, Value>,
+pub(super) struct Envelope<'j> {
+    #[serde(rename = "Data", borrow)]
+    data: Json<'j>,
+    #[serde(rename = "Metadata", borrow)]
+    metadata: Json<'j>,
 }
 
-impl Envelope {
+impl<'j> Envelope<'j> {
     /// The envelope that a body is, if it is one.
-    pub(super) fn of(body: &[u8]) -> Option<Self> {
-        serde_json::from_slice(body).ok()
+    pub(super) fn of(body: &'j [u8]) -> Option<Self> {
+        let envelope: Self = serde_json::from_slice(body).ok()?;
+        let may_be = |part: &Json<'_>| matches!(part, Json::Object(_) | Json::Beyond);
+        (may_be(&envelope.data) && may_be(&envelope.metadata)).then_some(envelope)
     }
 
-    fn http(&self) -> Option<&Map<String, Value>> {
-        self.data.values().find_map(|value| {
-            let request = value.as_object()?;
-            (request.contains_key("Method") && request.contains_key("Headers")).then_some(request)
-        })
+    fn http(&self) -> Option<&Json<'j>> {
+        let mut triggers = self.data.members()?.iter().map(|(_, trigger)| trigger);
+        triggers.find(|trigger| trigger.get("Method").is_some() && trigger.get("Headers").is_some())
     }
 
     /// Whether an HTTP request triggered it.
@@ -63,19 +67,25 @@ impl Envelope {
 
     /// What it asks for, and with what.
     pub(super) fn read(&self) -> Result<(Asked, Bytes), Problem> {
+        if self.data == Json::Beyond {
+            return Err(Problem::invalid_option(format!(
+                "member `Data`: expected a trigger as the host sends it, got more than {VALUES_MAX} values; send the data in \
+                 base64, or as an HTTP trigger's body"
+            )));
+        }
         let Some(request) = self.http() else {
-            let trigger = self.data.values().next().unwrap_or(&Value::Null);
-            return payload_of(trigger);
+            let trigger = self.data.members().and_then(|members| members.first());
+            return payload_of(trigger.map_or(&Json::Null, |(_, trigger)| trigger));
         };
-        let body = request.get("Body").unwrap_or(&Value::Null);
+        let body = request.get("Body").unwrap_or(&Json::Null);
         let media_type = media_type(request);
         if media_type == "application/json" {
             return payload_of(body);
         }
         let asked = query(request.get("Query"))?;
         let text = match body {
-            Value::Null => "",
-            Value::String(text) => text,
+            Json::Null => "",
+            Json::Text(text) => text,
             _ => {
                 return Err(Problem::invalid_option(
                     "member `Body` of the HTTP trigger: expected text, as the host sends it; send the request as it came",
@@ -87,7 +97,7 @@ impl Envelope {
         if !is_binary {
             return Ok((asked, Bytes::copy_from_slice(text.as_bytes())));
         }
-        let bytes = STANDARD.decode(text).map_err(|error| {
+        let bytes = base64::decode(text.as_bytes()).map_err(|error| {
             Problem::invalid_option(format!(
                 "member `Body` of {media_type}: expected base64, as the host sends what is no text: {error}; send the request \
                  as it came"
@@ -98,13 +108,16 @@ impl Envelope {
 }
 
 /// `Content-Type` of an HTTP trigger without its parameters, in lower case: header names are the caller's, values lists.
-fn media_type(request: &Map<String, Value>) -> String {
-    let headers = request.get("Headers").and_then(Value::as_object);
+fn media_type(request: &Json<'_>) -> String {
+    let headers = request.get("Headers").and_then(Json::members);
     let value = headers
         .into_iter()
         .flatten()
         .find(|(name, _)| name.eq_ignore_ascii_case("content-type"))
-        .and_then(|(_, value)| value.as_str().or_else(|| value.get(0)?.as_str()));
+        .and_then(|(_, value)| match value {
+            Json::List(lines) => lines.first()?.text(),
+            line => line.text(),
+        });
     let essence = value
         .unwrap_or_default()
         .split(';')
@@ -114,13 +127,15 @@ fn media_type(request: &Map<String, Value>) -> String {
 }
 
 /// A payload of ours: an object, or the text of one, or (queues) the text of such a text.
-fn payload_of(value: &Value) -> Result<(Asked, Bytes), Problem> {
+fn payload_of(value: &Json<'_>) -> Result<(Asked, Bytes), Problem> {
     let payload = match value {
-        Value::String(text) => match serde_json::from_str::<String>(text) {
+        Json::Text(text) => match serde_json::from_str::<String>(text) {
             Ok(inner) => Payload::read(inner.as_bytes()),
             Err(_) => Payload::read(text.as_bytes()),
         },
-        _ => Payload::read(value.to_string().as_bytes()),
+        Json::List(_) => Payload::read(b"[]"),
+        // Its texts stay borrowed.
+        value => Payload::of(value.clone()),
     }?;
     let asked = Asked {
         function: payload.function,
@@ -130,28 +145,28 @@ fn payload_of(value: &Value) -> Result<(Asked, Bytes), Problem> {
 }
 
 /// Options of an HTTP trigger's query: an object, or the text of one.
-fn query(query: Option<&Value>) -> Result<Asked, Problem> {
+fn query(query: Option<&Json<'_>>) -> Result<Asked, Problem> {
     let parsed;
-    let members = match query {
-        None | Some(Value::Null) => return Ok(Asked::default()),
-        Some(Value::Object(members)) => members,
-        Some(Value::String(text)) if text.is_empty() => return Ok(Asked::default()),
-        Some(Value::String(text)) => {
-            parsed = serde_json::from_str::<Map<String, Value>>(text);
-            parsed.as_ref().map_err(|_| unread_query())?
+    let members: &Members<'_> = match query {
+        None | Some(Json::Null) => return Ok(Asked::default()),
+        Some(Json::Object(members)) => members,
+        Some(Json::Text(text)) if text.is_empty() => return Ok(Asked::default()),
+        Some(Json::Text(text)) => {
+            parsed = serde_json::from_str::<Json<'_>>(text).map_err(|_| unread_query())?;
+            parsed.members().ok_or_else(unread_query)?
         }
         Some(_) => return Err(unread_query()),
     };
     let mut asked = Asked::default();
     for (name, value) in members {
-        let text = value.as_str().ok_or_else(unread_query)?;
+        let text = value.text().ok_or_else(unread_query)?;
         let CallOptions {
             level,
             backend,
             deadline_ms,
             priority,
         } = &mut asked.options;
-        let slot = match name.as_str() {
+        let slot = match &**name {
             "function" => {
                 asked.function = Some(named(text)?);
                 continue;
@@ -185,7 +200,7 @@ pub(super) struct Told;
 
 impl Told {
     /// Of a result.
-    pub(super) fn answered(answer: &Answer, is_http: bool, id: &str) -> Value {
+    pub(super) fn answered(answer: &Answer, is_http: bool, id: &str) -> Vec<u8> {
         let log = format!(
             "{}: {} bytes in, {} bytes out, {}, verify {}",
             invocation(id),
@@ -194,16 +209,30 @@ impl Told {
             answer.backend(),
             answer.verify()
         );
-        if is_http {
-            let response = json!({
-                "statusCode": 200,
-                "headers": { "Content-Type": "application/json" },
-                "body": Value::Object(payload::write(answer)).to_string(),
-            });
-            return json!({ "Outputs": { "res": response }, "Logs": [log], "ReturnValue": response });
-        }
-        let data = STANDARD.encode(&answer.output);
-        json!({ "Outputs": { "output": data }, "Logs": [log], "ReturnValue": data })
+        let logs = json!([log]).to_string();
+        // Written by hand: base64 that is looked through for what to escape costs more than all else here.
+        let (name, value) = if is_http {
+            let body = payload::write_quoted(answer);
+            ("res", [HTTP_OK.as_bytes(), &body, b"}"].concat())
+        } else {
+            let mut text = Vec::with_capacity(base64::encoded_len(answer.output.len()) + 2);
+            text.push(b'"');
+            base64::encode_onto(&answer.output, &mut text);
+            text.push(b'"');
+            ("output", text)
+        };
+        [
+            b"{\"Outputs\":{\"",
+            name.as_bytes(),
+            b"\":",
+            &value,
+            b"},\"Logs\":",
+            logs.as_bytes(),
+            b",\"ReturnValue\":",
+            &value,
+            b"}",
+        ]
+        .concat()
     }
 
     /// Of a refusal, to an HTTP trigger.

@@ -4,6 +4,7 @@
 //! order. It knows nothing of events.
 
 use bytes::Bytes;
+use memchr::memchr2;
 use serde::de::IgnoredAny;
 
 /// Why a text has no parts.
@@ -132,10 +133,12 @@ impl<'t> Parts<'t> {
     fn skip_string(&mut self) {
         loop {
             self.at = self.at.saturating_add(1);
+            let rest = self.text.get(self.at..).unwrap_or_default();
+            let skipped = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+            self.at = self.at.saturating_add(skipped);
             match self.byte() {
                 Some(b'\\') => self.at = self.at.saturating_add(1),
-                Some(b'"') | None => return,
-                Some(_) => {}
+                _ => return,
             }
         }
     }

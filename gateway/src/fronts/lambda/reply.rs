@@ -8,13 +8,12 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::errors::{Failure, OF_THE_FUNCTION};
 use super::{LATEST, RESPONSE_BYTES_MAX};
+use crate::base64;
 use crate::error::{Problem, ProblemKind};
 use crate::fronts::call::Answer;
 use crate::fronts::function::Function;
@@ -144,7 +143,7 @@ fn tell_log(
         said(),
         took.as_secs_f64() * 1e3
     );
-    let encoded = STANDARD.encode(last(&lines));
+    let encoded = base64::encode(last(&lines).as_bytes());
     if let Ok(value) = HeaderValue::try_from(encoded) {
         response.headers_mut().insert(LOG_RESULT, value);
     }

@@ -4,11 +4,10 @@
 //! default where it is absent; what is not known is refused by name; what `code` says is stronger than `env`, and `env` is
 //! stronger than the image. It does not know whether the action can be carried out.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::base64;
 use crate::error::Problem;
 use crate::fronts::call::CallOptions;
 use crate::fronts::function::Function;
@@ -80,8 +79,7 @@ impl Init {
         let text = self.code.as_deref().unwrap_or_default().trim();
         let decoded;
         let text = if self.binary == Some(true) && !text.is_empty() {
-            decoded = STANDARD
-                .decode(text)
+            decoded = base64::decode(text.as_bytes())
                 .ok()
                 .and_then(|bytes| String::from_utf8(bytes).ok())
                 .ok_or_else(|| {

@@ -7,10 +7,10 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::error::{Problem, ProblemKind};
 use crate::fronts::call::CallOptions;
+use crate::fronts::json_value::{Json, VALUES_MAX};
 use crate::fronts::payload::Payload;
 use crate::http::options::DEADLINE_MS_MAX;
 
@@ -22,16 +22,21 @@ const WEB_ACTION: &str = "__ow_";
 /// What comes with a value. `api_host` and `api_key` are for actions that call the platform back: they are not read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Context {
-    pub(super) activation_id: Option<Value>,
-    pub(super) namespace: Option<Value>,
-    pub(super) action_name: Option<Value>,
-    pub(super) transaction_id: Option<Value>,
+pub(super) struct Context<'j> {
+    #[serde(borrow)]
+    pub(super) activation_id: Json<'j>,
+    #[serde(borrow)]
+    pub(super) namespace: Json<'j>,
+    #[serde(borrow)]
+    pub(super) action_name: Json<'j>,
+    #[serde(borrow)]
+    pub(super) transaction_id: Json<'j>,
     /// Milliseconds since 1970, as a number or in a text.
-    pub(super) deadline: Option<Value>,
+    #[serde(borrow)]
+    pub(super) deadline: Json<'j>,
 }
 
-impl Context {
+impl Context<'_> {
     /// As a log has it.
     pub(super) fn names(&self) -> [Name; 4] {
         [
@@ -50,8 +55,8 @@ impl Context {
     /// `deadline`
     fn left(&self, began: Duration, now: Duration) -> Result<Option<u64>, Problem> {
         let at = match &self.deadline {
-            Some(Value::Number(at)) => at.as_u64(),
-            Some(Value::String(at)) => at.trim().parse().ok(),
+            Json::Number(at) => at.as_u64(),
+            Json::Text(at) => at.trim().parse().ok(),
             _ => None,
         };
         let Some(at) = at.map(Duration::from_millis).filter(|at| *at >= began) else {
@@ -76,22 +81,28 @@ impl Context {
 /// # Errors
 /// `invalid-option`, `deadline`
 pub(super) fn payload(
-    mut value: Value,
-    context: &Context,
+    mut value: Json<'_>,
+    context: &Context<'_>,
     began: Duration,
     now: Duration,
 ) -> Result<Payload, Problem> {
     match &mut value {
-        Value::Object(members) => members.retain(|name, _| !name.starts_with(WEB_ACTION)),
+        Json::Object(members) => members.retain(|(name, _)| !name.starts_with(WEB_ACTION)),
+        Json::Beyond => {
+            return Err(Problem::invalid_option(format!(
+                "value: expected an object of few members, {{\"data\": base64, \"level\"?: n}}, got more than {VALUES_MAX} \
+                 values; leave out what is no parameter of the action"
+            )));
+        }
         other => {
             return Err(Problem::invalid_option(format!(
                 "value: expected an object, {{\"data\": base64, \"level\"?: n}}, got {}; invoke the action with parameters",
-                kind(other)
+                other.kind()
             )));
         }
     }
     let left = context.left(began, now)?;
-    let mut payload = Payload::of(&value)?;
+    let mut payload = Payload::of(value)?;
     if let Some(left) = left {
         payload.options = within(payload.options, left);
     }
@@ -113,27 +124,16 @@ fn within(options: CallOptions, left: u64) -> CallOptions {
     }
 }
 
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a truth value",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
-}
-
 /// A name that somebody else chose, cut for a log.
 pub(super) struct Name(String);
 
 impl Name {
-    fn of(value: &Option<Value>) -> Self {
-        let cut = |text: &str| text.chars().take(NAME_CHARS_MAX).collect();
+    fn of(value: &Json<'_>) -> Self {
         Self(match value {
-            None | Some(Value::Null) => String::new(),
-            Some(Value::String(text)) => cut(text),
-            Some(other) => cut(&other.to_string()),
+            Json::Null => String::new(),
+            Json::Text(text) => text.chars().take(NAME_CHARS_MAX).collect(),
+            Json::Number(number) => number.to_string(),
+            other => other.kind().to_owned(),
         })
     }
 }
@@ -147,7 +147,7 @@ impl fmt::Debug for Name {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -155,9 +155,14 @@ mod tests {
     const NOW: Duration = Duration::from_millis(12_000);
 
     fn deadline_ms(deadline: Value, value: Value) -> Result<Option<String>, Problem> {
-        let context = serde_json::from_value(json!({ "deadline": deadline })).unwrap();
-        let payload = payload(value, &context, BEGAN, NOW)?;
+        let context = json!({ "deadline": deadline }).to_string();
+        let payload = read(&value, &serde_json::from_str(&context).unwrap())?;
         Ok(payload.options.deadline_ms.map(String::from))
+    }
+
+    fn read(value: &Value, context: &Context<'_>) -> Result<Payload, Problem> {
+        let value = value.to_string();
+        payload(serde_json::from_str(&value).unwrap(), context, BEGAN, NOW)
     }
 
     #[test]
@@ -199,7 +204,7 @@ mod tests {
         let context = Context::default();
         let web =
             json!({ "data": "aGk=", "__ow_method": "post", "__ow_headers": { "accept": "*/*" } });
-        let payload = |value| payload(value, &context, BEGAN, NOW);
+        let payload = |value| read(&value, &context);
         assert_eq!(&payload(web).unwrap().input[..], b"hi");
         for (value, word) in [
             (json!({ "data": "", "speed": 1 }), "speed"),
@@ -207,6 +212,7 @@ mod tests {
             (json!([1]), "an array"),
             (json!("❄"), "a text"),
             (json!({}), "data"),
+            (json!({ "data": "", "speed": vec![0; VALUES_MAX] }), "4096"),
         ] {
             let refused = payload(value).unwrap_err();
             assert!(refused.detail().contains(word), "{}", refused.detail());
@@ -215,9 +221,8 @@ mod tests {
 
     #[test]
     fn names_are_cut_and_cannot_end_a_line() {
-        let context: Context =
-            serde_json::from_value(json!({ "activation_id": format!("a\n{}", "❄".repeat(999)) }))
-                .unwrap();
+        let context = json!({ "activation_id": format!("a\n{}", "❄".repeat(999)) }).to_string();
+        let context: Context<'_> = serde_json::from_str(&context).unwrap();
         let [id, ..] = context.names();
         let shown = format!("{id:?}");
         assert!(

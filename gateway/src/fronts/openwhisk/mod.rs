@@ -29,7 +29,6 @@ use axum::extract::Request;
 use axum::http::{Method, Response};
 use bytes::Bytes;
 use serde::{Deserialize, de};
-use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -44,6 +43,7 @@ use crate::fronts::call::{Answer, Call, CallOptions};
 use crate::fronts::front::{Answered, Backend, Front, Logged};
 use crate::fronts::front_name::FrontName;
 use crate::fronts::function::Function;
+use crate::fronts::json_value::Json;
 use crate::fronts::payload::write_bytes;
 use crate::http::invocation::Invocation;
 
@@ -86,23 +86,31 @@ struct InitRequest {
 /// `POST /run`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct RunRequest {
-    value: Value,
+struct RunRequest<'j> {
+    #[serde(borrow)]
+    value: Json<'j>,
     // Flattened, the value would be parsed twice.
-    activation_id: Option<Value>,
-    namespace: Option<Value>,
-    action_name: Option<Value>,
-    transaction_id: Option<Value>,
-    deadline: Option<Value>,
+    #[serde(borrow)]
+    activation_id: Json<'j>,
+    #[serde(borrow)]
+    namespace: Json<'j>,
+    #[serde(borrow)]
+    action_name: Json<'j>,
+    #[serde(borrow)]
+    transaction_id: Json<'j>,
+    #[serde(borrow)]
+    deadline: Json<'j>,
 }
 
 /// `POST /`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct OneRequest {
+struct OneRequest<'j> {
     init: Option<Init>,
-    activation: Option<Context>,
-    value: Value,
+    #[serde(borrow)]
+    activation: Option<Context<'j>>,
+    #[serde(borrow)]
+    value: Json<'j>,
 }
 
 impl OpenWhisk {
@@ -159,7 +167,7 @@ impl OpenWhisk {
                 }
                 Err(why) => Refused::Unreadable.told(&why),
             },
-            Path::Run => match read_json::<RunRequest>(&held.bytes) {
+            Path::Run => match read_json::<RunRequest<'_>>(&held.bytes) {
                 Ok(request) => {
                     let context = Context {
                         activation_id: request.activation_id,
@@ -172,7 +180,7 @@ impl OpenWhisk {
                 }
                 Err(why) => ends(Refused::Unreadable.told(&why)),
             },
-            Path::One => match read_json::<OneRequest>(&held.bytes) {
+            Path::One => match read_json::<OneRequest<'_>>(&held.bytes) {
                 Ok(request) => self.one(invocation, request).await,
                 Err(why) => Refused::Unreadable.told(&why),
             },
@@ -248,7 +256,7 @@ impl OpenWhisk {
         tried.map(|_: Answer| ())
     }
 
-    async fn one(&self, invocation: Invocation, request: OneRequest) -> Response<Body> {
+    async fn one(&self, invocation: Invocation, request: OneRequest<'_>) -> Response<Body> {
         let OneRequest {
             init,
             activation,
@@ -273,7 +281,12 @@ impl OpenWhisk {
     }
 
     /// Carries an activation out.
-    async fn run(&self, invocation: Invocation, context: Context, value: Value) -> Response<Body> {
+    async fn run(
+        &self,
+        invocation: Invocation,
+        context: Context<'_>,
+        value: Json<'_>,
+    ) -> Response<Body> {
         let [activation_id, namespace, action_name, transaction_id] = context.names();
         let Some(action) = self.action.load_full() else {
             tracing::info!(
@@ -317,8 +330,8 @@ impl OpenWhisk {
         &self,
         invocation: Invocation,
         action: &Action,
-        context: &Context,
-        value: Value,
+        context: &Context<'_>,
+        value: Json<'_>,
     ) -> Result<Answer, Problem> {
         let payload = payload(value, context, self.began, since_1970())?;
         let function = payload.function.unwrap_or(action.function);

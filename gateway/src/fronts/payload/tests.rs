@@ -100,7 +100,8 @@ fn what_is_no_payload_is_refused_by_what_is_wrong_with_it() {
     );
     refused(r#"{"data":"","lvl":1}"#, "unknown field `lvl`");
     refused(r#"{"data":7}"#, "invalid type");
-    refused(r#"{"data":null}"#, "invalid type");
+    refused(r#"{"data":null}"#, "a string in base64");
+    refused(r#"{"data":[65,65]}"#, "a string in base64");
     refused(r#"{"data":"","kernel":"rar"}"#, "gunzip");
     refused(r#"{"data":"","kernel":6}"#, "invalid type");
     for level in [
@@ -152,20 +153,29 @@ fn an_answer_is_one_object_and_says_where_it_was_made() {
     let expected = json!({
         "data": "AP/+", "bytes_in": 5, "bytes_out": 3, "backend": "fpga0.1;simulated", "verify": "ok",
     });
-    assert_eq!(
-        (&told, &Value::Object(write(&answer))),
-        (&expected, &expected)
-    );
+    assert_eq!(told, expected);
+    let quoted: String = serde_json::from_slice(&write_quoted(&answer)).expect("a text in JSON");
+    assert_eq!(quoted.as_bytes(), write_bytes(&answer));
     let reason = HeaderValue::from_static("no-card");
     answer.headers.insert(FAAM_BACKEND_REASON, reason);
     let told: Value = serde_json::from_slice(&write_bytes(&answer)).expect("JSON");
     assert_eq!(told["backend_reason"], "no-card");
+    // A header's value may have quotes.
+    let odd = HeaderValue::from_static("a \"b\" \\ c");
+    answer.headers.insert(FAAM_BACKEND_REASON, odd);
+    let quoted: String = serde_json::from_slice(&write_quoted(&answer)).expect("a text in JSON");
+    assert_eq!(quoted.as_bytes(), write_bytes(&answer));
+    for json in [write_bytes(&answer), write_quoted(&answer)] {
+        assert_eq!(json.len(), json.capacity(), "written without growth");
+    }
 }
 
 proptest! {
     #[test]
     fn what_is_written_is_read(data in proptest::collection::vec(any::<u8>(), 0..4000)) {
         let told: Value = serde_json::from_slice(&write_bytes(&answer(&data))).expect("JSON");
+        let quoted: String = serde_json::from_slice(&write_quoted(&answer(&data))).expect("a text");
+        prop_assert_eq!(quoted.as_bytes(), write_bytes(&answer(&data)));
         let json = json!({ "data": told["data"] }).to_string();
         prop_assert_eq!(&read(&json).expect("a payload").input[..], &data[..]);
     }
