@@ -207,6 +207,8 @@ impl Forward {
                 }
             }
         }
+        let leaving = call.leaving_bytes(output.len());
+        room.merge(self.room_of(leaving.div_ceil(ANSWER_UNIT_BYTES))?);
         Ok(Answer {
             output: output.freeze(),
             bytes_in: u64::try_from(call.input.len()).unwrap_or(u64::MAX),

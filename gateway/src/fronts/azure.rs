@@ -47,6 +47,9 @@ pub const ENVELOPE_LIMIT: BodyLimit = BodyLimit {
     whose: "Azure Functions' of an HTTP trigger, 100 MB, in base64",
 };
 
+/// An envelope's answer has the result twice, and is put together of a third.
+const TOLD_COPIES: usize = 3;
+
 /// See the module's head.
 pub struct Azure {
     backend: Backend,
@@ -109,7 +112,9 @@ impl Azure {
         }
         let mut asked = Asked::read(&head.uri, &head.headers, &HOSTS_OPTIONS)?;
         asked.function = asked.function.or(by_path);
-        let answer = self.call(invocation, asked, held.bytes.clone(), 0).await?;
+        let answer = self
+            .call(invocation, asked, held.bytes.clone(), 0, 0)
+            .await?;
         Ok(plain_http::response(answer))
     }
 
@@ -119,6 +124,7 @@ impl Azure {
         asked: Asked,
         input: Bytes,
         held_bytes: usize,
+        base64_copies: usize,
     ) -> Result<super::call::Answer, Problem> {
         let function = asked.function.unwrap_or(self.backend.function);
         let call = Call {
@@ -127,6 +133,7 @@ impl Azure {
             input,
             output_bytes_max: BODY_LIMIT.bytes_max,
             held_bytes,
+            base64_copies,
         };
         self.backend.invoker.invoke(invocation, call).await
     }
@@ -144,7 +151,7 @@ impl Azure {
         let answered = match envelope.read() {
             Ok((mut asked, input)) => {
                 asked.function = asked.function.or(by_path);
-                self.call(invocation, asked, input, bytes.saturating_mul(2))
+                self.call(invocation, asked, input, bytes, TOLD_COPIES)
                     .await
             }
             Err(problem) => Err(problem),

@@ -17,7 +17,9 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
+use super::call::Hold;
 use crate::error::{Problem, ProblemKind};
+use crate::http::intake::is_hang_up;
 
 /// Memory of all bodies that a process holds whole at once.
 pub const BODY_ROOM_BYTES: usize = 256 << 20;
@@ -77,6 +79,13 @@ pub struct HeldBody {
     _room: Taken,
 }
 
+/// Room that is held for what is no body of a request.
+#[derive(Debug)]
+pub struct HeldRoom<'r> {
+    room: &'r BodyRoom,
+    units: OwnedSemaphorePermit,
+}
+
 impl Default for BodyRoom {
     /// Of [`BODY_ROOM_BYTES`].
     fn default() -> Self {
@@ -120,7 +129,7 @@ impl BodyRoom {
     /// Reads a body of at most `bytes_max`. Room is taken for all of it where its length is announced, else as it grows.
     ///
     /// # Errors
-    /// `too-large`, `saturated`, `too-slow`, or that of a caller who hung up.
+    /// `too-large`, `saturated`, `too-slow`; `invalid-option` where it is not framed as HTTP prescribes, or broke off.
     pub async fn read(
         &self,
         headers: &HeaderMap,
@@ -179,13 +188,7 @@ impl BodyRoom {
                 )
             })?;
             let Some(piece) = piece else { break };
-            let piece = piece.map_err(|_| {
-                Problem::new(
-                    ProblemKind::TooSlow,
-                    "the body broke off; send the request again",
-                )
-                .unheard()
-            })?;
+            let piece = piece.map_err(|error| broken(&error, whole.len()))?;
             let Ok(data) = piece.into_data() else {
                 continue;
             };
@@ -209,20 +212,49 @@ impl BodyRoom {
     }
 }
 
+impl HeldRoom<'_> {
+    /// So many bytes more.
+    ///
+    /// # Errors
+    /// `saturated`
+    pub fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
+        self.units.merge(self.room.units(bytes)?);
+        Ok(())
+    }
+
+    /// `bytes` as a response's body, with a hold that ends once they have left.
+    pub fn body_of(self, bytes: impl Into<Bytes>) -> Body {
+        Hold::of_room(self.units).body_of(bytes)
+    }
+}
+
 impl BodyRoom {
-    fn take(&self, holder: Option<&str>, bytes: usize) -> Result<Taken, Problem> {
+    /// Room for what is made here beside bodies.
+    ///
+    /// # Errors
+    /// `saturated`
+    pub fn hold(&self, bytes: usize) -> Result<HeldRoom<'_>, Problem> {
+        let units = self.units(bytes)?;
+        Ok(HeldRoom { room: self, units })
+    }
+
+    fn units(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
-        let units = Arc::clone(&self.units).try_acquire_many_owned(units).map_err(|_| {
+        Arc::clone(&self.units).try_acquire_many_owned(units).map_err(|_| {
             Problem::new(
                 ProblemKind::Saturated,
                 format!(
-                    "no room for {bytes} bytes of a body beside those that are held ({} bytes in all); send the request again \
-                     after Retry-After",
+                    "no room for {bytes} bytes beside the bodies that are held ({} bytes in all); send the request again after \
+                     Retry-After",
                     self.bytes
                 ),
             )
             .come_back_after(Duration::from_secs(1))
-        })?;
+        })
+    }
+
+    fn take(&self, holder: Option<&str>, bytes: usize) -> Result<Taken, Problem> {
+        let units = self.units(bytes)?;
         let mut taken = Taken {
             units,
             holder: None,
@@ -260,6 +292,19 @@ impl Taken {
             self.units.merge(units);
         }
     }
+}
+
+/// Why a body did not come to its end.
+fn broken(error: &axum::Error, received: usize) -> Problem {
+    if is_hang_up(error) {
+        return Problem::invalid_option(format!(
+            "the body broke off after {received} bytes; send the request again"
+        ))
+        .unheard();
+    }
+    Problem::invalid_option(format!(
+        "the body is not framed as HTTP prescribes, after {received} bytes; send the request again"
+    ))
 }
 
 fn too_large(came: usize, bytes_max: usize) -> Problem {

@@ -14,6 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::function::Function;
 use crate::admission::AdmissionPermit;
+use crate::base64;
 use crate::http::answer::{FAAM_BACKEND_REASON, FAAM_LEVEL, FAAM_VERIFY, SERVER_TIMING};
 use crate::http::options::FAAM_BACKEND;
 
@@ -28,6 +29,14 @@ pub struct CallOptions {
     pub deadline_ms: Option<Box<str>>,
     /// `0` to `7`.
     pub priority: Option<Box<str>>,
+}
+
+impl Call {
+    /// Memory of a front's answer to a result of so many bytes, besides the result itself.
+    #[must_use]
+    pub const fn leaving_bytes(&self, output_bytes: usize) -> usize {
+        base64::encoded_len(output_bytes).saturating_mul(self.base64_copies)
+    }
 }
 
 impl CallOptions {
@@ -62,8 +71,11 @@ pub struct Call {
     pub input: Bytes,
     /// Most bytes of output that the front can carry; more is `too-large`.
     pub output_bytes_max: usize,
-    /// Memory that the front holds for it besides `input`: the payload it came in, and the one that it leaves in.
+    /// Memory that the front holds for it besides `input`: the payload it came in.
     pub held_bytes: usize,
+    /// How many times the front's answer has the result in base64, what it is put together of included; 0 where it leaves as
+    /// it is.
+    pub base64_copies: usize,
 }
 
 /// What a call came to.

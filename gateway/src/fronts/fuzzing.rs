@@ -1,6 +1,6 @@
 //! Doors for fuzzing: what fronts parse, from arbitrary bytes to a panic if an invariant does not hold.
 //!
-//! Owns what the targets of `gateway/fuzz` hold payloads to. Compiled for tests, which replay the committed corpora, and for
+//! Owns what the targets of `gateway/fuzz` hold payloads to; what they hold events and Lambda's requests to lies beside these. Compiled for tests, which replay the committed corpora, and for
 //! fuzzing; no build that is used has it.
 
 #![expect(clippy::panic, reason = "a panic is how a target says what it found")]
@@ -10,6 +10,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::call::{Answer, Hold};
+pub use super::cloud_events::fuzzing::event;
+pub use super::lambda::fuzzing::asked as lambda;
 use super::payload::{self, Payload};
 use crate::error::ProblemKind;
 
@@ -77,5 +79,15 @@ mod tests {
     #[test]
     fn every_payload_of_the_corpus_is_read_or_refused() {
         replay("payload", super::payload);
+    }
+
+    #[test]
+    fn every_event_of_the_corpus_is_read_or_refused() {
+        replay("events", super::event);
+    }
+
+    #[test]
+    fn every_name_of_the_corpus_is_read_or_refused() {
+        replay("lambda", super::lambda);
     }
 }

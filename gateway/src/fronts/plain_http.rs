@@ -201,6 +201,7 @@ pub async fn call(
         input: body.bytes.clone(),
         output_bytes_max: limit.bytes_max,
         held_bytes: 0,
+        base64_copies: 0,
     };
     let answer = Arc::clone(&backend.invoker);
     let answer = answer.invoke(invocation, call).await?;

@@ -173,7 +173,7 @@ impl Delivery {
             Some((&mut work).await)
         };
         match finished {
-            Some(Ok(())) => Ok(self.answer_whole(outflow, watch)),
+            Some(Ok(())) => self.answer_whole(outflow, watch),
             Some(Err(Stop::Outflow(OutflowError::TooLong))) => {
                 let problem = self.caller.kept.map(Kept::too_long);
                 let problem = problem
@@ -199,7 +199,11 @@ impl Delivery {
         }
     }
 
-    fn answer_whole(self, outflow: Arc<Outflow>, watch: OutflowWatch) -> Response<Body> {
+    fn answer_whole(
+        self,
+        outflow: Arc<Outflow>,
+        watch: OutflowWatch,
+    ) -> Result<Response<Body>, Problem> {
         let Self {
             record,
             permit,
@@ -235,13 +239,13 @@ impl Delivery {
             let sent = move |sent| record.sent(sent);
             let chunks = coalesced(chunks);
             let body = ChunkedBody::new(chunks, piece_bytes_max, deadline, permit, sent);
-            return whole(headers, facts, length, Body::new(body));
+            return Ok(whole(headers, facts, length, Body::new(body)));
         }
         // It lies on disk: somebody looks on.
         let response = whole(headers, facts, length, Body::new(watch.body()));
         let see_out = see_out(record, outflow, watch, None, deadline);
         tokio::spawn(see_out.instrument(request_span::current()));
-        response
+        Ok(response)
     }
 
     /// The rest of an answer whose head is being sent.

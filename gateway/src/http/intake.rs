@@ -243,7 +243,7 @@ impl Intake {
 }
 
 /// Whether a body ended because its caller did: the connection's end came before its own, or the stream was reset.
-fn is_hang_up(error: &(dyn Error + 'static)) -> bool {
+pub(crate) fn is_hang_up(error: &(dyn Error + 'static)) -> bool {
     let mut source = Some(error);
     while let Some(error) = source {
         if let Some(error) = error.downcast_ref::<io::Error>() {

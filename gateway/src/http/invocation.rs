@@ -49,6 +49,18 @@ pub struct Invocation {
 }
 
 impl Invocation {
+    /// Of nobody, for checks.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn nameless() -> Self {
+        Self {
+            id: Uuid::nil(),
+            began: Instant::now(),
+            peer: Peer(None),
+            front: None,
+            trace: None,
+        }
+    }
+
     /// Its place in its caller's trace, for whoever is asked on its behalf; `None` where there is no trace.
     #[must_use]
     pub fn traceparent(&self) -> Option<String> {

@@ -41,11 +41,13 @@ impl App {
             input,
             output_bytes_max,
             held_bytes,
+            base64_copies,
         } = call;
         let bytes_in = input.len() as u64;
         let kept = Kept {
             bytes_max: output_bytes_max,
             held_bytes,
+            base64_copies,
         };
         let request = request(function, &options, input, kept)?;
         let app = self.clone();

@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::request_record::RequestRecord;
 use crate::admission::AdmissionPermit;
+use crate::base64;
 use crate::error::{Problem, ProblemKind};
 
 /// Of a request that a front makes: how its answer is to be kept.
@@ -21,6 +22,8 @@ pub(super) struct Kept {
     pub(super) bytes_max: usize,
     /// Memory that the front holds for it besides.
     pub(super) held_bytes: usize,
+    /// How many times the front writes it in base64.
+    pub(super) base64_copies: usize,
 }
 
 /// A response's extension: its body, and what it is charged to.
@@ -36,24 +39,36 @@ impl Kept {
         request.extensions().get().copied()
     }
 
-    /// The front has its answer: the request has ended well, and what it holds from here on is the answer and what the
-    /// front holds for it.
+    /// The front has its answer: the request has ended well, and what it holds from here on is the answer, what the front
+    /// holds for it, and what the front makes of it.
+    ///
+    /// # Errors
+    /// There is no memory for what the front makes of it.
     pub(super) fn answer(
         self,
         record: RequestRecord,
         permit: Arc<AdmissionPermit>,
         headers: HeaderMap,
         chunks: Vec<Bytes>,
-    ) -> Response<Body> {
+    ) -> Result<Response<Body>, Problem> {
         let length: usize = chunks.iter().map(Bytes::len).sum();
-        permit.shrink_to(length.saturating_add(self.held_bytes));
+        let leaving = base64::encoded_len(length).saturating_mul(self.base64_copies);
+        let needed = length
+            .saturating_add(self.held_bytes)
+            .saturating_add(leaving);
+        let more = needed.saturating_sub(permit.bytes());
+        if more == 0 {
+            permit.shrink_to(needed);
+        } else if let Err(refusal) = permit.grow(more) {
+            return Err(record.refuse(Problem::from(refusal).into()));
+        }
         record.ok();
         let mut response = Response::new(Body::empty());
         *response.headers_mut() = headers;
         response
             .extensions_mut()
             .insert(KeptAnswer { chunks, permit });
-        response
+        Ok(response)
     }
 
     /// What is told of a longer answer than the front can carry.

@@ -296,7 +296,8 @@ impl AtDoor<'_> {
             options: payload.options,
             input: payload.input,
             output_bytes_max: OUTPUT_BYTES_MAX,
-            held_bytes: event.len().saturating_mul(2),
+            held_bytes: event.len(),
+            base64_copies: 1,
         };
         // Apart from the rest, which stays small.
         let answer = Box::pin(self.app.invoke(self.invocation, principal, call)).await?;

@@ -173,7 +173,7 @@ impl ShortBody {
             headers.extend(digest.finish().map(|digest| (REPR_DIGEST, digest)));
         }
         if let Some(kept) = kept {
-            return Ok(kept.answer(record, permit, headers, chunks));
+            return kept.answer(record, permit, headers, chunks);
         }
         permit.shrink_to(permit.bytes().min(length));
         let sent = move |sent| record.sent(sent);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use axum::http::{HeaderValue, Response};
 use base64::Engine as _;
@@ -9,6 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use cloudevents::binding::http::{Builder, Serializer};
 use cloudevents::message::{BinaryDeserializer, Result as SdkResult};
 use cloudevents::{AttributesReader, Data, Event, EventBuilder, EventBuilderV10};
+use faam_gateway::fronts::body_room::BodyRoom;
+use faam_gateway::fronts::front::Backend;
 use faam_gateway::fronts::knative::Knative;
 use serde_json::{Value, json};
 
@@ -343,4 +346,46 @@ fn npm_cloudevents_sends_and_receives_in_every_mode() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}{errors}");
     assert_eq!(told.lines().last(), Some("10 of 10 held"), "{told}");
+}
+
+#[test]
+fn answers_of_a_batch_have_room_of_their_own_and_who_finds_none_is_refused_alone() {
+    // For the batch, two answers and what they are put together to, and a refusal.
+    let room = Arc::new(BodyRoom::of(100 << 10));
+    let front = Carried::start(move |backend| Knative::new(Backend { room, ..backend }));
+    let mut state = 1_u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    })
+    .take(10_000)
+    .collect();
+    let batch: Vec<Value> = (0..3)
+        .map(|id| {
+            json!({
+                "specversion": "1.0", "id": id.to_string(), "source": "/s", "type": "t",
+                "data_base64": STANDARD.encode(&noise),
+            })
+        })
+        .collect();
+    let body = Value::from(batch).to_string();
+    let told = send(
+        front.address(),
+        "POST",
+        "/",
+        &[("Content-Type", BATCH)],
+        body.as_bytes(),
+    );
+    let answers: Vec<Value> = serde_json::from_slice(&told.body).expect("a batch");
+    let kinds: Vec<_> = answers.iter().map(|answer| &answer["type"]).collect();
+    assert_eq!(
+        kinds,
+        ["faam.compressed", "faam.compressed", "faam.refused"],
+        "{}",
+        told.status
+    );
+    let refusal = answers[2].to_string();
+    assert!(refusal.contains("saturated"), "{refusal}");
+    let text = answers[1]["data_base64"].as_str().expect("data");
+    assert_eq!(gunzip(&STANDARD.decode(text).expect("base64")), noise);
 }

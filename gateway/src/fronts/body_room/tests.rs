@@ -174,3 +174,52 @@ async fn a_body_that_stops_is_not_waited_for_and_holds_nothing_afterwards() {
     assert_eq!(read.expect_err("silent").kind(), ProblemKind::TooSlow);
     assert_eq!(free(&room), ROOM_BYTES);
 }
+
+#[tokio::test]
+async fn what_is_made_here_takes_room_of_its_own_until_it_has_left() {
+    let room = BodyRoom::of(ROOM_BYTES);
+    let mut held = room.hold(0).expect("nothing");
+    held.grow(100 * UNIT_BYTES).expect("room");
+    held.grow(1).expect("room");
+    assert_eq!(free(&room), ROOM_BYTES - 101 * UNIT_BYTES);
+    let refused = held.grow(ROOM_BYTES).expect_err("no room");
+    assert_eq!(refused.kind(), ProblemKind::Saturated);
+    assert!(refused.retry_after().is_some());
+    let body = held.body_of(vec![7; 1000]);
+    assert_eq!(free(&room), ROOM_BYTES - 101 * UNIT_BYTES);
+    drop(body);
+    assert_eq!(free(&room), ROOM_BYTES);
+}
+
+/// A body that ends in an error.
+struct Torn(Option<std::io::ErrorKind>);
+
+impl HttpBody for Torn {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(self.0.take().map(|kind| Err(kind.into())))
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_end_is_told_by_why_and_none_of_these_is_slow() {
+    let room = BodyRoom::of(ROOM_BYTES);
+    for (kind, unheard, word) in [
+        (std::io::ErrorKind::UnexpectedEof, true, "broke off"),
+        (std::io::ErrorKind::ConnectionReset, true, "broke off"),
+        (std::io::ErrorKind::InvalidInput, false, "framed"),
+    ] {
+        let body = Body::new(Torn(Some(kind)));
+        let read = room.read(&HeaderMap::new(), body, ROOM_BYTES).await;
+        let problem = read.expect_err("torn");
+        assert_eq!(problem.kind(), ProblemKind::InvalidOption, "{kind}");
+        assert_eq!(problem.is_unheard(), unheard, "{kind}");
+        assert!(problem.detail().contains(word), "{}", problem.detail());
+    }
+    assert_eq!(free(&room), ROOM_BYTES);
+}

@@ -25,6 +25,8 @@
 
 mod binary;
 mod event;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 pub mod handshake;
 mod json_parts;
 mod reply;
@@ -145,13 +147,13 @@ pub async fn answer(
     match mode {
         Mode::Binary => {
             let event = binary::read(&head.headers, body.bytes.clone())?;
-            let reply = events.call(&event, limit.bytes_max, 0).await?;
+            let reply = events.call(&event, limit.bytes_max, 0, 0).await?;
             Ok(binary::write(reply))
         }
         Mode::Structured => {
             let event = structured::read(&body.bytes)?;
-            let held = body.bytes.len().saturating_mul(2);
-            let reply = events.call(&event, limit.bytes_max, held).await?;
+            let held = body.bytes.len();
+            let reply = events.call(&event, limit.bytes_max, held, 1).await?;
             let body = reply.hold().body_of(structured::write(&reply));
             Ok(structured::response(body, STRUCTURED))
         }
@@ -174,6 +176,7 @@ impl Events<'_> {
         event: &Event,
         output_bytes_max: usize,
         held_bytes: usize,
+        base64_copies: usize,
     ) -> Result<Reply, Problem> {
         let own = event.asked()?;
         let function = own.function.or(self.asked.function);
@@ -187,6 +190,7 @@ impl Events<'_> {
             input: event.data.clone(),
             output_bytes_max,
             held_bytes,
+            base64_copies,
         };
         let invoker = Arc::clone(&self.backend.invoker);
         let answer = invoker.invoke(self.invocation, call).await?;
@@ -202,6 +206,8 @@ impl Events<'_> {
         let mut any_answered = false;
         let mut first_refusal: Option<Problem> = None;
         let mut held = body.len();
+        // What is written, and the whole that it is put together to.
+        let mut room = self.backend.room.hold(0)?;
         for part in parts {
             self.invocation.id = Uuid::now_v7();
             let event = structured::read(&part);
@@ -211,34 +217,40 @@ impl Events<'_> {
                 continue;
             }
             let answered = match &event {
-                Ok(event) => self.call(event, left, held).await,
+                Ok(event) => self.call(event, left, held, 1).await.and_then(|reply| {
+                    let written = structured::write(&reply);
+                    room.grow(written.len().saturating_mul(2))?;
+                    left = left.saturating_sub(reply.data_len());
+                    Ok(written)
+                }),
                 Err(problem) => Err(problem.clone()),
             };
-            let reply = match answered {
-                Ok(reply) => {
+            let written = match answered {
+                Ok(written) => {
                     any_answered = true;
-                    left = left.saturating_sub(reply.data_len());
-                    reply
+                    written
                 }
                 Err(problem) => {
-                    let reply = Reply::refused(
-                        event.as_ref().ok(),
-                        &problem,
-                        self.invocation,
-                        (self.map)(problem.kind()),
-                    );
+                    let mapped = (self.map)(problem.kind());
+                    let event = event.as_ref().ok();
+                    let reply = Reply::refused(event, &problem, self.invocation, mapped);
                     first_refusal.get_or_insert(problem);
-                    reply
+                    let written = structured::write(&reply);
+                    // Where there is no room for a refusal either, all of it has to come again.
+                    room.grow(written.len().saturating_mul(2))?;
+                    written
                 }
             };
-            let written = structured::write(&reply);
             held = held.saturating_add(written.len());
             answers.push(written);
         }
         match first_refusal {
             // All of it can come again: the sender is told so in a way that it knows.
             Some(problem) if !any_answered && problem.retry_after().is_some() => Err(problem),
-            _ => Ok(structured::response(structured::join(&answers), BATCH)),
+            _ => Ok(structured::response(
+                room.body_of(structured::join(&answers)),
+                BATCH,
+            )),
         }
     }
 }

@@ -86,6 +86,12 @@ fn inline(raw: Bytes, media_type: Option<&str>) -> Result<Bytes, Problem> {
         })?;
         return Ok(text.into());
     }
+    // As it stands it leaves again: nobody else looks at it.
+    str::from_utf8(&raw).map_err(|error| {
+        Problem::invalid_option(format!(
+            "member `data`: expected UTF-8: {error}; correct it"
+        ))
+    })?;
     Ok(raw)
 }
 
@@ -176,8 +182,15 @@ pub(super) fn write(reply: &Reply) -> Vec<u8> {
 
 /// A batch of answers.
 pub(super) fn join(events: &[Vec<u8>]) -> Vec<u8> {
-    let mut batch = vec![b'['];
-    batch.extend(events.join(&b','));
+    let length = events.iter().map(Vec::len).sum::<usize>();
+    let mut batch = Vec::with_capacity(length.saturating_add(events.len() + 2));
+    batch.push(b'[');
+    for (index, event) in events.iter().enumerate() {
+        if index > 0 {
+            batch.push(b',');
+        }
+        batch.extend_from_slice(event);
+    }
     batch.push(b']');
     batch
 }
@@ -224,6 +237,15 @@ mod tests {
         ] {
             assert_eq!(data(rest).expect(rest), bytes, "{rest}");
         }
+    }
+
+    #[test]
+    fn data_that_is_no_text_is_refused() {
+        let mut text = format!("{{{HEAD},\"data\":\"a?b\"}}").into_bytes();
+        let at = text.iter().position(|byte| *byte == b'?').expect("there");
+        text[at] = 0xff;
+        let refused = read(&text.into()).expect_err("no UTF-8");
+        assert!(refused.detail().contains("UTF-8"), "{}", refused.detail());
     }
 
     #[test]

@@ -120,6 +120,8 @@ impl Failure {
         match problem.kind() {
             ProblemKind::TooLarge => Self::told_as(problem, 413, "RequestTooLargeException"),
             ProblemKind::DigestMismatch => Self::told_as(problem, 403, INVALID_SIGNATURE),
+            // Of its framing: what its event says is the function's.
+            ProblemKind::InvalidOption => Self::no_json(problem),
             _ => problem.into(),
         }
     }

@@ -15,6 +15,8 @@
 
 pub mod asked;
 pub mod errors;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 pub mod name;
 pub mod reply;
 

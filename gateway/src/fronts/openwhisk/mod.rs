@@ -38,6 +38,7 @@ use self::activation::{Context, payload};
 use self::errors::{INITIALIZED, NOT_INITIALIZED, Refused, json, told, told_of_init};
 pub use self::sentinel::SENTINEL;
 use self::sentinel::Sentinels;
+use crate::base64;
 use crate::error::{Problem, ProblemKind};
 use crate::fronts::call::{Answer, Call, CallOptions};
 use crate::fronts::front::{Answered, Backend, Front, Logged};
@@ -240,6 +241,7 @@ impl OpenWhisk {
                 input,
                 output_bytes_max: OUTPUT_BYTES_MAX,
                 held_bytes: 0,
+                base64_copies: 1,
             };
             self.backend.invoker.invoke(invocation, call)
         };
@@ -337,14 +339,15 @@ impl OpenWhisk {
         let function = payload.function.unwrap_or(action.function);
         let defaults = action.options.fit(function);
         let input = payload.input;
-        // What leaves is about as long as what came, in base64.
-        let held_bytes = input.len().saturating_add(input.len() / 3);
+        // What it came in.
+        let held_bytes = base64::encoded_len(input.len());
         let call = Call {
             function,
             options: payload.options.or(&defaults),
             input,
             output_bytes_max: OUTPUT_BYTES_MAX,
             held_bytes,
+            base64_copies: 1,
         };
         self.backend.invoker.invoke(invocation, call).await
     }
