@@ -60,20 +60,73 @@ pub fn payload(bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+
+    /// The inputs of a target's corpus.
+    fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+        let entries = std::fs::read_dir(corpus.join(target)).expect("part of the sources");
+        let inputs: Vec<_> = entries
+            .map(|entry| {
+                let path = entry.expect("readable").path();
+                let input = std::fs::read(&path).expect("readable");
+                (path, input)
+            })
+            .collect();
+        assert!(
+            inputs.len() >= 20,
+            "{target} has a corpus of {}",
+            inputs.len()
+        );
+        inputs
+    }
 
     /// Gives every input of a target's corpus to its check.
     fn replay(target: &str, check: fn(&[u8])) {
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-        let mut inputs = 0;
-        for entry in std::fs::read_dir(corpus.join(target)).expect("part of the sources") {
-            let path = entry.expect("readable").path();
+        for (path, input) in corpus(target) {
             // The input's name, should it panic.
             println!("{}", path.display());
-            check(&std::fs::read(&path).expect("readable"));
-            inputs += 1;
+            check(&input);
         }
-        assert!(inputs >= 20, "{target} has a corpus of {inputs}");
+    }
+
+    /// An input of a corpus, with a piece of it in place of another.
+    fn changed(target: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
+        let mut inputs: Vec<_> = corpus(target).into_iter().map(|(_, input)| input).collect();
+        inputs.sort_unstable();
+        let piece = prop_oneof![
+            vec(any::<u8>(), 0..4),
+            vec(select(br#"{}[]",:\=%$"#.as_slice()), 0..3),
+        ];
+        (select(inputs), any::<Index>(), 0_usize..4, piece).prop_map(
+            |(mut input, at, length, piece)| {
+                let from = at.index(input.len() + 1);
+                let to = (from + length).min(input.len());
+                input.splice(from..to, piece);
+                input
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn changed_payloads_are_read_or_refused(input in changed("payload")) {
+            super::payload(&input);
+        }
+
+        #[test]
+        fn changed_events_are_read_or_refused(input in changed("events")) {
+            super::event(&input);
+        }
+
+        #[test]
+        fn changed_names_are_read_or_refused(input in changed("lambda")) {
+            super::lambda(&input);
+        }
     }
 
     #[test]
