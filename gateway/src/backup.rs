@@ -1,26 +1,31 @@
-//! `faam backup` and `faam restore`: the store as one file, and back.
+//! `faam backup` and `faam restore`: the store and the images as one file, and back.
 //!
 //! Invariants: a backup is of one moment, checked, 0600, and whole or not there, whether a gateway runs or not; a restore needs that none
-//! runs, checks the file first, and keeps what it replaces. Secrets are in neither: keys are recognised by what is stored, and what
-//! recognises them (pepper, root key) is in files of its own.
+//! runs, checks the file first, and keeps what it replaces; it never takes back which security versions of images were accepted, and
+//! has that on the disk before anything else. Secrets are in neither: keys are recognised by what is stored, and what recognises them
+//! (pepper, root key) is in files of its own.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 use faam_gateway::gateway::{STORE_FILE, lock_data_dir};
-use faam_store::Store;
-use faam_store::sqlite::Arriving;
+use faam_gateway::images::{BackupPart, ReturningImages, backup_files};
+use faam_store::sqlite::{AnnexEntry, Arriving, Restored, Restoring, annexed};
 use serde_json::json;
 
 use crate::admin_client::{AdminClient, AdminError, OperatorFlags};
+use crate::columns::printable;
 use crate::offline_store::{OfflineStore, runtime};
 use crate::quantity::show_bytes;
 
 /// How long a gateway may work on a copy of everything, and send it.
 const BACKUP_WAIT: Duration = Duration::from_secs(600);
+/// How long a restore may take.
+const RESTORE_WAIT: Duration = Duration::from_secs(600);
 
 const BACKUP_EXAMPLES: &str = "\
 Examples:
@@ -31,7 +36,7 @@ Examples:
   faam backup \"$(date +%F).db\" --json
       for a program";
 
-/// Copy the store (tenants, credentials, usage, events) into one file, while the gateway serves
+/// Copy the store (tenants, credentials, usage, events) and the images into one file, while the gateway serves
 #[derive(Debug, Args)]
 #[command(after_help = BACKUP_EXAMPLES)]
 pub(crate) struct Backup {
@@ -53,9 +58,13 @@ Examples:
   faam restore faam-2026-01-31.db
       into the data directory ./data, in which no gateway may run
   faam restore /backup/faam.db --data-dir /var/lib/faam --json
-      for a program; what was there is kept beside it";
+      for a program; what was there is kept beside it
 
-/// Put a backup in the place of the store; no gateway may run
+Images that are not there come back as well, and the highest security version of each kernel counts, the backup's or the
+directory's: what was superseded is not taken again. Whom to trust and what is revoked is the configuration's, which no
+backup has: keep that as well.";
+
+/// Put a backup in the place of the store, and its images beside it; no gateway may run
 #[derive(Debug, Args)]
 #[command(after_help = RESTORE_EXAMPLES)]
 pub(crate) struct Restore {
@@ -91,16 +100,22 @@ impl Backup {
             std::fs::rename(&new, &self.file)?;
         }
         let bytes = self.file.metadata()?.len();
+        let entries = runtime()?.block_on(annexed(&self.file))?;
+        let images = entries
+            .iter()
+            .filter_map(|entry| BackupPart::of(&entry.name));
+        let images = images.filter(|part| matches!(part, BackupPart::Package(_)));
+        let images = images.count();
         let file = self.file.display();
         let mut out = io::stdout().lock();
         if self.json {
-            let answer = json!({"file": self.file, "bytes": bytes, "from": from});
+            let answer = json!({"file": self.file, "bytes": bytes, "from": from, "images": images});
             serde_json::to_writer_pretty(&mut out, &answer)?;
             writeln!(out)?;
         } else {
             writeln!(
                 out,
-                "{file}: {}, checked; from the {from}",
+                "{file}: {}, checked; from the {from}; images: {images}",
                 show_bytes(bytes)
             )?;
         }
@@ -121,7 +136,8 @@ impl Backup {
             Err(AdminError::NoGateway { .. }) => {
                 drop(arriving);
                 let store = OfflineStore::open(data_dir)?;
-                store.run(async |store| Ok(store.backup(to).await?))?;
+                let images = backup_files(data_dir)?;
+                store.run(async |store| Ok(store.backup_with(to, &images).await?))?;
                 Ok("data directory")
             }
             Err(error) => Err(error.into()),
@@ -138,11 +154,24 @@ impl Restore {
         let data_dir = &self.operator.data_dir;
         let _lock = lock_data_dir(data_dir)?;
         let to = data_dir.join(STORE_FILE);
-        let restored = runtime()?.block_on(Store::restore(&self.file, &to))?;
+        let work = restore(&self.file, &to, data_dir);
+        let work = async { tokio::time::timeout(RESTORE_WAIT, work).await };
+        let (restored, images) = runtime()?.block_on(work).with_context(|| {
+            format!(
+                "not restored within {} s: see how the disk of {} does",
+                RESTORE_WAIT.as_secs(),
+                data_dir.display()
+            )
+        })??;
         let mut out = io::stdout().lock();
         if self.json {
-            let answer =
-                json!({"store": to, "schema": restored.schema, "replaced": restored.replaced});
+            let answer = json!({
+                "store": to, "schema": restored.schema, "replaced": restored.replaced,
+                "images": {
+                    "restored": images.restored, "kept": images.kept, "versions_raised": images.versions_raised,
+                    "not_known": images.not_known,
+                },
+            });
             serde_json::to_writer_pretty(&mut out, &answer)?;
             writeln!(out)?;
         } else {
@@ -156,10 +185,89 @@ impl Restore {
                 Some(kept) => writeln!(out, "; what was there is {}", kept.display())?,
                 None => writeln!(out)?,
             }
+            writeln!(
+                out,
+                "images: {} restored, {} kept that were there; security versions: {} raised, none lowered",
+                images.restored, images.kept, images.versions_raised
+            )?;
+            for name in &images.not_known {
+                writeln!(
+                    out,
+                    "left out: {}, which this faam does not know",
+                    printable(name)
+                )?;
+            }
         }
         out.flush()?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What came of the images in a backup.
+#[derive(Debug, Default)]
+struct ImagesBack {
+    /// That were not there.
+    restored: usize,
+    /// That were there, and are as they were.
+    kept: usize,
+    /// Kernels of which the backup remembers a higher security version.
+    versions_raised: usize,
+    /// Files of a later faam's.
+    not_known: Vec<String>,
+}
+
+/// Images first, and of them the security versions: a store that is there without them would be a gateway that takes what was
+/// superseded.
+async fn restore(
+    from: &Path,
+    to: &Path,
+    data_dir: &Path,
+) -> anyhow::Result<(Restored, ImagesBack)> {
+    let restoring = Restoring::new(from, to).await?;
+    let mut back = ImagesBack::default();
+    let (mut versions, mut packages) = (Vec::new(), Vec::new());
+    for entry in restoring.annex().await? {
+        match BackupPart::of(&entry.name) {
+            Some(part @ BackupPart::Floors) => versions.push((part, entry)),
+            Some(part @ BackupPart::Package(_)) => packages.push((part, entry)),
+            None => back.not_known.push(entry.name),
+        }
+    }
+    let mut images = ReturningImages::open(data_dir)?;
+    for (part, entry) in versions.into_iter().chain(packages) {
+        match part {
+            BackupPart::Floors => {
+                let bytes = annexed_bytes(&restoring, part, &entry).await?;
+                back.versions_raised += images.floors(&bytes)?;
+            }
+            BackupPart::Package(image) if images.has(image)? => back.kept += 1,
+            BackupPart::Package(image) => {
+                let bytes = annexed_bytes(&restoring, part, &entry).await?;
+                images.package(image, &bytes)?;
+                back.restored += 1;
+            }
+        }
+    }
+    Ok((restoring.keep().await?, back))
+}
+
+/// A file of a backup, of at most as many bytes as it may have.
+async fn annexed_bytes(
+    restoring: &Restoring,
+    part: BackupPart,
+    entry: &AnnexEntry,
+) -> anyhow::Result<Vec<u8>> {
+    let bytes_max = part.bytes_max();
+    if entry.bytes > bytes_max as u64 {
+        anyhow::bail!(
+            "{:?} in the backup has {} bytes: expected {bytes_max} at most; was the file changed?",
+            entry.name,
+            entry.bytes
+        );
+    }
+    let mut bytes = Vec::new();
+    restoring.annexed(entry, &mut bytes).await?;
+    Ok(bytes)
 }
 
 /// A name beside `file` that only this process uses.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use faam_store::sqlite::{SqliteEngine, SqliteOptions};
+use faam_store::sqlite::{AnnexFile, SqliteEngine, SqliteOptions};
 use faam_store::{
     Answering, Applied, Change, CredentialRecord, Engine, EventQuery, EventRecord, Store,
     StoreError, TenantRecord, UsageQuery, UsageRows,
@@ -96,8 +96,8 @@ impl Engine for Fateful {
         self.inner.events(query)
     }
 
-    fn backup<'a>(&'a self, to: &'a Path) -> Answering<'a, ()> {
-        self.inner.backup(to)
+    fn backup<'a>(&'a self, to: &'a Path, annex: &'a [AnnexFile]) -> Answering<'a, ()> {
+        self.inner.backup(to, annex)
     }
 
     fn close(&self) -> Answering<'_, ()> {

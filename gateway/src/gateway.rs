@@ -358,6 +358,7 @@ impl Gateway {
             invocations: Invocations::default(),
             spill_dir: config.data_dir.into(),
             store,
+            backup_turn: Arc::default(),
             usage,
             prices: config.prices,
         });

@@ -9,6 +9,7 @@
 //! Why files and not the store: a package is megabytes that are written once and read as a whole, and is its own proof. The
 //! index is made of them at the start.
 
+mod backup;
 mod comparison;
 mod directory;
 mod error;
@@ -24,10 +25,12 @@ use faam_image::{
     DeviceFacts, Floors, ImageRefusal, Manifest, PACKAGE_BYTES_MAX, Package, PublicKey, Revoked,
     Trust,
 };
+use faam_store::sqlite::AnnexFile;
 use parking_lot::Mutex;
 use serde_json::json;
 use uuid::Uuid;
 
+pub use self::backup::{BackupPart, ReturningImages, backup_files};
 pub use self::comparison::{Comparison, Point};
 use self::directory::ImageDirectory;
 pub use self::error::{ImageError, refusal_reasons};
@@ -237,6 +240,14 @@ impl ImageStore {
     pub fn compare(&self, bytes: &[u8]) -> Comparison {
         let floors = self.0.kept.lock().floors.clone();
         Comparison::of(bytes, &self.0.trust, &floors)
+    }
+
+    /// The files that go into a backup.
+    ///
+    /// # Errors
+    /// [`ImageError`]
+    pub fn backup_files(&self) -> Result<Vec<AnnexFile>, ImageError> {
+        backup::files(&self.0.directory)
     }
 
     /// Every image, by id.

@@ -164,6 +164,18 @@ impl Floors {
         Some(rises)
     }
 
+    /// Remembers what another one remembers as well: of each kernel the higher version. How many rose; `None` beyond
+    /// [`KERNELS_MAX`], and nothing has changed then.
+    pub fn raise_all(&mut self, other: &Self) -> Option<usize> {
+        let mut both = self.clone();
+        let mut risen = 0;
+        for (kernel, version) in &other.0 {
+            risen += usize::from(both.raise(*kernel, *version)?);
+        }
+        *self = both;
+        Some(risen)
+    }
+
     /// How many kernels it remembers.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -215,6 +227,16 @@ mod tests {
         }
         assert_eq!(floors.raise(Uuid::from_u128(u128::MAX), 1), None);
         assert_eq!(floors.raise(kernel, 4), Some(true));
+        let other = Floors(BTreeMap::from([(kernel, 3), (Uuid::from_u128(2), 2)]));
+        assert_eq!(floors.raise_all(&other), Some(1));
+        assert_eq!(
+            (floors.least(kernel), floors.least(Uuid::from_u128(2))),
+            (4, 2)
+        );
+        let before = floors.clone();
+        let one_more = [(Uuid::from_u128(2), 9), (Uuid::from_u128(u128::MAX), 1)];
+        assert_eq!(floors.raise_all(&Floors(BTreeMap::from(one_more))), None);
+        assert_eq!(floors, before);
         let text = serde_json::to_string(&floors).expect("JSON");
         assert_eq!(
             serde_json::from_str::<Floors>(&text).expect("its own"),

@@ -1,4 +1,4 @@
-//! A copy of the store for an operator: `GET /admin/v1/backup`.
+//! A copy of the store with the images for an operator: `GET /admin/v1/backup`.
 //!
 //! Invariants: what is sent is a copy of one moment, checked before its first byte leaves; it has no name while it is sent, so
 //! that nothing of it stays, however the caller ends; one is made or sent at a time, so that there is one copy on the disk at
@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::Router;
@@ -19,7 +20,8 @@ use faam_store::StoreError;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::OwnedMutexGuard;
+use tokio::task::spawn_blocking;
 use tokio_util::io::ReaderStream;
 
 use super::app::App;
@@ -34,13 +36,10 @@ const MEDIA_TYPE: &str = "application/vnd.sqlite3";
 /// The event of a backup that was made.
 const MADE: &str = "store.backed-up";
 
-/// Disk for one copy is enough.
-static MAKING: Mutex<()> = Mutex::const_new(());
-
 /// A copy that is sent. It is on the disk, without a name, for as long as this lives.
 struct Sending {
     file: tokio::fs::File,
-    _making: MutexGuard<'static, ()>,
+    _turn: OwnedMutexGuard<()>,
 }
 
 impl AsyncRead for Sending {
@@ -58,7 +57,7 @@ pub(super) fn routes() -> Router<App> {
 }
 
 async fn backup(State(app): State<App>) -> Result<Response<Body>, Problem> {
-    let Ok(making) = MAKING.try_lock() else {
+    let Ok(turn) = Arc::clone(&app.backup_turn).try_lock_owned() else {
         return Err(Problem::new(
             ProblemKind::Saturated,
             "a backup is being made or sent already; ask again once it is done",
@@ -67,7 +66,12 @@ async fn backup(State(app): State<App>) -> Result<Response<Body>, Problem> {
     // Beside the store: there its gateway may write, whatever else it may not.
     let directory = TempDir::new_in(&app.spill_dir).map_err(|error| broken(&error))?;
     let path = directory.path().join("backup.db");
-    app.store.backup(&path).await.map_err(problem)?;
+    let images = app.images.clone();
+    let images = spawn_blocking(move || images.backup_files()).await;
+    let images = images.map_err(|error| broken(&error))?;
+    let images = images.map_err(|error| broken(&error))?;
+    let copied = app.store.backup_with(&path, &images);
+    copied.await.map_err(problem)?;
     let file = File::open(&path).map_err(|error| broken(&error))?;
     let length = file.metadata().map_err(|error| broken(&error))?.len();
     directory.close().map_err(|error| broken(&error))?;
@@ -75,7 +79,7 @@ async fn backup(State(app): State<App>) -> Result<Response<Body>, Problem> {
     app.events.record(event(MADE, OPERATOR, "store", made));
     let sending = Sending {
         file: tokio::fs::File::from_std(file),
-        _making: making,
+        _turn: turn,
     };
     let pieces = ReaderStream::with_capacity(sending, PIECE_BYTES);
     let mut response = Response::new(Body::from_stream(pieces));

@@ -87,6 +87,8 @@ pub struct AppParts {
     pub spill_dir: Arc<FsPath>,
     /// What outlives the process.
     pub store: Store,
+    /// Who may make or send a copy of it: disk for one copy is enough.
+    pub backup_turn: Arc<tokio::sync::Mutex<()>>,
     /// What tenants use.
     pub usage: Usage,
     /// What that costs.

@@ -21,7 +21,7 @@ const FLOORS_FILE: &str = "floors.json";
 /// What is being written.
 const NEW: &str = "new";
 /// Bytes of [`FLOORS_FILE`]: an id and a number for each kernel that can be remembered.
-const FLOORS_BYTES_MAX: usize = faam_image::KERNELS_MAX * 64;
+pub(super) const FLOORS_BYTES_MAX: usize = faam_image::KERNELS_MAX * 64;
 
 /// See the module's head.
 #[derive(Debug)]
@@ -67,6 +67,31 @@ impl ImageDirectory {
         Ok(ids.into_iter().map(|id| (id, self.read(id))))
     }
 
+    /// Images that there are files of, with the bytes of each. It changes nothing.
+    pub(super) fn ids(&self) -> Result<Vec<(Uuid, u64)>, ImageError> {
+        let mut ids = Vec::new();
+        let entries = match fs::read_dir(&self.0) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ids),
+            Err(error) => return Err(failed("list", &self.0)(error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(failed("list", &self.0))?;
+            let name = entry.file_name();
+            let id = name.to_str().and_then(|name| name.strip_suffix(".fgi"));
+            let id = id.and_then(|id| Some((id, Uuid::parse_str(id).ok()?)));
+            let is_file = entry.metadata().ok().filter(fs::Metadata::is_file);
+            if let (Some((text, id)), Some(file)) = (id, is_file)
+                && text == id.to_string()
+                && ids.len() < IMAGES_MAX
+            {
+                ids.push((id, file.len()));
+            }
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
     pub(super) fn read(&self, image: Uuid) -> Result<Vec<u8>, ImageError> {
         let path = self.path(image);
         // One byte more than a package may have: it is told that it is too large.
@@ -89,7 +114,7 @@ impl ImageDirectory {
 
     /// What was accepted before; nothing where there is no file.
     pub(super) fn floors(&self) -> Result<Floors, ImageError> {
-        let path = self.0.join(FLOORS_FILE);
+        let path = self.floors_path();
         let bytes = match bounded(&path, FLOORS_BYTES_MAX + 1) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Floors::default()),
@@ -106,13 +131,17 @@ impl ImageDirectory {
     }
 
     pub(super) fn write_floors(&self, floors: &Floors) -> Result<(), ImageError> {
-        let path = self.0.join(FLOORS_FILE);
+        let path = self.floors_path();
         let bytes = serde_json::to_vec_pretty(floors)
             .map_err(|error| failed("write", &path)(error.into()))?;
         self.replace(&path, &bytes)
     }
 
-    fn path(&self, image: Uuid) -> PathBuf {
+    pub(super) fn floors_path(&self) -> PathBuf {
+        self.0.join(FLOORS_FILE)
+    }
+
+    pub(super) fn path(&self, image: Uuid) -> PathBuf {
         self.0.join(image.to_string()).with_extension(EXTENSION)
     }
 

@@ -9,6 +9,7 @@ use crate::change::{Applied, Change};
 use crate::error::StoreError;
 use crate::query::{EventQuery, UsageQuery, UsageRows};
 use crate::record::{CredentialRecord, EventRecord, TenantRecord};
+use crate::sqlite::AnnexFile;
 
 /// An answer to come.
 pub type Answering<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -37,8 +38,9 @@ pub trait Engine: Send + Sync + 'static {
     /// The newest events that match, oldest first.
     fn events<'a>(&'a self, query: &'a EventQuery) -> Answering<'a, Vec<EventRecord>>;
 
-    /// Writes a checked copy of everything, as of one moment, to `to`, which must not exist; never half a file.
-    fn backup<'a>(&'a self, to: &'a Path) -> Answering<'a, ()>;
+    /// Writes a checked copy of everything, as of one moment, to `to`, which must not exist; never half a file. With it go these
+    /// files, which are not the store's own.
+    fn backup<'a>(&'a self, to: &'a Path, annex: &'a [AnnexFile]) -> Answering<'a, ()>;
 
     /// Ends: nothing is called after it.
     fn close(&self) -> Answering<'_, ()>;

@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::error::StoreError;
 use crate::query::{EventQuery, UsageQuery, UsageRows};
 use crate::record::{CredentialRecord, EventRecord, TenantRecord, UsageRecord};
-use crate::sqlite::{Restored, SqliteEngine, SqliteOptions};
+use crate::sqlite::{AnnexFile, Restored, SqliteEngine, SqliteOptions};
 use crate::writer::{self, CHANGES_WAITING_MAX, Counters, Request, WriterCounts};
 
 /// How long a write may take with its turn in the queue, milliseconds: longer than the database itself waits for a lock.
@@ -240,7 +240,15 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; then there is no file.
     pub async fn backup(&self, to: &Path) -> Result<(), StoreError> {
-        limited(self.0.engine.backup(to), BACKUP_MS_MAX).await
+        self.backup_with(to, &[]).await
+    }
+
+    /// The same with files in it that are not the store's own, read after the moment that the copy is of.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then there is no file.
+    pub async fn backup_with(&self, to: &Path, annex: &[AnnexFile]) -> Result<(), StoreError> {
+        limited(self.0.engine.backup(to, annex), BACKUP_MS_MAX).await
     }
 
     /// Puts the backup `from` in the place of the database `to`, which nobody may have open.

@@ -22,6 +22,7 @@ mod free_port;
 mod front;
 mod habits;
 mod image_against;
+mod image_backup;
 mod images;
 mod links;
 mod manual;

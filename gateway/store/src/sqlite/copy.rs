@@ -1,16 +1,17 @@
 //! Backup and restore.
 //!
 //! Invariants: a copy is of one moment, is checked before it has its name, is for its owner alone, and is there whole or not
-//! at all; a restore replaces nothing that it has not put beside first.
+//! at all; a restore replaces nothing that it has not put beside first, and leaves in the store nothing but its own tables.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tempfile::NamedTempFile;
 
+use super::annex::{self, AnnexEntry, AnnexFile};
 use super::schema::{self, MIGRATIONS};
 use super::{SqliteOptions, failure};
 use crate::error::StoreError;
@@ -40,17 +41,13 @@ impl Arriving {
     /// # Errors
     /// [`StoreError::Exists`], [`StoreError::Io`]
     pub fn new(to: &Path) -> Result<Self, StoreError> {
-        let directory = directory(to);
         if to.symlink_metadata().is_ok() {
             return Err(StoreError::Exists {
                 path: to.to_owned(),
             });
         }
-        // Empty, 0600, and gone again unless it is kept.
-        let copy = NamedTempFile::new_in(directory)
-            .map_err(|error| StoreError::io("write into", directory, error))?;
         Ok(Self {
-            copy,
+            copy: temporary(to)?,
             to: to.to_owned(),
         })
     }
@@ -82,14 +79,32 @@ impl Arriving {
     }
 }
 
-/// Copies what `from` opens (the database `of`) to `to`.
+/// Copies what `from` opens (the database `of`) to `to`, and puts these files beside its tables.
 pub(super) async fn backup(
     from: SqliteConnectOptions,
     of: &Path,
     to: &Path,
+    annex: &[AnnexFile],
 ) -> Result<(), StoreError> {
     let arriving = Arriving::new(to)?;
     let path = arriving.copy.path();
+    vacuumed(from, of, path).await?;
+    if !annex.is_empty() {
+        annex::put(path, to, annex).await?;
+    }
+    arriving.keep().await.map(|_| ())
+}
+
+/// The files that the backup `path` holds beside the store, by name.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn annexed(path: &Path) -> Result<Vec<AnnexEntry>, StoreError> {
+    annex::list(path, path).await
+}
+
+/// Copies the live rows of what `from` opens (the database `of`) into the empty file `path`.
+async fn vacuumed(from: SqliteConnectOptions, of: &Path, path: &Path) -> Result<(), StoreError> {
     let name = path.to_str().ok_or_else(|| {
         let error = io::Error::new(io::ErrorKind::InvalidFilename, "it is not UTF-8");
         StoreError::io("write", path, error)
@@ -105,42 +120,111 @@ pub(super) async fn backup(
         .map_err(|error| failure::classify(error, of));
     // It only read.
     let _ = source.close().await;
-    copied?;
-    arriving.keep().await.map(|_| ())
+    copied.map(|_| ())
 }
 
-/// Puts the backup `from` in the place of `to`.
+/// A backup that is being restored: copied beside its place and checked. Dropped before it is kept, nothing was done.
+#[derive(Debug)]
+pub struct Restoring {
+    copy: NamedTempFile,
+    schema: i64,
+    from: PathBuf,
+    to: PathBuf,
+}
+
+impl Restoring {
+    /// The backup `from`, for the place of the database `to`.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn new(from: &Path, to: &Path) -> Result<Self, StoreError> {
+        if beside(from, "-wal").exists() {
+            return Err(StoreError::Constraint {
+                rule: format!(
+                    "{} has a log beside it, so that it is a database in use and not a backup; make one with faam backup",
+                    from.display()
+                ),
+            });
+        }
+        let mut copy = temporary(to)?;
+        let mut source = File::open(from).map_err(|error| StoreError::io("open", from, error))?;
+        io::copy(&mut source, copy.as_file_mut())
+            .map_err(|error| StoreError::io("copy", from, error))?;
+        let schema = examine(copy.path(), from).await?;
+        Ok(Self {
+            copy,
+            schema,
+            from: from.to_owned(),
+            to: to.to_owned(),
+        })
+    }
+
+    /// The files that it holds beside the store, by name.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn annex(&self) -> Result<Vec<AnnexEntry>, StoreError> {
+        annex::list(self.copy.path(), &self.from).await
+    }
+
+    /// Writes one of them to `into`, piece by piece.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn annexed(
+        &self,
+        entry: &AnnexEntry,
+        into: &mut impl Write,
+    ) -> Result<(), StoreError> {
+        annex::get(self.copy.path(), &self.from, entry, into).await
+    }
+
+    /// Puts the store in its place, without the files that were beside it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was in its place is still there.
+    pub async fn keep(self) -> Result<Restored, StoreError> {
+        let Self {
+            mut copy,
+            schema,
+            from,
+            to,
+        } = self;
+        if annex::drop_all(copy.path(), &from).await? {
+            // Without the room that they took.
+            let smaller = temporary(&to)?;
+            let options = SqliteOptions::new(copy.path()).connect().read_only(true);
+            vacuumed(options, &from, smaller.path()).await?;
+            examine(smaller.path(), &from).await?;
+            copy = smaller;
+        }
+        let replaced = match fs::symlink_metadata(&to) {
+            Ok(_) => Some(put_aside(&to).await?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(StoreError::io("look at", &to, error)),
+        };
+        copy.as_file()
+            .sync_all()
+            .map_err(|error| StoreError::io("flush", &to, error))?;
+        copy.persist(&to)
+            .map_err(|error| StoreError::io("replace", &to, error.error))?;
+        sync_directory(&to)?;
+        Ok(Restored { schema, replaced })
+    }
+}
+
+/// A file beside `to`, empty, 0600, and gone again unless it is kept.
+fn temporary(to: &Path) -> Result<NamedTempFile, StoreError> {
+    let directory = directory(to);
+    NamedTempFile::new_in(directory).map_err(|error| StoreError::io("write into", directory, error))
+}
+
+/// Puts the backup `from` in the place of `to`; files that it holds beside the store are left out.
 ///
 /// # Errors
 /// [`StoreError`]; `to` is as it was.
 pub async fn restore(from: &Path, to: &Path) -> Result<Restored, StoreError> {
-    if beside(from, "-wal").exists() {
-        return Err(StoreError::Constraint {
-            rule: format!(
-                "{} has a log beside it, so that it is a database in use and not a backup; make one with faam backup",
-                from.display()
-            ),
-        });
-    }
-    let directory = directory(to);
-    let mut copy = NamedTempFile::new_in(directory)
-        .map_err(|error| StoreError::io("write into", directory, error))?;
-    let mut source = File::open(from).map_err(|error| StoreError::io("open", from, error))?;
-    io::copy(&mut source, copy.as_file_mut())
-        .map_err(|error| StoreError::io("copy", from, error))?;
-    let schema = examine(copy.path(), from).await?;
-    let replaced = match fs::symlink_metadata(to) {
-        Ok(_) => Some(put_aside(to).await?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(StoreError::io("look at", to, error)),
-    };
-    copy.as_file()
-        .sync_all()
-        .map_err(|error| StoreError::io("flush", to, error))?;
-    copy.persist(to)
-        .map_err(|error| StoreError::io("replace", to, error.error))?;
-    sync_directory(to)?;
-    Ok(Restored { schema, replaced })
+    Restoring::new(from, to).await?.keep().await
 }
 
 /// Gives the database `path` a second name, under which it stays when the first one is taken over.

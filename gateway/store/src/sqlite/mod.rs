@@ -9,9 +9,11 @@
 //! | `schema.rs` | the schema's history, and who may use it |
 //! | `writing.rs` | each change as statements |
 //! | `reading.rs` | each question as a statement |
+//! | `annex.rs` | files that travel in a backup beside the tables |
 //! | `copy.rs` | backup and restore |
 //! | `failure.rs` | SQLite's result codes in the store's words |
 
+mod annex;
 mod copy;
 mod failure;
 mod reading;
@@ -27,7 +29,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 use tokio::sync::Mutex;
 
-pub use copy::{Arriving, Restored, restore};
+pub use annex::{ANNEX_FILES_MAX, ANNEX_NAME_BYTES_MAX, AnnexEntry, AnnexFile};
+pub use copy::{Arriving, Restored, Restoring, annexed, restore};
 pub use schema::{MIGRATIONS, Migration};
 pub use writing::{EVENT_BATCHES_KEPT, EVENTS_KEPT, REMOVED_TENANTS_KEPT, USAGE_BATCHES_KEPT};
 
@@ -221,11 +224,12 @@ impl Engine for SqliteEngine {
         Box::pin(reading::events(&self.readers, query, self.path()))
     }
 
-    fn backup<'a>(&'a self, to: &'a Path) -> Answering<'a, ()> {
+    fn backup<'a>(&'a self, to: &'a Path, annex: &'a [AnnexFile]) -> Answering<'a, ()> {
         Box::pin(copy::backup(
             self.options.connect().read_only(true),
             self.path(),
             to,
+            annex,
         ))
     }
 

@@ -1,5 +1,6 @@
 //! The behaviour suite, over each database that there is; and what is SQLite's own.
 
+mod annex;
 mod behaviour;
 mod sqlite;
 
