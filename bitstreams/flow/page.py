@@ -213,7 +213,7 @@ def farms(target, entries, made):
     placed = ", ".join(f"`{name}` {clock} MHz" for name, clock in clocks.items())
     out += [f"{of_lanes} {target['device']} has {target['dp16kd']} DP16KD "
             f"and {target['lut4']} LUT4. The K that these allow is **arithmetic** on the figures above; farms that were placed: {placed} at -{fastest}. MB/s a device are "
-            "K times the slower of two clocks, the engine's and that of the slowest placed farm, one pass, with memory that never makes an engine wait: **modelled**, and no farm of that K was "
+            "K times the clock of that very farm where it was placed, else K times the slower of two clocks, the engine's and that of the slowest placed farm: one pass, with memory that never makes an engine wait: **modelled**, and no farm of that K was "
             "placed unless the first table has it. A device that is nearly full reaches less. A farm serves the levels that its engines have the ways for: with fewer than four "
             "ways, fast alone, so that a second way buys nothing there.", ""]
     rows = []
@@ -229,7 +229,8 @@ def farms(target, entries, made):
             most[area] = k
         k = min(most.values())
         lut4 = few[2]["lut4"] + (k - 1) * more["lut4"] + k * one["core"]["lut4"]
-        clock = min(one["speed_grades"][fastest]["fmax_mhz"], slowest) if "speed_grades" in one else None
+        itself = [clocks[farm] for farm in clocks if entries[farm]["parameters"] == {**entry["parameters"], "ENGINES": k}]
+        clock = itself[0] if itself else min(one["speed_grades"][fastest]["fmax_mhz"], slowest) if "speed_grades" in one else None
         rows.append([f"`{name}`", one["core"]["dp16kd"], most["dp16kd"], most["lut4"], k, f"{100 * lut4 / target['lut4']:.0f} %",
                      f"{k * clock:.0f}" if clock else "-"])
     return out + table(["engine", "DP16KD each", "K by block RAM", "K by LUT4", "K", "LUT4 in use", f"MB/s a device (-{fastest}), modelled"], rows)
