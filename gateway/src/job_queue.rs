@@ -20,12 +20,11 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::Sender;
 use faam_hwif::Serves;
 use faam_sched::{
-    Abilities, Capacity, Config as SchedulerConfig, JobId, Measured, Nanos, Placement, Receipt,
-    Scheduler, Taken, TargetIndex, TargetSet, TenantIndex,
+    Capacity, Config as SchedulerConfig, JobId, Measured, Nanos, Placement, Receipt, Scheduler,
+    Taken, TargetIndex, TargetSet, TenantIndex,
 };
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::allowed_images::AllowedImages;
 use crate::card_claim::{Claim, Unverified};
 use crate::cards::CardEvent;
 use crate::command_limit::{COMMAND_LIMIT_MAX, command_limit};

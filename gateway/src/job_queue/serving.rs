@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use faam_hwif::Serves;
 use faam_sched::{Abilities, Nanos, Placement, TargetSet};
 
 use super::image_lists::{IMAGE_LISTS_MAX, ImageList, Served, kernels_of, of_kernels};

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 use super::gauges::{Queued, TENANTS_A_LOOK};
 use super::*;
 use crate::admission::{Admission, AdmissionLimits, AdmissionPermit};
+use crate::allowed_images::AllowedImages;
 use crate::card_claim::CardResult;
 use crate::cards::{CardSource, SimulatedFaults, SimulatedSlots};
 use crate::job::{BlockOutcome, Kernel, Priority};

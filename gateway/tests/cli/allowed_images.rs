@@ -6,7 +6,7 @@ use std::time::Duration;
 use faam_hwif::Serves;
 
 use crate::faam::{Place, wait_until};
-use crate::slots::{Answer, Images, ask, compress, place_with, show, slot};
+use crate::slots::{Answer, Images, ask, compress, place_with, slot};
 use crate::tenants::{json, operator};
 
 /// How long who requires a card waits; one that may serve takes a job in a hundredth of that.
@@ -151,33 +151,50 @@ fn an_image_that_comes_serves_nobody_whose_list_has_it_not() {
     );
 }
 
+/// Queue pairs that were lost so far.
+fn pairs_lost(place: &Place) -> usize {
+    let events = json(operator(place, &["events", "--kind", "card", "--json"]));
+    let events = events["events"].as_array().expect("events").iter();
+    events
+        .filter(|event| event["kind"] == "card.queue-quarantined")
+        .count()
+}
+
 #[test]
 fn a_list_holds_where_a_queue_pair_is_lost_while_a_slot_is_loaded() {
+    // A busy machine may take longer for it than the load takes to its limit, 3.5 s.
+    const TRIES: usize = 2;
     let place = place();
     change(&place, "fpga0.0/slots/load?image=deflate-tables&slot=0");
-    // Its load hangs until its limit, and lets the other slot serve.
-    fault(&place, "load-hangs,times=1");
-    let loaded = std::thread::scope(|scope| {
-        let load =
-            scope.spawn(|| ask(&place, "fpga0.0/slots/load?image=deflate-tables-lab&slot=1"));
-        wait_until("the load is under way", || {
-            (slot(&place, "fpga0.0", 1)["state"] == "loading").then_some(())
-        });
-        allow(&place, "deflate-tables");
-        check_refused(&require(&place));
+    let was_under_way = (0..TRIES).any(|_| {
         allow(&place, "none");
-        fault(&place, "torn-completion,times=1");
-        wait_until("a queue pair is lost", || {
-            check_served(&require(&place));
-            let function = &show(&place, "fpga0.0")[0];
-            (function["recovery"]["quarantines"]["queue"].as_u64() > Some(0)).then_some(())
-        });
-        assert_eq!(slot(&place, "fpga0.0", 1)["state"], "loading");
-        allow(&place, "deflate-tables");
-        check_refused(&require(&place));
-        load.join().expect("no panic")
+        fault(&place, "load-hangs,times=1");
+        std::thread::scope(|scope| {
+            let what = "fpga0.0/slots/load?image=deflate-tables-lab&slot=1";
+            let load = scope.spawn(|| ask(&place, what));
+            wait_until("the load is under way", || {
+                (slot(&place, "fpga0.0", 1)["state"] == "loading").then_some(())
+            });
+            let before = pairs_lost(&place);
+            fault(&place, "torn-completion,function=0,times=1,ms=2000");
+            wait_until("a queue pair is lost, and its function serves on", || {
+                let answer = require(&place);
+                (pairs_lost(&place) > before && answer.status == 200).then_some(())
+            });
+            allow(&place, "deflate-tables");
+            let answer = require(&place);
+            let was_under_way = !load.is_finished();
+            if was_under_way {
+                check_refused(&answer);
+            }
+            let (status, told) = load.join().expect("no panic");
+            assert!(status >= 400, "a load that hangs: {told}");
+            was_under_way
+        })
     });
-    assert!(loaded.0 >= 400, "{loaded:?}");
+    assert!(was_under_way, "no pair was lost in time");
     // What did not come is not in the way.
-    check_served(&require(&place));
+    wait_until("the allowed image serves alone", || {
+        (require(&place).status == 200).then_some(())
+    });
 }

@@ -136,7 +136,7 @@ pub(crate) fn faam(place: &Place, words: &[&str]) -> Value {
     serde_json::from_slice(&ended.stdout).expect("JSON")
 }
 
-pub(crate) fn show(place: &Place, name: &str) -> Vec<Value> {
+fn show(place: &Place, name: &str) -> Vec<Value> {
     let answer = faam(place, &["device", "show", name, "--json"]);
     answer["devices"].as_array().expect("devices").clone()
 }
