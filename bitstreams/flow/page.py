@@ -262,5 +262,5 @@ def how_long(entries):
     out = ["## How long it takes", "",
            "CPU seconds of the run that made each figure (`bitstreams/flow/durations.json`): for orientation, no gate. One configuration is built after the other, each by two processes at most: "
            "AMD's areas beside synthesis, place and route for ECP5."
-           + (f" Not timed, for their reports are older than the timing: {', '.join(missing)}." if missing else ""), ""]
+           + (f" Not timed: {', '.join(missing)}." if missing else ""), ""]
     return out + table(["configuration", *durations.STEPS.values(), "together"], rows)

@@ -254,27 +254,20 @@ impl Dispatcher {
         self.submit_to(spec, place).await
     }
 
-    async fn submit_to(&self, spec: JobSpec, mut place: TenantPlace) -> Result<Ticket, JobError> {
-        let mut placement = self.jobs.placement(&spec, place.images.as_deref())?;
+    async fn submit_to(&self, spec: JobSpec, place: TenantPlace) -> Result<Ticket, JobError> {
+        let placement = self.jobs.placement(&spec, place.images.as_deref())?;
         let submitted = Instant::now();
         let room = match Arc::clone(&place.room).try_acquire() {
             Some(room) => room,
             None => {
                 spec.permit.meter().met(LimitMet::QueueRoom);
-                let room = self.room(&spec, &place.room, submitted).await?;
-                // What it may use may have changed meanwhile.
-                place = self
-                    .jobs
-                    .tenant(&spec.tenant)
-                    .ok_or(JobError::TenantRemoved)?;
-                placement = self.jobs.placement(&spec, place.images.as_deref())?;
-                room
+                self.room(&spec, &place.room, submitted).await?
             }
         };
         let (reply, answer) = oneshot::channel();
         let (deadline, policy) = (spec.deadline, spec.policy);
         let job = PendingJob::new(spec, &place, reply, room, submitted.elapsed());
-        let id = self.jobs.push(place.index, job, placement)?;
+        let (id, placement) = self.jobs.push(place.index, job, placement)?;
         Ok(Ticket {
             answer: Answer::Awaited(answer, id),
             jobs: Arc::clone(&self.jobs),

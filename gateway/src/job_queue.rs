@@ -129,6 +129,8 @@ struct Core {
     looks_again_at: Option<Nanos>,
     kernels: KernelWaits,
     lists: ImageLists,
+    /// A tenant's list found no place.
+    any_list_waits: bool,
 }
 
 impl Core {
@@ -166,6 +168,13 @@ impl Core {
             }
         };
         Duration::from_nanos(charged)
+    }
+}
+
+fn same_list(one: Option<&Arc<ImageList>>, other: Option<&Arc<ImageList>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
     }
 }
 
@@ -208,6 +217,7 @@ impl JobQueue {
                 looks_again_at: None,
                 kernels: KernelWaits::default(),
                 lists: ImageLists::default(),
+                any_list_waits: false,
             }),
             work: Condvar::new(),
             cpu,
@@ -268,14 +278,12 @@ impl JobQueue {
             let Some(place) = core.tenants.remove(tenant) else {
                 return;
             };
-            let queued = core.scheduler.remove_tenant(place.index);
-            drop(place);
-            self.place_lists(&mut core, false);
-            queued
+            core.scheduler.remove_tenant(place.index)
         };
         for job in queued {
             job.answer(Err(JobError::TenantRemoved));
         }
+        self.look_after_lists();
     }
 
     /// Has every worker look for jobs.
@@ -354,17 +362,23 @@ impl JobQueue {
         self.hw_wait
     }
 
-    /// Queue a job that has room. By what comes back it is taken out again.
+    /// Queue a job that has room. By what comes back it is taken out again; with it comes where it may run, for what its tenant
+    /// may use may have changed since that was found.
     pub(crate) fn push(
         &self,
         tenant: TenantIndex,
-        job: PendingJob,
-        placement: Placement,
-    ) -> Result<JobId, JobError> {
-        let request = request_of(&job.spec, placement);
-        let mut job = job;
+        mut job: PendingJob,
+        mut placement: Placement,
+    ) -> Result<(JobId, Placement), JobError> {
         let permit = Arc::clone(&job.spec.permit);
         let mut core = self.core.lock();
+        if let Some(place) = core.tenants.get(&job.spec.tenant)
+            && !same_list(place.images.as_ref(), job.images.as_ref())
+        {
+            job.images.clone_from(&place.images);
+            placement = self.placement(&job.spec, job.images.as_deref())?;
+        }
+        let request = request_of(&job.spec, placement);
         if self.stopping.load(Ordering::Acquire) {
             return Err(JobError::Stopping);
         }
@@ -390,7 +404,7 @@ impl JobQueue {
             permit.meter().met(LimitMet::PeakRate);
         }
         self.announce(core, placement);
-        Ok(id)
+        Ok((id, placement))
     }
 
     /// How kernels were asked for since the start.

@@ -67,6 +67,8 @@ pub struct SlotDevice {
     pub shell: u32,
     /// Whether it is anything but hardware.
     pub simulated: bool,
+    /// Longest payload, bytes.
+    pub image_bytes_max: u32,
 }
 
 /// Where images come from.

@@ -295,6 +295,7 @@ impl Card {
     /// Ends slot work whose thread has ended without having told, and has the scheduler know again what the slots serve, where
     /// that came to differ.
     pub(super) fn look_after_slots(&mut self, number: u8) -> Result<(), String> {
+        self.jobs.look_after_lists();
         // In this order: what was told before the thread's end is read first.
         let finished = |live: &Live| live.slot_work.as_ref().is_some_and(SlotWork::is_finished);
         if self.live(number).is_some_and(finished) && self.post.events.is_empty() {
@@ -421,6 +422,7 @@ impl Card {
             idcode: slots.idcode,
             shell: slots.shell,
             simulated,
+            image_bytes_max: slots.image_bytes_max,
         });
         let before = std::mem::take(&mut function.slots);
         function.slots = statuses

@@ -208,6 +208,17 @@ impl Forward {
             }
         }
         let leaving = call.leaving_bytes(output.len());
+        let needed = room.num_permits() * ANSWER_UNIT_BYTES + leaving;
+        if needed > ANSWERS_BYTES {
+            return Err(Problem::new(
+                ProblemKind::TooLarge,
+                format!(
+                    "the result has {} bytes, and with the answer that is made of it takes {needed} bytes of memory here: expected \
+                     {ANSWERS_BYTES} at most; send less data, or call the gateway itself",
+                    output.len()
+                ),
+            ));
+        }
         room.merge(self.room_of(leaving.div_ceil(ANSWER_UNIT_BYTES))?);
         Ok(Answer {
             output: output.freeze(),

@@ -47,8 +47,8 @@ pub const ENVELOPE_LIMIT: BodyLimit = BodyLimit {
     whose: "Azure Functions' of an HTTP trigger, 100 MB, in base64",
 };
 
-/// An envelope's answer has the result twice, and is put together of a third.
-const TOLD_COPIES: usize = 3;
+/// An envelope's answer has the result twice.
+const TOLD_COPIES: usize = 2;
 
 /// See the module's head.
 pub struct Azure {

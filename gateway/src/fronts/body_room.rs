@@ -222,6 +222,15 @@ impl HeldRoom<'_> {
         Ok(())
     }
 
+    /// Gives back what is held beyond so many bytes.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        let beyond = self
+            .units
+            .num_permits()
+            .saturating_sub(bytes.div_ceil(UNIT_BYTES));
+        drop(self.units.split(beyond));
+    }
+
     /// `bytes` as a response's body, with a hold that ends once they have left.
     pub fn body_of(self, bytes: impl Into<Bytes>) -> Body {
         Hold::of_room(self.units).body_of(bytes)

@@ -40,7 +40,9 @@ pub fn payload(bytes: &[u8]) {
     };
     let told: Value = serde_json::from_slice(&payload::write_bytes(&answer))
         .unwrap_or_else(|error| panic!("an answer is no JSON: {error}"));
-    let quoted = serde_json::from_slice::<String>(&payload::write_quoted(&answer));
+    let mut quoted = Vec::new();
+    payload::write_quoted(&answer, &mut quoted);
+    let quoted = serde_json::from_slice::<String>(&quoted);
     let quoted = quoted.unwrap_or_else(|error| panic!("an answer is no text: {error}"));
     assert_eq!(
         serde_json::from_str::<Value>(&quoted).ok().as_ref(),

@@ -6,12 +6,14 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{DeserializeSeed, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
-use serde_json::Number;
+use serde_json::{Number, Value};
 
 use super::payload::Text;
 
@@ -56,6 +58,11 @@ impl<'j> Json<'j> {
             Self::Text(text) => Some(text),
             _ => None,
         }
+    }
+
+    /// The same as a parser makes it that keeps everything; null of what has too many values.
+    pub(super) fn to_value(&self) -> Value {
+        Value::deserialize(self.clone()).unwrap_or_default()
     }
 
     /// What it is, in words.
@@ -153,8 +160,28 @@ impl<'j> Visitor<'j> for Reading<'_> {
             let value = object.next_value_seed(self)?;
             self.keep(&mut members, (name, value));
         }
-        Ok(Json::Object(members))
+        Ok(Json::Object(last_of_each(members)))
     }
+}
+
+/// Without members whose name comes again; the name stands where it came first, as a parser's map has it.
+fn last_of_each<'j>(members: Members<'j>) -> Members<'j> {
+    let mut places = HashMap::with_capacity(members.len());
+    let mut last: Members<'j> = Vec::with_capacity(members.len());
+    for (name, value) in members {
+        match places.entry(name.clone()) {
+            Entry::Occupied(place) => {
+                if let Some((_, kept)) = last.get_mut(*place.get()) {
+                    *kept = value;
+                }
+            }
+            Entry::Vacant(place) => {
+                place.insert(last.len());
+                last.push((name, value));
+            }
+        }
+    }
+    last
 }
 
 impl Reading<'_> {
@@ -212,8 +239,6 @@ impl<'de> IntoDeserializer<'de, serde_json::Error> for Json<'de> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
     fn read(text: &str) -> Json<'_> {
@@ -238,6 +263,12 @@ mod tests {
         assert_eq!((value.get("x"), read("[]").get("x")), (None, None));
         let twice = read(r#"{"a":1,"a":2}"#);
         assert_eq!(twice.get("a"), Some(&Json::Number(2.into())));
+        assert_eq!(twice.members().map(Vec::len), Some(1));
+        let text = r#"{"b":1,"a":{"c":1,"c":2},"b":[3]}"#;
+        assert_eq!(
+            read(text).to_value(),
+            serde_json::from_str::<Value>(text).expect("JSON")
+        );
     }
 
     #[test]

@@ -217,28 +217,28 @@ pub fn write_bytes(answer: &Answer) -> Vec<u8> {
     // It is a struct of strings and numbers, written into memory: `{"bytes_in":..}`.
     let told = serde_json::to_string(&told(answer)).unwrap_or_default();
     let told = told.strip_prefix('{').unwrap_or_default();
-    around_data(answer, [DATA, "\",", told])
+    let mut json = Vec::new();
+    around_data(answer, [DATA, "\",", told], &mut json);
+    json
 }
 
-/// The same as a text in JSON that holds the object.
-#[must_use]
-pub fn write_quoted(answer: &Answer) -> Vec<u8> {
+/// The same as a text in JSON that holds the object, behind what is in `json`.
+pub fn write_quoted(answer: &Answer, json: &mut Vec<u8>) {
     let told = serde_json::to_string(&told(answer)).unwrap_or_default();
     let told = serde_json::to_string(&told).unwrap_or_default();
     let told = told.strip_prefix("\"{").unwrap_or_default();
-    around_data(answer, [DATA_QUOTED, "\\\",", told])
+    around_data(answer, [DATA_QUOTED, "\\\",", told], json);
 }
 
 /// Nothing in base64 is escaped in JSON: looking for it takes longer than encoding.
-fn around_data(answer: &Answer, [before, after, told]: [&str; 3]) -> Vec<u8> {
+fn around_data(answer: &Answer, [before, after, told]: [&str; 3], json: &mut Vec<u8>) {
     let data = base64::encoded_len(answer.output.len());
     let around = before.len() + after.len() + told.len();
-    let mut json = Vec::with_capacity(data.saturating_add(around));
+    json.reserve(data.saturating_add(around));
     json.extend_from_slice(before.as_bytes());
-    base64::encode_onto(&answer.output, &mut json);
+    base64::encode_onto(&answer.output, json);
     json.extend_from_slice(after.as_bytes());
     json.extend_from_slice(told.as_bytes());
-    json
 }
 
 fn told(answer: &Answer) -> Told<'_> {

@@ -1,6 +1,6 @@
 //! A package compared with this gateway and with a device, point by point, as it would be before it is programmed.
 //!
-//! Invariants: the same checks judge as when an image is added and loaded; each point is said to fit, not to fit, or not to have
+//! Invariants: the same checks judge as when an image is added and loaded, but for the room among the kept ones; each point is said to fit, not to fit, or not to have
 //! been looked at; nothing of a package is shown before its signature and its files hold. It changes nothing, here or at the
 //! device.
 
@@ -15,6 +15,8 @@ use crate::slot_image::{SlotDevice, kernel_text};
 /// What is said of what was not looked at, as the package itself is refused.
 const NOT_BELIEVED: &str =
     "not looked at: what a package says of itself counts once its signature and its files hold";
+/// The point of a payload's length.
+const SIZE: &str = "size";
 /// What is said of a function without slots.
 const NO_SLOTS: &str = "it is not up, or has no slots: its kernels come with the card's own image";
 
@@ -23,6 +25,8 @@ const NO_SLOTS: &str = "it is not up, or has no slots: its kernels come with the
 pub struct Comparison {
     /// What the package says of itself, where its signature and its files hold.
     pub manifest: Option<Manifest>,
+    /// What is programmed, bytes.
+    pub payload_bytes: usize,
     /// What concerns no device: the package itself, what was revoked, how far back nobody goes.
     pub points: Vec<Point>,
 }
@@ -88,6 +92,7 @@ impl Comparison {
             Err(refusal) => {
                 return Self {
                     manifest: None,
+                    payload_bytes: 0,
                     points: vec![
                         Point::refused("package", &refusal),
                         revoked.unwrap_or_else(|| Point::unseen("revocation", NOT_BELIEVED)),
@@ -127,6 +132,7 @@ impl Comparison {
                 rollback,
             ],
             manifest: Some(manifest.clone()),
+            payload_bytes: package.payload().len(),
         }
     }
 
@@ -134,6 +140,7 @@ impl Comparison {
     #[must_use]
     pub fn with(&self, device: Option<&SlotDevice>, slots: &[SlotStatus]) -> Vec<Point> {
         let names = DevicePoint::ALL.map(DevicePoint::name).into_iter();
+        let names = names.chain([SIZE]);
         let unseen = |why| names.clone().map(move |name| Point::unseen(name, why));
         let Some(manifest) = &self.manifest else {
             let kernel = Point::unseen("kernel", NOT_BELIEVED);
@@ -159,7 +166,25 @@ impl Comparison {
                     Err(refusal) => Point::refused(point.name(), &refusal),
                 });
         let kernel = Point::fits("kernel", kernel(manifest, slots));
-        points.chain([kernel]).collect()
+        points.chain([self.size(device), kernel]).collect()
+    }
+}
+
+impl Comparison {
+    /// Whether a slot takes so much, as the driver asks before a load.
+    fn size(&self, device: &SlotDevice) -> Point {
+        let (bytes, most) = (self.payload_bytes, device.image_bytes_max);
+        match usize::try_from(most).is_ok_and(|most| bytes > most) {
+            false => Point::fits(SIZE, format!("{bytes} bytes, of at most {most}")),
+            true => Point {
+                point: SIZE,
+                fits: Some(false),
+                reason: Some("too-large"),
+                detail: format!(
+                    "{bytes} bytes are programmed: expected at most {most}, as its slots say; build a smaller one"
+                ),
+            },
+        }
     }
 }
 

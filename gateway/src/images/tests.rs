@@ -429,6 +429,7 @@ fn of_one_name_the_newest_is_looked_for_among_those_that_fit_the_device() {
         idcode: here.idcode,
         shell: here.shell,
         simulated: true,
+        image_bytes_max: 1 << 24,
     };
     let source: &dyn crate::slot_image::ImageSource = &store;
     source
@@ -440,4 +441,6 @@ fn of_one_name_the_newest_is_looked_for_among_those_that_fit_the_device() {
     assert_eq!((ids(&here), ids(&there)), (vec![], vec![secure]));
     let error = source.verified("inflate", &device).expect_err("older");
     assert_eq!(code(&error), "older");
+    // What no load takes is nobody's newest.
+    assert_eq!([newer, other, secure].map(newest), [false, false, true]);
 }

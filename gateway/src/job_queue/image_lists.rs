@@ -84,9 +84,9 @@ impl ImageList {
         &self.images
     }
 
-    /// Whether it has a place.
-    pub(super) const fn is_placed(&self) -> bool {
-        self.place.is_some()
+    /// Whether it has no place, and could do with one.
+    pub(super) fn waits_for_a_place(&self) -> bool {
+        self.place.is_none() && !self.images.is_empty()
     }
 
     fn allows(&self, slot: &SlotKernel) -> bool {
@@ -250,14 +250,14 @@ mod tests {
         let mut lists = ImageLists::default();
         let name = |n: usize| images(&[format!("k{n}").as_str()]);
         let held: Vec<_> = (0..IMAGE_LISTS_MAX).map(|n| lists.of(&name(n)).0).collect();
-        assert!(held.iter().all(|list| list.is_placed()));
+        assert!(held.iter().all(|list| !list.waits_for_a_place()));
         assert!(Arc::ptr_eq(
             &lists.of(&name(7)).0,
             held.get(7).expect("held")
         ));
         assert!(lists.has_room_for(&name(7)) && !lists.has_room_for(&name(99)));
         let (beyond, is_new) = lists.of(&name(99));
-        assert!(!beyond.is_placed() && !is_new);
+        assert!(beyond.waits_for_a_place() && !is_new);
         // No card has what it needs, whatever its slots hold.
         let there = slots(&[slot(Serves::FAST, "k99")], &[]);
         let needs = beyond.needs(of_kernels(Serves::FAST));
@@ -267,7 +267,7 @@ mod tests {
         assert!(lists.has_room_for(&images(&[])) && !lists.of(&images(&[])).1);
         drop(held);
         let (placed, is_new) = lists.of(&name(99));
-        assert!(placed.is_placed() && is_new);
+        assert!(!placed.waits_for_a_place() && is_new);
         let needs = placed.needs(of_kernels(Serves::FAST));
         assert!(lists.abilities(&there).has(needs));
     }

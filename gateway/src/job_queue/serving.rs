@@ -36,7 +36,7 @@ impl Core {
     /// The list of these images; whether functions have to be looked at for it.
     fn list(&mut self, tenant: &TenantId, images: &AllowedImages) -> (Arc<ImageList>, bool) {
         let (list, is_new) = self.lists.of(images);
-        if !list.is_placed() && !images.is_empty() {
+        if list.waits_for_a_place() {
             tracing::error!(
                 tenant = tenant.as_str(),
                 "{IMAGE_LISTS_MAX} different lists of images are in use, and this tenant's is another: no card serves it until one \
@@ -59,26 +59,42 @@ impl JobQueue {
         let listed = images.map(|images| core.list(&tenant.id, images));
         let is_new = listed.as_ref().is_some_and(|(_, is_new)| *is_new);
         self.place_lists(core, is_new);
+        core.any_list_waits |= listed
+            .as_ref()
+            .is_some_and(|(list, _)| list.waits_for_a_place());
         listed.map(|(list, _)| list)
     }
 
     /// Gives the lists of tenants that found no place one that came free, and has functions looked at where some list is new.
     pub(super) fn place_lists(&self, core: &mut Core, is_new: bool) {
-        let mut any_new = is_new;
+        let (mut any_new, mut any_waits) = (is_new, false);
         let lists = &mut core.lists;
         core.tenants.change_lists(|list| {
-            if list.is_placed() || !lists.has_room_for(list.images()) {
+            if !list.waits_for_a_place() {
+                return None;
+            }
+            if !lists.has_room_for(list.images()) {
+                any_waits = true;
                 return None;
             }
             let (placed, is_new) = lists.of(list.images());
             any_new |= is_new;
             Some(placed)
         });
+        core.any_list_waits = any_waits;
         if any_new {
             core.tell_abilities(self.now());
             if core.note_served(self.all_cards, Instant::now()) {
                 self.tell_keeper();
             }
+        }
+    }
+
+    /// Now and then: a list that waits for a place is given one that came free with the last job of another list.
+    pub(crate) fn look_after_lists(&self) {
+        let mut core = self.core.lock();
+        if core.any_list_waits {
+            self.place_lists(&mut core, false);
         }
     }
 
@@ -89,7 +105,7 @@ impl JobQueue {
         let own = own.and_then(|place| place.images.as_ref());
         core.lists.has_room_for(images)
             || own.is_some_and(|list| {
-                list.images() == images || list.is_placed() && Arc::strong_count(list) == 1
+                list.images() == images || !list.waits_for_a_place() && Arc::strong_count(list) == 1
             })
     }
 

@@ -93,7 +93,7 @@ impl Rig {
         let (reply, answer) = oneshot::channel();
         let room = Arc::clone(&place.room).try_acquire().unwrap();
         let job = PendingJob::new(spec, &place, reply, room, Duration::ZERO);
-        let id = self.queue.push(place.index, job, placement).unwrap();
+        let (id, _) = self.queue.push(place.index, job, placement).unwrap();
         (answer, id)
     }
 
@@ -723,8 +723,13 @@ fn a_list_that_changes_holds_for_what_comes_after() {
     rig.queue.set_served(0, 0, slots(&["good"], &[]));
     let _answer = rig.push_of(&one_more, BackendPolicy::RequireHardware);
     assert!(rig.take(0).is_none(), "told apart from nobody: no card");
-    // The first place that comes free is its own, for what comes from then on.
+    // The first place that comes free is its own, for what comes from then on: also one that a job held the longest.
+    let mut last = rig.push_of(&listed("k1", &["k1"]), BackendPolicy::RequireHardware);
     rig.queue.remove_tenant(&TenantId::new("k1"));
+    assert!(matches!(
+        last.try_recv().unwrap(),
+        Err(JobError::TenantRemoved)
+    ));
     let _answer = rig.push_of(&one_more, BackendPolicy::RequireHardware);
     assert_eq!(rig.take(0).unwrap().job.spec.tenant, one_more.id);
     assert!(rig.take(0).is_none());

@@ -74,6 +74,15 @@ fn a_card_that_is_told_to_fail_fails_and_no_caller_sees_it() {
         "it has had its last: {shown}"
     );
     assert!(shown.contains(&format!("fpga0: {}", rules[1])), "{shown}");
+    // What it lies about is read at a bring-up: one that is being brought up again would take its card with it.
+    wait_until("both serve again", || {
+        let events = json_of(&place, &["events", "--kind", "card.quarantined"]);
+        let quarantined = events["events"].as_array().expect("events").len();
+        let shown = json_of(&place, &["device", "show", "fpga0"]);
+        let devices = shown["devices"].as_array().expect("devices").iter();
+        let mut states = devices.map(|device| &device["state"]);
+        (quarantined >= 2 && states.all(|state| state == "in-service")).then_some(())
+    });
     // A function's name stands for the key.
     text_of(at(
         &place,

@@ -92,8 +92,8 @@ fn each_point_of_an_image_and_a_device_is_told_and_nothing_is_kept() {
         lines.starts_with("ok      it.fgi against fpga0: inflate"),
         "{lines}"
     );
-    // A line for each point: three of the package, six of each function.
-    assert_eq!(lines.lines().count(), 1 + 3 + 6 + 6, "{lines}");
+    // A line for each point: three of the package, seven of each function.
+    assert_eq!(lines.lines().count(), 1 + 3 + 7 + 7, "{lines}");
     for words in [
         "security version 5, and 4 or more is taken",
         "fpga0.0 (simulated)  kernel",
@@ -111,10 +111,27 @@ fn each_point_of_an_image_and_a_device_is_told_and_nothing_is_kept() {
     let mut tampered = good.clone();
     let end = tampered.len() - 1500;
     tampered[end] ^= 1;
-    let of_device = ["kind", "device", "shell", "interface", "driver", "kernel"];
+    let of_device = [
+        "kind",
+        "device",
+        "shell",
+        "interface",
+        "driver",
+        "size",
+        "kernel",
+    ];
     let of_all = [&["revocation", "rollback"][..], &of_device].concat();
     type Reasons<'a> = &'a [(&'a str, &'a str)];
-    let cases: [(Vec<u8>, Reasons, &[&str]); 7] = [
+    let cases: [(Vec<u8>, Reasons, &[&str]); 8] = [
+        // What a slot of this card takes: 16 MiB.
+        (
+            package(&key(1), |it| {
+                it.security_version = 4;
+                it.simulated_bytes = Some(17 << 20);
+            }),
+            &[("size", "too-large")],
+            &[],
+        ),
         (package(&key(1), |_| {}), &[("rollback", "older")], &[]),
         (
             package(&key(3), |it| it.security_version = 4),

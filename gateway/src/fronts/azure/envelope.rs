@@ -33,6 +33,9 @@ use crate::http::invocation::Invocation;
 /// Most characters of the host's id of an invocation that a log line repeats.
 const ID_CHARS_MAX: usize = 64;
 
+/// Room for what stands around the result and the log, twice.
+const AROUND_BYTES: usize = 1 << 10;
+
 /// How an HTTP trigger's answer begins, up to its body.
 const HTTP_OK: &str =
     "{\"statusCode\":200,\"headers\":{\"Content-Type\":\"application/json\"},\"body\":";
@@ -210,29 +213,30 @@ impl Told {
             answer.verify()
         );
         let logs = json!([log]).to_string();
-        // Written by hand: base64 that is looked through for what to escape costs more than all else here.
-        let (name, value) = if is_http {
-            let body = payload::write_quoted(answer);
-            ("res", [HTTP_OK.as_bytes(), &body, b"}"].concat())
+        // Written by hand, in one piece: base64 that is looked through for what to escape costs more than all else here.
+        let room = 2 * base64::encoded_len(answer.output.len()) + logs.len() + AROUND_BYTES;
+        let mut told = Vec::with_capacity(room);
+        let name: &[u8] = if is_http { b"res" } else { b"output" };
+        told.extend_from_slice(b"{\"Outputs\":{\"");
+        told.extend_from_slice(name);
+        told.extend_from_slice(b"\":");
+        let from = told.len();
+        if is_http {
+            told.extend_from_slice(HTTP_OK.as_bytes());
+            payload::write_quoted(answer, &mut told);
+            told.push(b'}');
         } else {
-            let mut text = Vec::with_capacity(base64::encoded_len(answer.output.len()) + 2);
-            text.push(b'"');
-            base64::encode_onto(&answer.output, &mut text);
-            text.push(b'"');
-            ("output", text)
-        };
-        [
-            b"{\"Outputs\":{\"",
-            name.as_bytes(),
-            b"\":",
-            &value,
-            b"},\"Logs\":",
-            logs.as_bytes(),
-            b",\"ReturnValue\":",
-            &value,
-            b"}",
-        ]
-        .concat()
+            told.push(b'"');
+            base64::encode_onto(&answer.output, &mut told);
+            told.push(b'"');
+        }
+        let value = from..told.len();
+        told.extend_from_slice(b"},\"Logs\":");
+        told.extend_from_slice(logs.as_bytes());
+        told.extend_from_slice(b",\"ReturnValue\":");
+        told.extend_from_within(value);
+        told.push(b'}');
+        told
     }
 
     /// Of a refusal, to an HTTP trigger.

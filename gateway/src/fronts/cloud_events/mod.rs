@@ -205,7 +205,6 @@ impl Events<'_> {
         let mut left = BATCH_LIMIT.bytes_max;
         let mut any_answered = false;
         let mut first_refusal: Option<Problem> = None;
-        let mut held = body.len();
         // What is written, and the whole that it is put together to.
         let mut room = self.backend.room.hold(0)?;
         for part in parts {
@@ -217,12 +216,15 @@ impl Events<'_> {
                 continue;
             }
             let answered = match &event {
-                Ok(event) => self.call(event, left, held, 1).await.and_then(|reply| {
-                    let written = structured::write(&reply);
-                    room.grow(written.len().saturating_mul(2))?;
-                    left = left.saturating_sub(reply.data_len());
-                    Ok(written)
-                }),
+                Ok(event) => self
+                    .call(event, left, body.len(), 1)
+                    .await
+                    .and_then(|reply| {
+                        let written = structured::write(&reply);
+                        room.grow(written.len().saturating_mul(2))?;
+                        left = left.saturating_sub(reply.data_len());
+                        Ok(written)
+                    }),
                 Err(problem) => Err(problem.clone()),
             };
             let written = match answered {
@@ -241,16 +243,17 @@ impl Events<'_> {
                     written
                 }
             };
-            held = held.saturating_add(written.len());
             answers.push(written);
         }
         match first_refusal {
             // All of it can come again: the sender is told so in a way that it knows.
             Some(problem) if !any_answered && problem.retry_after().is_some() => Err(problem),
-            _ => Ok(structured::response(
-                room.body_of(structured::join(&answers)),
-                BATCH,
-            )),
+            _ => {
+                let whole = structured::join(&answers);
+                drop(answers);
+                room.shrink_to(whole.len());
+                Ok(structured::response(room.body_of(whole), BATCH))
+            }
         }
     }
 }

@@ -5,12 +5,13 @@
 //! stronger than the image. It does not know whether the action can be carried out.
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::base64;
 use crate::error::Problem;
 use crate::fronts::call::CallOptions;
 use crate::fronts::function::Function;
+use crate::fronts::json_value::{Json, VALUES_MAX};
 
 /// What an activation calls, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,10 +23,11 @@ pub(super) struct Action {
 /// `value` of `/init`, as the platform sends it. What else it has (`name`, `main`) decides nothing here.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Init {
+pub(super) struct Init<'j> {
     code: Option<String>,
     binary: Option<bool>,
-    env: Option<Map<String, Value>>,
+    #[serde(borrow)]
+    env: Json<'j>,
 }
 
 /// `code`, where it is an object.
@@ -39,15 +41,21 @@ struct Code {
     priority: Option<Value>,
 }
 
-impl Init {
+impl Init<'_> {
     /// The action that it asks for, in an image whose own is `image`.
     ///
     /// # Errors
     /// `invalid-option`
     pub(super) fn action(self, image: &Action) -> Result<Action, Problem> {
         let code = self.code()?;
-        let env = self.env.unwrap_or_default();
-        let variable = |name: &str| env.get(name).and_then(text);
+        let env = &self.env;
+        if !matches!(env, Json::Null | Json::Object(_)) {
+            return Err(Problem::invalid_option(format!(
+                "env: expected an object of at most {VALUES_MAX} values, got {}; send the variables of this action alone",
+                env.kind()
+            )));
+        }
+        let variable = |name: &str| env.get(name).and_then(|value| text(&value.to_value()));
         let kernel = match (code.kernel, variable("FAAM_FUNCTION")) {
             (Some(kernel), _) => Some(("code", kernel.into_boxed_str())),
             (None, Some(kernel)) => Some(("env FAAM_FUNCTION", kernel)),
@@ -172,6 +180,7 @@ mod tests {
 
     #[test]
     fn what_is_no_action_is_refused_with_what_is() {
+        let too_many = format!(r#"{{"env": {{"A": [{}0]}}}}"#, "0,".repeat(VALUES_MAX));
         for (init, word) in [
             (r#"{"code": "function main() {}"}"#, "gunzip"),
             (r#"{"code": "{\"kernel\": \"rar\"}"}"#, "\"rar\""),
@@ -179,6 +188,8 @@ mod tests {
             (r#"{"code": "UEsDBP8=", "binary": true}"#, "archive"),
             (r#"{"code": "-", "binary": true}"#, "archive"),
             (r#"{"env": {"FAAM_FUNCTION": "rar"}}"#, "FAAM_FUNCTION"),
+            (r#"{"env": ["FAAM_FUNCTION"]}"#, "an array"),
+            (too_many.as_str(), "more values"),
         ] {
             let problem = action(init).unwrap_err();
             assert!(

@@ -80,8 +80,9 @@ struct EndsActivation;
 /// `POST /init`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct InitRequest {
-    value: Option<Init>,
+struct InitRequest<'j> {
+    #[serde(borrow)]
+    value: Option<Init<'j>>,
 }
 
 /// `POST /run`.
@@ -107,7 +108,8 @@ struct RunRequest<'j> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct OneRequest<'j> {
-    init: Option<Init>,
+    #[serde(borrow)]
+    init: Option<Init<'j>>,
     #[serde(borrow)]
     activation: Option<Context<'j>>,
     #[serde(borrow)]
@@ -161,7 +163,7 @@ impl OpenWhisk {
             Err(problem) => return self.tell(problem, head.uri.path()),
         };
         match path {
-            Path::Init => match read_json::<InitRequest>(&held.bytes) {
+            Path::Init => match read_json::<InitRequest<'_>>(&held.bytes) {
                 Ok(request) => {
                     self.init(invocation, request.value.unwrap_or_default())
                         .await
@@ -189,7 +191,7 @@ impl OpenWhisk {
     }
 
     /// Initializes the container, once.
-    async fn init(&self, invocation: Invocation, init: Init) -> Response<Body> {
+    async fn init(&self, invocation: Invocation, init: Init<'_>) -> Response<Body> {
         // Whoever comes while another is at it would be the second.
         let Ok(_alone) = self.initializing.try_lock() else {
             return Refused::Initialized.told(INITIALIZED);
