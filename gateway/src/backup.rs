@@ -2,8 +2,9 @@
 //!
 //! Invariants: a backup is of one moment, checked, 0600, and whole or not there, whether a gateway runs or not; a restore needs that none
 //! runs, checks the file first, and keeps what it replaces; it never takes back which security versions of images were accepted, and
-//! has that on the disk before anything else. Secrets are in neither: keys are recognised by what is stored, and what recognises them
-//! (pepper, root key) is in files of its own.
+//! has that on the disk before anything else; an image that cannot be taken along, or finds no room, is named, and nothing else
+//! fails by it. Secrets are in neither: keys are recognised by what is stored, and what recognises them (pepper, root key) is in
+//! files of its own.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -13,9 +14,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use faam_gateway::gateway::{STORE_FILE, lock_data_dir};
-use faam_gateway::images::{BackupPart, ReturningImages, backup_files};
-use faam_store::sqlite::{AnnexEntry, Arriving, Restored, Restoring, annexed};
-use serde_json::json;
+use faam_gateway::images::{BackupPart, PackageBack, ReturningImages, backup_files};
+use faam_store::sqlite::{AnnexEntry, Arriving, LeftOut, Restored, Restoring, annexed, left_out};
+use serde_json::{Value, json};
 
 use crate::admin_client::{AdminClient, AdminError, OperatorFlags};
 use crate::columns::printable;
@@ -60,9 +61,9 @@ Examples:
   faam restore /backup/faam.db --data-dir /var/lib/faam --json
       for a program; what was there is kept beside it
 
-Images that are not there come back as well, and the highest security version of each kernel counts, the backup's or the
-directory's: what was superseded is not taken again. Whom to trust and what is revoked is the configuration's, which no
-backup has: keep that as well.";
+Images that are not there, or are damaged there, come back as well; one that finds no room is named. The highest security
+version of each kernel counts, the backup's or the directory's: what was superseded is not taken again. Whom to trust and
+what is revoked is the configuration's, which no backup has: keep that as well.";
 
 /// Put a backup in the place of the store, and its images beside it; no gateway may run
 #[derive(Debug, Args)]
@@ -100,7 +101,9 @@ impl Backup {
             std::fs::rename(&new, &self.file)?;
         }
         let bytes = self.file.metadata()?.len();
-        let entries = runtime()?.block_on(annexed(&self.file))?;
+        let (entries, left_out) = runtime()?.block_on(async {
+            anyhow::Ok((annexed(&self.file).await?, left_out(&self.file).await?))
+        })?;
         let images = entries
             .iter()
             .filter_map(|entry| BackupPart::of(&entry.name));
@@ -109,7 +112,10 @@ impl Backup {
         let file = self.file.display();
         let mut out = io::stdout().lock();
         if self.json {
-            let answer = json!({"file": self.file, "bytes": bytes, "from": from, "images": images});
+            let answer = json!({
+                "file": self.file, "bytes": bytes, "from": from, "images": images,
+                "left_out": reasons(&left_out),
+            });
             serde_json::to_writer_pretty(&mut out, &answer)?;
             writeln!(out)?;
         } else {
@@ -118,6 +124,9 @@ impl Backup {
                 "{file}: {}, checked; from the {from}; images: {images}",
                 show_bytes(bytes)
             )?;
+            for file in &left_out {
+                say(&mut out, "left out", &file.name, &file.why)?;
+            }
         }
         out.flush()?;
         Ok(ExitCode::SUCCESS)
@@ -168,8 +177,10 @@ impl Restore {
             let answer = json!({
                 "store": to, "schema": restored.schema, "replaced": restored.replaced,
                 "images": {
-                    "restored": images.restored, "kept": images.kept, "versions_raised": images.versions_raised,
-                    "not_known": images.not_known,
+                    "restored": images.restored, "kept": images.kept, "mended": images.mended,
+                    "versions_raised": images.versions_raised, "not_known": images.not_known,
+                    "differ": reasons(&images.differ), "left_out": reasons(&images.left_out),
+                    "not_in_backup": reasons(&images.not_in_backup),
                 },
             });
             serde_json::to_writer_pretty(&mut out, &answer)?;
@@ -190,6 +201,22 @@ impl Restore {
                 "images: {} restored, {} kept that were there; security versions: {} raised, none lowered",
                 images.restored, images.kept, images.versions_raised
             )?;
+            for name in &images.mended {
+                let name = printable(name);
+                writeln!(
+                    out,
+                    "mended: {name}, which was damaged here; it is the backup's now"
+                )?;
+            }
+            for (what, files) in [
+                ("left as it is", &images.differ),
+                ("left out", &images.left_out),
+                ("not in the backup", &images.not_in_backup),
+            ] {
+                for file in files {
+                    say(&mut out, what, &file.name, &file.why)?;
+                }
+            }
             for name in &images.not_known {
                 writeln!(
                     out,
@@ -203,6 +230,16 @@ impl Restore {
     }
 }
 
+/// Files of a backup with what there is to say of each.
+fn reasons(files: &[LeftOut]) -> Vec<Value> {
+    let reason = |file: &LeftOut| json!({ "name": file.name, "why": file.why });
+    files.iter().map(reason).collect()
+}
+
+fn say(out: &mut impl Write, what: &str, name: &str, why: &str) -> io::Result<()> {
+    writeln!(out, "{what}: {}: {}", printable(name), printable(why))
+}
+
 /// What came of the images in a backup.
 #[derive(Debug, Default)]
 struct ImagesBack {
@@ -210,10 +247,37 @@ struct ImagesBack {
     restored: usize,
     /// That were there, and are as they were.
     kept: usize,
+    /// That were damaged there, by their names in the backup.
+    mended: Vec<String>,
+    /// That are there otherwise than in the backup, and as they were.
+    differ: Vec<LeftOut>,
+    /// That could not be taken out of the backup, or found no room.
+    left_out: Vec<LeftOut>,
+    /// That could not be read when it was made.
+    not_in_backup: Vec<LeftOut>,
     /// Kernels of which the backup remembers a higher security version.
     versions_raised: usize,
     /// Files of a later faam's.
     not_known: Vec<String>,
+}
+
+impl ImagesBack {
+    /// What became of a package: without it there is a store still, and who is told its name can add it.
+    fn note(&mut self, name: String, brought: anyhow::Result<PackageBack>) {
+        match brought {
+            Ok(PackageBack::Restored) => self.restored += 1,
+            Ok(PackageBack::Kept) => self.kept += 1,
+            Ok(PackageBack::Mended) => self.mended.push(name),
+            Ok(PackageBack::Differs(difference)) => self.differ.push(LeftOut {
+                name,
+                why: difference.what().to_owned(),
+            }),
+            Err(error) => self.left_out.push(LeftOut {
+                name,
+                why: format!("{error:#}"),
+            }),
+        }
+    }
 }
 
 /// Images first, and of them the security versions: a store that is there without them would be a gateway that takes what was
@@ -224,7 +288,10 @@ async fn restore(
     data_dir: &Path,
 ) -> anyhow::Result<(Restored, ImagesBack)> {
     let restoring = Restoring::new(from, to).await?;
-    let mut back = ImagesBack::default();
+    let mut back = ImagesBack {
+        not_in_backup: restoring.left_out().await?,
+        ..ImagesBack::default()
+    };
     let (mut versions, mut packages) = (Vec::new(), Vec::new());
     for entry in restoring.annex().await? {
         match BackupPart::of(&entry.name) {
@@ -240,11 +307,12 @@ async fn restore(
                 let bytes = annexed_bytes(&restoring, part, &entry).await?;
                 back.versions_raised += images.floors(&bytes)?;
             }
-            BackupPart::Package(image) if images.has(image)? => back.kept += 1,
             BackupPart::Package(image) => {
-                let bytes = annexed_bytes(&restoring, part, &entry).await?;
-                images.package(image, &bytes)?;
-                back.restored += 1;
+                let brought = match annexed_bytes(&restoring, part, &entry).await {
+                    Ok(bytes) => images.package(image, &bytes).map_err(anyhow::Error::from),
+                    Err(error) => Err(error),
+                };
+                back.note(entry.name, brought);
             }
         }
     }

@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use uuid::Uuid;
 
-pub use self::backup::{BackupPart, ReturningImages, backup_files};
+pub use self::backup::{BackupPart, Difference, PackageBack, ReturningImages, backup_files};
 pub use self::comparison::{Comparison, Point};
 use self::directory::ImageDirectory;
 pub use self::error::{ImageError, refusal_reasons};

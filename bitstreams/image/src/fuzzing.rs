@@ -11,7 +11,7 @@ use crate::builder::{Ingredients, assemble, build};
 use crate::description::Description;
 use crate::device::DeviceFacts;
 use crate::key::{PublicKey, SigningKey};
-use crate::package::Package;
+use crate::package::{Package, intact_image};
 use crate::payload::SlotPayload;
 use crate::refusal::ImageRefusal;
 use crate::trust::{Floors, Revoked, Trust};
@@ -74,8 +74,13 @@ pub fn packages(bytes: &[u8]) {
 /// What is accepted has the one encoding, and what can be asked of it ends.
 fn read(bytes: &[u8]) {
     let Sample { key, trust, .. } = sample();
+    let intact = intact_image(bytes);
+    if let Err(damage) = &intact {
+        told(damage);
+    }
     match Package::read(bytes, trust) {
         Ok(package) => {
+            assert_eq!(intact.ok(), Some(package.manifest().image));
             let manifest = package.manifest().encode().expect("encodes");
             let files: Vec<_> = package.files().collect();
             let again = assemble(&manifest, &files, key).expect("signs");

@@ -1,7 +1,7 @@
 //! Image packages: a kernel's bitstream with what it is, where it fits, and who says so.
 //!
 //! Owns the `.fgi` package: its archive, its manifest, its signature, and every reason for which one is refused. Invariants:
-//! nothing of a package is parsed before the signature over it holds; a package has one encoding, so that no byte of it can
+//! nothing of a package is parsed before the signature over it holds, but to tell which of two copies is damaged; a package has one encoding, so that no byte of it can
 //! change unseen; whatever comes in is bounded before it is looked at, and foreign bytes never panic. It knows no files, no
 //! clock, no network, and programs nothing.
 //!
@@ -46,7 +46,7 @@ pub use manifest::{
     Abi, Clock, Codecs, FILES_MAX, FileEntry, GOLDEN_BYTES_MAX, Golden, GoldenJob, Idcode,
     ImageKind, Manifest, PciId, SCHEMA, Serves, Shell, Target, WorstExpansion,
 };
-pub use package::Package;
+pub use package::{Package, intact_image};
 pub use payload::{PayloadError, SlotPayload};
 pub use refusal::ImageRefusal;
 pub use trust::{Floors, KERNELS_MAX, KEYS_MAX, REVOKED_MAX, Revoked, Trust, TrustError};

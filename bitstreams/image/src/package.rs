@@ -2,10 +2,11 @@
 //!
 //! Invariants: of a package only two headers, two sizes and the signature's line are looked at before the signature over the
 //! manifest holds under a trusted key; of its files none is handed out whose size and SHA-256 are not the manifest's; nothing is
-//! copied. What may be loaded besides (versions, devices) is asked for with [`Package::not_older`] and
+//! copied. Only [`intact_image`] asks for no signature, and hands nothing out. What may be loaded besides (versions, devices) is asked for with [`Package::not_older`] and
 //! [`crate::DeviceFacts::check`].
 
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::archive::{Archive, Entry, MANIFEST_BYTES_MAX, PACKAGE_BYTES_MAX};
 use crate::key::{KeyId, hex};
@@ -109,6 +110,26 @@ impl<'a> Package<'a> {
             )),
         }
     }
+}
+
+/// Whose image these bytes are, if not a byte of its manifest and its files is another than when it was made: the id is made of
+/// the manifest, and that has the files' hashes. It tells of two copies which one is damaged, and nothing else: whether somebody
+/// trusted signed it, and whether that signature holds, is not looked at, so that nothing is loaded by it.
+///
+/// # Errors
+/// The first damage.
+pub fn intact_image(bytes: &[u8]) -> Result<Uuid, ImageRefusal> {
+    let mut archive = Archive::open(bytes, MANIFEST_FILE)?;
+    let manifest = due(&mut archive, MANIFEST_FILE, MANIFEST_BYTES_MAX)?;
+    let signature = due(&mut archive, SIGNATURE_FILE, SIGNATURE_FILE_BYTES)?;
+    let Signature { key: by, .. } = Signature::parse(signature)?;
+    let manifest = Manifest::parse(manifest)?;
+    if manifest.signer != by {
+        let named = manifest.signer;
+        return Err(ImageRefusal::Resigned { named, by });
+    }
+    files(&mut archive, &manifest.files)?;
+    Ok(manifest.image)
 }
 
 /// The next entry, which has to have this name.

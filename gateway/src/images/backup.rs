@@ -1,12 +1,13 @@
 //! Images in a backup of the store, and back from one.
 //!
 //! Owns what they are called there. Invariants: a security version never falls by a restore: of what the directory remembers and
-//! what the backup does the higher one counts; what is in the directory stays; number and bytes are bounded as they are when
-//! images are added. It verifies nothing: a gateway does when it starts, by the trust that it has then.
+//! what the backup does the higher one counts; what is in the directory stays, but for a damaged package of which the backup has a
+//! whole one; number and bytes are bounded as they are when images are added. It asks for no signature: a gateway does when it
+//! starts, by the trust that it has then.
 
 use std::path::Path;
 
-use faam_image::{Floors, PACKAGE_BYTES_MAX};
+use faam_image::{Floors, PACKAGE_BYTES_MAX, intact_image};
 use faam_store::sqlite::AnnexFile;
 use uuid::Uuid;
 
@@ -35,12 +36,15 @@ pub(super) fn files(directory: &ImageDirectory) -> Result<Vec<AnnexFile>, ImageE
             name: format!("{PACKAGE_PREFIX}{image}{PACKAGE_SUFFIX}"),
             path: directory.path(image),
             bytes_max: PACKAGE_BYTES_MAX as u64,
+            needed: false,
         })
         .collect();
     files.push(AnnexFile {
         name: FLOORS_NAME.to_owned(),
         path: directory.floors_path(),
         bytes_max: FLOORS_BYTES_MAX as u64,
+        // Packages without it might go behind what was accepted.
+        needed: true,
     });
     Ok(files)
 }
@@ -112,35 +116,91 @@ impl ReturningImages {
         Ok(risen)
     }
 
-    /// Whether a package is here already.
+    /// Keeps a package that is not here, or is damaged here.
     ///
     /// # Errors
-    /// The directory cannot be listed.
-    pub fn has(&self, image: Uuid) -> Result<bool, ImageError> {
+    /// No room, or the disk; what was here still is.
+    pub fn package(&self, image: Uuid, bytes: &[u8]) -> Result<PackageBack, ImageError> {
         let images = self.directory.ids()?;
-        Ok(images.iter().any(|(here, _)| *here == image))
-    }
-
-    /// Keeps a package that is not here.
-    ///
-    /// # Errors
-    /// No room.
-    pub fn package(&self, image: Uuid, bytes: &[u8]) -> Result<(), ImageError> {
-        let images = self.directory.ids()?;
-        let there: u64 = images.iter().map(|(_, bytes)| bytes).sum();
-        let count = images.len();
+        let is_here = images.iter().any(|(here, _)| *here == image);
+        if is_here {
+            let here = self.directory.read(image);
+            if here.as_ref().is_ok_and(|here| here == bytes) {
+                return Ok(PackageBack::Kept);
+            }
+            let is_whole = |bytes: &[u8]| intact_image(bytes).is_ok_and(|holds| holds == image);
+            let difference = match (here.is_ok_and(|here| is_whole(&here)), is_whole(bytes)) {
+                (true, true) => Some(Difference::Signed),
+                (true, false) => Some(Difference::BackupDamaged),
+                (false, false) => Some(Difference::BothDamaged),
+                (false, true) => None,
+            };
+            if let Some(difference) = difference {
+                return Ok(PackageBack::Differs(difference));
+            }
+        }
+        let others = images.iter().filter(|(here, _)| *here != image);
+        let (count, there) = others.fold((0, 0), |(count, sum): (usize, u64), (_, bytes)| {
+            (count + 1, sum.saturating_add(*bytes))
+        });
         if count >= IMAGES_MAX || there.saturating_add(bytes.len() as u64) > IMAGES_BYTES_MAX {
             return Err(ImageError::Full {
                 count,
                 bytes: there,
             });
         }
-        self.directory.write(image, bytes)
+        self.directory.write(image, bytes)?;
+        Ok(match is_here {
+            true => PackageBack::Mended,
+            false => PackageBack::Restored,
+        })
+    }
+}
+
+/// What became of a package of a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PackageBack {
+    /// It was not here.
+    Restored,
+    /// It is here as it is in the backup.
+    Kept,
+    /// It was damaged here, and is the backup's now.
+    Mended,
+    /// It is here otherwise than in the backup, and stays so.
+    Differs(Difference),
+}
+
+/// Why a package that differs stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// Both are whole: only who signed it, or that signature, is another.
+    Signed,
+    /// It is whole here alone.
+    BackupDamaged,
+    /// Neither is whole.
+    BothDamaged,
+}
+
+impl Difference {
+    /// For people.
+    #[must_use]
+    pub const fn what(self) -> &'static str {
+        match self {
+            Self::Signed => {
+                "is whole here and signed otherwise than in the backup; where a gateway refuses it, remove its file and restore again"
+            }
+            Self::BackupDamaged => "is whole here and damaged in the backup; make a new backup",
+            Self::BothDamaged => {
+                "is damaged here and in the backup; remove it (`faam image rm`) and add it again from where it is from"
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use faam_image::{Description, Ingredients, SigningKey, build};
+
     use super::*;
 
     #[test]
@@ -193,5 +253,60 @@ mod tests {
         std::fs::write(directory.floors_path(), "{").expect("written");
         let error = ReturningImages::open(data.path()).expect_err("damaged");
         assert!(error.to_string().contains("floors.json"), "{error}");
+    }
+
+    /// One of the project's images.
+    fn sample(key: &SigningKey) -> (Uuid, Vec<u8>) {
+        let text = include_str!("../../../bitstreams/images/inflate.toml");
+        let mut description = Description::from_toml(text).expect("ours");
+        description.simulated_bytes = Some(100);
+        let package = build(&description, &Ingredients::default(), key).expect("builds");
+        (intact_image(&package).expect("whole"), package)
+    }
+
+    #[test]
+    fn a_damaged_package_is_mended_by_a_whole_one_alone() {
+        let key = |seed| SigningKey::from_seed([seed; 32]).expect("a key");
+        let (image, good) = sample(&key(7));
+        let (same, resigned) = sample(&key(8));
+        assert_eq!(image, same);
+        let mut bad = good.clone();
+        *bad.last_mut().expect("bytes") ^= 1;
+        let large = vec![0; PACKAGE_BYTES_MAX + 1];
+        let differs = PackageBack::Differs;
+        for (here, theirs, became, is_theirs) in [
+            (&good, &good, PackageBack::Kept, true),
+            (&bad, &bad, PackageBack::Kept, true),
+            (&bad, &good, PackageBack::Mended, true),
+            (&large, &good, PackageBack::Mended, true),
+            (&good, &bad, differs(Difference::BackupDamaged), false),
+            (&resigned, &good, differs(Difference::Signed), false),
+            (&large, &bad, differs(Difference::BothDamaged), false),
+        ] {
+            let data = tempfile::tempdir().expect("a directory");
+            let directory = ImageDirectory::new(data.path());
+            directory.write(image, here).expect("written");
+            let images = ReturningImages::open(data.path()).expect("opens");
+            assert_eq!(images.package(image, theirs).expect("done"), became);
+            let expected = if is_theirs { theirs } else { here };
+            assert!(std::fs::read(directory.path(image)).expect("there") == *expected);
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_room_what_is_here_is_mended_still() {
+        let (image, good) = sample(&SigningKey::from_seed([7; 32]).expect("a key"));
+        let data = tempfile::tempdir().expect("a directory");
+        let directory = ImageDirectory::new(data.path());
+        directory.write(image, b"damaged").expect("written");
+        for number in (1_u128..).take(IMAGES_MAX - 1) {
+            let path = directory.path(Uuid::from_u128(number));
+            std::fs::write(path, "another").expect("written");
+        }
+        let images = ReturningImages::open(data.path()).expect("opens");
+        let full = images.package(Uuid::from_u128(u128::MAX), b"new");
+        assert!(matches!(full, Err(ImageError::Full { .. })), "{full:?}");
+        let mended = images.package(image, &good).expect("its own place");
+        assert_eq!(mended, PackageBack::Mended);
     }
 }

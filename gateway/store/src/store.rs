@@ -243,7 +243,8 @@ impl Store {
         self.backup_with(to, &[]).await
     }
 
-    /// The same with files in it that are not the store's own, read after the moment that the copy is of.
+    /// The same with files in it that are not the store's own, read after the moment that the copy is of. Which of them it was made
+    /// without, [`crate::sqlite::left_out`] says.
     ///
     /// # Errors
     /// [`StoreError`]; then there is no file.
@@ -321,7 +322,7 @@ async fn read<T>(reading: impl Future<Output = Result<T, StoreError>>) -> Result
     limited(reading, READ_MS_MAX).await
 }
 
-async fn limited<T>(
+pub(crate) async fn limited<T>(
     work: impl Future<Output = Result<T, StoreError>>,
     limit_ms: u64,
 ) -> Result<T, StoreError> {

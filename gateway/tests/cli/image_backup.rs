@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use faam_gateway::images::IMAGES_MAX;
 use faam_image::{Description, Ingredients, Revoked, SigningKey, build};
 use faam_store::sqlite::annexed;
 use serde_json::{Value, json};
@@ -98,7 +99,10 @@ fn images_come_back_and_no_security_version_is_taken_back() {
 
     // Where they are: nothing of them changes, and what was accepted since counts on.
     let restored = json_of(dir, data_dir, &["restore", "one.db"]);
-    let back = json!({ "restored": 0, "kept": 2, "versions_raised": 0, "not_known": [] });
+    let back = json!({
+        "restored": 0, "kept": 2, "mended": [], "versions_raised": 0, "not_known": [], "differ": [], "left_out": [],
+        "not_in_backup": [],
+    });
     assert_eq!(restored["images"], back);
     assert_eq!(names(&images), files);
     let place = gateway(data, &[]);
@@ -180,4 +184,63 @@ fn what_cannot_say_which_versions_were_accepted_is_not_restored_into() {
     let restored = json_of(dir, data, &["restore", "one.db"]);
     assert_eq!(restored["images"]["versions_raised"], 1, "{restored}");
     assert!(floors.exists());
+}
+
+#[test]
+fn a_package_that_cannot_be_taken_along_or_finds_no_room_is_named_and_stops_nothing() {
+    let place = gateway(tempfile::tempdir().expect("a directory"), &[]);
+    add(&place, "inflate", 3).check(0, &[]);
+    let (dir, data) = (place.dir.path(), place.data.path());
+    let images = data.join("images");
+    let name = names(&images)
+        .into_iter()
+        .find(|name| name.ends_with(".fgi"))
+        .expect("one");
+    let in_backup = format!("images/{name}");
+    json_of(dir, data, &["backup", "good.db"]);
+    // Larger than any package: without its bytes there is a backup still, from the gateway and without one.
+    let file = fs::OpenOptions::new().write(true).open(images.join(&name));
+    let file = file.expect("there");
+    file.set_len(1 << 30).expect("a hole");
+    drop(file);
+    let made = json_of(dir, data, &["backup", "less.db"]);
+    assert_eq!(made["images"], 0, "{made}");
+    assert_eq!(made["left_out"][0]["name"], in_backup, "{made}");
+    let events = json_of(dir, data, &["events", "--kind", "store.backed-up"]);
+    let detail = &events["events"].as_array().expect("events").last();
+    let detail = &detail.expect("one")["detail"];
+    assert_eq!(detail["left_out_names"], json!([in_backup]), "{events}");
+    let Place {
+        gateway: one,
+        data,
+        dir,
+        ..
+    } = place;
+    one.stop();
+    let (dir, data) = (dir.path(), data.path());
+    for_data(dir, data, &["backup", "again.db"]).check(0, &[]);
+
+    let restored = json_of(dir, data, &["restore", "less.db"]);
+    assert_eq!(restored["images"]["not_in_backup"][0]["name"], in_backup);
+    // Damaged as it is, the other backup's is in its place now.
+    let restored = json_of(dir, data, &["restore", "good.db"]);
+    assert_eq!(restored["images"]["mended"], json!([in_backup]));
+    assert!(fs::read(images.join(&name)).expect("there") == package("inflate", 3));
+
+    // No room: the store and the versions are there, the package is named.
+    let fresh = tempfile::tempdir().expect("a directory");
+    let full = fresh.path().join("images");
+    fs::create_dir(&full).expect("made");
+    for number in 0..IMAGES_MAX {
+        let other = format!("00000000-0000-0000-0000-{number:012x}.fgi");
+        fs::write(full.join(other), "another").expect("written");
+    }
+    let restored = json_of(dir, fresh.path(), &["restore", "good.db"]);
+    assert_eq!(restored["images"]["left_out"][0]["name"], in_backup);
+    assert_eq!(restored["images"]["versions_raised"], 1, "{restored}");
+    assert!(fresh.path().join("faam.db").exists());
+    let said = for_data(dir, fresh.path(), &["restore", "good.db"]).check(0, &[]);
+    let said = String::from_utf8(said.stdout).expect("UTF-8");
+    let line = format!("left out: {in_backup}: {IMAGES_MAX} images with");
+    assert!(said.contains(&line), "{said}");
 }

@@ -2,7 +2,9 @@
 
 use ring::signature::Ed25519KeyPair;
 
-use faam_image::{Description, Ingredients, Package, SigningKey, Trust, build};
+use faam_image::{
+    Description, Ingredients, Package, SigningKey, Trust, build, intact_image, resign,
+};
 
 const SEED: [u8; 32] = [1; 32];
 const OTHER_SEED: [u8; 32] = [2; 32];
@@ -106,6 +108,30 @@ pub(crate) fn signed(mut entries: Entries, key: &SigningKey) -> Vec<u8> {
     let line = format!("faam-image-signature {} {digits}\n", key.public().id());
     entries[1].1 = line.into_bytes();
     archive(&entries)
+}
+
+#[test]
+fn a_changed_byte_is_damage_but_for_the_signature_itself() {
+    let built = package(&description());
+    let trust = trusting(&[&key()]);
+    let image = Package::read(&built, &trust).expect("good");
+    let image = image.manifest().image;
+    assert_eq!(intact_image(&built).expect("whole"), image);
+    let again = resign(&built, &trust, &other_key()).expect("signs");
+    assert_eq!(intact_image(&again).expect("another's signature"), image);
+    let listed = entries(&built);
+    let digits = place(&listed, 1) + 512 + listed[1].1.len() - 129;
+    let mut changed = built;
+    for at in (0..changed.len()).step_by(11) {
+        if (digits..digits + 128).contains(&at) {
+            continue;
+        }
+        changed[at] ^= 1;
+        assert!(intact_image(&changed).is_err(), "byte {at}");
+        changed[at] ^= 1;
+    }
+    changed.pop();
+    assert!(intact_image(&changed).is_err());
 }
 
 #[test]

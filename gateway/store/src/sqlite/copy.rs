@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tempfile::NamedTempFile;
+use tokio::task::spawn_blocking;
 
-use super::annex::{self, AnnexEntry, AnnexFile};
+use super::annex::{self, AnnexEntry, AnnexFile, LeftOut};
 use super::schema::{self, MIGRATIONS};
 use super::{SqliteOptions, failure};
 use crate::error::StoreError;
+use crate::store::{READ_MS_MAX, limited};
 
 /// Databases that were replaced and are kept beside.
 const REPLACED_MAX: u32 = 1000;
@@ -64,19 +66,28 @@ impl Arriving {
     pub async fn keep(self) -> Result<i64, StoreError> {
         let Self { copy, to } = self;
         let schema = examine(copy.path(), &to).await?;
-        copy.as_file()
-            .sync_all()
-            .map_err(|error| StoreError::io("flush", &to, error))?;
-        copy.persist_noclobber(&to).map_err(|error| {
-            if error.error.kind() == io::ErrorKind::AlreadyExists {
-                StoreError::Exists { path: to.clone() }
-            } else {
-                StoreError::io("write", &to, error.error)
-            }
-        })?;
-        sync_directory(&to)?;
+        let of = to.clone();
+        // Large as it may be, nobody waits for a thread meanwhile.
+        let named = spawn_blocking(move || name_it(copy, &to)).await;
+        named.unwrap_or_else(|ended| Err(StoreError::io("flush", of, ended.into())))?;
         Ok(schema)
     }
+}
+
+fn name_it(copy: NamedTempFile, to: &Path) -> Result<(), StoreError> {
+    copy.as_file()
+        .sync_all()
+        .map_err(|error| StoreError::io("flush", to, error))?;
+    copy.persist_noclobber(to).map_err(|error| {
+        if error.error.kind() == io::ErrorKind::AlreadyExists {
+            StoreError::Exists {
+                path: to.to_owned(),
+            }
+        } else {
+            StoreError::io("write", to, error.error)
+        }
+    })?;
+    sync_directory(to)
 }
 
 /// Copies what `from` opens (the database `of`) to `to`, and puts these files beside its tables.
@@ -101,6 +112,14 @@ pub(super) async fn backup(
 /// [`StoreError`]
 pub async fn annexed(path: &Path) -> Result<Vec<AnnexEntry>, StoreError> {
     annex::list(path, path).await
+}
+
+/// The files that should be in the backup `path` and could not be read when it was made, by name.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn left_out(path: &Path) -> Result<Vec<LeftOut>, StoreError> {
+    limited(annex::left_out(path, path), READ_MS_MAX).await
 }
 
 /// Copies the live rows of what `from` opens (the database `of`) into the empty file `path`.
@@ -165,6 +184,14 @@ impl Restoring {
     /// [`StoreError`]
     pub async fn annex(&self) -> Result<Vec<AnnexEntry>, StoreError> {
         annex::list(self.copy.path(), &self.from).await
+    }
+
+    /// The files that it should hold, and does not.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn left_out(&self) -> Result<Vec<LeftOut>, StoreError> {
+        annex::left_out(self.copy.path(), &self.from).await
     }
 
     /// Writes one of them to `into`, piece by piece.

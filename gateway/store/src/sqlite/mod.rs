@@ -29,8 +29,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 use tokio::sync::Mutex;
 
-pub use annex::{ANNEX_FILES_MAX, ANNEX_NAME_BYTES_MAX, AnnexEntry, AnnexFile};
-pub use copy::{Arriving, Restored, Restoring, annexed, restore};
+pub use annex::{ANNEX_FILES_MAX, ANNEX_NAME_BYTES_MAX, AnnexEntry, AnnexFile, LeftOut};
+pub use copy::{Arriving, Restored, Restoring, annexed, left_out, restore};
 pub use schema::{MIGRATIONS, Migration};
 pub use writing::{EVENT_BATCHES_KEPT, EVENTS_KEPT, REMOVED_TENANTS_KEPT, USAGE_BATCHES_KEPT};
 

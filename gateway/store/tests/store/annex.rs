@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use faam_store::sqlite::{ANNEX_FILES_MAX, AnnexFile, Restoring, annexed};
+use faam_store::sqlite::{ANNEX_FILES_MAX, AnnexFile, Restoring, annexed, left_out};
 use faam_store::{Store, StoreError};
 
 /// More than two pieces.
@@ -20,6 +20,7 @@ async fn files_go_into_a_backup_and_come_out_as_they_were() {
         name: format!("of/{name}"),
         path: at(name),
         bytes_max,
+        needed: true,
     };
     fs::write(at("large"), large()).expect("written");
     fs::write(at("empty"), "").expect("written");
@@ -75,6 +76,47 @@ async fn files_go_into_a_backup_and_come_out_as_they_were() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_is_left_out_by_name_unless_it_is_needed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("good"), "good").expect("written");
+    fs::write(at("large"), large()).expect("written");
+    fs::create_dir(at("place")).expect("made");
+    let file = |name: &str, bytes_max: u64, needed: bool| AnnexFile {
+        name: format!("of/{name}"),
+        path: at(name),
+        bytes_max,
+        needed,
+    };
+    let store = Store::open(&at("faam.db")).await.expect("a store");
+    let files = [
+        file("large", 100, false),
+        file("place", u64::MAX, false),
+        file("good", 4, true),
+    ];
+    let copied = store.backup_with(&at("b"), &files).await;
+    copied.expect("a backup");
+    let restoring = Restoring::new(&at("b"), &at("new.db")).await.expect("good");
+    let listed = restoring.annex().await.expect("listed");
+    let names: Vec<_> = listed.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["of/good"]);
+    let without = restoring.left_out().await.expect("listed");
+    assert_eq!(left_out(&at("b")).await.expect("listed"), without);
+    let said: Vec<_> = without
+        .iter()
+        .map(|it| (it.name.as_str(), it.why.contains("more than 100 bytes")))
+        .collect();
+    assert_eq!(said, [("of/large", true), ("of/place", false)]);
+    assert!(without[1].why.contains("cannot read"), "{without:?}");
+    restoring.keep().await.expect("kept");
+    assert_eq!(left_out(&at("new.db")).await.expect("read"), []);
+    let files = [file("place", u64::MAX, true)];
+    let refused = store.backup_with(&at("c"), &files).await;
+    refused.expect_err("needed");
+    assert!(!at("c").exists());
+}
+
+#[tokio::test]
 async fn a_piece_that_is_missing_or_longer_is_damage() {
     use sqlx::{ConnectOptions, Connection};
 
@@ -86,6 +128,7 @@ async fn a_piece_that_is_missing_or_longer_is_damage() {
         name: "large".to_owned(),
         path: at("large"),
         bytes_max: u64::MAX,
+        needed: true,
     }];
     for (number, change) in [
         "UPDATE faam_annex SET piece = 7 WHERE piece = 1",
