@@ -24,7 +24,7 @@ TOOLS = Path(sys.executable).parent
 # Steps of an induction: the properties are inductive as they stand, the rest is for what they remember of the cycle before.
 INDUCTION_STEPS = 3
 # No run takes a tenth of this.
-SECONDS_MAX = 240
+SECONDS_MAX = 900
 
 
 @dataclass
