@@ -99,8 +99,9 @@ def placing_faults(target, entry, ecp5):
     """Where a report's place and route was asked for something else than the configuration now says, in words."""
     if not entry.get("place", True):
         return []
-    found = {"speed grades": sorted(int(grade) for grade in ecp5.get("speed_grades", {}))}
-    expected = {"speed grades": sorted(grades_of(target, entry))}
+    found = {"speed grades": sorted(int(grade) for grade in ecp5.get("speed_grades", {})),
+             "clocks": {key: ecp5[key] for key in ("mhz_min", "mhz_wanted") if key in ecp5}}
+    expected = {"speed grades": sorted(grades_of(target, entry)), "clocks": clocks(entry)}
     return [f"{what}: expected {expected[what]}, the report has {found[what]}: make bitstream ONLY={entry['name']}"
             for what in found if found[what] != expected[what]]
 

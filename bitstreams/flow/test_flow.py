@@ -98,14 +98,24 @@ class Placing(unittest.TestCase):
         [fault] = self.faults({**ENTRY, "speed_grades": [8]})
         self.assertIn("expected [8], the report has [6, 8]", fault)
 
+    def test_a_floor_that_nextpnr_did_not_hold_is_told(self):
+        [fault] = self.faults(ENTRY, mhz_min=100)
+        self.assertIn("clocks: expected {'mhz_min': 120}, the report has {'mhz_min': 100}", fault)
+
+    def test_a_clock_that_was_not_worked_towards_is_told(self):
+        [fault] = self.faults({**ENTRY, "mhz_wanted": 130})
+        self.assertIn("'mhz_wanted': 130", fault)
+
     def test_without_a_floor_any_clock_passes_and_what_was_worked_towards_is_kept(self):
         entry = {key: value for key, value in ENTRY.items() if key != "mhz_min"} | {"mhz_wanted": 130}
         self.assertEqual(reports.clocks(entry), {"mhz_wanted": 130})
         self.assertEqual(reports.gates(TARGET, entry, REPORT), [])
+        [fault] = reports.placing_faults(TARGET, entry, {**REPORT["ecp5"], "mhz_wanted": 120})
+        self.assertIn("expected {'mhz_wanted': 130}, the report has {'mhz_wanted': 120}", fault)
 
     def test_one_that_was_not_placed_is_told_without_a_traceback(self):
         self.assertEqual(reports.gates(TARGET, ENTRY, {"ecp5": {"core": REPORT["ecp5"]["core"]}}), [])
-        self.assertEqual(len(reports.placing_faults(TARGET, ENTRY, {})), 1)
+        self.assertEqual(len(reports.placing_faults(TARGET, ENTRY, {})), 2)
 
 
 class Durations(unittest.TestCase):
