@@ -10,6 +10,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -25,6 +26,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 
 use super::app::App;
@@ -35,6 +37,10 @@ use crate::events::{OPERATOR, event};
 const PIECE_BYTES: usize = 64 << 10;
 /// The copy's media type (IANA).
 const MEDIA_TYPE: &str = "application/vnd.sqlite3";
+
+/// How long one waits for the turn of another. A copy that was sent gives its turn back only once its blocks are free, a moment
+/// after its caller has all of it: who asks again at once is not refused.
+const TURN_WAIT: Duration = Duration::from_secs(2);
 
 /// Files that its event names, of those that were left out: a record's detail has a bound.
 const NAMED_MAX: usize = 32;
@@ -81,7 +87,8 @@ pub(super) fn routes() -> Router<App> {
 }
 
 async fn backup(State(app): State<App>) -> Result<Response<Body>, Problem> {
-    let Ok(turn) = Arc::clone(&app.backup_turn).try_lock_owned() else {
+    let turn = Arc::clone(&app.backup_turn).lock_owned();
+    let Ok(turn) = timeout(TURN_WAIT, turn).await else {
         return Err(Problem::new(
             ProblemKind::Saturated,
             "a backup is being made or sent already; ask again once it is done",

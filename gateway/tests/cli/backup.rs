@@ -222,3 +222,21 @@ fn while_one_copy_is_sent_no_other_is_made() {
     }
     assert_eq!(names(dir), ["two.db"]);
 }
+
+#[test]
+fn who_has_had_one_whole_is_given_the_next_at_once() {
+    const TIMES: u32 = 64;
+    let place = Place::new();
+    for time in 0..TIMES {
+        let mut taker =
+            UnixStream::connect(place.data.path().join("admin.sock")).expect("it listens");
+        taker.set_read_timeout(Some(SOON)).expect("set");
+        taker
+            .write_all(b"GET /admin/v1/backup HTTP/1.1\r\nHost: faam\r\nConnection: close\r\n\r\n")
+            .expect("sent");
+        let mut answer = Vec::new();
+        taker.read_to_end(&mut answer).expect("an answer");
+        let status = answer.get(..12).unwrap_or_default();
+        assert_eq!(status, b"HTTP/1.1 200", "time {time}");
+    }
+}
