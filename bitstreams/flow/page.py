@@ -99,10 +99,12 @@ def render(target, entries):
                  [[f"`{name}`", bit["bytes"], bit["idcode"], f"`{bit['sha256'][:16]}...`"]
                   for name, report in made.items() if "bitstream" in report["ecp5"] for bit in [report["ecp5"]["bitstream"]]])
     out += ["## AMD's families: area by yosys, not placed", "",
-            "The core alone, flattened, without pads, as `synth_xilinx` maps it. The vendor's tools map otherwise and would count otherwise." + without_amd(entries), ""]
+            "The core alone, flattened, without pads, as `synth_xilinx` maps it. The vendor's tools map otherwise and would count otherwise. "
+            "No URAM is among them: yosys infers none unless it is asked to, and is not. A RAMB18 and a DP16KD hold 18 Kbit each, a RAMB36 two of them; "
+            "ECP5's area stands beside, where a LUT holds less. A ceiling of `configurations.toml` holds on either family." + without_amd(entries), ""]
     out += table(
-        ["configuration", *(f"{title}: {what}" for title in ("7-series", "UltraScale+") for what in ("LUT", "FF", "RAMB36", "RAMB18", "DSP"))],
-        [[f"`{name}`", *(report[family][key] for family in ("xc7", "xcup") for key in ("lut", "ff", "ramb36", "ramb18", "dsp48"))]
+        ["configuration", *(f"ECP5: {what}" for what in ("LUT4", "FF", "DP16KD")), *(f"{title}: {what}" for title in ("7-series", "UltraScale+") for what in ("LUT", "FF", "RAMB36", "RAMB18", "DSP"))],
+        [[f"`{name}`", *(report["ecp5"]["core"][key] for key in ("lut4", "ff", "dp16kd")), *(report[family][key] for family in ("xc7", "xcup") for key in ("lut", "ff", "ramb36", "ramb18", "dsp48"))]
          for name, report in made.items() if "xc7" in report])
     out += engines(entries, made, fastest)
     out += cycles(entries, made, fastest)

@@ -9,11 +9,14 @@ import json
 import tomllib
 
 import sources
+import synthesis
 
 REPORTS = sources.FLOW / "reports"
 SCHEMA = "faam-flow-report/1"
 # Area that a ceiling may be set for.
 AREAS = ("lut4", "ff", "dp16kd", "mult18")
+# The same on AMD's families.
+AMD_AREAS = ("lut", "ff", "ramb36", "ramb18", "dsp48")
 
 
 def load():
@@ -77,13 +80,15 @@ def subject(target, entry):
 
 def gates(target, entry, report):
     """The gates that a report fails, in words."""
-    failed = []
-    core = report["ecp5"]["core"]
-    for area in AREAS:
-        ceiling = entry["ceilings"][area]
-        if core[area] > ceiling:
-            failed.append(f"{area}: expected at most {ceiling}, found {core[area]}: make it smaller, or raise the ceiling "
-                          "in configurations.toml and say why")
+    def too_much(where, areas, ceilings, found):
+        return [f"{where}{area}: expected at most {ceilings[area]}, found {found[area]}: make it smaller, or raise the ceiling "
+                "in configurations.toml and say why" for area in areas if found[area] > ceilings[area]]
+
+    failed = too_much("", AREAS, entry["ceilings"], report["ecp5"]["core"])
+    # A family that was not synthesised is told by `faults`.
+    for family, title in synthesis.AMD_FAMILIES.items():
+        if entry.get("amd", True) and family in report:
+            failed += too_much(f"{title}, ", AMD_AREAS, entry["amd_ceilings"], report[family])
     # A report that was not placed is told by `faults`.
     if not entry.get("place", True) or "speed_grades" not in report["ecp5"] or "mhz_min" not in entry:
         return failed
@@ -104,6 +109,15 @@ def placing_faults(target, entry, ecp5):
     expected = {"speed grades": sorted(grades_of(target, entry)), "clocks": clocks(entry)}
     return [f"{what}: expected {expected[what]}, the report has {found[what]}: make bitstream ONLY={entry['name']}"
             for what in found if found[what] != expected[what]]
+
+
+def amd_faults(entry, report):
+    """The families of AMD's that a report has the area of and should not, or has not and should, in words."""
+    found = {family for family in synthesis.AMD_FAMILIES if family in report}
+    expected = set(synthesis.AMD_FAMILIES) if entry.get("amd", True) else set()
+    return [f"area on {title}: {'not in the report' if family in expected else 'in the report, and the configuration has it not'}: "
+            f"make bitstream ONLY={entry['name']} ARGS=--area"
+            for family, title in synthesis.AMD_FAMILIES.items() if family in expected ^ found]
 
 
 def write(report):
@@ -127,7 +141,7 @@ def faults(target, entries):
             if report.get(key) != expected:
                 found.append(f"{name}: {key}: expected {expected}, the report has {report.get(key)}: it is of another state of the "
                              f"RTL, the configuration or the tools: make bitstream ONLY={name}")
-        found += [f"{name}: {fault}" for fault in [*placing_faults(target, entry, report["ecp5"]), *gates(target, entry, report)]]
+        found += [f"{name}: {fault}" for fault in [*placing_faults(target, entry, report["ecp5"]), *amd_faults(entry, report), *gates(target, entry, report)]]
     for path in sorted(REPORTS.glob("*.json")):
         if path.stem not in entries:
             found.append(f"{path}: no configuration of this name: remove it, or add one to configurations.toml")

@@ -140,6 +140,8 @@ def for_amd(family, top, parameters, files, place):
                and not kind.startswith(("RAMB", "SRL"))]
     if unknown:
         raise FlowError(f"{family}: expected the LUT RAMs {', '.join(LUTS_OF_A_RAM)}; found {', '.join(unknown)}: add them there")
+    if count("URAM"):
+        raise FlowError(f"{family}: expected no URAM, which synth_xilinx infers with -uram alone; found {count('URAM')}: count them in the report")
     shift = count("SRL")
     return {
         "lut": sum(n for kind, n in cells.items() if kind in LUTS) + ram + shift,

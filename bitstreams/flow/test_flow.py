@@ -16,8 +16,9 @@ import sources
 import synthesis
 
 TARGET = {"device": "LFE5U-85F", "package": "CABGA381", "speed_grades": [6, 8], "seed": 1}
-ENTRY = {"name": "a", "top": "faam_a", "parameters": {}, "mhz_min": 120, "ceilings": {"lut4": 10, "ff": 10, "dp16kd": 1, "mult18": 0}}
-REPORT = {"ecp5": {"core": {"lut4": 10, "ff": 10, "dp16kd": 1, "mult18": 0},
+ENTRY = {"name": "a", "top": "faam_a", "parameters": {}, "mhz_min": 120, "ceilings": {"lut4": 10, "ff": 10, "dp16kd": 1, "mult18": 0},
+         "amd_ceilings": {"lut": 9, "ff": 9, "ramb36": 1, "ramb18": 2, "dsp48": 0}}
+REPORT = {"xc7": ENTRY["amd_ceilings"], "xcup": ENTRY["amd_ceilings"], "ecp5": {"core": {"lut4": 10, "ff": 10, "dp16kd": 1, "mult18": 0},
                    "speed_grades": {"6": {"fmax_mhz": 90.0, "critical_path": "x"}, "8": {"fmax_mhz": 120.0, "critical_path": "x to y"}}}}
 
 
@@ -73,6 +74,22 @@ class Gates(unittest.TestCase):
             report["ecp5"]["core"][area] += 1
             [failed] = reports.gates(TARGET, ENTRY, report)
             self.assertTrue(failed.startswith(f"{area}: expected at most"), failed)
+
+    def test_each_ceiling_of_amds_families_fails_alone_and_on_either(self):
+        for family, title in synthesis.AMD_FAMILIES.items():
+            for area in reports.AMD_AREAS:
+                report = copy.deepcopy(REPORT)
+                report[family] = {**report[family], area: ENTRY["amd_ceilings"][area] + 1}
+                [failed] = reports.gates(TARGET, ENTRY, report)
+                self.assertTrue(failed.startswith(f"{title}, {area}: expected at most"), failed)
+                self.assertEqual(reports.gates(TARGET, {**ENTRY, "amd": False}, report), [])
+
+    def test_a_family_that_is_missing_or_one_too_many_is_told(self):
+        self.assertEqual(reports.amd_faults(ENTRY, REPORT), [])
+        [fault] = reports.amd_faults(ENTRY, {"ecp5": {}, "xc7": {}})
+        self.assertEqual(fault, "area on UltraScale+: not in the report: make bitstream ONLY=a ARGS=--area")
+        self.assertEqual(len(reports.amd_faults({**ENTRY, "amd": False}, REPORT)), 2)
+        self.assertEqual(reports.amd_faults({**ENTRY, "amd": False}, {"ecp5": {}}), [])
 
     def test_the_floor_holds_at_the_fastest_grade(self):
         report = copy.deepcopy(REPORT)
