@@ -30,7 +30,7 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// Which gateway.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct OperatorFlags {
-    /// The running gateway's data directory, in which its socket is
+    /// The gateway's data directory: a running one is asked through its socket there
     #[arg(long, env = "FAAM_DATA_DIR", hide_env_values = true, value_name = "DIR", default_value = "data", value_hint = clap::ValueHint::DirPath)]
     pub(crate) data_dir: PathBuf,
 }

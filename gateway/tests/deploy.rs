@@ -141,7 +141,7 @@ fn the_drop_in_for_a_card_is_valid() {
     assert_eq!(complaints(&card), Vec::<String>::new());
     // As the manual has it changed, and the configuration beside it.
     let config = directory.path().join("faam.toml");
-    std::fs::write(&config, "[http]\ndrain_ms_max = 1000\n").expect("written");
+    std::fs::write(&config, text("faam.toml")).expect("written");
     let manual = std::fs::read_to_string(deploy().join("../../driver/README.md")).expect("there");
     let lines: Vec<_> = manual
         .lines()
@@ -168,10 +168,109 @@ fn the_drop_in_for_a_card_is_valid() {
         Vec::<String>::new()
     );
     let config = std::fs::read_to_string(&config).expect("there");
-    assert!(config.starts_with("devices = [\"pci:"), "{config}");
+    assert!(config.contains("\ndevices = [\"pci:"), "{config}");
     // It is read: a word that systemd does not know is told.
     let wrong = card.replace("LimitMEMLOCK", "LimitMemoryLock");
     assert!(!complaints(&wrong).is_empty());
+}
+
+/// `faam serve --check` in a directory of its own, with these words and this key.
+fn check(words: &[&str], key: &str) -> String {
+    let data = tempfile::tempdir().expect("a directory");
+    run(Command::new(env!("CARGO_BIN_EXE_faam"))
+        .args(["serve", "--check", "--listen", "127.0.0.1:0"])
+        .args(["--admin-listen", "127.0.0.1:0", "--data-dir"])
+        .arg(data.path())
+        .args(words)
+        .env("FAAM_BOOTSTRAP_KEY", key))
+}
+
+#[test]
+fn the_configuration_serves_without_a_card() {
+    let file = deploy().join("faam.toml");
+    let said = check(&["--config", &file.display().to_string()], KEY);
+    let devices = said.lines().find(|line| line.starts_with("devices "));
+    assert!(
+        devices.is_some_and(|line| line.contains("none")),
+        "{devices:?}"
+    );
+}
+
+#[test]
+fn keys_that_pages_tell_to_choose_are_keys() {
+    let help = run(Command::new(env!("CARGO_BIN_EXE_faam")).args(["serve", "--help"]));
+    let mut keys = 0;
+    for page in [text("README.md"), help] {
+        for place in page.split("FAAM_BOOTSTRAP_KEY=").skip(1) {
+            let end = match place.find(')') {
+                Some(end) if place.starts_with("faam_$(") => end + 1,
+                _ => place.find(char::is_whitespace).unwrap_or(place.len()),
+            };
+            let print = format!("printf %s {}", &place[..end]);
+            let key = run(Command::new("bash").args(["-c", &print]));
+            check(&["--devices", "none"], &key);
+            keys += 1;
+        }
+    }
+    assert_eq!(keys, 2);
+}
+
+#[test]
+fn kubernetes_gets_a_whole_manifest() {
+    let python = deploy().join("../../target/test-tools/bin/python");
+    if !python.exists() && without("a reader of YAML") {
+        return;
+    }
+    let page = text("README.md");
+    let (_, manifest) = page.split_once("```yaml\n").expect("a manifest");
+    let (manifest, _) = manifest.split_once("```").expect("its end");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), manifest).expect("written");
+    let read = run(Command::new(python)
+        .args([
+            "-c",
+            "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout)",
+        ])
+        .arg(file.path()));
+    let set: serde_json::Value = serde_json::from_str(&read).expect("JSON");
+    let pod = &set["spec"]["template"];
+    assert_eq!(
+        set["spec"]["selector"]["matchLabels"],
+        pod["metadata"]["labels"]
+    );
+    let container = &pod["spec"]["containers"][0];
+    let stage = Stage::read(&text("Containerfile"));
+    let (user, group) = stage.user.split_once(':').expect("user and group");
+    let security = &pod["spec"]["securityContext"];
+    assert_eq!(security["runAsUser"].to_string(), user);
+    assert_eq!(security["fsGroup"].to_string(), group);
+    let volume = &container["volumeMounts"][0];
+    assert_eq!(
+        volume["mountPath"].as_str(),
+        stage.volumes.first().map(String::as_str)
+    );
+    assert_eq!(
+        volume["name"],
+        set["spec"]["volumeClaimTemplates"][0]["metadata"]["name"]
+    );
+    // Its variables are settings, and it has the time that a stop takes with them.
+    let mut checked = Command::new(env!("CARGO_BIN_EXE_faam"));
+    let data = tempfile::tempdir().expect("a directory");
+    checked.args(["serve", "--check"]);
+    checked.env("FAAM_LISTEN", "127.0.0.1:0");
+    checked.env("FAAM_DATA_DIR", data.path());
+    for variable in container["env"].as_array().expect("variables") {
+        let name = variable["name"].as_str().expect("a name");
+        checked.env(name, variable["value"].as_str().unwrap_or(KEY));
+    }
+    checked.env("FAAM_ADMIN_LISTEN", "127.0.0.1:0");
+    let said = run(&mut checked);
+    for variable in ["FAAM_DEVICES", "FAAM_DRAIN_DELAY_MS", "FAAM_BOOTSTRAP_KEY"] {
+        assert!(said.contains(variable), "{variable}: {said}");
+    }
+    let grace = pod["spec"]["terminationGracePeriodSeconds"].as_u64();
+    let delay = 5 + 20 + 5;
+    assert!(grace > Some(delay), "{grace:?}");
 }
 
 #[test]

@@ -28,7 +28,7 @@ Examples:
       HTTPS, and plain HTTP for whoever may open the socket
   faam serve --config faam.toml --check
       every setting, where its value comes from, and whether this machine can serve it
-  FAAM_BOOTSTRAP_KEY=faam_a-key-of-your-own faam serve --listen 0.0.0.0:8080
+  FAAM_BOOTSTRAP_KEY=faam_$(openssl rand -hex 24) faam serve --listen 0.0.0.0:8080
       reachable from other machines, with a key that you chose
 
 Settings come from the file, then from the environment, then from flags; the later is stronger. The file is TOML:
@@ -40,7 +40,7 @@ Settings come from the file, then from the environment, then from flags; the lat
   in_flight_max = 64
 With --allow-faults, `faam device fault fpga0 RULE` has a simulated card fail (see its --help), and so do
   faam serve --allow-faults --sim-fault engine-hangs,function=1,after=100,times=1
-Each key has a variable (FAAM_LISTEN, FAAM_HTTP_BODY_BYTES_MAX); `faam serve --check` lists them all.";
+Each key has a variable (FAAM_LISTEN, FAAM_HTTP_BODY_BYTES_MAX); `faam man faam.toml` describes them all.";
 
 /// Serve compression over HTTP; with no flags, on a simulated card of its own
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use faam_gateway::fronts::body_room::BODY_ROOM_BYTES;
-use faam_gateway::fronts::cloud_events::{BATCH_LIMIT, EVENT_LIMIT};
+use faam_gateway::fronts::cloud_events::{BATCH_EVENTS_MAX, BATCH_LIMIT, EVENT_LIMIT};
 use faam_gateway::fronts::function::Function;
 use faam_gateway::fronts::payload::Payload;
 use faam_gateway::fronts::{azure, knative, lambda, openfaas, openwhisk};
@@ -110,6 +110,7 @@ fn its_limits_are_the_fronts() {
         told,
         there.map(|(front, bytes)| (front.to_owned(), figure(bytes)))
     );
+    assert!(page().contains(&format!("at most {BATCH_EVENTS_MAX} events,")));
     assert!(page().contains(&format!(
         "{} bytes in each process",
         figure(BODY_ROOM_BYTES)
