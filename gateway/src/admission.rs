@@ -1,7 +1,7 @@
 //! Admission: who may begin, decided before a body is first polled.
 //!
 //! Owns the bounds: of the process, bytes of bodies in memory, bytes of answers on disk and the files that they are in; of
-//! each tenant, the same, requests in flight, and what `ledger` keeps: rates and quotas of a day. Invariants: an
+//! each tenant, the same, requests in flight (`places`), and what `ledger` keeps: rates and quotas of a day. Invariants: an
 //! [`AdmissionPermit`] is shared by the response body and every job in flight, and everything that it holds goes back
 //! exactly once, when the last of them has ended; a request that is refused takes nothing; one that is admitted has paid,
 //! whatever becomes of it. A tenant's limits are those of the tenant that a request comes with, so that a change acts at
@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::budget::Budget;
 use self::clock::{Clock, nanos};
 use self::ledger::{Paid, Payment};
-use self::tenant_use::{TenantTable, TenantUse, places};
+use self::tenant_use::{TenantTable, TenantUse, file_places};
 use crate::meter::Meter;
 use crate::tenants::{Tenant, TenantId};
 use crate::usage::tab::Tab;
@@ -31,6 +31,7 @@ mod allowed;
 mod budget;
 pub mod clock;
 mod ledger;
+mod places;
 mod refusal;
 mod service_limits;
 mod tenant_use;
@@ -142,7 +143,7 @@ impl From<usize> for Ask {
 /// What a tenant's requests hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Holding {
-    /// Requests in flight.
+    /// Requests in flight, without those whose answer is leaving.
     pub in_flight: usize,
     /// Bytes of bodies in memory.
     pub memory_bytes: usize,
@@ -166,7 +167,7 @@ impl Admission {
                 clock,
                 memory: Budget::default(),
                 spill: Budget::default(),
-                spill_files: places(limits.spill_files_max),
+                spill_files: file_places(limits.spill_files_max),
                 in_flight: AtomicUsize::new(0),
                 leaving: AtomicBool::new(false),
                 draining: AtomicBool::new(false),
@@ -189,13 +190,7 @@ impl Admission {
         }
         let tenant_use = self.inner.tenants.of(&tenant.id);
         let max = tenant.limits.in_flight_max;
-        let raised =
-            tenant_use
-                .in_flight
-                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |in_flight| {
-                    (in_flight < max).then(|| in_flight + 1)
-                });
-        if let Err(in_flight) = raised {
+        if let Err(in_flight) = tenant_use.places.enter(max) {
             return Err(Refusal::TooManyInFlight { in_flight, max });
         }
         self.inner.in_flight.fetch_add(1, Ordering::AcqRel);
@@ -217,6 +212,7 @@ impl Admission {
             reserved: AtomicU64::new(0),
             paid: Paid::default(),
             is_paced: tenant.limits.bytes_per_s.is_some(),
+            leaving: AtomicBool::new(false),
         };
         // On a refusal the permit's drop gives back what was counted.
         permit.grow(ask.memory_bytes)?;
@@ -311,7 +307,7 @@ impl Admission {
     pub fn holding(&self, tenant: &TenantId) -> Holding {
         let held = self.inner.tenants.of(tenant);
         Holding {
-            in_flight: held.in_flight.load(Ordering::Acquire),
+            in_flight: held.places.in_flight(),
             memory_bytes: held.memory.used(),
             spill_bytes: held.spill.used(),
         }
@@ -356,6 +352,8 @@ pub struct AdmissionPermit {
     paid: Paid,
     /// Whether bytes that are not paid for have to be.
     is_paced: bool,
+    /// Whether its caller has its answer, or is about to.
+    leaving: AtomicBool,
 }
 
 impl AdmissionPermit {
@@ -369,6 +367,14 @@ impl AdmissionPermit {
     #[must_use]
     pub const fn tab(&self) -> &Tab {
         &self.tab
+    }
+
+    /// Its caller is about to have all of its answer, and may ask again before the last of what it holds has come back: its
+    /// place among its tenant's requests is the next one's. The process counts it as long as it lives.
+    pub(crate) fn leave(&self) {
+        if !self.leaving.swap(true, Ordering::AcqRel) {
+            self.tenant_use.places.leave();
+        }
     }
 
     /// Takes `bytes` more.
@@ -537,7 +543,7 @@ impl Drop for AdmissionPermit {
         }
         // Whoever waits for the last request to end finds its usage in its account.
         drop(std::mem::take(&mut self.tab));
-        self.tenant_use.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.tenant_use.places.end(*self.leaving.get_mut());
         self.inner.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -54,6 +54,9 @@ enum Step {
         permit: usize,
         us: u64,
     },
+    Leave {
+        permit: usize,
+    },
     End {
         permit: usize,
     },
@@ -104,6 +107,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (permit(), 0..200u64).prop_map(|(permit, bytes)| Step::Arrive { permit, bytes }),
         1 => permit().prop_map(|permit| Step::Share { permit }),
         2 => (permit(), 0..2_000u64).prop_map(|(permit, us)| Step::Work { permit, us }),
+        2 => permit().prop_map(|permit| Step::Leave { permit }),
         4 => permit().prop_map(|permit| Step::End { permit }),
         1 => (tenant(), limits()).prop_map(|(tenant, limits)| Step::Limit { tenant, limits: Box::new(limits) }),
         2 => (0..3_000u64).prop_map(|ms| Step::Pass { ms }),
@@ -120,6 +124,7 @@ struct Request {
     /// Announced bytes that have not arrived, and the day that counts them.
     reserved: (u64, Day),
     work_us: u64,
+    leaving: bool,
     /// Of a job that outlives its request.
     shared: Vec<Arc<AdmissionPermit>>,
 }
@@ -180,10 +185,11 @@ impl Model {
         account
     }
 
-    fn in_flight(&self, tenant: usize) -> usize {
+    /// Requests of a tenant that are in flight, or that are leaving.
+    fn count(&self, tenant: usize, leaving: bool) -> usize {
         self.requests
             .iter()
-            .filter(|request| request.tenant == tenant)
+            .filter(|request| request.tenant == tenant && request.leaving == leaving)
             .count()
     }
 
@@ -254,6 +260,11 @@ impl Model {
                 });
                 self.requests[at].work_us += us;
             }
+            Step::Leave { permit } => {
+                let Some(at) = pick(permit) else { return };
+                self.requests[at].permit.leave();
+                self.requests[at].leaving = true;
+            }
             Step::End { permit } => {
                 let Some(at) = pick(permit) else { return };
                 // The last holder ends it, whoever that is: a job holds on when the caller hangs up.
@@ -299,8 +310,8 @@ impl Model {
         let result = self.admission.admit(&self.tenants[tenant], ask);
         let time = self.time;
         let today = self.today();
-        let (in_flight, tenant_memory, all_memory) = (
-            self.in_flight(tenant),
+        let (in_flight, leaving) = (self.count(tenant, false), self.count(tenant, true));
+        let (tenant_memory, all_memory) = (
             self.sum(Some(tenant), |r| r.memory),
             self.sum(None, |r| r.memory),
         );
@@ -322,6 +333,7 @@ impl Model {
         match result {
             Ok(permit) => {
                 assert!(in_flight < limits.in_flight_max);
+                assert!(in_flight + leaving < 2 * limits.in_flight_max);
                 assert!(
                     limits
                         .memory_bytes_max
@@ -349,6 +361,7 @@ impl Model {
                     spill: 0,
                     reserved: (length, today),
                     work_us: 0,
+                    leaving: false,
                     shared: Vec::new(),
                 });
             }
@@ -356,7 +369,7 @@ impl Model {
                 // It is right, and takes nothing.
                 match refusal {
                     Refusal::TooManyInFlight { max, .. } => {
-                        assert!(in_flight >= max);
+                        assert!(in_flight >= max || in_flight + leaving >= 2 * max);
                     }
                     Refusal::TenantMemory { max, .. } | Refusal::BeyondMemory { max, .. } => {
                         assert!(tenant_memory + memory > max);
@@ -413,7 +426,7 @@ impl Model {
         for tenant in 0..TENANTS {
             let id = self.tenants[tenant].id.clone();
             let holding = Holding {
-                in_flight: self.in_flight(tenant),
+                in_flight: self.count(tenant, false),
                 memory_bytes: self.sum(Some(tenant), |r| r.memory),
                 spill_bytes: self.sum(Some(tenant), |r| r.spill),
             };

@@ -2,7 +2,6 @@
 //!
 //! It knows the limits and what was taken of them; how they stand in a header is HTTP's.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Admission;
@@ -60,7 +59,7 @@ impl Admission {
             (ledger.rates(limits, now), used)
         };
         let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
-        let in_flight = held.in_flight.load(Ordering::Acquire);
+        let in_flight = held.places.in_flight();
         let mut left = vec![ServiceLimit {
             name: "in_flight_max",
             quota: size(limits.in_flight_max),

@@ -5,13 +5,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 
 use super::budget::Budget;
 use super::ledger::Ledger;
+use super::places::Places;
 use crate::tenants::TenantId;
 
 /// Parts of the table, each with a lock of its own that a request only ever shares.
@@ -20,7 +20,7 @@ const SHARDS: usize = 64;
 /// What one tenant's requests hold.
 #[derive(Debug)]
 pub(super) struct TenantUse {
-    pub(super) in_flight: AtomicUsize,
+    pub(super) places: Places,
     pub(super) memory: Budget,
     pub(super) spill: Budget,
     pub(super) spill_files: Arc<Semaphore>,
@@ -51,10 +51,10 @@ impl TenantTable {
         let mut shard = shard.write();
         let made = shard.entry(tenant.clone()).or_insert_with(|| {
             Arc::new(TenantUse {
-                in_flight: AtomicUsize::new(0),
+                places: Places::default(),
                 memory: Budget::default(),
                 spill: Budget::default(),
-                spill_files: places(self.spill_files_max),
+                spill_files: file_places(self.spill_files_max),
                 ledger: Mutex::default(),
             })
         });
@@ -85,6 +85,6 @@ impl TenantTable {
     }
 }
 
-pub(super) fn places(max: usize) -> Arc<Semaphore> {
+pub(super) fn file_places(max: usize) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)))
 }

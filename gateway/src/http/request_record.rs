@@ -175,6 +175,8 @@ impl RequestRecord {
     pub(super) fn end(mut self, outcome: &'static str, detail: Option<String>) {
         let at = Instant::now();
         let outcome = self.count.outcome(outcome);
+        // Whoever asks one thing after another is not in its own way.
+        self.permit.leave();
         let ended = {
             let mut progress = self.progress.lock();
             let send = |from| at.saturating_duration_since(from);

@@ -10,6 +10,9 @@ use crate::samples::{decode_one_member, noise, text};
 use crate::server::{KEY, Server, check_problem, config};
 use crate::wire::{Wire, request};
 
+/// How often something is asked one after another that must not be refused once.
+const ROUNDS: usize = 20;
+
 #[test]
 fn what_is_not_accepted_is_refused_with_what_is() {
     let server = Server::start();
@@ -271,6 +274,25 @@ fn too_many_requests_in_flight_are_refused_until_one_ends() {
     assert_eq!(server.post("/v1/compress", &[], b"x").status, 200);
     // A caller that hangs up gives its place back as well.
     drop(second);
+    server.check_at_rest();
+}
+
+#[test]
+fn whoever_asks_one_thing_after_another_needs_one_place() {
+    let server = Server::start_with(|config| {
+        config.tenant_limits = TenantLimits {
+            in_flight_max: 1,
+            ..TenantLimits::default()
+        };
+    });
+    let long = noise(1 << 20);
+    // Each over a connection of its own: whole answers, streamed ones and refusals.
+    for _ in 0..ROUNDS {
+        assert_eq!(server.post("/v1/compress", &[], b"x").status, 200);
+        assert_eq!(server.post("/v1/compress?level=1", &[], &long).status, 200);
+        let refused = server.post("/v1/decompress", &[], b"no member of gzip");
+        assert!((400..=422).contains(&refused.status), "{}", refused.text());
+    }
     server.check_at_rest();
 }
 

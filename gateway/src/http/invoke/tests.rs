@@ -121,17 +121,24 @@ impl Bench {
     #[track_caller]
     fn check_at_rest(&self) {
         let admission = self.gateway.admission();
+        self.wait_for_in_flight(0);
+        assert_eq!(admission.memory_bytes(), 0, "memory");
+        assert_eq!(admission.spill_bytes(), 0, "disk");
+    }
+
+    /// Waits until no more permits are out: a job's may come back after its answer.
+    #[track_caller]
+    fn wait_for_in_flight(&self, count: usize) {
+        let in_flight = || self.gateway.admission().in_flight();
         let until = Instant::now() + SOON;
-        while admission.in_flight() > 0 || admission.memory_bytes() > 0 {
+        while in_flight() > count {
             assert!(
                 Instant::now() < until,
-                "{} in flight, {} bytes held",
-                admission.in_flight(),
-                admission.memory_bytes()
+                "{} in flight, not {count}",
+                in_flight()
             );
             std::thread::yield_now();
         }
-        assert_eq!(admission.spill_bytes(), 0, "disk");
     }
 }
 
@@ -237,6 +244,26 @@ fn answers_are_kept_in_memory_and_charged_until_they_have_left() {
         ),
         (3, 3)
     );
+}
+
+#[test]
+fn whoever_has_an_answer_is_not_in_its_own_way() {
+    let bench = Bench::new(|config| config.tenant_limits.in_flight_max = 1);
+    let ask = || bench.call(call(GZIP, b"hello".as_slice()));
+    // What an answer holds may come back later than its caller does.
+    let first = ask().expect("served");
+    let second = ask().expect("its place is free: its last answer is leaving");
+    // As many leave beside those in flight as may be in flight, and no more.
+    let third = ask().expect_err("refused");
+    assert_eq!(third.kind(), ProblemKind::TooManyInFlight);
+    drop(first);
+    bench.wait_for_in_flight(1);
+    let third = ask().expect("served");
+    drop((second, third));
+    bench.check_at_rest();
+    // A refusal leaves as well.
+    bench.refused(call(GUNZIP, b"".as_slice()), ProblemKind::CorruptInput);
+    assert!(ask().is_ok());
 }
 
 #[test]
