@@ -10,13 +10,20 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// Bits of an IPv6 address that one peer holds: a host is given a /64 at least (RFC 6177).
 const PEER_BITS_IPV6: u32 = 64;
+/// How long a connection of a peer that has as many as it may waits for one of them to end: a peer that opens one after another
+/// has closed its last a moment before that is seen here.
+const PEER_PLACE_MAX: Duration = Duration::from_millis(500);
+/// Connections that wait so at once: each is a descriptor without a place.
+const PEER_WAITING_MAX: usize = 64;
 
 /// The places of one listener.
 #[derive(Debug)]
@@ -26,6 +33,8 @@ pub(super) struct Connections {
     state: Mutex<State>,
     /// A place became free, or its connection idle.
     changed: Notify,
+    /// Who may wait for a place among its peer's, of [`PEER_WAITING_MAX`].
+    peer_waits: Arc<Semaphore>,
     /// The parent of each place's: cancelled when all have to end.
     all_end: CancellationToken,
 }
@@ -80,6 +89,7 @@ impl Connections {
             peer_connections_max,
             state: Mutex::default(),
             changed: Notify::new(),
+            peer_waits: Arc::new(Semaphore::new(PEER_WAITING_MAX)),
             all_end: CancellationToken::new(),
         })
     }
@@ -129,6 +139,16 @@ impl Connections {
         }
     }
 
+    /// What a connection waits in whose peer has as many as it may; `None` where too many wait already.
+    pub(super) fn wait_for_peer(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<PeerWait> {
+        let held = Arc::clone(&self.peer_waits).try_acquire_owned().ok()?;
+        Some(PeerWait {
+            connections: Arc::clone(self),
+            peer,
+            _held: held,
+        })
+    }
+
     fn place(self: &Arc<Self>, peer: Option<IpAddr>) -> Arc<Place> {
         let place = Place {
             connections: Arc::clone(self),
@@ -146,6 +166,31 @@ impl Connections {
     #[cfg(test)]
     pub(super) fn open(&self) -> usize {
         self.state.lock().open
+    }
+}
+
+/// An accepted connection whose peer has as many as it may.
+#[derive(Debug)]
+pub(super) struct PeerWait {
+    connections: Arc<Connections>,
+    peer: Option<IpAddr>,
+    _held: OwnedSemaphorePermit,
+}
+
+impl PeerWait {
+    /// Its place, once one of its peer's has ended; `None` if none does within [`PEER_PLACE_MAX`].
+    pub(super) async fn place(self) -> Option<Arc<Place>> {
+        let place = async {
+            loop {
+                let mut changed = pin!(self.connections.changed.notified());
+                changed.as_mut().enable();
+                if let Some(place) = self.connections.take(self.peer).await {
+                    return place;
+                }
+                changed.await;
+            }
+        };
+        timeout(PEER_PLACE_MAX, place).await.ok()
     }
 }
 
@@ -272,10 +317,6 @@ pub(crate) fn peer_key(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tokio::time::timeout;
-
     use super::*;
 
     /// How long something may take that must happen.
@@ -373,6 +414,34 @@ mod tests {
         );
         drop(place);
         assert!(connections.take(same_network).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_opens_one_after_another_has_its_place_once_the_last_is_seen_to_have_ended()
+    {
+        let connections = Connections::new(10, Some(1));
+        let peer = "192.0.2.1".parse().ok();
+        let last = connections.take(peer).await.expect("its first");
+        // It has closed that, which nobody has seen yet.
+        assert!(connections.take(peer).await.is_none());
+        let wait = || connections.wait_for_peer(peer);
+        let mut next = pin!(wait().expect("few wait").place());
+        assert!(futures_poll(next.as_mut()).await.is_none());
+        // What another's does is not its.
+        drop(connections.take("192.0.2.2".parse().ok()).await);
+        assert!(futures_poll(next.as_mut()).await.is_none());
+        drop(last);
+        let next = futures_poll(next.as_mut()).await;
+        let next = next.expect("its last has ended").expect("a place");
+        // One that lives on is not waited for.
+        assert!(wait().expect("few wait").place().await.is_none());
+        let waiting: Vec<_> = std::iter::from_fn(wait)
+            .take(1 + PEER_WAITING_MAX)
+            .collect();
+        assert_eq!(waiting.len(), PEER_WAITING_MAX);
+        drop((next, waiting));
+        assert!(wait().is_some());
+        assert_eq!(connections.open(), 0);
     }
 
     /// One poll, and the result if it is there.

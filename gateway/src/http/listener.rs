@@ -270,58 +270,78 @@ impl<S: Answers> Server<S> {
                 () = stop.cancelled() => return,
                 place = self.connections.take(peer) => place,
             };
-            let Some(place) = place else {
-                self.metrics.connection_ended("peer-bound");
-                continue;
-            };
-            self.spawn(opening, Peer(peer), place);
+            match place {
+                Some(place) => drop(tokio::spawn(self.connection(peer).serve(opening, place))),
+                None => self.spawn_late(opening, peer),
+            }
         }
     }
 
-    fn spawn(&self, opening: Opening, peer: Peer, place: Arc<Place>) {
-        let connection = Connection {
+    /// Has one served whose peer has as many as it may, where one of those ends in a moment.
+    fn spawn_late(&self, opening: Opening, peer: Option<IpAddr>) {
+        let Some(late) = self.connections.wait_for_peer(peer) else {
+            return self.metrics.connection_ended("peer-bound");
+        };
+        let connection = self.connection(peer);
+        tokio::spawn(async move {
+            match late.place().await {
+                Some(place) => connection.serve(opening, place).await,
+                None => connection.metrics.connection_ended("peer-bound"),
+            }
+        });
+    }
+
+    fn connection(&self, peer: Option<IpAddr>) -> Connection<S> {
+        Connection {
+            name: self.name,
             builder: self.builder.clone(),
             surface: self.surface.clone(),
             limits: self.limits,
+            metrics: Arc::clone(&self.metrics),
             watcher: self.graceful.watcher(),
-            peer,
-            place: Arc::clone(&place),
-        };
-        let counted = self.metrics.connection(self.name);
-        let metrics = Arc::clone(&self.metrics);
-        tokio::spawn(async move {
-            tokio::select! {
-                // No turn is drawn at each wake-up.
-                biased;
-                ended = connection.run(opening) => if let Err(error) = ended {
-                    debug!(error, "a connection ended early");
-                    if place.was_too_slow() {
-                        metrics.connection_ended("write-stall");
-                    }
-                },
-                () = place.ended() => {
-                    let reason = place.why_ended();
-                    debug!(reason, "a connection ended for another, or at the drain limit");
-                    metrics.connection_ended(reason);
-                }
-            }
-            drop(place);
-            drop(counted);
-        });
+            peer: Peer(peer),
+        }
     }
 }
 
 struct Connection<S> {
+    name: &'static str,
     builder: Builder<StreamExecutor>,
     surface: S,
     limits: HttpLimits,
+    metrics: Arc<Metrics>,
     watcher: Watcher,
     peer: Peer,
-    place: Arc<Place>,
 }
 
 impl<S: Answers> Connection<S> {
-    async fn run(self, opening: Opening) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn serve(self, opening: Opening, place: Arc<Place>) {
+        let metrics = Arc::clone(&self.metrics);
+        let counted = metrics.connection(self.name);
+        tokio::select! {
+            // No turn is drawn at each wake-up.
+            biased;
+            ended = self.run(opening, Arc::clone(&place)) => if let Err(error) = ended {
+                debug!(error, "a connection ended early");
+                if place.was_too_slow() {
+                    metrics.connection_ended("write-stall");
+                }
+            },
+            () = place.ended() => {
+                let reason = place.why_ended();
+                debug!(reason, "a connection ended for another, or at the drain limit");
+                metrics.connection_ended(reason);
+            }
+        }
+        drop(place);
+        drop(counted);
+    }
+
+    async fn run(
+        self,
+        opening: Opening,
+        place: Arc<Place>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let transport = match opening {
             Opening::Ready(transport) => transport,
             Opening::Tcp(stream, None) => Transport::Tcp(stream),
@@ -334,8 +354,8 @@ impl<S: Answers> Connection<S> {
             Transport::Tls(_) => "https",
             Transport::Tcp(_) | Transport::Unix(_) => "http",
         });
-        let io = PatientStream::new(transport, Arc::clone(&self.place), &self.limits);
-        let (surface, place, peer) = (self.surface, self.place, self.peer);
+        let io = PatientStream::new(transport, Arc::clone(&place), &self.limits);
+        let (surface, peer) = (self.surface, self.peer);
         let service = service_fn(move |request: Request<Incoming>| {
             let active = place.begin();
             let surface = surface.clone();

@@ -10,6 +10,9 @@ use crate::samples::{decode_one_member, text};
 use crate::server::{KEY, SOON, Server, check_problem};
 use crate::wire::{Wire, request};
 
+/// How often a connection is opened one after another of which none must be refused.
+const ROUNDS: usize = 20;
+
 #[test]
 fn a_body_that_pauses_is_too_slow() {
     let server = Server::start_with(|config| config.limits.body_idle = Duration::from_millis(30));
@@ -195,6 +198,16 @@ fn a_peer_has_its_bound_where_one_is_set() {
     assert!(Wire::connect(server.address()).is_closed());
     let metrics = server.admin("/metrics").text();
     assert!(metrics.contains(r#"faam_connections_ended_total{reason="peer-bound"} 1"#));
+}
+
+#[test]
+fn a_peer_that_opens_one_connection_after_another_needs_one_place() {
+    let server = Server::start_with(|config| config.limits.peer_connections_max = Some(1));
+    for _ in 0..ROUNDS {
+        let mut wire = Wire::connect(server.address());
+        wire.head("GET", "/healthz", &[]);
+        assert_eq!(wire.answer().status, 200);
+    }
 }
 
 #[test]
