@@ -43,6 +43,9 @@ const PIECE_MAX: Duration = Duration::from_secs(60);
 const ANSWERS_BYTES: usize = 256 << 20;
 /// What that is counted in, and what an answer takes at first and as it grows.
 const ANSWER_UNIT_BYTES: usize = 64 << 10;
+/// How long an answer waits for room: who asks one thing after another has its last answer a moment before the memory of that is
+/// given back.
+const ROOM_MAX: Duration = Duration::from_millis(500);
 /// How often it is asked why an answer broke off, and at what distance.
 const FACTS_ASKED_MAX: usize = 10;
 const FACTS_AGAIN: Duration = Duration::from_millis(50);
@@ -165,7 +168,7 @@ impl Forward {
     async fn answer(&self, response: Response<Incoming>, call: &Call) -> Result<Answer, Problem> {
         let (mut head, mut body) = response.into_parts();
         let mut output = BytesMut::new();
-        let mut room = self.room_of(1)?;
+        let mut room = self.room_of(1).await?;
         loop {
             let Ok(piece) = timeout(PIECE_MAX, body.frame()).await else {
                 let what = format!("has sent nothing more for {} s", PIECE_MAX.as_secs());
@@ -195,7 +198,7 @@ impl Forward {
                     // A buffer that grows doubles.
                     if units > room.num_permits() {
                         let more = units.max(2 * room.num_permits()) - room.num_permits();
-                        room.merge(self.room_of(more)?);
+                        room.merge(self.room_of(more).await?);
                     }
                     output.extend_from_slice(&data);
                 }
@@ -219,7 +222,8 @@ impl Forward {
                 ),
             ));
         }
-        room.merge(self.room_of(leaving.div_ceil(ANSWER_UNIT_BYTES))?);
+        let leaving = leaving.div_ceil(ANSWER_UNIT_BYTES);
+        room.merge(self.room_of(leaving).await?);
         Ok(Answer {
             output: output.freeze(),
             bytes_in: u64::try_from(call.input.len()).unwrap_or(u64::MAX),
@@ -228,19 +232,21 @@ impl Forward {
         })
     }
 
-    /// Room for so many units of answers.
-    fn room_of(&self, units: usize) -> Result<OwnedSemaphorePermit, Problem> {
+    /// Room for so many units of answers, once there is.
+    async fn room_of(&self, units: usize) -> Result<OwnedSemaphorePermit, Problem> {
         let units = u32::try_from(units).unwrap_or(u32::MAX);
-        Arc::clone(&self.room).try_acquire_many_owned(units).map_err(|_| {
-            Problem::new(
+        let room = Arc::clone(&self.room).acquire_many_owned(units);
+        match timeout(ROOM_MAX, room).await {
+            Ok(Ok(room)) => Ok(room),
+            Ok(Err(_)) | Err(_) => Err(Problem::new(
                 ProblemKind::Saturated,
                 format!(
                     "answers that have not left yet hold {ANSWERS_BYTES} bytes: expected some of them to leave; send the request \
                      again after Retry-After"
                 ),
             )
-            .come_back_after(COME_BACK)
-        })
+            .come_back_after(COME_BACK)),
+        }
     }
 
     /// Why an answer ended in its middle, as the gateway remembers it.
@@ -373,4 +379,28 @@ fn headers(invocation: Invocation, call: &Call) -> Vec<(&'static str, String)> {
         .filter_map(|(name, value)| Some((name, value.as_deref()?.to_owned())));
     let trace = invocation.traceparent().map(|trace| ("traceparent", trace));
     given.chain(trace).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_waits_a_moment_for_the_room_of_the_last_one() {
+        let endpoint = "http://127.0.0.1:1".parse().expect("an address");
+        let forward = Forward::new(Caller::new(endpoint, None, String::new()));
+        let all = ANSWERS_BYTES / ANSWER_UNIT_BYTES;
+        let last = forward.room_of(all).await.expect("all of it is free");
+        let (next, ()) = tokio::join!(forward.room_of(all / 2 + 1), async {
+            // Its caller has it, and asks again.
+            tokio::task::yield_now().await;
+            drop(last);
+        });
+        let next = next.expect("what the last one held is free");
+        // One that stays is not waited for.
+        let refused = forward.room_of(all / 2).await.expect_err("it is held");
+        assert_eq!(refused.kind(), ProblemKind::Saturated);
+        drop(next);
+        assert!(forward.room_of(all).await.is_ok());
+    }
 }

@@ -40,6 +40,10 @@ mod watch;
 /// sent.
 pub const WINDOW_BYTES: usize = 256 << 10;
 
+/// How long an answer that must be whole waits for a file, where as many are on disk as may be: who asks one thing after another
+/// has its last answer before the disk of that is freed, which takes the file system a while.
+const FILE_PLACE_MAX: Duration = Duration::from_secs(1);
+
 /// What an outflow is made with.
 #[derive(Clone, Debug)]
 pub(super) struct OutflowOptions {
@@ -298,7 +302,11 @@ impl Outflow {
                     permit.meter().met(LimitMet::Spill);
                     let place = match permit.try_spill_file() {
                         Some(place) => place,
-                        None if shared.options.whole => return Err(OutflowError::NoFile),
+                        None if shared.options.whole => {
+                            permit.meter().met(LimitMet::SpillPlace);
+                            let place = tokio::time::timeout(FILE_PLACE_MAX, permit.spill_file());
+                            place.await.map_err(|_| OutflowError::NoFile)?
+                        }
                         // Another's spill may end first, or this caller read.
                         None => {
                             permit.meter().met(LimitMet::SpillPlace);

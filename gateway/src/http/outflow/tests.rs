@@ -333,6 +333,32 @@ async fn where_as_many_answers_are_on_disk_as_may_be_the_next_waits_for_a_file()
 }
 
 #[tokio::test]
+async fn an_answer_that_must_be_whole_waits_a_moment_for_the_file_of_the_last_one() {
+    let admission = Admission::new(AdmissionLimits {
+        spill_files_max: 1,
+        ..AdmissionLimits::default()
+    });
+    let [last, next] = [(); 2].map(|()| rig_of(&admission, SOON, SOON, true));
+    let full = Bytes::from(vec![0; WINDOW_BYTES]);
+    for rig in [&last, &next] {
+        rig.outflow.push(full.clone()).await.expect("room");
+    }
+    last.outflow.push(full.clone()).await.expect("spilled");
+    let mut push = Box::pin(next.outflow.push(full));
+    let early = std::future::poll_fn(|cx| Poll::Ready(push.as_mut().poll(cx))).await;
+    assert!(early.is_pending(), "{early:?}");
+    // Its caller has all of it; its file is being closed.
+    drop(last.outflow.watch().body());
+    drop(last);
+    let spilled = tokio::time::timeout(SOON, push).await.expect("in time");
+    assert_eq!(spilled, Ok(()));
+    assert_eq!(admission.spill_bytes(), WINDOW_BYTES);
+    drop(next.outflow.watch().body());
+    drop(next);
+    at_rest(&admission).await;
+}
+
+#[tokio::test]
 async fn the_disk_goes_back_as_it_is_read() {
     const SPILLED: usize = 12 << 20;
     let rig = rig(Duration::ZERO, SOON, false, 1 << 30);
