@@ -230,16 +230,18 @@ impl Bench {
         self.patience
     }
 
-    /// How the suite brings functions up: with the driver's limits where nothing slows it down.
+    /// How the suite brings functions up: with longer limits than the driver's, for the card's threads and the driver's may have to
+    /// wait for a processor, each in its turn; the longest where the card itself is slow.
     pub(crate) fn config(&self) -> FunctionConfig {
         let config = FunctionConfig::default();
-        match self.carrier.is_slow() {
-            false => config,
-            true => FunctionConfig {
-                admin_limit: config.admin_limit * 10,
-                ready_limit: config.ready_limit * 10,
-                ..config
-            },
+        let factor = match self.carrier.is_slow() {
+            false => 4,
+            true => 10,
+        };
+        FunctionConfig {
+            admin_limit: config.admin_limit * factor,
+            ready_limit: config.ready_limit * factor,
+            ..config
         }
     }
 

@@ -19,6 +19,8 @@ use serde_json::Value;
 const READY_LIMIT: Duration = Duration::from_secs(80);
 /// How long after the log's last line a condition is looked at again.
 const TICK: Duration = Duration::from_millis(20);
+/// How long it may take until all is given back that requests held: a failure, not a measure.
+const GIVEN_BACK_LIMIT: Duration = Duration::from_secs(20);
 /// Backends that a caller can ask for.
 pub(crate) const POLICIES: [&str; 4] = ["auto", "require-hw", "prefer-hw", "cpu"];
 
@@ -140,7 +142,7 @@ impl GatewayProcess {
         ] {
             self.wait_until(
                 &format!("{gauge} is back at 0"),
-                Duration::from_secs(5),
+                GIVEN_BACK_LIMIT,
                 |gateway| (gateway.metric(gauge) == 0.0).then_some(()),
             );
         }
