@@ -64,6 +64,8 @@ impl SlotRequest {
 pub enum LoadCause {
     /// Jobs wait for it, or would be served by it sooner.
     Cold,
+    /// The same of jobs whose tenants may use some images only: what serves already may not serve them.
+    Listed,
     /// It is expected to be wanted.
     Prewarm,
     /// An operator says so.
@@ -74,7 +76,7 @@ impl LoadCause {
     /// Who has it loaded.
     const fn actor(self) -> &'static str {
         match self {
-            Self::Cold | Self::Prewarm => GATEWAY,
+            Self::Cold | Self::Listed | Self::Prewarm => GATEWAY,
             Self::Operator => OPERATOR,
         }
     }
@@ -84,6 +86,7 @@ impl LoadCause {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cold => "cold",
+            Self::Listed => "listed",
             Self::Prewarm => "prewarm",
             Self::Operator => "operator",
         }
@@ -144,6 +147,7 @@ mod tests {
         };
         let evict = |actor| SlotRequest::Evict { slot: 0, actor }.actor();
         assert_eq!(load(LoadCause::Cold), GATEWAY);
+        assert_eq!(load(LoadCause::Listed), GATEWAY);
         assert_eq!(load(LoadCause::Prewarm), GATEWAY);
         assert_eq!(load(LoadCause::Operator), OPERATOR);
         assert_eq!(evict(GATEWAY), GATEWAY);

@@ -341,8 +341,8 @@ pub enum JobError {
     #[error("no slot of a card in service held the kernel for it{} within {waited_ms} ms: {}",
         if *.listed { ", from an image that this tenant may use alone," } else { "" },
         if *.listed {
-            "an operator loads one with `faam image load` into a function where no other image serves the same, or changes the \
-             list with `faam tenant set --images`"
+            "the slot policy loads one that is in the store, unless others wait for what would have to go; else an operator does, with \
+             `faam image load` into a function where no other image serves the same, or changes the list with `faam tenant set --images`"
         } else {
             "an operator loads one with `faam image load`, or the slot policy, where its image is in the store"
         })]

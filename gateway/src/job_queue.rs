@@ -45,7 +45,7 @@ mod request;
 mod serving;
 
 pub use self::image_lists::IMAGE_LISTS_MAX;
-pub(crate) use self::image_lists::{ImageList, Served, SlotKernel};
+pub(crate) use self::image_lists::{ImageList, KINDS, PlacedList, Served, SlotKernel, list_bit};
 use self::image_lists::{ImageLists, of_kernels, without_kernels};
 use self::kernel_waits::KernelWaits;
 pub(crate) use self::kernel_waits::{KERNELS, KernelDemand, KernelWait};
@@ -382,9 +382,7 @@ impl JobQueue {
         if self.stopping.load(Ordering::Acquire) {
             return Err(JobError::Stopping);
         }
-        let waits = self
-            .waits_for_any_image(&core, placement)
-            .then(Instant::now);
+        let waits = self.waits_for_a_kernel(&core, placement).then(Instant::now);
         job.begins_to_wait_for_a_kernel(waits);
         if job.spec.policy == BackendPolicy::RequireHardware {
             job.kernel_wait = Some(core.kernels.waits(placement.needs));
@@ -407,8 +405,8 @@ impl JobQueue {
         Ok((id, placement))
     }
 
-    /// How kernels were asked for since the start.
-    pub(crate) fn kernel_demand(&self) -> [KernelDemand; KERNELS] {
+    /// How kernels were asked for since the start, by whoever has no list of images and by each list.
+    pub(crate) fn kernel_demand(&self) -> [KernelDemand; KINDS] {
         let mut core = self.core.lock();
         core.kernels.note_waiting(Instant::now());
         core.kernels.demand()

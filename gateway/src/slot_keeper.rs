@@ -1,6 +1,7 @@
 //! Who keeps kernels in slots: looks at the demand and at what slots hold, and has them loaded and evicted.
 //!
-//! Owns one thread, which asks the policy (`faam_sched::slots`) and tells supervisors. Invariants: without images, or with
+//! Owns one thread, which asks the policy (`faam_sched::slots`) and tells supervisors. What is asked for by tenants who may use
+//! some images only counts for these images alone: see `lists`. Invariants: without images, or with
 //! cards that have no slots, it does nothing; into a slot goes what fits its device alone, also where cards differ; a kernel that
 //! could not be loaded again is never evicted; an image that failed is left alone for a while; at most one load or eviction a
 //! function is under way. It does not know how a slot is loaded, and makes no request wait.
@@ -10,10 +11,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
+use faam_hwif::slot::KERNEL_UUID_BYTES;
 use faam_hwif::{Serves, SlotState};
 use faam_sched::Nanos;
 use faam_sched::slots::{
-    ImageView, KernelSet, LoadReason, SlotConfig, SlotDecision, SlotPolicy, SlotView,
+    ImageView, KERNELS_MAX, KernelSet, LoadReason, SlotConfig, SlotDecision, SlotPolicy, SlotView,
 };
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -21,8 +23,12 @@ use tokio::sync::oneshot;
 use crate::card_slots::{LoadCause, SlotDone, SlotFailed, SlotRequest, SlotStatus};
 use crate::cards::{CardEvent, CardStatus};
 use crate::events::GATEWAY;
-use crate::job_queue::{JobQueue, KERNELS, KernelDemand};
+use crate::job_queue::{JobQueue, KINDS, KernelDemand};
 use crate::slot_image::{ImageEntry, ImageSource, SlotDevice, kernel_text};
+
+mod lists;
+
+use self::lists::{Lists, of_lists_alone};
 
 /// How often it looks when nobody wakes it.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -39,6 +45,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(200);
 const IMAGES_MAX: usize = crate::images::IMAGES_MAX;
 /// Kinds of devices that images are listed for.
 const DEVICES_MAX: usize = 64;
+
+const _: () = assert!(KINDS <= KERNELS_MAX, "a number for each");
 
 /// What an operator decides of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +111,8 @@ impl SlotKeeper {
             cards,
             policy: SlotPolicy::new(settings.config()),
             origin: Instant::now(),
-            counted: [KernelDemand::default(); KERNELS],
+            counted: [KernelDemand::default(); KINDS],
+            lists: Lists::default(),
             seen: Vec::new(),
             listed: Vec::new(),
             listed_at: None,
@@ -172,7 +181,8 @@ struct Keeper {
     cards: Vec<KeptCard>,
     policy: SlotPolicy,
     origin: Instant,
-    counted: [KernelDemand; KERNELS],
+    counted: [KernelDemand; KINDS],
+    lists: Lists,
     seen: Vec<Seen>,
     listed: Vec<Listed>,
     listed_at: Option<Instant>,
@@ -208,6 +218,8 @@ impl Keeper {
     }
 
     fn look(&mut self) {
+        let gone = self.lists.told(self.jobs.placed_lists());
+        self.policy.forget(gone);
         let required = self.note_demand();
         self.end_works();
         let (places, views) = self.slots();
@@ -244,10 +256,15 @@ impl Keeper {
         }
         let images: Vec<_> = fitting
             .iter()
-            .map(|listed| ImageView {
-                serves: kernels(listed.entry.serves),
-                load,
-                not_before: listed.not_before,
+            .map(|listed| {
+                let entry = &listed.entry;
+                let (serves, bars) = self.lists.meaning(kernels(entry.serves), entry.kernel_uuid);
+                ImageView {
+                    serves,
+                    bars,
+                    load,
+                    not_before: listed.not_before,
+                }
             })
             .collect();
         let of_device = |(place, view): (&Place, &SlotView)| SlotView {
@@ -270,10 +287,11 @@ impl Keeper {
                 slot,
                 image,
                 reason,
+                gains,
             }) => {
                 let name = fitting.get(image).map(|it| it.entry.name.clone());
                 if let (Some(place), Some(name)) = (places.get(slot), name) {
-                    self.load(place, &name, reason);
+                    self.load(place, &name, cause_of(reason, gains));
                 }
                 true
             }
@@ -316,10 +334,12 @@ impl Keeper {
             let image = work.image.as_ref()?;
             let is_it = |it: &&Listed| it.device == work.device && it.entry.name == *image;
             let listed = self.listed.iter().find(is_it)?;
-            Some(kernels(listed.entry.serves))
+            let entry = &listed.entry;
+            Some((kernels(entry.serves), entry.kernel_uuid))
         };
         let mut places = Vec::new();
         let mut views = Vec::new();
+        let mut group = 0;
         for (card, kept) in self.cards.iter().enumerate() {
             let functions = kept.status.lock().functions.clone();
             for (function, status) in (0u8..).zip(&functions) {
@@ -345,12 +365,18 @@ impl Keeper {
                     // Whoever asked for that: the keeper, or an operator.
                     let in_hand = matches!(slot.state, "loading" | "evicting");
                     places.push(Place { at: place, device });
+                    let (serves, kernel) =
+                        loading(place).unwrap_or_else(|| (serves_of(slot), kernel_of(slot)));
+                    let (serves, bars) = self.lists.meaning(serves, kernel);
                     views.push(SlotView {
-                        serves: loading(place).unwrap_or_else(|| serves_of(slot)),
+                        serves,
+                        bars,
+                        group,
                         since,
                         can_change: !busy && !in_hand && is_known,
                     });
                 }
+                group += 1;
             }
         }
         (places, views)
@@ -385,14 +411,10 @@ impl Keeper {
         self.listed = listed;
     }
 
-    fn load(&mut self, place: &Place, name: &str, reason: LoadReason) {
+    fn load(&mut self, place: &Place, name: &str, cause: LoadCause) {
         let (_, _, slot) = place.at;
         match self.images.verified(name, &place.device) {
             Ok(image) => {
-                let cause = match reason {
-                    LoadReason::Required | LoadReason::Demand => LoadCause::Cold,
-                    LoadReason::Prewarm => LoadCause::Prewarm,
-                };
                 let slot = Some(slot);
                 let request = SlotRequest::Load { image, slot, cause };
                 self.ask(place, Some(name.to_owned()), request);
@@ -478,6 +500,15 @@ impl Keeper {
     }
 }
 
+/// Why an image is loaded, for the record: by these jobs' demand.
+fn cause_of(reason: LoadReason, gains: KernelSet) -> LoadCause {
+    match reason {
+        LoadReason::Prewarm => LoadCause::Prewarm,
+        LoadReason::Required | LoadReason::Demand if of_lists_alone(gains) => LoadCause::Listed,
+        LoadReason::Required | LoadReason::Demand => LoadCause::Cold,
+    }
+}
+
 /// Since when a slot has held what it holds.
 fn since(seen: &mut Vec<Seen>, place: (usize, u8, u8), slot: &SlotStatus, now: Nanos) -> Nanos {
     match seen.iter_mut().find(|seen| seen.place == place) {
@@ -512,6 +543,12 @@ fn serves_of(slot: &SlotStatus) -> KernelSet {
         .enumerate()
         .map(of)
         .fold(KernelSet::EMPTY, KernelSet::union)
+}
+
+/// The kernel that a slot holds; of none, an id that no kernel has.
+fn kernel_of(slot: &SlotStatus) -> [u8; KERNEL_UUID_BYTES] {
+    let kernel = slot.kernel.as_deref().map(uuid::Uuid::parse_str);
+    kernel.and_then(Result::ok).unwrap_or_default().into_bytes()
 }
 
 /// The kernels of a bit set, by their bits.

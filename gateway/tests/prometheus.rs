@@ -475,7 +475,7 @@ const LABELS: [(&str, usize); 18] = [
     // Of functions, of slots, and of images.
     ("state", 5 + 6 + 2),
     ("image", 65),
-    ("cause", 3),
+    ("cause", 4),
     ("result", 24),
     ("slot", 16),
 ];

@@ -5,12 +5,18 @@
 //! held it or not, so that what is there and what is missing are compared by the same measure. SLOTS.md beside this crate
 //! says what follows from that, and what was measured.
 //!
+//! A kernel is what jobs ask for alike. Where some of them may be served by certain images alone, what they ask for is a kernel
+//! of its own, which these images serve and others of the same make bar: see [`SlotView::bars`].
+//!
 //! Invariants: the same calls with the same times give the same answers; nothing is evicted for less than it is worth; a
 //! slot that was just loaded stays for [`SlotConfig::residence_min`], unless somebody who requires another kernel waits.
-//! It deliberately does not know images, cards, or how anything is loaded.
+//! It deliberately does not know images, lists of them, cards, or how anything is loaded.
 
+mod change;
+pub mod listed_trace;
 pub mod trace;
 
+use self::change::{Change, Room, Standing};
 use crate::Nanos;
 
 /// Kinds of kernels at most.
@@ -55,9 +61,23 @@ impl KernelSet {
         self.0 == 0
     }
 
+    /// What is in both.
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Its members.
     pub fn iter(self) -> impl Iterator<Item = usize> {
-        (0..KERNELS_MAX).filter(move |kernel| self.contains(*kernel))
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let lowest = usize::try_from(left.trailing_zeros()).ok()?;
+            // Without its lowest member; of an empty set there is none.
+            (left != 0).then(|| {
+                left &= left - 1;
+                lowest
+            })
+        })
     }
 }
 
@@ -99,6 +119,10 @@ impl Default for SlotConfig {
 pub struct SlotView {
     /// What it serves; nothing where it holds no kernel.
     pub serves: KernelSet,
+    /// What no slot of its group serves while it is there, for jobs would be its own as well.
+    pub bars: KernelSet,
+    /// Slots that jobs are given to together, any of which may then serve them: a number for each such group.
+    pub group: usize,
     /// Since when it has been as it is.
     pub since: Nanos,
     /// Whether it can be loaded or evicted now: it is not, already, and its function serves.
@@ -110,6 +134,8 @@ pub struct SlotView {
 pub struct ImageView {
     /// What it serves.
     pub serves: KernelSet,
+    /// What no other slot of its group serves beside it; see [`SlotView::bars`].
+    pub bars: KernelSet,
     /// What loading it costs: time for which its slot serves nobody, and the host's work for it.
     pub load: Nanos,
     /// Not before this moment: it failed of late.
@@ -138,8 +164,10 @@ pub enum SlotDecision {
         image: usize,
         /// Why.
         reason: LoadReason,
+        /// What is served then that is not now.
+        gains: KernelSet,
     },
-    /// Empty a slot: nobody wants what it holds.
+    /// Empty a slot: nobody wants what it holds, or it is in the way of what is wanted more.
     Unload {
         /// Which slot of those that were shown.
         slot: usize,
@@ -206,6 +234,15 @@ impl SlotPolicy {
         what(&demand) * fading(now.since(demand.at), self.config.half_life)
     }
 
+    /// What came of some kernels so far is another's, or nobody's: it is as if it had not been.
+    pub fn forget(&mut self, kernels: KernelSet) {
+        for kernel in kernels.iter() {
+            if let Some(demand) = self.demand.get_mut(kernel) {
+                *demand = Demand::default();
+            }
+        }
+    }
+
     /// What to do next, if anything is to be done; to be asked again at once after it was begun, and from time to time.
     /// `required`: kernels that somebody waits for who takes nothing else.
     #[must_use]
@@ -216,81 +253,96 @@ impl SlotPolicy {
         required: KernelSet,
         now: Nanos,
     ) -> Option<SlotDecision> {
-        self.required(slots, images, required, now)
-            .or_else(|| self.paying(slots, images, now))
+        let standing = Standing::of(slots);
+        self.required(&standing, images, required, now)
+            .or_else(|| self.paying(&standing, images, now))
             .or_else(|| self.idle(slots, required, now))
     }
 
-    /// Somebody waits: the slot that is worth least makes room, however short it has been there.
+    /// Somebody waits: what is worth least makes room, however short it has been there.
     fn required(
         &self,
-        slots: &[SlotView],
+        standing: &Standing<'_>,
         images: &[ImageView],
         required: KernelSet,
         now: Nanos,
     ) -> Option<SlotDecision> {
-        let served = slots
-            .iter()
-            .fold(KernelSet::EMPTY, |all, slot| all.union(slot.serves));
-        let missing = required.without(served);
-        let can = |image: &&(usize, &ImageView)| {
-            !missing.without(missing.without(image.1.serves)).is_empty()
-                && image.1.not_before <= now
-        };
-        let numbered: Vec<_> = images.iter().enumerate().collect();
-        let (image, _) = *numbered.iter().find(can)?;
-        let slot = self.victim(slots, now, |slot| {
-            // Who is waited for as well is not evicted for another who waits.
-            !required.without(required.without(slot.serves)).is_empty()
-        })?;
-        Some(SlotDecision::Load {
-            slot,
-            image,
-            reason: LoadReason::Required,
-        })
+        let missing = required.without(standing.served());
+        if missing.is_empty() {
+            return None;
+        }
+        let mut least: Option<((f64, Room), Change)> = None;
+        let can_load = |image: &ImageView| image.not_before <= now;
+        standing.changes(
+            images,
+            can_load,
+            missing,
+            |_| true,
+            |change| {
+                // Who is waited for as well is not evicted for another who waits.
+                let gains = !change.gained.intersection(missing).is_empty();
+                if !gains || !change.lost.intersection(required).is_empty() {
+                    return;
+                }
+                let costs = (self.worth_of(change.lost, now), standing.room_of(&change));
+                if least.as_ref().is_none_or(|(so_far, _)| costs < *so_far) {
+                    least = Some((costs, change));
+                }
+            },
+        );
+        least.and_then(|(_, change)| change.first_step(LoadReason::Required))
     }
 
-    /// The load that gains most, of those that pay.
-    fn paying(&self, slots: &[SlotView], images: &[ImageView], now: Nanos) -> Option<SlotDecision> {
-        let stays = |slot: &SlotView| {
-            !slot.serves.is_empty() && now.since(slot.since) < self.config.residence_min
+    /// The change that gains most, of those that pay.
+    fn paying(
+        &self,
+        standing: &Standing<'_>,
+        images: &[ImageView],
+        now: Nanos,
+    ) -> Option<SlotDecision> {
+        let wanted = (0..KERNELS_MAX)
+            .filter(|kernel| self.worth(*kernel, now) > 0.0)
+            .fold(KernelSet::EMPTY, |all, kernel| {
+                all.union(KernelSet::of(kernel))
+            });
+        let may_go = |slot: &SlotView| {
+            slot.serves.is_empty() || now.since(slot.since) >= self.config.residence_min
         };
-        let slot = self.victim(slots, now, stays)?;
-        let lost = self.lost_without(slots, slot, now);
-        let holds_nothing = slots.get(slot).is_some_and(|slot| slot.serves.is_empty());
-        let others = others(slots, slot);
-        let mut best: Option<(f64, usize, LoadReason)> = None;
-        for (number, image) in images.iter().enumerate() {
-            if image.not_before > now {
-                continue;
+        let can_load = |image: &ImageView| image.not_before <= now;
+        // What was emptied in another's way is not to be had back for less than one load.
+        let load_least = images.iter().map(|image| image.load).min();
+        let mut best: Option<((f64, Room), Change, LoadReason)> = None;
+        standing.changes(images, can_load, wanted, may_go, |change| {
+            let gained = self.worth_of(change.gained, now);
+            let lost = self.worth_of(change.lost, now);
+            if gained <= lost * self.config.hysteresis {
+                return;
             }
-            let new = image.serves.without(others);
-            let gained: f64 = new.iter().map(|kernel| self.worth(kernel, now)).sum();
-            let cost = image.load.as_f64() * self.config.payback;
-            let jobs: f64 = new
-                .iter()
-                .map(|kernel| self.expected_jobs(kernel, now))
-                .sum();
-            let reason = if gained >= cost && gained > lost * self.config.hysteresis {
+            let image = change.load.and_then(|(_, image)| images.get(image));
+            let load = image.map(|image| image.load).or(load_least);
+            let cost = load.unwrap_or_default().as_f64() * self.config.payback;
+            let room = standing.room_of(&change);
+            let jobs = || -> f64 {
+                let gained = change.gained.iter();
+                gained.map(|kernel| self.expected_jobs(kernel, now)).sum()
+            };
+            let reason = if gained >= cost {
                 LoadReason::Demand
-            } else if holds_nothing
-                && self.config.prewarm
-                && jobs >= self.config.prewarm_jobs_min
-                && gained > 0.0
+            } else if self.config.prewarm
+                && room == Room::Empty
+                && jobs() >= self.config.prewarm_jobs_min
             {
                 LoadReason::Prewarm
             } else {
-                continue;
+                return;
             };
-            if best.is_none_or(|(most, ..)| gained > most) {
-                best = Some((gained, number, reason));
+            // The worst last.
+            let costs = (lost - gained, room);
+            if best.as_ref().is_none_or(|(so_far, ..)| costs < *so_far) {
+                best = Some((costs, change, reason));
             }
-        }
-        best.map(|(_, image, reason)| SlotDecision::Load {
-            slot,
-            image,
-            reason,
-        })
+        });
+        best.and_then(|(_, change, reason)| change.first_step(reason))
     }
 
     /// What nobody has wanted for long.
@@ -307,44 +359,9 @@ impl SlotPolicy {
         Some(SlotDecision::Unload { slot })
     }
 
-    /// The slot that is worth least of those that can change and need not stay; one that holds nothing first.
-    fn victim(
-        &self,
-        slots: &[SlotView],
-        now: Nanos,
-        stays: impl Fn(&SlotView) -> bool,
-    ) -> Option<usize> {
-        let mut least: Option<(f64, usize)> = None;
-        for (number, slot) in slots.iter().enumerate() {
-            if !slot.can_change || stays(slot) {
-                continue;
-            }
-            let worth = match slot.serves.is_empty() {
-                true => -1.0,
-                false => self.lost_without(slots, number, now),
-            };
-            if least.is_none_or(|(so_far, _)| worth < so_far) {
-                least = Some((worth, number));
-            }
-        }
-        least.map(|(_, number)| number)
+    fn worth_of(&self, kernels: KernelSet, now: Nanos) -> f64 {
+        kernels.iter().map(|kernel| self.worth(kernel, now)).sum()
     }
-
-    /// What would be lost with what a slot holds: the worth of what no other slot serves.
-    fn lost_without(&self, slots: &[SlotView], slot: usize, now: Nanos) -> f64 {
-        let serves = slots.get(slot).map_or(KernelSet::EMPTY, |slot| slot.serves);
-        let alone = serves.without(others(slots, slot));
-        alone.iter().map(|kernel| self.worth(kernel, now)).sum()
-    }
-}
-
-/// What the slots but one serve.
-fn others(slots: &[SlotView], slot: usize) -> KernelSet {
-    let other = slots
-        .iter()
-        .enumerate()
-        .filter(|(number, _)| *number != slot);
-    other.fold(KernelSet::EMPTY, |all, (_, slot)| all.union(slot.serves))
 }
 
 /// What is left of 1 after `span`: halved with each half-life, in a straight line between two halvings. Made of sums and

@@ -18,8 +18,10 @@ use crate::allowed_images::AllowedImages;
 
 /// Different lists of images in use at once.
 pub const IMAGE_LISTS_MAX: usize = 20;
+/// Kinds of what is asked for: each kernel by whoever has no list, and each by each list; numbered as their bits are.
+pub(crate) const KINDS: usize = KERNELS + IMAGE_LISTS_MAX * KERNELS;
 /// The bit after the last list's, which no function has: of a list without a place.
-const NOWHERE: usize = KERNELS + IMAGE_LISTS_MAX * KERNELS;
+const NOWHERE: usize = KINDS;
 
 const _: () = assert!(NOWHERE < u64::BITS as usize, "a bit for each");
 
@@ -56,7 +58,7 @@ impl Default for Served {
 #[derive(Debug)]
 pub(crate) struct ImageList {
     images: AllowedImages,
-    kernels: Vec<[u8; KERNEL_UUID_BYTES]>,
+    kernels: Arc<[[u8; KERNEL_UUID_BYTES]]>,
     /// `None`: there was none.
     place: Option<usize>,
 }
@@ -84,6 +86,13 @@ impl ImageList {
         &self.images
     }
 
+    /// The kinds of what its tenants ask for.
+    pub(super) fn kinds(&self) -> Abilities {
+        let place = self.place.into_iter();
+        let all = place.flat_map(|place| (0..KERNELS).map(move |kernel| list_bit(place, kernel)));
+        all.map(bit).fold(Abilities::default(), Abilities::with)
+    }
+
     /// Whether it has no place, and could do with one.
     pub(super) fn waits_for_a_place(&self) -> bool {
         self.place.is_none() && !self.images.is_empty()
@@ -92,6 +101,15 @@ impl ImageList {
     fn allows(&self, slot: &SlotKernel) -> bool {
         self.kernels.contains(&slot.kernel_uuid)
     }
+}
+
+/// A list with a place, as whoever loads kernels knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct PlacedList {
+    /// Its place.
+    pub(crate) place: usize,
+    /// The kernels of its images.
+    pub(crate) kernels: Arc<[[u8; KERNEL_UUID_BYTES]]>,
 }
 
 /// See the module's head.
@@ -124,6 +142,18 @@ impl ImageLists {
         images.is_empty()
             || self.known(images).is_some()
             || self.0.iter().any(|list| list.strong_count() == 0)
+    }
+
+    /// Those that have a place.
+    pub(super) fn placed(&self) -> Vec<PlacedList> {
+        let lists = self.0.iter().filter_map(Weak::upgrade);
+        let placed = lists.filter_map(|list| {
+            Some(PlacedList {
+                place: list.place?,
+                kernels: Arc::clone(&list.kernels),
+            })
+        });
+        placed.collect()
     }
 
     fn known(&self, images: &AllowedImages) -> Option<Arc<ImageList>> {
@@ -184,11 +214,22 @@ pub(super) fn of_lists(abilities: Abilities) -> impl Iterator<Item = usize> {
         .filter(|bit| (KERNELS..NOWHERE).contains(bit))
 }
 
-fn list_bit(place: usize, kernel: usize) -> usize {
+/// The kinds that a job counts as which needs this of a card: of its list where it has one; of none where that has no place.
+pub(super) fn kinds_of(needs: Abilities) -> impl Iterator<Item = usize> {
+    let kinds = match needs.bits().any(|bit| bit >= KERNELS) {
+        true => KERNELS..KINDS,
+        false => 0..KERNELS,
+    };
+    needs.bits().filter(move |bit| kinds.contains(bit))
+}
+
+/// The number of what a list in a place asks for with a kernel: its bit.
+pub(crate) const fn list_bit(place: usize, kernel: usize) -> usize {
     KERNELS + place * KERNELS + kernel
 }
 
-fn bit(at: usize) -> Abilities {
+/// A bit by its number.
+pub(super) fn bit(at: usize) -> Abilities {
     let at = u32::try_from(at).unwrap_or(u32::MAX);
     Abilities(1u64.checked_shl(at).unwrap_or(0))
 }
@@ -301,5 +342,14 @@ mod tests {
             seen = seen.with(own);
         }
         assert_eq!(seen.bits().count(), NOWHERE);
+        let beyond = lists.of(&images(&["beyond"])).0;
+        for list in held.iter().chain([&beyond]) {
+            let needs = list.needs(of_kernels(Serves::FAST));
+            let kinds: Vec<_> = kinds_of(needs).collect();
+            let own: Vec<_> = list.kinds().bits().take(1).collect();
+            assert_eq!(kinds, own, "{list:?}");
+        }
+        assert_eq!(kinds_of(of_kernels(Serves::ALL)).count(), KERNELS);
+        assert_eq!(lists.placed().len(), IMAGE_LISTS_MAX);
     }
 }

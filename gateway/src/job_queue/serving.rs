@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use faam_sched::{Abilities, Nanos, Placement, TargetSet};
 
-use super::image_lists::{IMAGE_LISTS_MAX, ImageList, Served, kernels_of, of_kernels};
+use super::image_lists::{IMAGE_LISTS_MAX, ImageList, PlacedList, Served, kernels_of, of_kernels};
 use super::{Core, JobQueue};
 use crate::allowed_images::AllowedImages;
 use crate::tenants::{Tenant, TenantId};
@@ -36,6 +36,9 @@ impl Core {
     /// The list of these images; whether functions have to be looked at for it.
     fn list(&mut self, tenant: &TenantId, images: &AllowedImages) -> (Arc<ImageList>, bool) {
         let (list, is_new) = self.lists.of(images);
+        if is_new {
+            self.kernels.begin_anew(list.kinds());
+        }
         if list.waits_for_a_place() {
             tracing::error!(
                 tenant = tenant.as_str(),
@@ -68,8 +71,13 @@ impl JobQueue {
     /// Gives the lists of tenants that found no place one that came free, and has functions looked at where some list is new.
     pub(super) fn place_lists(&self, core: &mut Core, is_new: bool) {
         let (mut any_new, mut any_waits) = (is_new, false);
-        let lists = &mut core.lists;
-        core.tenants.change_lists(|list| {
+        let Core {
+            lists,
+            tenants,
+            kernels,
+            ..
+        } = &mut *core;
+        tenants.change_lists(|list| {
             if !list.waits_for_a_place() {
                 return None;
             }
@@ -78,6 +86,9 @@ impl JobQueue {
                 return None;
             }
             let (placed, is_new) = lists.of(list.images());
+            if is_new {
+                kernels.begin_anew(placed.kinds());
+            }
             any_new |= is_new;
             Some(placed)
         });
@@ -107,6 +118,11 @@ impl JobQueue {
             || own.is_some_and(|list| {
                 list.images() == images || !list.waits_for_a_place() && Arc::strong_count(list) == 1
             })
+    }
+
+    /// The lists that are told apart, for whoever loads kernels.
+    pub(crate) fn placed_lists(&self) -> Vec<PlacedList> {
+        self.core.lock().lists.placed()
     }
 
     /// What a function serves, and from what, from now on.
@@ -167,7 +183,7 @@ impl JobQueue {
             && !placement.effective(core.scheduler.in_service()).is_empty()
     }
 
-    /// The same, whatever the images that the job's tenant may use: who loads kernels knows no lists.
+    /// The same, whatever the images that the job's tenant may use.
     pub(super) fn waits_for_any_image(&self, core: &Core, placement: Placement) -> bool {
         let needs = of_kernels(kernels_of(placement.needs));
         self.waits_for_a_kernel(core, placement.needing(needs))

@@ -25,6 +25,7 @@ mod image_against;
 mod image_backup;
 mod images;
 mod links;
+mod listed_images;
 mod manual;
 mod peer;
 mod plan;

@@ -178,7 +178,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// A phase of `Server-Timing`, milliseconds.
-    fn phase(&self, name: &str) -> Option<f64> {
+    pub(crate) fn phase(&self, name: &str) -> Option<f64> {
         let mut phases = self.timing.split(", ");
         let told = phases.find_map(|phase| phase.strip_prefix(name)?.strip_prefix(";dur="));
         told.map(|ms| ms.parse().expect("a number"))
@@ -186,6 +186,18 @@ impl Answer {
 }
 
 pub(crate) fn compress(place: &Place, level: u8, policy: &str, deadline_ms: Option<u32>) -> Answer {
+    let bearer = format!("Bearer {KEY}");
+    compress_for(&bearer, place, level, policy, deadline_ms)
+}
+
+/// The same for whoever has this key.
+pub(crate) fn compress_for(
+    bearer: &str,
+    place: &Place,
+    level: u8,
+    policy: &str,
+    deadline_ms: Option<u32>,
+) -> Answer {
     let input: Vec<u8> = b"a kernel that is there, and one that is not. "
         .iter()
         .copied()
@@ -198,7 +210,7 @@ pub(crate) fn compress(place: &Place, level: u8, policy: &str, deadline_ms: Opti
         .into();
     let mut request = agent
         .post(format!("{}/v1/compress?level={level}", place.url()))
-        .header("Authorization", format!("Bearer {KEY}"))
+        .header("Authorization", bearer)
         .header("Faam-Backend", policy);
     if let Some(ms) = deadline_ms {
         request = request.header("Faam-Deadline-Ms", ms.to_string());

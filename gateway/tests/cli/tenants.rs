@@ -93,7 +93,7 @@ pub(crate) fn json(ended: Ended) -> Value {
 }
 
 #[track_caller]
-fn key(place: &Place, words: &[&str]) -> (String, String) {
+pub(crate) fn key(place: &Place, words: &[&str]) -> (String, String) {
     let words = [&["key", "add", "--json"], words].concat();
     let made = json(operator(place, &words));
     let text = |name: &str| made[name].as_str().unwrap_or_default().to_owned();

@@ -8,6 +8,8 @@ const MS: u64 = 1_000_000;
 fn slot(serves: KernelSet, since: u64) -> SlotView {
     SlotView {
         serves,
+        bars: KernelSet::EMPTY,
+        group: 0,
         since: Nanos(since),
         can_change: true,
     }
@@ -17,6 +19,7 @@ fn images(count: usize) -> Vec<ImageView> {
     (0..count)
         .map(|kernel| ImageView {
             serves: KernelSet::of(kernel),
+            bars: KernelSet::EMPTY,
             load: Nanos(20 * MS),
             not_before: Nanos(0),
         })
@@ -55,7 +58,8 @@ fn a_kernel_is_loaded_once_it_would_have_paid_and_not_before() {
         Some(SlotDecision::Load {
             slot: 0,
             image: 0,
-            reason: LoadReason::Demand
+            reason: LoadReason::Demand,
+            gains: KernelSet::of(0),
         })
     );
 }
@@ -76,6 +80,7 @@ fn nothing_is_evicted_for_what_is_worth_little_more() {
         slot: 1,
         image: 2,
         reason: LoadReason::Demand,
+        gains: KernelSet::of(2),
     };
     assert_eq!(decide(&policy, now), Some(load));
     // Not while both have just come.
@@ -118,6 +123,7 @@ fn who_requires_a_kernel_has_it_loaded_in_place_of_what_is_worth_least_and_of_no
             slot,
             image: 2,
             reason: LoadReason::Required,
+            gains: KernelSet::of(2),
         })
     };
     let decide = |required| policy.decide(&slots, &images(3), required, now);
@@ -160,7 +166,258 @@ fn an_empty_slot_is_loaded_ahead_of_what_is_expected() {
         Some(SlotDecision::Load {
             slot: 1,
             image: 1,
-            reason: LoadReason::Prewarm
+            reason: LoadReason::Prewarm,
+            gains: KernelSet::of(1),
         })
     );
+}
+
+/// A kernel for whoever has no list, for the list of the one make of it, and for that of the other.
+const ANYBODY: usize = 0;
+const LIST: [usize; 2] = [1, 2];
+
+/// The image of a make: no other one serves that list's jobs beside it.
+fn of_make(make: usize) -> (KernelSet, KernelSet) {
+    let serves = KernelSet::of(ANYBODY).union(KernelSet::of(LIST[make]));
+    (serves, KernelSet::of(LIST[1 - make]))
+}
+
+fn made(make: usize) -> ImageView {
+    let (serves, bars) = of_make(make);
+    ImageView {
+        serves,
+        bars,
+        load: Nanos(20 * MS),
+        not_before: Nanos(0),
+    }
+}
+
+fn holding(make: usize, group: usize) -> SlotView {
+    let (serves, bars) = of_make(make);
+    SlotView {
+        serves,
+        bars,
+        group,
+        since: Nanos(0),
+        can_change: true,
+    }
+}
+
+fn empty(group: usize) -> SlotView {
+    SlotView {
+        group,
+        ..slot(KernelSet::EMPTY, 0)
+    }
+}
+
+const NOW: Nanos = Nanos(5 * S);
+
+fn wanted(by: &[(usize, u32)]) -> SlotPolicy {
+    let mut policy = policy();
+    for (kernel, jobs) in by {
+        policy.demanded(*kernel, *jobs, Nanos(MS), NOW);
+    }
+    policy
+}
+
+#[test]
+fn a_lists_image_is_loaded_where_no_other_one_serves_beside_it() {
+    let policy = wanted(&[(ANYBODY, 100), (LIST[1], 30)]);
+    let decide =
+        |slots: &[SlotView]| policy.decide(slots, &[made(0), made(1)], KernelSet::EMPTY, NOW);
+    let load = |slot| {
+        Some(SlotDecision::Load {
+            slot,
+            image: 1,
+            reason: LoadReason::Demand,
+            gains: KernelSet::of(LIST[1]),
+        })
+    };
+    // Beside the other make it would serve nobody more; in another group it does, and in place of the other one.
+    assert_eq!(decide(&[holding(0, 0), empty(0), empty(1)]), load(2));
+    assert_eq!(decide(&[holding(0, 0), empty(0)]), load(0));
+    // Who has no list is served by it as well: no other make is loaded for them.
+    assert_eq!(decide(&[holding(1, 0), empty(0), empty(1)]), None);
+    let first = wanted(&[(ANYBODY, 100), (LIST[1], 30), (LIST[0], 1)]);
+    let slots = [empty(0)];
+    let Some(SlotDecision::Load { image, .. }) =
+        first.decide(&slots, &[made(0), made(1)], KernelSet::EMPTY, NOW)
+    else {
+        panic!("something is loaded");
+    };
+    assert_eq!(image, 1, "the one that serves more of them");
+}
+
+#[test]
+fn what_is_in_a_lists_way_goes_where_that_is_worth_more() {
+    let both = [holding(0, 0), holding(1, 0)];
+    let decide = |policy: &SlotPolicy, slots: &[SlotView], images: &[ImageView]| {
+        policy.decide(slots, images, KernelSet::EMPTY, NOW)
+    };
+    let unload = |slot| Some(SlotDecision::Unload { slot });
+    let images = [made(0), made(1)];
+    assert_eq!(decide(&wanted(&[(ANYBODY, 100)]), &both, &images), None);
+    // By what a load costs: less has not paid.
+    assert_eq!(decide(&wanted(&[(LIST[1], 19)]), &both, &images), None);
+    assert_eq!(decide(&wanted(&[(LIST[1], 21)]), &both, &images), unload(0));
+    assert_eq!(decide(&wanted(&[(LIST[0], 21)]), &both, &images), unload(1));
+    // Two in the way of one that is to come: one after the other, and then it comes.
+    let policy = wanted(&[(LIST[1], 100), (ANYBODY, 10)]);
+    let two = [holding(0, 0), holding(0, 0)];
+    let Some(SlotDecision::Unload { slot }) = decide(&policy, &two, &images) else {
+        panic!("room is made");
+    };
+    let mut one = two;
+    one[slot] = empty(0);
+    let Some(SlotDecision::Load { image, .. }) = decide(&policy, &one, &images) else {
+        panic!("the list's image comes");
+    };
+    assert_eq!(image, 1);
+    // Nothing that has just come, and nothing that cannot be loaded again.
+    let mut stays = two;
+    for slot in &mut stays {
+        slot.can_change = false;
+    }
+    assert_eq!(decide(&policy, &stays, &images), None);
+    let young = two.map(|slot| SlotView { since: NOW, ..slot });
+    assert_eq!(decide(&policy, &young, &images), None);
+}
+
+#[test]
+fn two_lists_change_places_for_half_as_much_again_alone() {
+    let slots = [holding(0, 0)];
+    let decide = |jobs| {
+        wanted(&[(LIST[0], 100), (LIST[1], jobs)]).decide(
+            &slots,
+            &[made(0), made(1)],
+            KernelSet::EMPTY,
+            NOW,
+        )
+    };
+    assert_eq!(decide(150), None);
+    assert!(matches!(
+        decide(151),
+        Some(SlotDecision::Load { image: 1, .. })
+    ));
+}
+
+#[test]
+fn who_requires_an_image_of_a_list_has_it_and_nobody_who_waits_loses_another() {
+    let policy = wanted(&[(ANYBODY, 100)]);
+    let images = [made(0), made(1)];
+    let decide = |slots: &[SlotView], required| policy.decide(slots, &images, required, NOW);
+    let [first, second] = LIST.map(KernelSet::of);
+    let load = |slot| {
+        Some(SlotDecision::Load {
+            slot,
+            image: 1,
+            reason: LoadReason::Required,
+            gains: second,
+        })
+    };
+    assert_eq!(decide(&[holding(0, 0)], second), load(0));
+    assert_eq!(decide(&[holding(0, 0)], second.union(first)), None);
+    let beside = [holding(0, 0), empty(1)];
+    assert_eq!(decide(&beside, second.union(first)), load(1));
+    // Whoever has no list is served on by what comes.
+    let anybody = KernelSet::of(ANYBODY);
+    assert_eq!(decide(&[holding(0, 0)], second.union(anybody)), load(0));
+    let both = [holding(0, 0), holding(1, 0)];
+    assert_eq!(
+        decide(&both, second),
+        Some(SlotDecision::Unload { slot: 0 })
+    );
+    // What no image serves is waited for in vain.
+    assert_eq!(decide(&both, KernelSet::of(9)), None);
+}
+
+#[test]
+fn what_came_is_forgotten_of_a_kernel_that_is_anothers() {
+    let mut policy = wanted(&[(LIST[0], 100), (LIST[1], 100)]);
+    policy.forget(KernelSet::of(LIST[0]));
+    assert_eq!(policy.worth(LIST[0], NOW), 0.0);
+    assert_eq!(policy.worth(LIST[1], NOW), 1e8);
+    assert_eq!(policy.expected_jobs(LIST[0], NOW), 0.0);
+}
+
+/// Whatever is wanted, and whatever slots hold: changes come to an end, none gives up what is worth more than it gains, and what
+/// is served at the end is worth at least what was served before.
+#[test]
+fn changes_come_to_an_end_and_gain() {
+    let seed = 20_261_130;
+    println!("seed {seed}");
+    let mut random = crate::simulation::Random::new(seed);
+    let config = SlotConfig {
+        residence_min: Nanos(0),
+        idle: None,
+        ..SlotConfig::default()
+    };
+    let mut changed = 0;
+    for round in 0..2_000 {
+        let mut below = |bound: u64| usize::try_from(random.below(bound)).unwrap();
+        // Kernels with two makes each, as the gateway numbers them: three kinds of jobs a kernel.
+        let image = |kernel: usize, make: usize| {
+            let (serves, bars) = of_make(make);
+            let at = |set: KernelSet| KernelSet(set.0 << (3 * kernel));
+            (at(serves), at(bars))
+        };
+        let mut images: Vec<_> = (0..3)
+            .flat_map(|kernel| [image(kernel, 0), image(kernel, 1)])
+            .collect();
+        // And one that serves two kernels.
+        let (serves, bars) = images[0];
+        images.push((serves.union(images[2].0), bars.union(images[2].1)));
+        let of = |number: usize| images.get(number).copied().unwrap_or_default();
+        let mut slots: Vec<_> = (0..4)
+            .map(|number| {
+                let (serves, bars) = of(below(8));
+                SlotView {
+                    serves,
+                    bars,
+                    group: number / 2,
+                    since: Nanos(0),
+                    can_change: true,
+                }
+            })
+            .collect();
+        let views: Vec<_> = images
+            .iter()
+            .map(|(serves, bars)| ImageView {
+                serves: *serves,
+                bars: *bars,
+                load: Nanos(20 * MS),
+                not_before: Nanos(0),
+            })
+            .collect();
+        let mut policy = SlotPolicy::new(config);
+        for kernel in 0..9 {
+            let jobs = u32::try_from(below(100)).unwrap();
+            if below(3) > 0 {
+                policy.demanded(kernel, jobs, Nanos(MS), NOW);
+            }
+        }
+        let worth = |slots: &[SlotView]| {
+            let served = Standing::of(slots).served();
+            policy.worth_of(served, NOW)
+        };
+        let (first, mut steps) = (worth(&slots), 0);
+        while let Some(decision) = policy.decide(&slots, &views, KernelSet::EMPTY, NOW) {
+            steps += 1;
+            assert!(steps <= 20, "round {round}: it goes on and on");
+            let before = worth(&slots);
+            let (at, (serves, bars), is_load) = match decision {
+                SlotDecision::Load { slot, image, .. } => (slot, of(image), true),
+                SlotDecision::Unload { slot } => (slot, Default::default(), false),
+            };
+            slots[at] = SlotView {
+                serves,
+                bars,
+                ..slots[at]
+            };
+            assert!(!is_load || worth(&slots) > before, "round {round}");
+        }
+        assert!(worth(&slots) >= first, "round {round}");
+        changed += usize::from(steps > 0);
+    }
+    assert!(changed > 1_000, "{changed}");
 }

@@ -113,7 +113,8 @@ pub fn trace(shape: Shape, seed: u64) -> Vec<Request> {
         .collect()
 }
 
-fn pick(random: &mut Random, weights: &[f64]) -> usize {
+/// A number by these weights.
+pub(super) fn pick(random: &mut Random, weights: &[f64]) -> usize {
     let all: f64 = weights.iter().sum();
     let drawn = random.unit() * all;
     let mut below = 0.0;
@@ -200,6 +201,7 @@ pub fn by_policy(trace: &[Request], config: SlotConfig) -> Outcome {
     let images: Vec<ImageView> = (0..KERNELS)
         .map(|kernel| ImageView {
             serves: KernelSet::of(kernel),
+            bars: KernelSet::EMPTY,
             load: LOAD,
             not_before: Nanos(0),
         })
@@ -212,6 +214,8 @@ pub fn by_policy(trace: &[Request], config: SlotConfig) -> Outcome {
         policy.demanded(request.kernel, 1, request.saved, now);
         let views = places.map(|place| SlotView {
             serves: place.kernel.map_or(KernelSet::EMPTY, KernelSet::of),
+            bars: KernelSet::EMPTY,
+            group: 0,
             since: place.since,
             can_change: place.ready_at <= now,
         });
