@@ -63,7 +63,16 @@ fn of_list(list: &PlacedList, kernel: usize) -> KernelSet {
 mod tests {
     use std::sync::Arc;
 
+    use faam_hwif::Serves;
+    use faam_sched::Abilities;
+
     use super::*;
+    use crate::allowed_images::AllowedImages;
+    use crate::cards::{CardSource, SimulatedFaults, SimulatedSlots};
+    use crate::dispatch::DispatchConfig;
+    use crate::job_queue::{JobQueue, KINDS, Served, SlotKernel};
+    use crate::metrics::Metrics;
+    use crate::tenants::{Tenant, TenantId, TenantLimits};
 
     fn list(place: usize, names: &[&str]) -> PlacedList {
         let kernels = names
@@ -113,5 +122,77 @@ mod tests {
             kinds(&[(0, 0), (0, 1), (0, 2)])
         );
         assert_eq!(lists.told(vec![list(1, &["new"])]), KernelSet::EMPTY);
+    }
+
+    /// A queue with one card, whose function 0 is in service.
+    fn queue() -> JobQueue {
+        let config = DispatchConfig {
+            cards: vec![CardSource::OwnSimulated {
+                model: faam_sim::Model::Functional,
+                engines: 1,
+                pace_mhz: None,
+                slots: SimulatedSlots::default(),
+                faults: SimulatedFaults::default(),
+            }],
+            ..DispatchConfig::default()
+        };
+        let queue = JobQueue::new(&config, Arc::new(Metrics::new())).expect("a queue");
+        queue.set_in_service(0, 0, Some(Box::new(|| {})));
+        queue
+    }
+
+    /// What the policy takes a function to serve is what the queue gives it, whatever lists and slots are.
+    #[test]
+    fn the_policy_and_the_queue_agree_on_what_slots_serve_for_whom() {
+        const SEED: u64 = 20_261_130;
+        const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+        println!("seed {SEED}");
+        let mut random = faam_sched::simulation::Random::new(SEED);
+        let mut below = |bound: u64| usize::try_from(random.below(bound)).expect("small");
+        let (mut barred, mut served) = (0, 0);
+        for round in 0..200 {
+            let queue = queue();
+            for tenant in 0..3 {
+                let names = NAMES.iter().filter(|_| below(2) == 0).copied();
+                let limits = TenantLimits {
+                    images: Some(AllowedImages::new(names).expect("names")),
+                    ..TenantLimits::default()
+                };
+                let id = TenantId::new(&format!("t{tenant}"));
+                queue.set_tenant(&Tenant { id, limits });
+            }
+            let mut lists = Lists::default();
+            lists.told(queue.placed_lists());
+            let active: Vec<_> = (0..below(4))
+                .map(|_| SlotKernel {
+                    serves: Serves(u8::try_from(below(8)).expect("three bits")),
+                    kernel_uuid: *faam_image::kernel_uuid(NAMES[below(4)]).as_bytes(),
+                })
+                .collect();
+            let (mut all, mut bars) = (KernelSet::EMPTY, KernelSet::EMPTY);
+            for slot in &active {
+                let (more, bar) =
+                    lists.meaning(super::super::kernels(slot.serves), slot.kernel_uuid);
+                all = all.union(more);
+                bars = bars.union(bar);
+            }
+            queue.set_served(
+                0,
+                0,
+                Served::Slots {
+                    active,
+                    changing: Vec::new(),
+                },
+            );
+            for kind in 0..KINDS {
+                let needs = Abilities(KernelSet::of(kind).0);
+                let is_served = queue.any_card_serves(needs);
+                let is_taken_to_be = all.without(bars).contains(kind);
+                assert_eq!(is_served, is_taken_to_be, "round {round}, kind {kind}");
+                barred += usize::from(all.intersection(bars).contains(kind));
+                served += usize::from(is_served);
+            }
+        }
+        assert!(barred > 0 && served > 0, "{barred} {served}");
     }
 }

@@ -86,6 +86,12 @@ fn the_demand_of_a_tenant_with_a_list_brings_its_image_and_others_are_served_on(
     let warm = compress_for(&second, &place, LEVEL, "require-hw", None);
     assert_eq!((on_card(&warm), warm.phase("load")), (function, None));
     on_card(&free());
+    // Another list, of what is there: nothing has to be loaded for it.
+    let words = ["tenant", "set", "second", "--images", FIRST, "--json"];
+    json(operator(&place, &words));
+    let warm = compress_for(&second, &place, LEVEL, "require-hw", None);
+    let other = if own == 0 { "fpga0.1" } else { "fpga0.0" };
+    assert_eq!((on_card(&warm).as_str(), warm.phase("load")), (other, None));
 }
 
 #[test]
