@@ -341,8 +341,9 @@ pub enum JobError {
     #[error("no slot of a card in service held the kernel for it{} within {waited_ms} ms: {}",
         if *.listed { ", from an image that this tenant may use alone," } else { "" },
         if *.listed {
-            "the slot policy loads one that is in the store, unless others wait for what would have to go; else an operator does, with \
-             `faam image load` into a function where no other image serves the same, or changes the list with `faam tenant set --images`"
+            "an operator loads one with `faam image load` into a function where no other image serves the same, evicts there what does \
+             with `faam image evict`, or changes the list with `faam tenant set --images`; the slot policy, where it is on, loads one that \
+             is in the store, unless others wait for what would have to go, or more than one slot of each function is in its way"
         } else {
             "an operator loads one with `faam image load`, or the slot policy, where its image is in the store"
         })]

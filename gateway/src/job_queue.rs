@@ -46,7 +46,7 @@ mod serving;
 
 pub use self::image_lists::IMAGE_LISTS_MAX;
 pub(crate) use self::image_lists::{ImageList, KINDS, PlacedList, Served, SlotKernel, list_bit};
-use self::image_lists::{ImageLists, of_kernels, without_kernels};
+use self::image_lists::{ImageLists, kinds_of, of_kernels, without_kernels};
 use self::kernel_waits::KernelWaits;
 pub(crate) use self::kernel_waits::{KERNELS, KernelDemand, KernelWait};
 use self::places::{FunctionPlaces, TenantPlaces, promised};
@@ -389,7 +389,8 @@ impl JobQueue {
         }
         let cost = core.scheduler.cost_of(request.shape);
         core.kernels.wanted(placement.needs, cost, waits);
-        if waits.is_some() {
+        // What no kind counts, of a list without a place, no load would serve.
+        if waits.is_some() && kinds_of(placement.needs).next().is_some() {
             self.tell_keeper();
         }
         let pushed = core.scheduler.push(tenant, job, request, self.now());
@@ -405,11 +406,12 @@ impl JobQueue {
         Ok((id, placement))
     }
 
-    /// How kernels were asked for since the start, by whoever has no list of images and by each list.
-    pub(crate) fn kernel_demand(&self) -> [KernelDemand; KINDS] {
+    /// How kernels were asked for since the start, by whoever has no list of images and by each list; and the lists that were
+    /// told apart at that moment.
+    pub(crate) fn kernel_demand(&self) -> ([KernelDemand; KINDS], Vec<PlacedList>) {
         let mut core = self.core.lock();
         core.kernels.note_waiting(Instant::now());
-        core.kernels.demand()
+        (core.kernels.demand(), core.lists.placed())
     }
 
     /// Who is to be woken when a job waits for a kernel that no card has.
@@ -417,7 +419,8 @@ impl JobQueue {
         *self.keeper.lock() = Some(wake);
     }
 
-    fn tell_keeper(&self) {
+    /// Wakes who loads kernels: jobs wait for one, or a slot has changed, so that its function can be changed again.
+    pub(crate) fn tell_keeper(&self) {
         if let Some(wake) = &*self.keeper.lock() {
             // One wake among many is enough.
             let _ = wake.try_send(());

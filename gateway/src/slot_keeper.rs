@@ -218,8 +218,6 @@ impl Keeper {
     }
 
     fn look(&mut self) {
-        let gone = self.lists.told(self.jobs.placed_lists());
-        self.policy.forget(gone);
         let required = self.note_demand();
         self.end_works();
         let (places, views) = self.slots();
@@ -301,13 +299,16 @@ impl Keeper {
     /// What was asked for since the last look. Kernels that somebody waits for who takes nothing else.
     fn note_demand(&mut self) -> KernelSet {
         let now = self.now();
-        let demand = self.jobs.kernel_demand();
+        let (demand, lists) = self.jobs.kernel_demand();
+        let gone = self.lists.told(lists);
+        self.policy.forget(gone, now);
         let limit = self.jobs.hw_wait();
         let mut required = KernelSet::EMPTY;
         for (kernel, (new, old)) in demand.iter().zip(&self.counted).enumerate() {
             let jobs = u32::try_from(new.jobs.saturating_sub(old.jobs)).unwrap_or(u32::MAX);
             let cost = new.cost_ns.saturating_sub(old.cost_ns);
-            if jobs > 0 {
+            // What came since for a list that is gone, or for the one in its place, cannot be told apart.
+            if jobs > 0 && !gone.contains(kernel) {
                 let each = Nanos(cost / u64::from(jobs));
                 self.policy.demanded(kernel, jobs, each, now);
             }

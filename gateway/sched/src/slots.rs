@@ -16,7 +16,7 @@ mod change;
 pub mod listed_trace;
 pub mod trace;
 
-use self::change::{Change, Room, Standing};
+use self::change::{Change, Standing};
 use crate::Nanos;
 
 /// Kinds of kernels at most.
@@ -164,10 +164,10 @@ pub enum SlotDecision {
         image: usize,
         /// Why.
         reason: LoadReason,
-        /// What is served then that is not now.
+        /// What is served then that is not now, of what anybody has asked for.
         gains: KernelSet,
     },
-    /// Empty a slot: nobody wants what it holds, or it is in the way of what is wanted more.
+    /// Empty a slot: nobody wants what it holds.
     Unload {
         /// Which slot of those that were shown.
         slot: usize,
@@ -234,11 +234,15 @@ impl SlotPolicy {
         what(&demand) * fading(now.since(demand.at), self.config.half_life)
     }
 
-    /// What came of some kernels so far is another's, or nobody's: it is as if it had not been.
-    pub fn forget(&mut self, kernels: KernelSet) {
+    /// What came of some kernels so far is another's, or nobody's: it counts for nothing any more. A slot that serves one is idle
+    /// no sooner than if it had been wanted until now.
+    pub fn forget(&mut self, kernels: KernelSet, now: Nanos) {
         for kernel in kernels.iter() {
             if let Some(demand) = self.demand.get_mut(kernel) {
-                *demand = Demand::default();
+                *demand = Demand {
+                    last: Some(now),
+                    ..Demand::default()
+                };
             }
         }
     }
@@ -254,8 +258,9 @@ impl SlotPolicy {
         now: Nanos,
     ) -> Option<SlotDecision> {
         let standing = Standing::of(slots);
-        self.required(&standing, images, required, now)
-            .or_else(|| self.paying(&standing, images, now))
+        let worths = self.worths(now);
+        self.required(&standing, images, required, &worths, now)
+            .or_else(|| self.paying(&standing, images, &worths, now))
             .or_else(|| self.idle(slots, required, now))
     }
 
@@ -265,13 +270,12 @@ impl SlotPolicy {
         standing: &Standing<'_>,
         images: &[ImageView],
         required: KernelSet,
+        worths: &Worths,
         now: Nanos,
     ) -> Option<SlotDecision> {
         let missing = required.without(standing.served());
-        if missing.is_empty() {
-            return None;
-        }
-        let mut least: Option<((f64, Room), Change)> = None;
+        // Loses least; of those gains most; of those replaces nothing.
+        let mut least: Option<((f64, f64, bool), Change)> = None;
         let can_load = |image: &ImageView| image.not_before <= now;
         standing.changes(
             images,
@@ -280,17 +284,18 @@ impl SlotPolicy {
             |_| true,
             |change| {
                 // Who is waited for as well is not evicted for another who waits.
-                let gains = !change.gained.intersection(missing).is_empty();
-                if !gains || !change.lost.intersection(required).is_empty() {
+                if !change.lost.intersection(required).is_empty() {
                     return;
                 }
-                let costs = (self.worth_of(change.lost, now), standing.room_of(&change));
-                if least.as_ref().is_none_or(|(so_far, _)| costs < *so_far) {
+                let (lost, gained) = (worths.of(change.lost), worths.of(change.gained));
+                let costs = (lost, -gained, change.replaces);
+                if least.is_none_or(|(so_far, _)| costs < so_far) {
                     least = Some((costs, change));
                 }
             },
         );
-        least.and_then(|(_, change)| change.first_step(LoadReason::Required))
+        let (_, change) = least?;
+        Some(change.decision(LoadReason::Required, missing.union(worths.wanted())))
     }
 
     /// The change that gains most, of those that pay.
@@ -298,30 +303,22 @@ impl SlotPolicy {
         &self,
         standing: &Standing<'_>,
         images: &[ImageView],
+        worths: &Worths,
         now: Nanos,
     ) -> Option<SlotDecision> {
-        let wanted = (0..KERNELS_MAX)
-            .filter(|kernel| self.worth(*kernel, now) > 0.0)
-            .fold(KernelSet::EMPTY, |all, kernel| {
-                all.union(KernelSet::of(kernel))
-            });
+        let wanted = worths.wanted();
         let may_go = |slot: &SlotView| {
             slot.serves.is_empty() || now.since(slot.since) >= self.config.residence_min
         };
         let can_load = |image: &ImageView| image.not_before <= now;
-        // What was emptied in another's way is not to be had back for less than one load.
-        let load_least = images.iter().map(|image| image.load).min();
-        let mut best: Option<((f64, Room), Change, LoadReason)> = None;
+        let mut best: Option<((f64, bool), Change, LoadReason)> = None;
         standing.changes(images, can_load, wanted, may_go, |change| {
-            let gained = self.worth_of(change.gained, now);
-            let lost = self.worth_of(change.lost, now);
+            let (gained, lost) = (worths.of(change.gained), worths.of(change.lost));
             if gained <= lost * self.config.hysteresis {
                 return;
             }
-            let image = change.load.and_then(|(_, image)| images.get(image));
-            let load = image.map(|image| image.load).or(load_least);
+            let load = images.get(change.image).map(|image| image.load);
             let cost = load.unwrap_or_default().as_f64() * self.config.payback;
-            let room = standing.room_of(&change);
             let jobs = || -> f64 {
                 let gained = change.gained.iter();
                 gained.map(|kernel| self.expected_jobs(kernel, now)).sum()
@@ -329,7 +326,7 @@ impl SlotPolicy {
             let reason = if gained >= cost {
                 LoadReason::Demand
             } else if self.config.prewarm
-                && room == Room::Empty
+                && !change.replaces
                 && jobs() >= self.config.prewarm_jobs_min
             {
                 LoadReason::Prewarm
@@ -337,12 +334,13 @@ impl SlotPolicy {
                 return;
             };
             // The worst last.
-            let costs = (lost - gained, room);
-            if best.as_ref().is_none_or(|(so_far, ..)| costs < *so_far) {
+            let costs = (lost - gained, change.replaces);
+            if best.is_none_or(|(so_far, ..)| costs < so_far) {
                 best = Some((costs, change, reason));
             }
         });
-        best.and_then(|(_, change, reason)| change.first_step(reason))
+        let (_, change, reason) = best?;
+        Some(change.decision(reason, wanted))
     }
 
     /// What nobody has wanted for long.
@@ -359,8 +357,28 @@ impl SlotPolicy {
         Some(SlotDecision::Unload { slot })
     }
 
-    fn worth_of(&self, kernels: KernelSet, now: Nanos) -> f64 {
-        kernels.iter().map(|kernel| self.worth(kernel, now)).sum()
+    fn worths(&self, now: Nanos) -> Worths {
+        Worths(std::array::from_fn(|kernel| self.worth(kernel, now)))
+    }
+}
+
+/// What each kernel is worth at one moment.
+struct Worths([f64; KERNELS_MAX]);
+
+impl Worths {
+    /// What some are worth together.
+    fn of(&self, kernels: KernelSet) -> f64 {
+        let worths = kernels.iter().filter_map(|kernel| self.0.get(kernel));
+        worths.sum()
+    }
+
+    /// Those that are worth anything.
+    fn wanted(&self) -> KernelSet {
+        let worths = self.0.iter().enumerate();
+        let wanted = worths.filter(|(_, worth)| **worth > 0.0);
+        wanted.fold(KernelSet::EMPTY, |all, (kernel, _)| {
+            all.union(KernelSet::of(kernel))
+        })
     }
 }
 

@@ -141,6 +141,27 @@ fn two_lists_that_want_a_kernel_of_different_images_do_not_throw_each_other_out(
     assert!(policy.hit_rate() > 0.95 && policy.loads == 2, "{policy:?}");
 }
 
+#[test]
+fn full_slots_make_room_for_a_list_by_one_load_and_are_never_emptied_for_it() {
+    let trace = listed_trace::trace(listed_trace::Shape::Turns(Nanos(100_000_000)), SEED);
+    for requires in [false, true] {
+        let from = |held: &[(usize, usize)]| {
+            listed_trace::by_policy_from(held, &trace, CARD, config(), requires)
+        };
+        // Two slots of each function bar the second list: no one load serves it, and the first is served on from all of them.
+        let barred = from(&[(0, 0); 4]);
+        println!("barred, requires: {requires}: {barred:?}");
+        assert_eq!((barred.loads, barred.unloads), (0, 0));
+        assert_eq!(barred.hits, [0, barred.requests[1], 0]);
+        // One of each function: the copy in one of them makes room, once.
+        let copies = from(&[(0, 0), (1, 0), (0, 0), (1, 0)]);
+        println!("copies, requires: {requires}: {copies:?}");
+        assert_eq!((copies.loads, copies.unloads), (1, 0));
+        assert_eq!(copies.hits[1], copies.requests[1]);
+        assert!(copies.hit_rate() > 0.99);
+    }
+}
+
 fn figures() -> String {
     let mut text = format!(
         "Seed {SEED}; {REQUESTS} requests for {KERNELS} kernels, {SLOTS} slots; a load takes {} ms (modelled), of which the host \

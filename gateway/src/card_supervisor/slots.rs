@@ -286,6 +286,8 @@ impl Card {
             // Whoever asked may have gone.
             let _ = reply.send(answer);
         }
+        // After the answer, which it looks for.
+        self.jobs.tell_keeper();
         match lost {
             Some(failed) => self.recover(number, "slot", &failed.why),
             None => Ok(()),

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use faam_sched::{Abilities, Nanos, Placement, TargetSet};
 
-use super::image_lists::{IMAGE_LISTS_MAX, ImageList, PlacedList, Served, kernels_of, of_kernels};
+use super::image_lists::{IMAGE_LISTS_MAX, ImageList, Served, kernels_of, of_kernels};
 use super::{Core, JobQueue};
 use crate::allowed_images::AllowedImages;
 use crate::tenants::{Tenant, TenantId};
@@ -118,11 +118,6 @@ impl JobQueue {
             || own.is_some_and(|list| {
                 list.images() == images || !list.waits_for_a_place() && Arc::strong_count(list) == 1
             })
-    }
-
-    /// The lists that are told apart, for whoever loads kernels.
-    pub(crate) fn placed_lists(&self) -> Vec<PlacedList> {
-        self.core.lock().lists.placed()
     }
 
     /// What a function serves, and from what, from now on.

@@ -522,7 +522,7 @@ fn a_job_whose_kernel_goes_while_it_waits_is_told_to_who_loads_kernels() {
     let rig = Rig::new();
     let (wake, woken) = crossbeam::channel::bounded(1);
     rig.queue.wake_for_kernels(wake);
-    let required = || rig.queue.kernel_demand()[TABLES].required_at;
+    let required = || rig.queue.kernel_demand().0[TABLES].required_at;
     let mut answer = rig.push(BackendPolicy::RequireHardware);
     assert_eq!(required(), None);
     // Evicted for another who waits.
@@ -721,8 +721,13 @@ fn a_list_that_changes_holds_for_what_comes_after() {
     assert!(rig.queue.has_room_for(&TenantId::new("k2"), &images));
     rig.queue.set_tenant(&one_more);
     rig.queue.set_served(0, 0, slots(&["good"], &[]));
+    let (wake, woken) = crossbeam::channel::bounded(1);
+    rig.queue.wake_for_kernels(wake);
     let _answer = rig.push_of(&one_more, BackendPolicy::RequireHardware);
     assert!(rig.take(0).is_none(), "told apart from nobody: no card");
+    assert!(woken.is_empty(), "nothing could be loaded for it");
+    let _answer = rig.push_of(&listed("k3", &["k3"]), BackendPolicy::RequireHardware);
+    assert!(woken.try_recv().is_ok());
     // The first place that comes free is its own, for what comes from then on: also one that a job held the longest.
     let mut last = rig.push_of(&listed("k1", &["k1"]), BackendPolicy::RequireHardware);
     rig.queue.remove_tenant(&TenantId::new("k1"));

@@ -162,7 +162,7 @@ mod tests {
                 queue.set_tenant(&Tenant { id, limits });
             }
             let mut lists = Lists::default();
-            lists.told(queue.placed_lists());
+            lists.told(queue.kernel_demand().1);
             let active: Vec<_> = (0..below(4))
                 .map(|_| SlotKernel {
                     serves: Serves(u8::try_from(below(8)).expect("three bits")),

@@ -17,10 +17,17 @@ const LEVEL: u8 = 6;
 const FIRST: &str = "deflate-tables";
 const LAB: &str = "deflate-tables-lab";
 
-/// Two images that serve the same, the first of which is loaded for whoever takes either.
+/// An image that serves nothing of that.
+const FAST: &str = "deflate-fast";
+
+/// Two images that serve the same, the first of which is loaded for whoever takes either, and another.
 fn place() -> Place {
     place_with(true, HW_WAIT, |config| {
-        let images = [(FIRST, Serves::TABLES), (LAB, Serves::TABLES)];
+        let images = [
+            (FIRST, Serves::TABLES),
+            (LAB, Serves::TABLES),
+            (FAST, Serves::FAST),
+        ];
         config.dispatch.images = Some(Images::of(&images));
     })
 }
@@ -49,6 +56,18 @@ fn held(place: &Place) -> Vec<Vec<String>> {
     };
     let function = |name| (0..2).filter_map(|number| image(name, number)).collect();
     vec![function("fpga0.0"), function("fpga0.1")]
+}
+
+/// Has an operator load these, by function and slot.
+#[track_caller]
+fn load(place: &Place, images: &[[&str; 2]; 2]) {
+    for (function, slots) in images.iter().enumerate() {
+        for (slot, image) in slots.iter().enumerate() {
+            let load = format!("fpga0.{function}/slots/load?image={image}&slot={slot}");
+            let (status, done) = ask(place, &load);
+            assert_eq!(status, 200, "{done}");
+        }
+    }
 }
 
 fn count(held: &[Vec<String>], image: &str) -> usize {
@@ -97,15 +116,7 @@ fn the_demand_of_a_tenant_with_a_list_brings_its_image_and_others_are_served_on(
 #[test]
 fn who_requires_an_image_of_its_list_waits_for_its_load_also_where_others_are_in_every_slot() {
     let place = place();
-    for slot in [
-        "fpga0.0/slots/load?image=deflate-tables&slot=0",
-        "fpga0.0/slots/load?image=deflate-tables&slot=1",
-        "fpga0.1/slots/load?image=deflate-tables&slot=0",
-        "fpga0.1/slots/load?image=deflate-tables&slot=1",
-    ] {
-        let (status, done) = ask(&place, slot);
-        assert_eq!(status, 200, "{done}");
-    }
+    load(&place, &[[FAST, FIRST], [FAST, FIRST]]);
     let strict = listed(&place, "strict", LAB);
     let cold = compress_for(&strict, &place, LEVEL, "require-hw", None);
     let function = on_card(&cold);
@@ -113,15 +124,38 @@ fn who_requires_an_image_of_its_list_waits_for_its_load_also_where_others_are_in
     assert!(load > 0.0, "{}", cold.timing);
     let held = held(&place);
     println!("simulated: {held:?}, load {load:.1} ms");
-    assert_eq!(held[usize::from(function == "fpga0.1")], [LAB]);
+    assert_eq!(held[usize::from(function == "fpga0.1")], [FAST, LAB]);
     let other = usize::from(function != "fpga0.1");
-    assert_eq!(held[other], [FIRST, FIRST], "the other function's stay");
+    assert_eq!(held[other], [FAST, FIRST], "the other function's stay");
     let events = faam(&place, &["events", "--json", "--kind", "slot.loaded"]);
     let events = events["events"].as_array().expect("events").clone();
     let event = events.iter().find(|event| event["detail"]["image"] == LAB);
     let event = event.expect("it is on record");
     assert_eq!(event["detail"]["cause"], "listed", "{event}");
     on_card(&compress(&place, LEVEL, "require-hw", None));
+}
+
+#[test]
+fn no_slot_is_emptied_for_a_list_that_one_load_would_not_serve() {
+    let place = place();
+    load(&place, &[[FIRST; 2]; 2]);
+    let strict = listed(&place, "strict", LAB);
+    for _ in 0..20 {
+        let served = compress_for(&strict, &place, LEVEL, "prefer-hw", None);
+        assert_eq!((served.status, served.backend.as_str()), (200, "cpu"));
+        on_card(&compress(&place, LEVEL, "require-hw", None));
+    }
+    let told = compress_for(&strict, &place, LEVEL, "require-hw", Some(200));
+    assert_eq!(told.status, 504, "{told:?}");
+    assert_eq!(held(&place), [[FIRST; 2]; 2]);
+    // An operator evicts one of two: the other then makes room by itself.
+    let (status, done) = ask(&place, "fpga0.1/slots/evict?slot=0");
+    assert_eq!(status, 200, "{done}");
+    let cold = compress_for(&strict, &place, LEVEL, "require-hw", None);
+    assert_eq!(on_card(&cold), "fpga0.1");
+    let held = held(&place);
+    assert_eq!(held[0], [FIRST; 2]);
+    assert_eq!(held[1], [LAB]);
 }
 
 #[test]

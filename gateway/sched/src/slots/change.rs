@@ -1,29 +1,23 @@
-//! What a change of slots gains and loses: which kernels are served before it, and which after.
+//! What a load gains and loses: which kernels are served before it, and which after.
 //!
 //! Owns what the slots of a group serve together: all that any of them serves, but for what one of them bars. Invariant: a change
-//! is within one group, touches only slots that may change, and its gain and loss are those of all of its steps. It does not
-//! know what a kernel is worth.
+//! is one load into one slot that may change, so that none is ever half done. It does not know what a kernel is worth.
 
 use super::{ImageView, KernelSet, LoadReason, SlotDecision, SlotView};
 
-/// What makes room for a change; the better one first where they cost the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Room {
-    /// Nothing is loaded: what is in the way goes.
-    Way,
-    /// A slot that holds nothing.
-    Empty,
-    /// Slots that hold something.
-    Held,
-}
+/// Changes that are looked at for one decision: what is beyond waits until those before it are done. Far more than there are with
+/// some cards and a store of images, for what does the same is looked at once.
+pub(super) const OFFERS_MAX: usize = 8_192;
 
-/// Some slots of a group are emptied, and one may be loaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An image is loaded into a slot, in place of what that holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Change {
-    /// Emptied first: they bar what is wanted.
-    pub(super) emptied: Vec<usize>,
-    /// Loaded at last: a slot, and the image that it is loaded with.
-    pub(super) load: Option<(usize, usize)>,
+    /// The slot.
+    pub(super) slot: usize,
+    /// The image.
+    pub(super) image: usize,
+    /// Whether the slot serves something until then.
+    pub(super) replaces: bool,
     /// What is served after it and is not now.
     pub(super) gained: KernelSet,
     /// What is served now and is not after it.
@@ -31,17 +25,14 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// What is done first; what is left of it is then worth doing all the more.
-    pub(super) fn first_step(&self, reason: LoadReason) -> Option<SlotDecision> {
-        if let Some(&slot) = self.emptied.first() {
-            return Some(SlotDecision::Unload { slot });
-        }
-        self.load.map(|(slot, image)| SlotDecision::Load {
-            slot,
-            image,
+    /// To be done, for what of its gain somebody wants.
+    pub(super) const fn decision(&self, reason: LoadReason, wanted: KernelSet) -> SlotDecision {
+        SlotDecision::Load {
+            slot: self.slot,
+            image: self.image,
             reason,
-            gains: self.gained,
-        })
+            gains: self.gained.intersection(wanted),
+        }
     }
 }
 
@@ -80,7 +71,7 @@ impl<'v> Standing<'v> {
         let served: Vec<_> = standing
             .groups
             .iter()
-            .map(|group| standing.together(group, |_| true, None))
+            .map(|group| standing.together(group, None))
             .collect();
         for (at, group) in standing.groups.iter_mut().enumerate() {
             group.served = served.get(at).copied().unwrap_or_default();
@@ -98,17 +89,8 @@ impl<'v> Standing<'v> {
         })
     }
 
-    /// Where a change has its room from.
-    pub(super) fn room_of(&self, change: &Change) -> Room {
-        match change.load.and_then(|(slot, _)| self.slots.get(slot)) {
-            None => Room::Way,
-            Some(slot) if slot.serves.is_empty() && change.emptied.is_empty() => Room::Empty,
-            Some(_) => Room::Held,
-        }
-    }
-
-    /// Every change of slots that may go which gains a kernel that is `wanted`: each image that can be loaded in each slot, by itself
-    /// and with all emptied that bars such a kernel; and that alone, where a slot is there that serves it.
+    /// The changes that gain a kernel which is `wanted`, of slots that may go and images that can be loaded; where several do the
+    /// same, the first; [`OFFERS_MAX`] at most.
     pub(super) fn changes(
         &self,
         images: &[ImageView],
@@ -117,78 +99,69 @@ impl<'v> Standing<'v> {
         may_go: impl Fn(&SlotView) -> bool,
         mut each: impl FnMut(Change),
     ) {
-        let may_go = |slot: usize| {
-            let slot = self.slots.get(slot);
-            slot.is_some_and(|slot| slot.can_change && may_go(slot))
-        };
         let served = self.served();
-        for group in &self.groups {
-            let mut offer = |emptied: Vec<usize>, load: Option<(usize, usize)>| {
-                let loaded = load.map(|(slot, _)| slot);
-                let goes = |slot| emptied.contains(&slot) || loaded == Some(slot);
-                let image = load.and_then(|(_, image)| images.get(image));
-                let after = self.together(group, |slot| !goes(slot), image);
-                let after = after.union(group.elsewhere);
-                let gained = after.without(served);
-                if !gained.is_empty() {
-                    each(Change {
-                        emptied,
-                        load,
-                        gained,
-                        lost: served.without(after),
-                    });
-                }
-            };
-            for kernel in wanted.without(served).iter() {
-                let serves = |slot: &usize| {
-                    let slot = self.slots.get(*slot);
-                    slot.is_some_and(|slot| slot.serves.contains(kernel))
-                };
-                let barring = self.barring(group, kernel, None);
-                if group.slots.iter().any(serves) && barring.iter().all(|slot| may_go(*slot)) {
-                    offer(barring, None);
-                }
+        let missing = wanted.without(served);
+        let mut loadable: Vec<(usize, &ImageView)> = Vec::new();
+        for (number, image) in images.iter().enumerate() {
+            let does = |it: &ImageView| (it.serves, it.bars, it.load);
+            let is_known = |(_, other): &(usize, &ImageView)| does(other) == does(image);
+            if !image.serves.intersection(missing).is_empty()
+                && can_load(image)
+                && !loadable.iter().any(is_known)
+            {
+                loadable.push((number, image));
             }
-            for slot in group.slots.iter().copied().filter(|slot| may_go(*slot)) {
-                for (number, image) in images.iter().enumerate() {
-                    // What is gained besides is had without a load.
-                    let new = image.serves.intersection(wanted).without(served);
-                    if new.is_empty() || !can_load(image) {
-                        continue;
+        }
+        if loadable.is_empty() {
+            return;
+        }
+        let mut offers = 0;
+        for group in &self.groups {
+            let mut tried: Vec<(KernelSet, KernelSet)> = Vec::new();
+            for (slot, view) in self.of_group(group) {
+                let does = (view.serves, view.bars);
+                if !view.can_change || !may_go(view) || tried.contains(&does) {
+                    continue;
+                }
+                tried.push(does);
+                for (image, loaded) in &loadable {
+                    if offers == OFFERS_MAX {
+                        return;
                     }
-                    offer(Vec::new(), Some((slot, number)));
-                    for kernel in new.iter() {
-                        let barring = self.barring(group, kernel, Some(slot));
-                        if !barring.is_empty() && barring.iter().all(|slot| may_go(*slot)) {
-                            offer(barring, Some((slot, number)));
-                        }
+                    offers += 1;
+                    let after = self.together(group, Some((slot, loaded)));
+                    let after = after.union(group.elsewhere);
+                    let gained = after.without(served);
+                    if !gained.intersection(wanted).is_empty() {
+                        each(Change {
+                            slot,
+                            image: *image,
+                            replaces: !view.serves.is_empty(),
+                            gained,
+                            lost: served.without(after),
+                        });
                     }
                 }
             }
         }
     }
 
-    /// The slots of a group but one that bar a kernel.
-    fn barring(&self, group: &Group, kernel: usize, but: Option<usize>) -> Vec<usize> {
-        let bars = |slot: &usize| {
-            let view = self.slots.get(*slot);
-            Some(*slot) != but && view.is_some_and(|view| view.bars.contains(kernel))
-        };
-        group.slots.iter().copied().filter(bars).collect()
+    fn of_group<'s>(
+        &'s self,
+        group: &'s Group,
+    ) -> impl Iterator<Item = (usize, &'v SlotView)> + 's {
+        let slots = group.slots.iter();
+        slots.filter_map(|slot| Some((*slot, self.slots.get(*slot)?)))
     }
 
-    /// What the slots of a group that stay serve, with an image in one of the others.
-    fn together(
-        &self,
-        group: &Group,
-        stays: impl Fn(usize) -> bool,
-        image: Option<&ImageView>,
-    ) -> KernelSet {
-        let staying = group.slots.iter().filter(|slot| stays(**slot));
-        let staying = staying.filter_map(|slot| self.slots.get(*slot));
-        let both = staying
-            .map(|slot| (slot.serves, slot.bars))
-            .chain(image.map(|image| (image.serves, image.bars)));
+    /// What the slots of a group serve, with an image in one of them in place of what that holds.
+    fn together(&self, group: &Group, load: Option<(usize, &ImageView)>) -> KernelSet {
+        let replaced = load.map(|(slot, _)| slot);
+        let stay = self
+            .of_group(group)
+            .filter(|(slot, _)| Some(*slot) != replaced)
+            .map(|(_, view)| (view.serves, view.bars));
+        let both = stay.chain(load.map(|(_, image)| (image.serves, image.bars)));
         let (serves, bars) = both.fold(
             (KernelSet::EMPTY, KernelSet::EMPTY),
             |(serves, bars), (more, barred)| (serves.union(more), bars.union(barred)),

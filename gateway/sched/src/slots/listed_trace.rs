@@ -191,11 +191,37 @@ fn serves(places: &[Place], card: Card, kind: usize, now: Nanos) -> bool {
     })
 }
 
-/// Under the policy; `knows_lists`: it is told who asks, else which kernel alone.
+/// Under the policy, from slots that hold nothing; `knows_lists`: it is told who asks, else which kernel alone.
 #[must_use]
 pub fn by_policy(trace: &[Request], card: Card, config: SlotConfig, knows_lists: bool) -> Outcome {
+    run(trace, card, config, knows_lists, &[], false)
+}
+
+/// Under the policy, from slots that hold these images, a kernel and a make each; `requires`: who asks takes nothing but a card.
+#[must_use]
+pub fn by_policy_from(
+    held: &[(usize, usize)],
+    trace: &[Request],
+    card: Card,
+    config: SlotConfig,
+    requires: bool,
+) -> Outcome {
+    run(trace, card, config, true, held, requires)
+}
+
+fn run(
+    trace: &[Request],
+    card: Card,
+    config: SlotConfig,
+    knows_lists: bool,
+    held: &[Image],
+    requires: bool,
+) -> Outcome {
     let mut policy = SlotPolicy::new(config);
     let mut places = vec![Place::default(); card.functions * card.slots];
+    for (place, image) in places.iter_mut().zip(held) {
+        place.image = Some(*image);
+    }
     let shown = |(serves, bars): (KernelSet, KernelSet)| match knows_lists {
         true => (serves, bars),
         false => {
@@ -224,6 +250,10 @@ pub fn by_policy(trace: &[Request], card: Card, config: SlotConfig, knows_lists:
             false => kind(0, request.kernel),
         };
         policy.demanded(asked, 1, request.saved, now);
+        let required = match requires {
+            true => KernelSet::of(asked),
+            false => KernelSet::EMPTY,
+        };
         let slots: Vec<_> = places
             .iter()
             .enumerate()
@@ -241,7 +271,7 @@ pub fn by_policy(trace: &[Request], card: Card, config: SlotConfig, knows_lists:
                 }
             })
             .collect();
-        let (slot, image, takes) = match policy.decide(&slots, &views, KernelSet::EMPTY, now) {
+        let (slot, image, takes) = match policy.decide(&slots, &views, required, now) {
             None => continue,
             Some(SlotDecision::Load { slot, image, .. }) => {
                 outcome.loads += 1;

@@ -249,38 +249,53 @@ fn a_lists_image_is_loaded_where_no_other_one_serves_beside_it() {
 }
 
 #[test]
-fn what_is_in_a_lists_way_goes_where_that_is_worth_more() {
-    let both = [holding(0, 0), holding(1, 0)];
-    let decide = |policy: &SlotPolicy, slots: &[SlotView], images: &[ImageView]| {
-        policy.decide(slots, images, KernelSet::EMPTY, NOW)
-    };
-    let unload = |slot| Some(SlotDecision::Unload { slot });
+fn a_lists_image_comes_by_one_load_or_not_at_all() {
     let images = [made(0), made(1)];
-    assert_eq!(decide(&wanted(&[(ANYBODY, 100)]), &both, &images), None);
-    // By what a load costs: less has not paid.
-    assert_eq!(decide(&wanted(&[(LIST[1], 19)]), &both, &images), None);
-    assert_eq!(decide(&wanted(&[(LIST[1], 21)]), &both, &images), unload(0));
-    assert_eq!(decide(&wanted(&[(LIST[0], 21)]), &both, &images), unload(1));
-    // Two in the way of one that is to come: one after the other, and then it comes.
-    let policy = wanted(&[(LIST[1], 100), (ANYBODY, 10)]);
-    let two = [holding(0, 0), holding(0, 0)];
-    let Some(SlotDecision::Unload { slot }) = decide(&policy, &two, &images) else {
-        panic!("room is made");
-    };
-    let mut one = two;
-    one[slot] = empty(0);
-    let Some(SlotDecision::Load { image, .. }) = decide(&policy, &one, &images) else {
-        panic!("the list's image comes");
-    };
-    assert_eq!(image, 1);
-    // Nothing that has just come, and nothing that cannot be loaded again.
-    let mut stays = two;
-    for slot in &mut stays {
-        slot.can_change = false;
+    let policy = wanted(&[(LIST[1], 1000)]);
+    let decide = |slots: &[SlotView], required| policy.decide(slots, &images, required, NOW);
+    // Two that bar it in each group: neither demand nor who waits has any of them emptied.
+    let two = [holding(0, 0), holding(0, 0), holding(0, 1), holding(0, 1)];
+    for required in [KernelSet::EMPTY, KernelSet::of(LIST[1])] {
+        assert_eq!(decide(&two, required), None);
+        // One in the second group: it makes room, and nothing of the first.
+        let mut one = two;
+        one[3] = empty(1);
+        let Some(SlotDecision::Load { slot, image, .. }) = decide(&one, required) else {
+            panic!("the list's image comes");
+        };
+        assert_eq!((slot, image), (2, 1));
+        // While it is under way, which counts as done, nothing is begun anywhere else.
+        one[2] = SlotView {
+            can_change: false,
+            ..holding(1, 1)
+        };
+        one[3].can_change = false;
+        assert_eq!(decide(&one, required), None);
+        // It is loaded and another beside it bars it: that one is replaced, with what it costs.
+        let both = [holding(0, 0), holding(1, 0)];
+        assert!(matches!(
+            decide(&both, required),
+            Some(SlotDecision::Load {
+                slot: 0,
+                image: 1,
+                ..
+            })
+        ));
     }
-    assert_eq!(decide(&policy, &stays, &images), None);
-    let young = two.map(|slot| SlotView { since: NOW, ..slot });
-    assert_eq!(decide(&policy, &young, &images), None);
+    let beside = [holding(0, 0), holding(1, 0)];
+    let decide = |policy: &SlotPolicy| policy.decide(&beside, &images, KernelSet::EMPTY, NOW);
+    assert_eq!(decide(&wanted(&[(LIST[1], 19)])), None);
+    assert_eq!(decide(&wanted(&[(ANYBODY, 100)])), None);
+    // Nothing that has just come, and nothing that cannot be loaded again.
+    let one = [holding(0, 0)];
+    let stays = one.map(|slot| SlotView {
+        can_change: false,
+        ..slot
+    });
+    let young = one.map(|slot| SlotView { since: NOW, ..slot });
+    for slots in [stays, young] {
+        assert_eq!(policy.decide(&slots, &images, KernelSet::EMPTY, NOW), None);
+    }
 }
 
 #[test]
@@ -322,26 +337,100 @@ fn who_requires_an_image_of_a_list_has_it_and_nobody_who_waits_loses_another() {
     // Whoever has no list is served on by what comes.
     let anybody = KernelSet::of(ANYBODY);
     assert_eq!(decide(&[holding(0, 0)], second.union(anybody)), load(0));
-    let both = [holding(0, 0), holding(1, 0)];
-    assert_eq!(
-        decide(&both, second),
-        Some(SlotDecision::Unload { slot: 0 })
-    );
     // What no image serves is waited for in vain.
-    assert_eq!(decide(&both, KernelSet::of(9)), None);
+    assert_eq!(decide(&[holding(0, 0)], KernelSet::of(9)), None);
 }
 
 #[test]
-fn what_came_is_forgotten_of_a_kernel_that_is_anothers() {
-    let mut policy = wanted(&[(LIST[0], 100), (LIST[1], 100)]);
-    policy.forget(KernelSet::of(LIST[0]));
-    assert_eq!(policy.worth(LIST[0], NOW), 0.0);
-    assert_eq!(policy.worth(LIST[1], NOW), 1e8);
-    assert_eq!(policy.expected_jobs(LIST[0], NOW), 0.0);
+fn who_requires_a_kernel_has_that_image_of_it_which_others_want_most() {
+    let policy = wanted(&[(ANYBODY, 1), (LIST[1], 100)]);
+    let anybody = KernelSet::of(ANYBODY);
+    let Some(SlotDecision::Load { image, .. }) =
+        policy.decide(&[empty(0)], &[made(0), made(1)], anybody, NOW)
+    else {
+        panic!("somebody waits");
+    };
+    assert_eq!(image, 1);
 }
 
-/// Whatever is wanted, and whatever slots hold: changes come to an end, none gives up what is worth more than it gains, and what
-/// is served at the end is worth at least what was served before.
+#[test]
+fn a_load_gains_what_somebody_asked_for() {
+    let decide = |policy: &SlotPolicy, required| {
+        policy.decide(&[empty(0)], &[made(0), made(1)], required, NOW)
+    };
+    let gains = |decision| match decision {
+        Some(SlotDecision::Load { gains, .. }) => gains,
+        other => panic!("a load: {other:?}"),
+    };
+    let list = KernelSet::of(LIST[1]);
+    assert_eq!(
+        gains(decide(&wanted(&[(LIST[1], 30)]), KernelSet::EMPTY)),
+        list
+    );
+    assert_eq!(gains(decide(&wanted(&[]), list)), list);
+    let both = KernelSet::of(ANYBODY).union(list);
+    assert_eq!(gains(decide(&wanted(&[(ANYBODY, 1)]), list)), both);
+}
+
+#[test]
+fn what_does_the_same_is_looked_at_once_and_of_the_rest_so_many() {
+    let offers = |slots: &[SlotView], images: &[ImageView]| {
+        let mut offers = Vec::new();
+        Standing::of(slots).changes(
+            images,
+            |_| true,
+            KernelSet(u64::MAX),
+            |_| true,
+            |change| offers.push((change.slot, change.image)),
+        );
+        offers
+    };
+    // Two that hold nothing, and two that hold the same.
+    let slots = [empty(0), empty(0), holding(0, 1), holding(0, 1), empty(1)];
+    let images = [made(1), made(1), made(0), made(1)];
+    assert_eq!(
+        offers(&slots, &images),
+        [(0, 0)],
+        "once a group, and once an image"
+    );
+    // As many as differ in 64 groups of 8, and 64 images.
+    let slots: Vec<_> = (0..512).map(slot_of).collect();
+    let images: Vec<_> = (0..64u64)
+        .map(|number| ImageView {
+            load: Nanos(number),
+            ..made(1)
+        })
+        .collect();
+    assert_eq!(offers(&slots, &images).len(), change::OFFERS_MAX);
+}
+
+/// A slot of eight in its group, each of which serves something else.
+fn slot_of(number: usize) -> SlotView {
+    SlotView {
+        group: number / 8,
+        ..slot(KernelSet::of(10 + number % 8), 0)
+    }
+}
+
+#[test]
+fn what_came_is_forgotten_of_a_kernel_that_is_anothers_and_its_slot_is_not_idle_for_that() {
+    let mut policy = wanted(&[(LIST[0], 100), (LIST[1], 100)]);
+    let now = Nanos(2_000 * S);
+    policy.demanded(LIST[0], 100, Nanos(MS), now);
+    policy.forget(KernelSet::of(LIST[0]), now);
+    assert_eq!(policy.worth(LIST[0], now), 0.0);
+    assert_eq!(policy.worth(LIST[1], NOW), 1e8);
+    assert_eq!(policy.expected_jobs(LIST[0], now), 0.0);
+    let decide = |now| policy.decide(&[holding(0, 0)], &[], KernelSet::EMPTY, now);
+    assert_eq!(decide(now), None);
+    let idle = SlotConfig::default().idle.unwrap();
+    assert_eq!(
+        decide(now.plus(idle)),
+        Some(SlotDecision::Unload { slot: 0 })
+    );
+}
+
+/// Whatever is wanted, and whatever slots hold: changes come to an end, and what is served is worth more after each.
 #[test]
 fn changes_come_to_an_end_and_gain() {
     let seed = 20_261_130;
@@ -398,25 +487,27 @@ fn changes_come_to_an_end_and_gain() {
         }
         let worth = |slots: &[SlotView]| {
             let served = Standing::of(slots).served();
-            policy.worth_of(served, NOW)
+            policy.worths(NOW).of(served)
         };
-        let (first, mut steps) = (worth(&slots), 0);
+        let mut steps = 0;
         while let Some(decision) = policy.decide(&slots, &views, KernelSet::EMPTY, NOW) {
             steps += 1;
             assert!(steps <= 20, "round {round}: it goes on and on");
             let before = worth(&slots);
-            let (at, (serves, bars), is_load) = match decision {
-                SlotDecision::Load { slot, image, .. } => (slot, of(image), true),
-                SlotDecision::Unload { slot } => (slot, Default::default(), false),
+            let SlotDecision::Load {
+                slot: at, image, ..
+            } = decision
+            else {
+                panic!("round {round}: nothing is idle");
             };
+            let (serves, bars) = of(image);
             slots[at] = SlotView {
                 serves,
                 bars,
                 ..slots[at]
             };
-            assert!(!is_load || worth(&slots) > before, "round {round}");
+            assert!(worth(&slots) > before, "round {round}");
         }
-        assert!(worth(&slots) >= first, "round {round}");
         changed += usize::from(steps > 0);
     }
     assert!(changed > 1_000, "{changed}");
