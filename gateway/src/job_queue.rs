@@ -34,24 +34,25 @@ use crate::limit_met::LimitMet;
 use crate::metrics::Metrics;
 use crate::pending_job::{PendingJob, RunningJob};
 use crate::small_job::{HERE_MICROS_MAX, may_run_here};
-use crate::tenants::{Tenant, TenantId};
 use crate::thread_time::Took;
 
 mod gauges;
 mod image_lists;
 mod kernel_waits;
 mod places;
+mod replay;
 mod request;
 mod serving;
+mod tenants;
 
 pub use self::image_lists::IMAGE_LISTS_MAX;
 pub(crate) use self::image_lists::{ImageList, KINDS, PlacedList, Served, SlotKernel, list_bit};
 use self::image_lists::{ImageLists, kinds_of, of_kernels, without_kernels};
 use self::kernel_waits::KernelWaits;
 pub(crate) use self::kernel_waits::{KERNELS, KernelDemand, KernelWait};
-use self::places::{FunctionPlaces, TenantPlaces, promised};
-pub(crate) use self::places::{TenantPlace, Wake};
-use self::request::{kernels_needed, needs_of, request_of};
+pub(crate) use self::places::TenantPlace;
+use self::places::{FunctionPlaces, TenantPlaces};
+use self::request::{needs_of, request_of};
 
 /// Times that a job goes back to the queue because its engine failed, before it is given to the CPU alone.
 const REPLAYS_MAX: u8 = 3;
@@ -239,64 +240,10 @@ impl JobQueue {
         self.core.lock().card_events = card_events;
     }
 
-    /// Gives a tenant its queue, or changes what it was promised.
-    pub(crate) fn set_tenant(&self, tenant: &Tenant) {
-        let most = self.queue_blocks_max.max(1);
-        let room = tenant
-            .limits
-            .queued_blocks_max
-            .unwrap_or(most)
-            .clamp(1, most);
-        let config = promised(tenant, room);
-        let mut core = self.core.lock();
-        let images = self.list_of(&mut core, tenant);
-        let Core {
-            tenants, scheduler, ..
-        } = &mut *core;
-        if let Some(place) = tenants.get_mut(&tenant.id) {
-            // What is queued keeps the list that it was queued with.
-            place.images = images;
-            place.room.resize(room);
-            scheduler.set_tenant(place.index, config);
-            // What its old peak rate kept may go on.
-            self.wake_all(&core);
-        } else if tenants
-            .add(tenant, room, images, || scheduler.add_tenant(config))
-            .is_none()
-        {
-            tracing::error!(
-                tenant = tenant.id.as_str(),
-                "as many tenants were made as there are scrub domains; restart the gateway to serve this one"
-            );
-        }
-    }
-
-    /// Takes a tenant's queue away. What it had queued is answered; what runs ends and is charged to its requests.
-    pub(crate) fn remove_tenant(&self, tenant: &TenantId) {
-        let queued = {
-            let mut core = self.core.lock();
-            let Some(place) = core.tenants.remove(tenant) else {
-                return;
-            };
-            core.scheduler.remove_tenant(place.index)
-        };
-        for job in queued {
-            job.answer(Err(JobError::TenantRemoved));
-        }
-        self.look_after_lists();
-    }
-
     /// Has every worker look for jobs.
     fn wake_all(&self, core: &Core) {
         core.functions.wake(self.all_cards);
         self.work.notify_all();
-    }
-
-    /// Jobs that a tenant has queued.
-    pub(crate) fn queued(&self, tenant: &TenantId) -> usize {
-        let core = self.core.lock();
-        let place = core.tenants.get(tenant);
-        place.map_or(0, |place| core.scheduler.queued(place.index))
     }
 
     /// The part of every guaranteed rate that is held with the engines in service.
@@ -307,10 +254,6 @@ impl JobQueue {
     /// What the engines give.
     pub(crate) fn capacity(&self) -> Capacity {
         self.core.lock().scheduler.capacity()
-    }
-
-    pub(crate) fn tenant(&self, tenant: &TenantId) -> Option<TenantPlace> {
-        self.core.lock().tenants.get(tenant).cloned()
     }
 
     /// How much is verified.
@@ -480,71 +423,6 @@ impl JobQueue {
             .sum()
     }
 
-    pub(crate) fn any_card_in_service(&self) -> bool {
-        !self
-            .core
-            .lock()
-            .scheduler
-            .in_service()
-            .intersection(self.all_cards)
-            .is_empty()
-    }
-
-    /// Whether there are cards, and an operator has all their functions drained.
-    pub(crate) fn cards_are_drained(&self) -> bool {
-        self.cards_drained.load(Ordering::Acquire)
-    }
-
-    /// Note that an operator has a function drained, or no longer.
-    pub(crate) fn note_drained(&self, card: u8, function: u8, on: bool) {
-        let mut core = self.core.lock();
-        if let Some(place) = core.functions.of_mut(card, function) {
-            place.drained = on;
-        }
-        let drained = core.functions.are_drained();
-        self.cards_drained.store(drained, Ordering::Release);
-    }
-
-    /// Why the CPU has a job that a card might have had as well, where an operator is the reason.
-    pub(crate) fn drained_reason(&self, spec: &JobSpec) -> Option<FallbackReason> {
-        let drained = spec.policy != BackendPolicy::Cpu && self.cards_are_drained();
-        let for_cards = drained
-            && self
-                .placement(spec, None)
-                .is_ok_and(|placement| !placement.allowed.intersection(self.all_cards).is_empty());
-        for_cards.then_some(FallbackReason::Drained)
-    }
-
-    /// The scheduler's target for a function.
-    pub(crate) fn target_of(&self, card: u8, function: u8) -> Option<TargetIndex> {
-        let core = self.core.lock();
-        Some(core.functions.of(card, function)?.target)
-    }
-
-    /// Jobs that a function holds.
-    pub(crate) fn in_flight(&self, card: u8, function: u8) -> usize {
-        let core = self.core.lock();
-        let place = core.functions.of(card, function);
-        place.map_or(0, |place| place.busy.jobs())
-    }
-
-    /// Put a function into service with what wakes its worker, or take it out.
-    pub(crate) fn set_in_service(&self, card: u8, function: u8, wake: Option<Wake>) {
-        let mut core = self.core.lock();
-        let Some(place) = core.functions.of_mut(card, function) else {
-            return;
-        };
-        let target = place.target;
-        let on = wake.is_some();
-        place.wake = wake;
-        core.scheduler.set_in_service(target, on, self.now());
-        if core.note_served(self.all_cards, Instant::now()) {
-            self.tell_keeper();
-        }
-        // Jobs that preferred a card may now be the CPU's.
-        self.wake_all(&core);
-    }
-
     /// The next job for a function that has room.
     pub(crate) fn next_for_card(
         &self,
@@ -712,126 +590,12 @@ impl JobQueue {
         self.work.notify_one();
     }
 
-    /// A function failed with this job in hand: replay it.
-    pub(crate) fn card_failed(&self, mut running: RunningJob, kind: &'static str, why: &str) {
-        tracing::debug!(engine = %running.engine, kind, why, "replaying a job");
-        running.note_fault(kind, why);
-        let target = running.receipt.target();
-        let needs = needs_of(&running.job);
-        self.core.lock().functions.end(target, needs);
-        self.replay(running, FallbackReason::CardFault);
-    }
-
-    /// A function has this job in its hands, and no slot with its kernel: one was evicted meanwhile. It is nobody's fault, and
-    /// the function gets no more such jobs until its supervisor says what its slots serve.
-    pub(crate) fn card_lacks(&self, running: RunningJob) {
-        self.metrics.kernel_absent();
-        let kernels = kernels_needed(&running.job.spec.kernel);
-        let target = running.receipt.target();
-        let mut core = self.core.lock();
-        core.functions.end(target, needs_of(&running.job));
-        let left = without_kernels(core.scheduler.abilities(target), kernels);
-        let now = self.now();
-        core.scheduler.set_abilities(target, left, now);
-        if core.note_served(self.all_cards, Instant::now()) {
-            self.tell_keeper();
-        }
-        if let EngineId::Card { card, function, .. } = running.engine
-            && let Some(events) = core.card_events.get(usize::from(card))
-        {
-            let life = running.life;
-            // The channel is bounded: one report among many is enough.
-            let _ = events.try_send(CardEvent::KernelAbsent { function, life });
-        }
-        // Jobs that had this one may now be others'.
-        self.wake_all(&core);
-        drop(core);
-        self.replay(running, FallbackReason::KernelAbsent);
-    }
-
-    /// Put a job back at the front of its tenant's queue, away from the engine that failed it.
-    pub(crate) fn replay(&self, running: RunningJob, reason: FallbackReason) {
-        let RunningJob {
-            mut job, receipt, ..
-        } = running;
-        self.metrics.fallback(reason.as_str());
-        job.spec.permit.meter().met(match reason {
-            FallbackReason::VerifyFailed => LimitMet::VerifyFailed,
-            _ => LimitMet::Replay,
-        });
-        let required = job.spec.policy == BackendPolicy::RequireHardware;
-        let is_absent = reason == FallbackReason::KernelAbsent;
-        job.begins_to_wait_for_a_kernel((is_absent && required).then(Instant::now));
-        // No fault of a card, and met as often as kernels change places.
-        let replays = match is_absent {
-            true => &mut job.kernel_absent_replays,
-            false => &mut job.replays,
-        };
-        *replays = replays.saturating_add(1);
-        job.fallback = Some(reason);
-        let absent_too_often = job.kernel_absent_replays > KERNEL_ABSENT_REPLAYS_MAX;
-        let too_often = job.replays > REPLAYS_MAX || absent_too_often;
-        let mut core = self.core.lock();
-        if too_often && required || self.stopping.load(Ordering::Acquire) {
-            // No card did it, and none will: our fault, and no charge.
-            core.scheduler.refund(receipt);
-            drop(core);
-            job.meter(Duration::ZERO, Duration::ZERO);
-            let stopping = self.stopping.load(Ordering::Acquire);
-            let waited = job.phases.queue;
-            job.answer(Err(if stopping {
-                JobError::Stopping
-            } else if absent_too_often {
-                JobError::no_kernel(waited, false)
-            } else {
-                JobError::BeyondCard(format!(
-                    "cards failed this job {REPLAYS_MAX} times, over {} ms; let the CPU serve it (Faam-Backend: auto or \
-                     prefer-hw), and see last_fault in GET /v1/devices",
-                    waited.as_millis()
-                ))
-            }));
-            return;
-        }
-        let placement = if required {
-            let needs = needs_of(&job);
-            job.kernel_wait = Some(core.kernels.waits(needs));
-            // The function that failed is out of service until it has passed its self-test; whichever is up first takes the job.
-            Placement::any_of(self.all_cards).needing(needs)
-        } else if too_often || reason == FallbackReason::BeyondCard {
-            Placement::any_of(TargetSet::of(self.cpu))
-        } else {
-            receipt.placement().avoiding(receipt.target())
-        };
-        if let Err(job) = core.scheduler.requeue(receipt, job, placement) {
-            drop(core);
-            job.meter(Duration::ZERO, Duration::ZERO);
-            job.answer(Err(JobError::TenantRemoved));
-            return;
-        }
-        if required && core.kernels.note_waiting(Instant::now()) {
-            self.tell_keeper();
-        }
-        self.announce(core, placement);
-    }
-
     /// A job has ended: take it off its engine's books. What it was charged, time on the reference engine.
     pub(crate) fn settle(&self, receipt: Receipt, ended: Ended) -> Duration {
         let mut core = self.core.lock();
         let charged = core.settle(Done { receipt, ended });
         self.wake_due(&mut core, self.now());
         charged
-    }
-
-    /// A result of this function did not pass verification: its supervisor takes it out of service.
-    pub(crate) fn report_verify_failure(&self, engine: EngineId, life: u64) {
-        self.metrics.verify_failure(&engine.to_string());
-        if let EngineId::Card { card, function, .. } = engine {
-            let core = self.core.lock();
-            if let Some(events) = core.card_events.get(usize::from(card)) {
-                // The channel is bounded: one report among many is enough.
-                let _ = events.try_send(CardEvent::VerifyFailed { function, life });
-            }
-        }
     }
 }
 

@@ -5,13 +5,16 @@
 //! found no place is given the first that comes free. It does not know how a slot is loaded.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use faam_sched::{Abilities, Nanos, Placement, TargetSet};
+use faam_sched::{Abilities, Nanos, Placement, TargetIndex, TargetSet};
 
 use super::image_lists::{IMAGE_LISTS_MAX, ImageList, Served, kernels_of, of_kernels};
+use super::places::Wake;
 use super::{Core, JobQueue};
 use crate::allowed_images::AllowedImages;
+use crate::job::{BackendPolicy, FallbackReason, JobSpec};
 use crate::tenants::{Tenant, TenantId};
 
 impl Core {
@@ -182,5 +185,71 @@ impl JobQueue {
     pub(super) fn waits_for_any_image(&self, core: &Core, placement: Placement) -> bool {
         let needs = of_kernels(kernels_of(placement.needs));
         self.waits_for_a_kernel(core, placement.needing(needs))
+    }
+
+    /// Whether any card is in service.
+    pub(crate) fn any_card_in_service(&self) -> bool {
+        !self
+            .core
+            .lock()
+            .scheduler
+            .in_service()
+            .intersection(self.all_cards)
+            .is_empty()
+    }
+
+    /// Whether there are cards, and an operator has all their functions drained.
+    pub(crate) fn cards_are_drained(&self) -> bool {
+        self.cards_drained.load(Ordering::Acquire)
+    }
+
+    /// Note that an operator has a function drained, or no longer.
+    pub(crate) fn note_drained(&self, card: u8, function: u8, on: bool) {
+        let mut core = self.core.lock();
+        if let Some(place) = core.functions.of_mut(card, function) {
+            place.drained = on;
+        }
+        let drained = core.functions.are_drained();
+        self.cards_drained.store(drained, Ordering::Release);
+    }
+
+    /// Why the CPU has a job that a card might have had as well, where an operator is the reason.
+    pub(crate) fn drained_reason(&self, spec: &JobSpec) -> Option<FallbackReason> {
+        let drained = spec.policy != BackendPolicy::Cpu && self.cards_are_drained();
+        let for_cards = drained
+            && self
+                .placement(spec, None)
+                .is_ok_and(|placement| !placement.allowed.intersection(self.all_cards).is_empty());
+        for_cards.then_some(FallbackReason::Drained)
+    }
+
+    /// The scheduler's target for a function.
+    pub(crate) fn target_of(&self, card: u8, function: u8) -> Option<TargetIndex> {
+        let core = self.core.lock();
+        Some(core.functions.of(card, function)?.target)
+    }
+
+    /// Jobs that a function holds.
+    pub(crate) fn in_flight(&self, card: u8, function: u8) -> usize {
+        let core = self.core.lock();
+        let place = core.functions.of(card, function);
+        place.map_or(0, |place| place.busy.jobs())
+    }
+
+    /// Put a function into service with what wakes its worker, or take it out.
+    pub(crate) fn set_in_service(&self, card: u8, function: u8, wake: Option<Wake>) {
+        let mut core = self.core.lock();
+        let Some(place) = core.functions.of_mut(card, function) else {
+            return;
+        };
+        let target = place.target;
+        let on = wake.is_some();
+        place.wake = wake;
+        core.scheduler.set_in_service(target, on, self.now());
+        if core.note_served(self.all_cards, Instant::now()) {
+            self.tell_keeper();
+        }
+        // Jobs that preferred a card may now be the CPU's.
+        self.wake_all(&core);
     }
 }
