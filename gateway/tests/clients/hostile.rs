@@ -5,7 +5,7 @@ use std::io::Read;
 
 use crate::gateway::Gateway;
 use crate::samples::{gzip, noise, text};
-use crate::wire::{Answer, Wire};
+use crate::wire::{Answer, Wire, is_late};
 
 /// Most memory of the gateway, whatever is sent to it.
 const MEMORY_BYTES_MAX: u64 = 256 << 20;
@@ -67,7 +67,10 @@ impl Target {
             match wire.body_chunk(&mut answer.body) {
                 Ok(true) => {}
                 Ok(false) => return (answer, false),
-                Err(_) => return (answer, true),
+                Err(error) => {
+                    assert!(!is_late(&error), "it neither breaks off nor goes on");
+                    return (answer, true);
+                }
             }
         }
     }

@@ -80,8 +80,7 @@ fn run(caller: impl Future<Output = ()>) {
 
 #[test]
 fn a_stalled_stream_ends_by_itself_and_holds_nobody() {
-    let server =
-        Server::start_with(|config| config.limits.write_stall = Duration::from_millis(400));
+    let server = Server::start_with(|config| config.limits.write_stall = Duration::from_secs(3));
     run(async {
         let requests = connect(&server).await;
         let body = Bytes::from(gzip(&vec![0; ANSWER_BYTES]));

@@ -7,14 +7,23 @@ use serde_json::Value;
 
 use crate::http2;
 use crate::samples::{gzip, noise, text};
-use crate::server::{KEY, SOON, Server, check_problem, config};
+use crate::server::{KEY, Server, check_problem, config};
 use crate::wire::{Wire, request};
+
+/// How long usage may take to be written, on a disk that others write to: a failure, not a measure.
+const WRITTEN: Duration = Duration::from_secs(60);
 
 /// Usage by `group`, once it has as many requests.
 #[track_caller]
 fn usage(server: &Server, group: &str, requests: u64) -> Value {
-    let until = Instant::now() + SOON;
+    let until = Instant::now() + WRITTEN;
+    let operator = format!("Bearer {}", server.gateway.admin_key().key);
+    let operator = [("Authorization", operator.as_str())];
     loop {
+        // What has ended is written before an operator is answered.
+        let admin = server.gateway.admin_address();
+        let written = request(admin, "GET", "/admin/v1/usage", &operator, b"");
+        assert_eq!(written.status, 200, "{}", written.text());
         let answer = server.get(&format!("/v1/usage?group={group}"));
         assert_eq!(answer.status, 200, "{}", answer.text());
         let report = answer.json();

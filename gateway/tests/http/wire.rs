@@ -3,7 +3,7 @@
 //! Owns one connection with time-outs on both ways. It knows only as much of HTTP as the
 //! gateway's answers need: a status line, headers, a body of Content-Length or of chunks, trailers.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ impl Wire {
     fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
         if self.stream.read_line(&mut line)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(ErrorKind::UnexpectedEof.into());
         }
         Ok(line.trim_end().to_owned())
     }
@@ -192,8 +192,16 @@ impl Wire {
 
     /// Whether the peer has closed, after all that it sent was read.
     pub(crate) fn is_closed(&mut self) -> bool {
-        matches!(self.stream.fill_buf(), Ok([]) | Err(_))
+        match self.stream.fill_buf() {
+            Ok(rest) => rest.is_empty(),
+            Err(error) => !is_late(&error),
+        }
     }
+}
+
+/// Whether nothing came in time: no end of a connection.
+pub(crate) fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 /// One request with a body of known length on a connection of its own.
