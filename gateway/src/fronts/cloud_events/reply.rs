@@ -3,13 +3,12 @@
 //! Invariants: its id is made from its request's source and id alone; an answer and a refusal of one request have different
 //! sources, so that who was refused and comes again does not take the answer for the refusal's duplicate. It knows no mode.
 
-use std::fmt::Write;
-
 use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::event::{Attribute, Event};
+use crate::credentials::keyring::hex;
 use crate::error::{PROBLEM_JSON, Problem};
 use crate::fronts::call::{Answer, Hold};
 use crate::fronts::error_map::Mapped;
@@ -167,12 +166,8 @@ fn id(source: &str, id: &str) -> String {
         .chain_update(source)
         .chain_update(id)
         .finalize();
-    let mut text = String::with_capacity(2 * ID_BYTES);
-    for byte in digest.iter().take(ID_BYTES) {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    let (head, _) = digest.split_at(ID_BYTES);
+    hex(head)
 }
 
 #[cfg(test)]
