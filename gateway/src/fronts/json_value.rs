@@ -20,6 +20,9 @@ use super::payload::Text;
 /// Most values of one text, itself among them: many times what any platform's envelope has.
 pub(super) const VALUES_MAX: usize = 4096;
 
+/// So many names are compared with each other sooner than looked up.
+const FEW_MEMBERS: usize = 12;
+
 /// See the module's head.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) enum Json<'j> {
@@ -166,6 +169,14 @@ impl<'j> Visitor<'j> for Reading<'_> {
 
 /// Without members whose name comes again; the name stands where it came first, as a parser's map has it.
 fn last_of_each<'j>(members: Members<'j>) -> Members<'j> {
+    let mut pairs = (1_usize..).zip(&members);
+    let again = |after: usize, name: &str| {
+        let mut others = members.iter().skip(after);
+        others.any(|(other, _)| other == name)
+    };
+    if members.len() <= FEW_MEMBERS && !pairs.any(|(after, (name, _))| again(after, name)) {
+        return members;
+    }
     let mut places = HashMap::with_capacity(members.len());
     let mut last: Members<'j> = Vec::with_capacity(members.len());
     for (name, value) in members {

@@ -15,6 +15,7 @@
 //! | `body_room` | bodies that are held whole, bounded |
 //! | `openwhisk` | Apache OpenWhisk's action container |
 //! | `payload`, `json_value` | `{"data": base64, ..}` both ways; JSON that borrows its texts |
+//! | `json_text` | JSON read where its strings are long |
 //! | `lambda` | AWS Lambda's Invoke |
 //! | `error_map` | from problems to a platform's errors |
 //! | `plain_http` | calls whose body is the input, and their answers |
@@ -32,6 +33,7 @@ pub mod function;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod invoker;
+mod json_text;
 mod json_value;
 pub mod knative;
 pub mod lambda;

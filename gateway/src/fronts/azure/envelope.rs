@@ -25,6 +25,7 @@ use crate::base64;
 use crate::error::{PROBLEM_JSON, Problem};
 use crate::fronts::call::{Answer, CallOptions};
 use crate::fronts::error_map::Mapped;
+use crate::fronts::json_text;
 use crate::fronts::json_value::{Json, Members, VALUES_MAX};
 use crate::fronts::payload::{self, Payload};
 use crate::fronts::plain_http::{Asked, named, problem_json};
@@ -53,7 +54,7 @@ pub(super) struct Envelope<'j> {
 impl<'j> Envelope<'j> {
     /// The envelope that a body is, if it is one.
     pub(super) fn of(body: &'j [u8]) -> Option<Self> {
-        let envelope: Self = serde_json::from_slice(body).ok()?;
+        let envelope: Self = json_text::read(body).ok()?;
         let may_be = |part: &Json<'_>| matches!(part, Json::Object(_) | Json::Beyond);
         (may_be(&envelope.data) && may_be(&envelope.metadata)).then_some(envelope)
     }

@@ -5,7 +5,8 @@
 
 use bytes::Bytes;
 use memchr::memchr2;
-use serde::de::IgnoredAny;
+
+use crate::fronts::json_text;
 
 /// Why a text has no parts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,7 +67,7 @@ impl<'t> Parts<'t> {
         kind: &'static str,
         count_max: usize,
     ) -> Result<Self, PartsError> {
-        serde_json::from_slice::<IgnoredAny>(text).map_err(json)?;
+        json_text::check(text).map_err(json)?;
         let mut parts = Self {
             text,
             at: 0,

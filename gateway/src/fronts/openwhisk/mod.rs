@@ -44,6 +44,7 @@ use crate::fronts::call::{Answer, Call, CallOptions};
 use crate::fronts::front::{Answered, Backend, Front, Logged};
 use crate::fronts::front_name::FrontName;
 use crate::fronts::function::Function;
+use crate::fronts::json_text;
 use crate::fronts::json_value::Json;
 use crate::fronts::payload::write_bytes;
 use crate::http::invocation::Invocation;
@@ -406,7 +407,7 @@ fn ends(mut response: Response<Body>) -> Response<Body> {
 fn read_json<'j, T: Deserialize<'j>>(body: &'j [u8]) -> Result<T, String> {
     // Of an array the members would be taken in their order.
     let read = match body.trim_ascii_start().first() {
-        Some(b'{') | None => serde_json::from_slice(body),
+        Some(b'{') | None => json_text::read(body),
         Some(_) => Err(de::Error::custom("no object")),
     };
     read.map_err(|error: serde_json::Error| {
