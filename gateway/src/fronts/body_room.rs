@@ -14,6 +14,7 @@ use axum::http::header::CONTENT_LENGTH;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
@@ -29,6 +30,8 @@ const PIECE_MAX: Duration = Duration::from_secs(30);
 const BYTES_PER_SECOND_MIN: u64 = 16 << 10;
 /// Room that a body takes at first that takes more as it grows.
 const GROWTH_BYTES: usize = 64 << 10;
+/// Bytes of a SHA-256.
+const SHA256_BYTES: usize = 32;
 /// What room is counted in.
 const UNIT_BYTES: usize = 1 << 10;
 
@@ -136,7 +139,7 @@ impl BodyRoom {
         body: Body,
         bytes_max: usize,
     ) -> Result<HeldBody, Problem> {
-        self.read_as(None, headers, body, bytes_max).await
+        self.read_as(None, headers, body, bytes_max, |_| ()).await
     }
 
     /// The same of a holder's body, a tenant's or a peer's, whose bodies together take a fourth of the room at most.
@@ -150,7 +153,29 @@ impl BodyRoom {
         body: Body,
         bytes_max: usize,
     ) -> Result<HeldBody, Problem> {
-        self.read_as(Some(holder), headers, body, bytes_max).await
+        self.read_as(Some(holder), headers, body, bytes_max, |_| ())
+            .await
+    }
+
+    /// The same with the body's SHA-256, which is made while it comes: of a long body it would hold up a thread that serves,
+    /// and its caller, for as long as the last bytes of it are here.
+    ///
+    /// # Errors
+    /// As [`BodyRoom::read_for`].
+    pub async fn read_hashed_for(
+        &self,
+        holder: &str,
+        headers: &HeaderMap,
+        body: Body,
+        bytes_max: usize,
+    ) -> Result<(HeldBody, [u8; SHA256_BYTES]), Problem> {
+        let mut hash = Sha256::new();
+        let held = self
+            .read_as(Some(holder), headers, body, bytes_max, |piece| {
+                hash.update(piece);
+            })
+            .await?;
+        Ok((held, hash.finalize().into()))
     }
 
     async fn read_as(
@@ -159,6 +184,7 @@ impl BodyRoom {
         headers: &HeaderMap,
         mut body: Body,
         bytes_max: usize,
+        mut take: impl FnMut(&[u8]),
     ) -> Result<HeldBody, Problem> {
         let announced = headers
             .get(CONTENT_LENGTH)
@@ -203,6 +229,7 @@ impl BodyRoom {
                 room.merge(self.take(holder, more)?);
                 room_bytes = room_bytes.saturating_add(more);
             }
+            take(&data);
             whole.extend_from_slice(&data);
         }
         Ok(HeldBody {

@@ -178,13 +178,13 @@ impl AtDoor<'_> {
             .directory
             .check_unread(&self.presented(None))
             .map_err(|error| self.refused(error))?;
-        let held = self
+        let (held, sha256) = self
             .rooms
             .unproven
-            .read_for(&self.peer(), &self.parts.headers, body, REQUEST_BYTES_MAX)
+            .read_hashed_for(&self.peer(), &self.parts.headers, body, REQUEST_BYTES_MAX)
             .await
             .map_err(Failure::of_request)?;
-        let presented = self.presented(Some(Sha256::digest(&held.bytes).into()));
+        let presented = self.presented(Some(sha256));
         let authenticated = self.app.directory.authenticate(&presented);
         let Authenticated { principal, .. } = authenticated.map_err(|error| self.refused(error))?;
         let tenant = principal.tenant.id.as_str();
@@ -225,35 +225,29 @@ impl AtDoor<'_> {
             Incoming::Held(held) => return Ok(held),
             Incoming::Unread(body, signed) => (body, signed),
         };
-        let framing = match &signed.chunks {
-            None => 0,
-            Some(chunks) => {
-                let length = chunks.decoded_length();
-                if length > REQUEST_BYTES_MAX as u64 {
-                    let most = REQUEST_BYTES_MAX as u64;
-                    return Err(Failure::of_request(too_large(most, Some(length))));
-                }
-                FRAMING_BYTES_MAX
-            }
-        };
-        let mut held = self
-            .rooms
-            .proven
-            .read_for(
-                principal.tenant.id.as_str(),
-                &self.parts.headers,
-                body,
-                REQUEST_BYTES_MAX + framing,
-            )
-            .await
-            .map_err(Failure::of_request)?;
+        let (holder, headers) = (principal.tenant.id.as_str(), &self.parts.headers);
+        let room = &self.rooms.proven;
         if let Some(chunks) = &signed.chunks {
+            let length = chunks.decoded_length();
+            if length > REQUEST_BYTES_MAX as u64 {
+                let most = REQUEST_BYTES_MAX as u64;
+                return Err(Failure::of_request(too_large(most, Some(length))));
+            }
+            let most = REQUEST_BYTES_MAX + FRAMING_BYTES_MAX;
+            let held = room.read_for(holder, headers, body, most).await;
+            let mut held = held.map_err(Failure::of_request)?;
             held.bytes = chunks
                 .open(&held.bytes)
                 .map_err(|error| self.refused(error))?;
+            return Ok(held);
         }
-        let sha256 = signed.sha256;
-        if sha256.is_some_and(|signed| signed[..] != Sha256::digest(&held.bytes)[..]) {
+        let Some(signed) = signed.sha256 else {
+            let held = room.read_for(holder, headers, body, REQUEST_BYTES_MAX);
+            return held.await.map_err(Failure::of_request);
+        };
+        let held = room.read_hashed_for(holder, headers, body, REQUEST_BYTES_MAX);
+        let (held, sha256) = held.await.map_err(Failure::of_request)?;
+        if signed != sha256 {
             return Err(Failure::of_request(Problem::new(
                 ProblemKind::DigestMismatch,
                 "the body is not the one that was signed: expected that of x-amz-content-sha256; sign and send it again",

@@ -223,3 +223,18 @@ async fn a_body_that_does_not_end_is_told_by_why_and_none_of_these_is_slow() {
     }
     assert_eq!(free(&room), ROOM_BYTES);
 }
+
+#[tokio::test]
+async fn a_hash_is_of_all_that_came_in_its_order_however_it_came() {
+    let room = BodyRoom::of(ROOM_BYTES);
+    let none = HeaderMap::new();
+    for (count, bytes) in [(0, 1), (1, 1), (7, 63), (3, 20_001)] {
+        let left = (0..).map(|piece: u8| Bytes::from(vec![piece; bytes]));
+        let left = left.take(count).collect();
+        let body = Body::new(Pieces { left, ends: true });
+        let read = room.read_hashed_for("acme", &none, body, ROOM_BYTES);
+        let (held, sha256) = read.await.expect("room");
+        assert_eq!(held.bytes.len(), count * bytes);
+        assert_eq!(sha256[..], Sha256::digest(&held.bytes)[..]);
+    }
+}
