@@ -34,6 +34,8 @@ use super::upload::Upload;
 const JSON_BYTES_MAX: usize = 64 << 10;
 /// How long the rest of such an answer may take after its head.
 const JSON_MAX: Duration = Duration::from_secs(10);
+/// Headers of a request, where nothing out of the way is asked for.
+const HEADERS_USUAL: usize = 12;
 /// Most characters of an answer of somebody else's that an error repeats.
 const QUOTED_CHARS_MAX: usize = 200;
 
@@ -49,7 +51,8 @@ pub(crate) struct Caller {
 pub(crate) struct Link {
     sender: SendRequest<Outgoing>,
     endpoint: Endpoint,
-    key: String,
+    /// Of every request.
+    own: HeaderMap,
 }
 
 /// A request's body.
@@ -191,6 +194,7 @@ impl Caller {
     /// # Errors
     /// [`CallError::Connect`]
     pub(crate) async fn link(&self) -> Result<Link, CallError> {
+        let own = self.headers()?;
         let stream = self.endpoint.connect(self.tls.as_ref()).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
@@ -200,8 +204,26 @@ impl Caller {
         Ok(Link {
             sender,
             endpoint: self.endpoint.clone(),
-            key: self.key.clone(),
+            own,
         })
+    }
+
+    /// What every request says of itself, made once a connection.
+    fn headers(&self) -> Result<HeaderMap, CallError> {
+        let own = [
+            (HOST, self.endpoint.authority()),
+            (USER_AGENT, super::USER_AGENT.to_owned()),
+            (AUTHORIZATION, format!("Bearer {}", self.key)),
+            (CONTENT_TYPE, "application/octet-stream".to_owned()),
+            // Final facts of a long answer come as trailers (RFC 9110, 10.1.4).
+            (TE, "trailers".to_owned()),
+            (CONNECTION, "TE".to_owned()),
+        ];
+        let mut headers = HeaderMap::with_capacity(HEADERS_USUAL);
+        for (name, text) in own {
+            headers.insert(name, value(text)?);
+        }
+        Ok(headers)
     }
 
     /// An error of a connection's.
@@ -288,21 +310,10 @@ impl Link {
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = target.parse().map_err(|_| CallError::Head(target))?;
-        let own = [
-            (HOST, self.endpoint.authority()),
-            (USER_AGENT, super::USER_AGENT.to_owned()),
-            (AUTHORIZATION, format!("Bearer {}", self.key)),
-            (CONTENT_TYPE, "application/octet-stream".to_owned()),
-            // Final facts of a long answer come as trailers (RFC 9110, 10.1.4).
-            (TE, "trailers".to_owned()),
-            (CONNECTION, "TE".to_owned()),
-        ];
-        let others = headers
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), value.clone()));
-        for (name, value) in own.into_iter().chain(others) {
-            let value = HeaderValue::try_from(&value).map_err(|_| CallError::Head(value))?;
-            request.headers_mut().insert(name, value);
+        *request.headers_mut() = self.own.clone();
+        for (name, text) in headers {
+            let name = HeaderName::from_static(name);
+            request.headers_mut().insert(name, value(text.clone())?);
         }
         let sent = self.sender.send_request(request).await;
         sent.map_err(|source| CallError::Broken {
@@ -311,6 +322,10 @@ impl Link {
             source,
         })
     }
+}
+
+fn value(text: String) -> Result<HeaderValue, CallError> {
+    HeaderValue::try_from(&text).map_err(|_| CallError::Head(text))
 }
 
 async fn refusal(response: Response<Incoming>) -> Refusal {
