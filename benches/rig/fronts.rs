@@ -5,15 +5,17 @@
 //! an order that is drawn anew in each turn, so that what the machine does in between meets them alike; each row is asked twice
 //! in its turn, for processes that others have just driven out of the processor's caches are slower, and a front has its process to
 //! itself; each row's answers are decoded and compared before it is measured; requests, signatures among them, are made before
-//! the clock runs.
+//! the clock runs. What no front can do without, its bytes on their way, is measured in the same way afterwards.
 
+mod processes;
 mod request;
 mod signature;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -22,21 +24,16 @@ use bytes::Bytes;
 use clap::Args;
 use libdeflater::Decompressor;
 use serde::Serialize;
-use serde_json::Value;
 
-use self::request::{Access, Process, Request, Row};
-use self::signature::Signer;
+use self::processes::{gateway, proxy};
+use self::request::{Process, Request, Row};
+use self::wire::{Asked, Wire};
 use crate::Place;
 use crate::connection::Connection;
 use crate::load::Stop;
 use crate::process::pin_thread;
-use crate::server::{Programs, bound, start};
 use crate::statistics::{count, median, percentile};
 
-/// How long a process may take to listen.
-const READY_LIMIT: Duration = Duration::from_secs(20);
-/// Pause between two looks at a process that is not ready.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// How long one request may take.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
 /// Distinct blocks of a size.
@@ -49,9 +46,6 @@ const SEED: u64 = 0xF207_75ED;
 const GOAL_US: f64 = 150.0;
 /// and of such a share more.
 const GOAL_SHARE: f64 = 0.10;
-/// What a process prints before its address.
-const LISTENING: &str = "listening on http://";
-
 #[derive(Debug, Args)]
 pub(crate) struct FrontsArgs {
     #[command(flatten)]
@@ -62,6 +56,9 @@ pub(crate) struct FrontsArgs {
     /// Turns of each size [default: 4000 of 1 KiB, 2000 of 64 KiB]
     #[arg(long)]
     turns: Option<usize>,
+    /// How often a row is asked again in its turn; the last time counts
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    again: u8,
     /// Rows whose names begin so, beside the baseline; comma-separated
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -102,22 +99,12 @@ struct Figures {
     /// The same of the first request of each in the turn, after those of all other rows.
     first_p50_us: f64,
     first_over_us: f64,
+    /// What as many bytes as the row's take longer than as many as the baseline's, where nothing is done with them but what any
+    /// server had to do: Lambda's are hashed, and those that another gateway serves are passed on.
+    wire_over_us: f64,
     request_bytes: usize,
+    answer_bytes: usize,
     meets_goal: bool,
-}
-
-/// A process that serves.
-struct Running {
-    child: Child,
-    address: SocketAddr,
-    _dir: tempfile::TempDir,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// Measures, prints a table, writes JSON.
@@ -156,6 +143,7 @@ pub(crate) fn run(arguments: &FrontsArgs, stop: &Stop) -> anyhow::Result<ExitCod
             .get(&format!("{process:?}"))
             .map_or(gateway.address, |running| running.address),
     };
+    let wire = Wire::start(programs.server_cpu)?;
     let until = Instant::now() + Duration::from_secs(arguments.limit_s);
     let mut sizes = Vec::new();
     for (body_bytes, turns) in [(1 << 10, 4000), (64 << 10, 2000)] {
@@ -169,33 +157,36 @@ pub(crate) fn run(arguments: &FrontsArgs, stop: &Stop) -> anyhow::Result<ExitCod
             let requests = blocks
                 .iter()
                 .map(|block| row.request(address(row), &access, block));
-            lanes.push(Lane {
-                row,
-                address: address(row),
-                requests: requests.collect::<anyhow::Result<_>>()?,
-                first_nanos: Vec::with_capacity(turns),
-                nanos: Vec::with_capacity(turns),
-            });
+            let requests = requests.collect::<anyhow::Result<_>>()?;
+            lanes.push(Lane::new(row, address(row), requests));
         }
-        let load_cpu = programs.load_cpu;
-        let lanes = std::thread::scope(|scope| {
-            let measuring = scope.spawn(|| {
+        let (load_cpu, again) = (programs.load_cpu, arguments.again);
+        let (lanes, wires) = std::thread::scope(|scope| {
+            let measuring = scope.spawn(|| -> anyhow::Result<_> {
                 pin_thread(load_cpu)?;
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()?;
-                runtime.block_on(measure(lanes, blocks, turns, until, stop))
+                let lanes = runtime.block_on(measure(lanes, blocks, turns, again, until, stop))?;
+                let wires = wire_lanes(&lanes, wire);
+                // Answers of the wire are nothing's.
+                let wires = runtime.block_on(measure(wires, &[], turns, again, until, stop))?;
+                Ok((lanes, wires))
             });
             let ended = measuring.join();
             ended.unwrap_or_else(|_| Err(anyhow::anyhow!("the measuring thread panicked")))
         })?;
-        sizes.push(figures(body_bytes, &lanes));
+        sizes.push(figures(body_bytes, &lanes, &wires));
     }
     let found = Found {
-        schema: 2,
+        schema: 3,
         setting: format!(
-            "one caller, one request at a time, all rows in each turn; servers on processor {}, caller on {}; {}",
-            programs.server_cpu, programs.load_cpu, corpus.description
+            "one caller, one request at a time, all rows in each turn, each asked {} times in it; servers on processor {}, caller on \
+             {}; {}",
+            u16::from(arguments.again) + 1,
+            programs.server_cpu,
+            programs.load_cpu,
+            corpus.description
         ),
         goal_us: GOAL_US,
         goal_share: GOAL_SHARE,
@@ -212,14 +203,60 @@ struct Lane {
     requests: Vec<Request>,
     /// The first request of each turn, after other rows' processes.
     first_nanos: Vec<u64>,
-    /// The second.
+    /// The last.
     nanos: Vec<u64>,
+    /// Length of the last answer to each request.
+    answer_bytes: Vec<usize>,
+}
+
+impl Lane {
+    fn new(row: Row, address: SocketAddr, requests: Vec<Request>) -> Self {
+        Self {
+            row,
+            address,
+            first_nanos: Vec::new(),
+            nanos: Vec::new(),
+            answer_bytes: vec![0; requests.len()],
+            requests,
+        }
+    }
+
+    /// Bytes of the request of this number, and of its answer.
+    fn bytes(&self, number: usize) -> (usize, usize) {
+        let request = self.requests.get(number);
+        let answer = self.answer_bytes.get(number);
+        (
+            request.map_or(0, |request| request.body.len()),
+            answer.copied().unwrap_or_default(),
+        )
+    }
+}
+
+/// The same bytes as those of lanes that were measured, to the wire.
+fn wire_lanes(lanes: &[Lane], wire: Wire) -> Vec<Lane> {
+    let wired = lanes.iter().map(|lane| {
+        let numbered = lane.requests.iter().enumerate();
+        let requests = numbered.map(|(number, request)| {
+            let base = || lanes.first().map(|base| base.bytes(number));
+            let is_before = matches!(lane.row.process(), Process::Before(_));
+            let (_, answer_bytes) = lane.bytes(number);
+            let asked = Asked {
+                answer_bytes,
+                is_hashed: lane.row == Row::Lambda,
+                passed_on: is_before.then(base).flatten(),
+            };
+            asked.request(request.body.clone())
+        });
+        Lane::new(lane.row, wire.address, requests.collect())
+    });
+    wired.collect()
 }
 
 async fn measure(
     mut lanes: Vec<Lane>,
     blocks: &[Bytes],
     turns: usize,
+    again: u8,
     until: Instant,
     stop: &Stop,
 ) -> anyhow::Result<Vec<Lane>> {
@@ -247,24 +284,30 @@ async fn measure(
             };
             let number = turn % lane.requests.len().max(1);
             let block = blocks.get(number).filter(|_| checked);
-            let first = ask(lane, connection, number, block).await?;
-            let second = ask(lane, connection, number, block).await?;
+            let (first, _) = ask(lane, connection, number, block).await?;
+            let (mut last, mut answer_bytes) = (first, 0);
+            for _ in 0..again {
+                (last, answer_bytes) = ask(lane, connection, number, block).await?;
+            }
+            if let Some(known) = lane.answer_bytes.get_mut(number) {
+                *known = answer_bytes;
+            }
             if !checked {
                 lane.first_nanos.push(first);
-                lane.nanos.push(second);
+                lane.nanos.push(last);
             }
         }
     }
     Ok(lanes)
 }
 
-/// What one request took, in nanoseconds; its answer is compared with `block`.
+/// What one request took, in nanoseconds, and the length of its answer, which is compared with `block`.
 async fn ask(
     lane: &Lane,
     connection: &mut Connection,
     number: usize,
     block: Option<&Bytes>,
-) -> anyhow::Result<u64> {
+) -> anyhow::Result<(u64, usize)> {
     let name = lane.row.name();
     let request = lane
         .requests
@@ -277,6 +320,7 @@ async fn ask(
     let answer = answer
         .with_context(|| format!("{name}: no answer in {} s", REQUEST_MAX.as_secs()))?
         .with_context(|| format!("{name}: its connection broke"))?;
+    let answer_bytes = usize::try_from(answer.body_bytes).unwrap_or(usize::MAX);
     let kept = answer.kept.unwrap_or_default();
     anyhow::ensure!(
         answer.status == 200,
@@ -290,7 +334,7 @@ async fn ask(
     if !connection.is_usable() {
         *connection = Connection::open(lane.address).await?;
     }
-    Ok(nanos)
+    Ok((nanos, answer_bytes))
 }
 
 /// Whether an answer is its block, compressed.
@@ -305,36 +349,52 @@ fn check(row: Row, answer: &[u8], block: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn figures(body_bytes: usize, lanes: &[Lane]) -> Size {
+/// Times of the lanes, and what the same bytes take on the `wires`.
+fn figures(body_bytes: usize, lanes: &[Lane], wires: &[Lane]) -> Size {
     let micros = |nanos: u64| Duration::from_nanos(nanos).as_secs_f64() * 1e6;
-    let rows = lanes.iter().map(|lane| {
-        let of = |nanos: fn(&Lane) -> &[u64]| {
-            let base = lanes.first().map_or(&[][..], nanos);
-            let mut sorted = nanos(lane).to_vec();
+    // Median of the differences to the first, and median of the first.
+    let over = |own: &[u64], base: &[u64]| {
+        let pairs = own.iter().zip(base);
+        let mut over: Vec<f64> = pairs
+            .map(|(own, base)| micros(*own) - micros(*base))
+            .collect();
+        let mut base: Vec<f64> = base.iter().copied().map(micros).collect();
+        let over_us = median(&mut over).unwrap_or(f64::NAN);
+        (over_us, median(&mut base).unwrap_or(f64::NAN))
+    };
+    let rows = lanes.iter().enumerate().map(|(index, lane)| {
+        let sorted = |nanos: &[u64]| {
+            let mut sorted = nanos.to_vec();
             sorted.sort_unstable();
-            let pairs = nanos(lane).iter().zip(base);
-            let mut over: Vec<f64> = pairs
-                .map(|(own, base)| micros(*own) - micros(*base))
-                .collect();
-            let mut base: Vec<f64> = base.iter().copied().map(micros).collect();
-            let over_us = median(&mut over).unwrap_or(f64::NAN);
-            (sorted, over_us, median(&mut base).unwrap_or(f64::NAN))
+            sorted
+        };
+        let of_base = |lanes: &[Lane], nanos: fn(&Lane) -> &[u64]| {
+            let base = lanes.first().map_or(&[][..], nanos);
+            let own = lanes.get(index).map_or(&[][..], nanos);
+            over(own, base)
         };
         let at = |sorted: &[u64], q| percentile(sorted, q).map_or(f64::NAN, micros);
-        let (sorted, over_us, base_us) = of(|lane| &lane.nanos);
-        let (first, first_over_us, _) = of(|lane| &lane.first_nanos);
+        let (over_us, base_us) = of_base(lanes, |lane| &lane.nanos);
+        let (first_over_us, _) = of_base(lanes, |lane| &lane.first_nanos);
+        let (wire_over_us, _) = of_base(wires, |lane| &lane.nanos);
+        let (again, first) = (sorted(&lane.nanos), sorted(&lane.first_nanos));
         let over_share = over_us / base_us;
-        let bytes: usize = lane.requests.iter().map(|request| request.body.len()).sum();
+        let count = lane.requests.len();
+        let bytes = (0..count).map(|number| lane.bytes(number));
+        let (request_bytes, answer_bytes) =
+            bytes.fold((0, 0), |sum, bytes| (sum.0 + bytes.0, sum.1 + bytes.1));
         Figures {
             row: lane.row.name(),
-            p50_us: at(&sorted, 0.5),
-            p90_us: at(&sorted, 0.9),
-            p99_us: at(&sorted, 0.99),
+            p50_us: at(&again, 0.5),
+            p90_us: at(&again, 0.9),
+            p99_us: at(&again, 0.99),
             over_us,
             over_share,
             first_p50_us: at(&first, 0.5),
             first_over_us,
-            request_bytes: bytes / lane.requests.len().max(1),
+            wire_over_us,
+            request_bytes: request_bytes / count.max(1),
+            answer_bytes: answer_bytes / count.max(1),
             meets_goal: over_us <= GOAL_US && over_share <= GOAL_SHARE,
         }
     });
@@ -356,12 +416,21 @@ fn write(found: &Found, json: &Path) -> anyhow::Result<()> {
             100.0 * found.goal_share
         );
         println!(
-            "{:<18} {:>9} {:>9} {:>9} {:>9} {:>7}  {:<6}  {:>9} {:>9}",
-            "row", "p50 us", "p90 us", "p99 us", "over us", "over %", "goal", "first us", "over us"
+            "{:<18} {:>9} {:>9} {:>9} {:>9} {:>7}  {:<6}  {:>9} {:>9} {:>9}",
+            "row",
+            "p50 us",
+            "p90 us",
+            "p99 us",
+            "over us",
+            "over %",
+            "goal",
+            "first us",
+            "over us",
+            "wire us"
         );
         for row in &size.rows {
             println!(
-                "{:<18} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>7.1}  {:<6}  {:>9.1} {:>9.1}",
+                "{:<18} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>7.1}  {:<6}  {:>9.1} {:>9.1} {:>9.1}",
                 row.row,
                 row.p50_us,
                 row.p90_us,
@@ -370,7 +439,8 @@ fn write(found: &Found, json: &Path) -> anyhow::Result<()> {
                 100.0 * row.over_share,
                 if row.meets_goal { "met" } else { "missed" },
                 row.first_p50_us,
-                row.first_over_us
+                row.first_over_us,
+                row.wire_over_us
             );
         }
     }
@@ -384,153 +454,23 @@ fn write(found: &Found, json: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The gateway, its key and an access key.
-fn gateway(programs: &Programs) -> anyhow::Result<(Running, Access)> {
-    let dir = tempfile::tempdir()?;
-    let data = dir.path().join("data");
-    let mut command = bound(&programs.faam.to_string_lossy());
-    command
-        .args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--admin-listen",
-            "127.0.0.1:0",
-        ])
-        .args(["--devices", "none", "--data-dir"])
-        .arg(&data);
-    let running = running(command, dir, programs.server_cpu)?;
-    let key = std::fs::read_to_string(data.join("demo.key")).context("no demo.key")?;
-    let made = Command::new(&programs.faam)
-        .args([
-            "key",
-            "add",
-            "--tenant",
-            "demo",
-            "--kind",
-            "sigv4",
-            "--json",
-            "--data-dir",
-        ])
-        .arg(&data)
-        .output()
-        .context("cannot make an access key")?;
-    let made: Value = serde_json::from_slice(&made.stdout)
-        .with_context(|| format!("no access key: {}", String::from_utf8_lossy(&made.stderr)))?;
-    let word = |name: &str| made[name].as_str().map(str::to_owned);
-    let signer = Signer {
-        id: word("access_key_id").context("an access key without its id")?,
-        secret: word("secret_access_key").context("an access key without its secret")?,
-    };
-    let key = key.trim().to_owned();
-    Ok((running, Access { key, signer }))
-}
-
-/// An action proxy of a platform, initialized; `before` a gateway, else with its own.
-fn proxy(
-    programs: &Programs,
-    platform: &str,
-    before: Option<(SocketAddr, &str)>,
-) -> anyhow::Result<Running> {
-    let mut command = bound(&programs.faam.to_string_lossy());
-    command.args([
-        "action-proxy",
-        "--platform",
-        platform,
-        "--listen",
-        "127.0.0.1:0",
-    ]);
-    match before {
-        Some((gateway, key)) => {
-            command.env("FAAM_URL", format!("http://{gateway}"));
-            command.env("FAAM_KEY", key);
-        }
-        None => {
-            command.args(["--devices", "none"]);
-        }
-    }
-    let running = running(command, tempfile::tempdir()?, programs.server_cpu)
-        .with_context(|| format!("the action proxy of {platform}"))?;
-    if platform == "openwhisk" {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let body = Bytes::from_static(b"{\"value\":{\"code\":\"gzip\"}}");
-        let head = format!(
-            "POST /init HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            running.address,
-            body.len()
-        );
-        let answer = runtime.block_on(async {
-            let mut connection = Connection::open(running.address).await?;
-            connection.exchange(head.as_bytes(), &body, true).await
-        })?;
-        let said = answer.kept.unwrap_or_default();
-        let said = String::from_utf8_lossy(&said);
-        anyhow::ensure!(answer.status == 200, "/init: {} {said}", answer.status);
-    }
-    Ok(running)
-}
-
-/// Starts a process and waits until it has said where it listens.
-fn running(command: Command, dir: tempfile::TempDir, cpu: usize) -> anyhow::Result<Running> {
-    let mut child = start(command, dir.path(), cpu)?;
-    let log = dir.path().join("log");
-    let until = Instant::now() + READY_LIMIT;
-    loop {
-        let said = std::fs::read_to_string(&log).unwrap_or_default();
-        if let Some(address) = address_in(&said) {
-            return Ok(Running {
-                child,
-                address,
-                _dir: dir,
-            });
-        }
-        if Instant::now() > until || child.try_wait()?.is_some() {
-            let _ = child.kill();
-            let _ = child.wait();
-            anyhow::bail!("it did not say where it listens: {said}");
-        }
-        std::thread::sleep(LOOK_AGAIN);
-    }
-}
-
-fn address_in(log: &str) -> Option<SocketAddr> {
-    let (_, rest) = log.split_once(LISTENING)?;
-    // Up to where the line goes on; one that is not whole yet is looked at again.
-    let end = rest.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | ':')))?;
-    rest.get(..end)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_found_in_a_log_and_in_a_line() {
-        let address = "127.0.0.1:8080".parse().ok();
-        assert_eq!(
-            address_in("x\nlistening on http://127.0.0.1:8080\n"),
-            address
-        );
-        let log = "INFO faam: listening on http://127.0.0.1:8080 platform=knative\n";
-        assert_eq!(address_in(log), address);
-        assert_eq!(address_in("listening on http://127.0.0.1:80"), None);
-    }
-
-    #[test]
     fn differences_are_taken_turn_by_turn() {
         let lane = |row, nanos: &[u64]| Lane {
-            row,
-            address: ([127, 0, 0, 1], 1).into(),
-            requests: Vec::new(),
             first_nanos: nanos.iter().map(|nanos| 2 * nanos).collect(),
             nanos: nanos.to_vec(),
+            ..Lane::new(row, ([127, 0, 0, 1], 1).into(), Vec::new())
         };
         let slow = (0..100).map(|turn| 1_000_000 * (turn % 7 + 1));
         let base: Vec<u64> = slow.collect();
         let more: Vec<u64> = base.iter().map(|nanos| nanos + 50_000).collect();
-        let size = figures(1024, &[lane(Row::Direct, &base), lane(Row::Lambda, &more)]);
+        let lanes = [lane(Row::Direct, &base), lane(Row::Lambda, &more)];
+        let wires = [lane(Row::Direct, &more), lane(Row::Lambda, &base)];
+        let size = figures(1024, &lanes, &wires);
         let over: Vec<_> = size.rows.iter().map(|row| row.over_us.round()).collect();
         assert_eq!((over, size.turns), (vec![0.0, 50.0], 100));
         let first: Vec<_> = size
@@ -539,6 +479,12 @@ mod tests {
             .map(|row| row.first_over_us.round())
             .collect();
         assert_eq!(first, [0.0, 100.0]);
+        let wire: Vec<_> = size
+            .rows
+            .iter()
+            .map(|row| row.wire_over_us.round())
+            .collect();
+        assert_eq!(wire, [0.0, -50.0]);
         assert!(size.rows.iter().all(|row| row.meets_goal));
     }
 }

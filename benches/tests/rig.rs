@@ -242,6 +242,7 @@ fn a_smoke_run_of_the_fronts_has_every_row_at_both_sizes() {
                 "over_share",
                 "first_p50_us",
                 "first_over_us",
+                "wire_over_us",
             ] {
                 assert!(row[figure].as_f64().is_some_and(f64::is_finite), "{row}");
             }
