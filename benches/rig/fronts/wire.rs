@@ -201,7 +201,8 @@ mod tests {
 
     #[test]
     fn as_many_bytes_come_back_as_are_asked_for_hashed_or_passed_on() {
-        let wire = Wire::start(0).expect("a thread");
+        let cpus = crate::process::allowed_cpus().expect("processors");
+        let wire = Wire::start(cpus[0]).expect("a thread");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -50,6 +50,15 @@ pub const ENVELOPE_LIMIT: BodyLimit = BodyLimit {
 /// An envelope's answer has the result twice.
 const TOLD_COPIES: usize = 2;
 
+/// What an envelope has.
+struct Enveloped {
+    /// Whether an HTTP request triggered it.
+    is_http: bool,
+    read: Result<(Asked, Bytes), Problem>,
+    /// The envelope's own length.
+    bytes: usize,
+}
+
 /// See the module's head.
 pub struct Azure {
     backend: Backend,
@@ -89,15 +98,20 @@ impl Azure {
         } else {
             BODY_LIMIT
         };
-        let held = plain_http::held(&self.backend, &head.headers, body, limit).await?;
+        let mut held = plain_http::held(&self.backend, &head.headers, body, limit).await?;
         let by_path = head.uri.path().rsplit('/').next().unwrap_or_default();
         let by_path = by_path.parse::<Function>().ok();
         if may_be_envelope && let Some(envelope) = Envelope::of(&held.bytes) {
             let id = head.headers.get(INVOCATION_ID);
             let id = id.and_then(|id| id.to_str().ok()).unwrap_or_default();
-            return self
-                .invoke(invocation, envelope, by_path, held.bytes.len(), id)
-                .await;
+            let enveloped = Enveloped {
+                is_http: envelope.is_http(),
+                read: envelope.read(),
+                bytes: held.bytes.len(),
+            };
+            drop(envelope);
+            held.let_go();
+            return self.invoke(invocation, enveloped, by_path, id).await;
         }
         if held.bytes.len() > BODY_LIMIT.bytes_max {
             return Err(Problem::new(
@@ -138,17 +152,20 @@ impl Azure {
         self.backend.invoker.invoke(invocation, call).await
     }
 
-    /// One invocation in an envelope of `bytes`.
+    /// One invocation that came in an envelope.
     async fn invoke(
         &self,
         invocation: Invocation,
-        envelope: Envelope<'_>,
+        enveloped: Enveloped,
         by_path: Option<Function>,
-        bytes: usize,
         id: &str,
     ) -> Result<Response<Body>, Problem> {
-        let is_http = envelope.is_http();
-        let answered = match envelope.read() {
+        let Enveloped {
+            is_http,
+            read,
+            bytes,
+        } = enveloped;
+        let answered = match read {
             Ok((mut asked, input)) => {
                 asked.function = asked.function.or(by_path);
                 self.call(invocation, asked, input, bytes, TOLD_COPIES)

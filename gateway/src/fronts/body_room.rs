@@ -74,12 +74,19 @@ impl Drop for Taken {
     }
 }
 
-/// A body, and the room that it takes until it is dropped.
+/// A body, and the room that is taken for it until this is dropped.
 #[derive(Debug)]
 pub struct HeldBody {
     /// The body.
     pub bytes: Bytes,
     _room: Taken,
+}
+
+impl HeldBody {
+    /// Lets go of the bytes, once all is made of them that is needed; their room stays, for what was made.
+    pub fn let_go(&mut self) {
+        self.bytes = Bytes::new();
+    }
 }
 
 /// Room that is held for what is no body of a request.

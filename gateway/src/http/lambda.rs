@@ -14,7 +14,6 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request, State};
 use axum::http::Response;
 use axum::http::request::Parts;
-use bytes::Bytes;
 use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
@@ -147,7 +146,7 @@ impl AtDoor<'_> {
             return Ok(reply::dry_run(id));
         }
         let held = self.held(&principal, body).await?;
-        let called = self.call(asked.function, principal, &held.bytes).await;
+        let called = self.call(asked.function, principal, held).await;
         let log = asked.tail.then(|| Log {
             function: asked.function,
             took: self.invocation.began.elapsed(),
@@ -260,9 +259,10 @@ impl AtDoor<'_> {
         &self,
         function: Function,
         principal: Arc<Principal>,
-        event: &Bytes,
+        mut event: HeldBody,
     ) -> Result<Answer, Failure> {
-        let json: &[u8] = match event.trim_ascii() {
+        let held_bytes = event.bytes.len();
+        let json: &[u8] = match event.bytes.trim_ascii() {
             [] => b"{}",
             json => json,
         };
@@ -272,6 +272,7 @@ impl AtDoor<'_> {
                 Err(_) => Failure::no_json(problem),
             }
         })?;
+        event.let_go();
         if let Some(other) = payload.function.filter(|other| *other != function) {
             return Err(Problem::invalid_option(format!(
                 "member `kernel`: {other}, in an event of the function {function}; invoke {other}, or leave the member out"
@@ -290,7 +291,7 @@ impl AtDoor<'_> {
             options: payload.options,
             input: payload.input,
             output_bytes_max: OUTPUT_BYTES_MAX,
-            held_bytes: event.len(),
+            held_bytes,
             base64_copies: 1,
         };
         // Apart from the rest, which stays small.

@@ -137,7 +137,7 @@ pub async fn answer(
         Mode::Batched => BATCH_LIMIT,
         Mode::Structured | Mode::Binary => EVENT_LIMIT,
     };
-    let body = plain_http::held(backend, &head.headers, body, limit).await?;
+    let mut body = plain_http::held(backend, &head.headers, body, limit).await?;
     let events = Events {
         backend,
         invocation,
@@ -153,6 +153,7 @@ pub async fn answer(
         Mode::Structured => {
             let event = structured::read(&body.bytes)?;
             let held = body.bytes.len();
+            body.let_go();
             let reply = events.call(&event, limit.bytes_max, held, 1).await?;
             let body = reply.hold().body_of(structured::write(&reply));
             Ok(structured::response(body, STRUCTURED))

@@ -162,7 +162,7 @@ pub(super) fn write(reply: &Reply) -> Vec<u8> {
     match reply.data() {
         ReplyData::Bytes(data) => {
             // Nothing in base64 is escaped in JSON: looking for it takes longer than encoding.
-            let members = Value::Object(members).to_string();
+            let members = serde_json::to_string(&members).unwrap_or_default();
             let members = members.strip_suffix('}').unwrap_or_default();
             let around = members.len() + DATA.len() + DATA_END.len();
             let mut json =

@@ -34,7 +34,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use self::action::{Action, Init};
-use self::activation::{Context, payload};
+use self::activation::{Context, Name, payload};
 use self::errors::{INITIALIZED, NOT_INITIALIZED, Refused, json, told, told_of_init};
 pub use self::sentinel::SENTINEL;
 use self::sentinel::Sentinels;
@@ -46,7 +46,7 @@ use crate::fronts::front_name::FrontName;
 use crate::fronts::function::Function;
 use crate::fronts::json_text;
 use crate::fronts::json_value::Json;
-use crate::fronts::payload::write_bytes;
+use crate::fronts::payload::{Payload, write_bytes};
 use crate::http::invocation::Invocation;
 
 use faam_codec::Format;
@@ -77,6 +77,12 @@ pub struct OpenWhisk {
 /// An answer that ends an activation.
 #[derive(Clone, Copy, Debug)]
 struct EndsActivation;
+
+/// One activation.
+struct Activation {
+    names: [Name; 4],
+    payload: Result<Payload, Problem>,
+}
 
 /// `POST /init`.
 #[derive(Debug, Default, Deserialize)]
@@ -159,7 +165,7 @@ impl OpenWhisk {
             .backend
             .room
             .read(&head.headers, body, REQUEST_BYTES_MAX);
-        let held = match read.await {
+        let mut held = match read.await {
             Ok(held) => held,
             Err(problem) => return self.tell(problem, head.uri.path()),
         };
@@ -180,7 +186,10 @@ impl OpenWhisk {
                         transaction_id: request.transaction_id,
                         deadline: request.deadline,
                     };
-                    self.run(invocation, context, request.value).await
+                    let activation = self.activation(&context, request.value);
+                    drop(context);
+                    held.let_go();
+                    self.run(invocation, activation).await
                 }
                 Err(why) => ends(Refused::Unreadable.told(&why)),
             },
@@ -272,27 +281,35 @@ impl OpenWhisk {
                 let initialized = self.init(invocation, init).await;
                 match activation {
                     Some(context) if initialized.status().is_success() => {
-                        self.run(invocation, context, value).await
+                        let activation = self.activation(&context, value);
+                        self.run(invocation, activation).await
                     }
                     Some(_) => ends(initialized),
                     None => initialized,
                 }
             }
-            (None, Some(context)) => self.run(invocation, context, value).await,
+            (None, Some(context)) => {
+                let activation = self.activation(&context, value);
+                self.run(invocation, activation).await
+            }
             (None, None) => Refused::Unreadable.told(
                 "expected {\"init\": {..}} or {\"activation\": {..}, \"value\": {..}}, or both, got neither; send one of them",
             ),
         }
     }
 
+    /// What a request says of an activation, its own from here on.
+    fn activation(&self, context: &Context<'_>, value: Json<'_>) -> Activation {
+        Activation {
+            names: context.names(),
+            payload: payload(value, context, self.began, since_1970()),
+        }
+    }
+
     /// Carries an activation out.
-    async fn run(
-        &self,
-        invocation: Invocation,
-        context: Context<'_>,
-        value: Json<'_>,
-    ) -> Response<Body> {
-        let [activation_id, namespace, action_name, transaction_id] = context.names();
+    async fn run(&self, invocation: Invocation, activation: Activation) -> Response<Body> {
+        let Activation { names, payload } = activation;
+        let [activation_id, namespace, action_name, transaction_id] = names;
         let Some(action) = self.action.load_full() else {
             tracing::info!(
                 ?activation_id,
@@ -303,7 +320,7 @@ impl OpenWhisk {
             );
             return ends(Refused::NotInitialized.told(NOT_INITIALIZED));
         };
-        match self.call(invocation, &action, &context, value).await {
+        match self.call(invocation, &action, payload).await {
             Ok(answer) => {
                 tracing::debug!(
                     ?activation_id,
@@ -335,10 +352,9 @@ impl OpenWhisk {
         &self,
         invocation: Invocation,
         action: &Action,
-        context: &Context<'_>,
-        value: Json<'_>,
+        payload: Result<Payload, Problem>,
     ) -> Result<Answer, Problem> {
-        let payload = payload(value, context, self.began, since_1970())?;
+        let payload = payload?;
         let function = payload.function.unwrap_or(action.function);
         let defaults = action.options.fit(function);
         let input = payload.input;
