@@ -116,7 +116,7 @@ impl Bench {
     /// # Errors
     /// The first need that cannot be met.
     pub(crate) fn start(carrier: Carrier, needs: &[Need], faults: &[Fault]) -> Result<Self, Need> {
-        let mut bench = match carrier {
+        let bench = match carrier {
             Carrier::VfioUser | Carrier::Rtl => Self::over_vfio_user(carrier, needs),
             Carrier::KernelVfio => Self::over_kernel_vfio(needs)?,
         };
@@ -131,10 +131,12 @@ impl Bench {
         } else if !faults.is_empty() {
             return Err(Need::Faults);
         }
-        if !faults.is_empty() {
-            bench.patience = PATIENCE_MUTATED;
-        }
         Ok(bench)
+    }
+
+    /// What is waited for is not expected to come: it is not waited for long.
+    pub(crate) fn hasten(&mut self) {
+        self.patience = PATIENCE_MUTATED;
     }
 
     fn over_vfio_user(carrier: Carrier, needs: &[Need]) -> Self {
