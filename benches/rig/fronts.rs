@@ -144,9 +144,12 @@ pub(crate) fn run(arguments: &FrontsArgs, stop: &Stop) -> anyhow::Result<ExitCod
             .map_or(gateway.address, |running| running.address),
     };
     let wire = Wire::start(programs.server_cpu)?;
-    let until = Instant::now() + Duration::from_secs(arguments.limit_s);
+    let began = Instant::now();
+    let limit = Duration::from_secs(arguments.limit_s);
+    let until = |eighths: u32| began + limit * eighths / 8;
     let mut sizes = Vec::new();
-    for (body_bytes, turns) in [(1 << 10, 4000), (64 << 10, 2000)] {
+    // With the eighths of the time after which the fronts' turns and those of the wire have to be over.
+    for (body_bytes, turns, by, wire_by) in [(1 << 10, 4000, 3, 4), (64 << 10, 2000, 7, 8)] {
         let turns = arguments
             .turns
             .unwrap_or(if arguments.smoke { 120 } else { turns });
@@ -167,10 +170,12 @@ pub(crate) fn run(arguments: &FrontsArgs, stop: &Stop) -> anyhow::Result<ExitCod
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()?;
-                let lanes = runtime.block_on(measure(lanes, blocks, turns, again, until, stop))?;
+                let lanes =
+                    runtime.block_on(measure(lanes, blocks, turns, again, until(by), stop))?;
                 let wires = wire_lanes(&lanes, wire);
                 // Answers of the wire are nothing's.
-                let wires = runtime.block_on(measure(wires, &[], turns, again, until, stop))?;
+                let wires =
+                    runtime.block_on(measure(wires, &[], turns, again, until(wire_by), stop))?;
                 Ok((lanes, wires))
             });
             let ended = measuring.join();
@@ -298,6 +303,10 @@ async fn measure(
             }
         }
     }
+    anyhow::ensure!(
+        lanes.iter().all(|lane| !lane.nanos.is_empty()),
+        "no turn was over in time: expected some of them to be; raise --limit-s"
+    );
     Ok(lanes)
 }
 
@@ -379,10 +388,12 @@ fn figures(body_bytes: usize, lanes: &[Lane], wires: &[Lane]) -> Size {
         let (wire_over_us, _) = of_base(wires, |lane| &lane.nanos);
         let (again, first) = (sorted(&lane.nanos), sorted(&lane.first_nanos));
         let over_share = over_us / base_us;
-        let count = lane.requests.len();
-        let bytes = (0..count).map(|number| lane.bytes(number));
-        let (request_bytes, answer_bytes) =
-            bytes.fold((0, 0), |sum, bytes| (sum.0 + bytes.0, sum.1 + bytes.1));
+        // Of those that were asked.
+        let bytes = (0..lane.requests.len()).map(|number| lane.bytes(number));
+        let bytes = bytes.filter(|(_, answer)| *answer > 0);
+        let (count, request_bytes, answer_bytes) = bytes.fold((0_usize, 0, 0), |sum, bytes| {
+            (sum.0 + 1, sum.1 + bytes.0, sum.2 + bytes.1)
+        });
         Figures {
             row: lane.row.name(),
             p50_us: at(&again, 0.5),

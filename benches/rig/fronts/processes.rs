@@ -1,6 +1,6 @@
 //! The processes whose fronts are measured, started as their operators start them.
 //!
-//! Invariants: each is on the servers' processor and ends with the rig; a container's streams are pipes that somebody reads, as
+//! Invariants: each is on the servers' processor and ends with the rig; the streams of all are pipes that somebody reads, as
 //! container runtimes have it. It measures nothing.
 
 use std::fs::File;
@@ -17,7 +17,7 @@ use super::request::Access;
 use super::signature::Signer;
 use crate::connection::Connection;
 use crate::process::pin_thread;
-use crate::server::{Programs, bound, spawn_on, start};
+use crate::server::{Programs, bound, spawn_on};
 
 /// How long a process may take to listen.
 const READY_LIMIT: Duration = Duration::from_secs(20);
@@ -58,7 +58,7 @@ pub(super) fn gateway(programs: &Programs) -> anyhow::Result<(Running, Access)> 
         ])
         .args(["--devices", "none", "--data-dir"])
         .arg(&data);
-    let child = start(command, dir.path(), programs.server_cpu)?;
+    let child = contained(command, &dir, programs)?;
     let running = running(child, dir)?;
     let key = std::fs::read_to_string(data.join("demo.key")).context("no demo.key")?;
     let made = Command::new(&programs.faam)
@@ -133,7 +133,7 @@ pub(super) fn proxy(
     Ok(running)
 }
 
-/// Starts a container's process, whose streams a thread each reads, on the load's processor, and writes into its log.
+/// Starts a process as in a container: its streams a thread each reads, on the load's processor, and writes into its log.
 fn contained(
     mut command: Command,
     dir: &tempfile::TempDir,

@@ -192,7 +192,7 @@ impl Caller {
     /// A new connection.
     ///
     /// # Errors
-    /// [`CallError::Connect`]
+    /// [`CallError::Connect`], [`CallError::Broken`]; [`CallError::Head`] of a key that cannot stand in a header.
     pub(crate) async fn link(&self) -> Result<Link, CallError> {
         let own = self.headers()?;
         let stream = self.endpoint.connect(self.tls.as_ref()).await?;
@@ -221,7 +221,9 @@ impl Caller {
         ];
         let mut headers = HeaderMap::with_capacity(HEADERS_USUAL);
         for (name, text) in own {
-            headers.insert(name, value(text)?);
+            let mut value = value(text)?;
+            value.set_sensitive(name == AUTHORIZATION);
+            headers.insert(name, value);
         }
         Ok(headers)
     }
@@ -310,7 +312,14 @@ impl Link {
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = target.parse().map_err(|_| CallError::Head(target))?;
-        *request.headers_mut() = self.own.clone();
+        // A clone would have room for these alone.
+        let all = request.headers_mut();
+        all.reserve(HEADERS_USUAL);
+        all.extend(
+            self.own
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
         for (name, text) in headers {
             let name = HeaderName::from_static(name);
             request.headers_mut().insert(name, value(text.clone())?);

@@ -55,8 +55,6 @@ struct Enveloped {
     /// Whether an HTTP request triggered it.
     is_http: bool,
     read: Result<(Asked, Bytes), Problem>,
-    /// The envelope's own length.
-    bytes: usize,
 }
 
 /// See the module's head.
@@ -107,7 +105,6 @@ impl Azure {
             let enveloped = Enveloped {
                 is_http: envelope.is_http(),
                 read: envelope.read(),
-                bytes: held.bytes.len(),
             };
             drop(envelope);
             held.let_go();
@@ -126,9 +123,7 @@ impl Azure {
         }
         let mut asked = Asked::read(&head.uri, &head.headers, &HOSTS_OPTIONS)?;
         asked.function = asked.function.or(by_path);
-        let answer = self
-            .call(invocation, asked, held.bytes.clone(), 0, 0)
-            .await?;
+        let answer = self.call(invocation, asked, held.bytes.clone(), 0).await?;
         Ok(plain_http::response(answer))
     }
 
@@ -137,7 +132,6 @@ impl Azure {
         invocation: Invocation,
         asked: Asked,
         input: Bytes,
-        held_bytes: usize,
         base64_copies: usize,
     ) -> Result<super::call::Answer, Problem> {
         let function = asked.function.unwrap_or(self.backend.function);
@@ -146,7 +140,7 @@ impl Azure {
             options: asked.options.or(&self.backend.options.fit(function)),
             input,
             output_bytes_max: BODY_LIMIT.bytes_max,
-            held_bytes,
+            held_bytes: 0,
             base64_copies,
         };
         self.backend.invoker.invoke(invocation, call).await
@@ -160,16 +154,11 @@ impl Azure {
         by_path: Option<Function>,
         id: &str,
     ) -> Result<Response<Body>, Problem> {
-        let Enveloped {
-            is_http,
-            read,
-            bytes,
-        } = enveloped;
+        let Enveloped { is_http, read } = enveloped;
         let answered = match read {
             Ok((mut asked, input)) => {
                 asked.function = asked.function.or(by_path);
-                self.call(invocation, asked, input, bytes, TOLD_COPIES)
-                    .await
+                self.call(invocation, asked, input, TOLD_COPIES).await
             }
             Err(problem) => Err(problem),
         };

@@ -2,7 +2,8 @@
 //!
 //! Invariants: no body is longer than its platform's limit; all of them together take no more memory than
 //! [`BODY_ROOM_BYTES`], and those of one holder, where a front tells its callers apart, no more than a part of it; who finds no
-//! room is told to come back; a body that stops coming, or comes in drips, is not waited for. It knows no platform.
+//! room is told to come back; a body that stops coming, or comes in drips, is not waited for. One that is to be hashed is as it
+//! comes, also where it is not known yet who sends it. It knows no platform.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -71,7 +71,7 @@ pub struct Call {
     pub input: Bytes,
     /// Most bytes of output that the front can carry; more is `too-large`.
     pub output_bytes_max: usize,
-    /// Memory that the front holds for it besides `input`: the payload it came in.
+    /// Memory that the front holds for it besides `input`: the payload it came in, where that was not let go.
     pub held_bytes: usize,
     /// How many times the front's answer has the result in base64, what it is put together of included; 0 where it leaves as
     /// it is.

@@ -9,13 +9,16 @@
 
 use std::fmt;
 
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 use serde_json::Number;
 
 /// Values within each other, at most; well below the depth at which `serde_json` ends.
 const DEPTH_MAX: usize = 64;
+/// How long a string is that is worth it, and after how many quotes and backslashes it is no longer looked for.
+const LONG_BYTES: usize = 512;
+const LOOKS_MAX: usize = 128;
 /// What is below it may not stand in a string as it is (RFC 8259, 7).
 const BLANK: u8 = 0x20;
 
@@ -24,6 +27,9 @@ const BLANK: u8 = 0x20;
 /// # Errors
 /// `serde_json`'s.
 pub(super) fn read<'j, T: Deserialize<'j>>(text: &'j [u8]) -> serde_json::Result<T> {
+    if !begins_with_long_string(text) {
+        return serde_json::from_slice(text);
+    }
     match JsonText::read(text) {
         Ok(value) => Ok(value),
         Err(Unread) => serde_json::from_slice(text),
@@ -36,6 +42,27 @@ pub(super) fn read<'j, T: Deserialize<'j>>(text: &'j [u8]) -> serde_json::Result
 /// `serde_json`'s.
 pub(super) fn check(text: &[u8]) -> serde_json::Result<()> {
     read::<IgnoredAny>(text).map(|IgnoredAny| ())
+}
+
+/// Whether one of the first strings is long and has nothing escaped: of other texts `serde_json` reads numbers and escapes
+/// sooner than this would.
+fn begins_with_long_string(text: &[u8]) -> bool {
+    let (mut rest, mut is_within) = (text, false);
+    for _ in 0..LOOKS_MAX {
+        let found = match is_within {
+            true => memchr2(b'"', b'\\', rest),
+            false => memchr(b'"', rest),
+        };
+        let Some(found) = found else { return false };
+        if is_within && found >= LONG_BYTES {
+            return true;
+        }
+        let is_escape = rest.get(found) == Some(&b'\\');
+        is_within ^= !is_escape;
+        let passed = found + 1 + usize::from(is_escape);
+        rest = rest.get(passed..).unwrap_or_default();
+    }
+    false
 }
 
 /// That it is left to `serde_json`.
@@ -165,6 +192,41 @@ impl<'j> JsonText<'j> {
         number.deserialize_any(visitor).map_err(|_| Unread)
     }
 
+    /// Passes a number over (RFC 8259, 6), however large it is.
+    fn pass_number(&mut self) -> Result<(), Unread> {
+        let next = |json: &Self| json.rest().first().copied();
+        if next(self) == Some(b'-') {
+            self.pass(1);
+        }
+        match next(self) {
+            Some(b'0') => self.pass(1),
+            _ => self.pass_digits()?,
+        }
+        if next(self) == Some(b'.') {
+            self.pass(1);
+            self.pass_digits()?;
+        }
+        if matches!(next(self), Some(b'e' | b'E')) {
+            self.pass(1);
+            if matches!(next(self), Some(b'+' | b'-')) {
+                self.pass(1);
+            }
+            self.pass_digits()?;
+        }
+        Ok(())
+    }
+
+    fn pass_digits(&mut self) -> Result<(), Unread> {
+        let digits = self.rest().iter().take_while(|byte| byte.is_ascii_digit());
+        match digits.count() {
+            0 => Err(Unread),
+            digits => {
+                self.pass(digits);
+                Ok(())
+            }
+        }
+    }
+
     /// What stands between an opening byte, which is next, and `closing`.
     fn within<T>(
         &mut self,
@@ -239,8 +301,13 @@ impl<'de> Deserializer<'de> for &mut JsonText<'de> {
 
     /// Of a string that is passed over nobody asks whether it is UTF-8, as with `serde_json`.
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unread> {
-        if self.peek()? != b'"' {
-            return self.deserialize_any(visitor);
+        match self.peek()? {
+            b'"' => {}
+            b'-' | b'0'..=b'9' => {
+                self.pass_number()?;
+                return visitor.visit_unit();
+            }
+            _ => return self.deserialize_any(visitor),
         }
         match self.string()? {
             Found::Plain(text) if is_clean(text) => visitor.visit_unit(),

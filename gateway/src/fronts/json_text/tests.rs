@@ -2,6 +2,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::super::json_value::{Json, VALUES_MAX};
 use super::*;
 
 /// Values of every kind, with strings longer than what is looked at together.
@@ -37,6 +38,10 @@ fn agrees(text: &[u8]) -> Result<(), TestCaseError> {
     }
     prop_assert_eq!(check(text).is_ok(), passes);
     prop_assert_eq!(read::<Value>(text).ok(), theirs);
+    let kept = serde_json::from_slice::<Json<'_>>(text).ok();
+    if let Ok(value) = JsonText::read::<Json<'_>>(text) {
+        prop_assert_eq!(Some(&value), kept.as_ref());
+    }
     Ok(())
 }
 
@@ -112,6 +117,7 @@ fn texts_at_the_edges_of_the_grammar_are_what_serde_json_says() {
         b"[\"\xc3\x28\"]",
         b"{\"\xff\":1}",
         b"{\"\\u0061\":1}",
+        b"{\"\\ud800\":1}",
         b"\xef\xbb\xbf1",
         b"\x0b1",
         b"1\x0c",
@@ -122,11 +128,37 @@ fn texts_at_the_edges_of_the_grammar_are_what_serde_json_says() {
 }
 
 #[test]
+fn a_walk_is_for_texts_of_long_strings_alone() {
+    let long = "A".repeat(LONG_BYTES);
+    for (text, is_long) in [
+        (format!(r#"{{"a":"b\"","data":"{long}"}}"#), true),
+        (format!(r#"["{long}\n"]"#), true),
+        (format!(r#"["{}"]"#, &long[1..]), false),
+        (
+            format!(r#"{{"data":[{}0]}}"#, "1,".repeat(LONG_BYTES)),
+            false,
+        ),
+        (format!(r#"["{}"]"#, "\\\\".repeat(LONG_BYTES)), false),
+        (format!(r#"[{}"{long}"]"#, "\"\",".repeat(LOOKS_MAX)), false),
+        (format!("{{\"{}", &long[1..]), false),
+        (String::new(), false),
+    ] {
+        assert_eq!(begins_with_long_string(text.as_bytes()), is_long, "{text}");
+        agrees(text.as_bytes()).expect("as serde_json");
+    }
+}
+
+#[test]
 fn what_is_deep_is_read_as_far_as_serde_json_reads_it() {
     let nested = |depth: usize| {
         let (open, close) = ("[".repeat(depth), "]".repeat(depth));
         format!("{open}{close}").into_bytes()
     };
+    let list = format!("[{}0]", "0,".repeat(VALUES_MAX));
+    assert_eq!(
+        JsonText::read::<Json<'_>>(list.as_bytes()),
+        Ok(Json::Beyond)
+    );
     assert!(JsonText::read::<Value>(&nested(DEPTH_MAX)).is_ok());
     for depth in [DEPTH_MAX + 1, 127, 128, 10_000] {
         let text = nested(depth);

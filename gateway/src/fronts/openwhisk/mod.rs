@@ -81,7 +81,10 @@ struct EndsActivation;
 /// One activation.
 struct Activation {
     names: [Name; 4],
-    payload: Result<Payload, Problem>,
+    /// Read only where there is an action.
+    payload: Option<Result<Payload, Problem>>,
+    /// Whether what it came in is still there.
+    is_held: bool,
 }
 
 /// `POST /init`.
@@ -186,9 +189,10 @@ impl OpenWhisk {
                         transaction_id: request.transaction_id,
                         deadline: request.deadline,
                     };
-                    let activation = self.activation(&context, request.value);
+                    let mut activation = self.activation(&context, request.value);
                     drop(context);
                     held.let_go();
+                    activation.is_held = false;
                     self.run(invocation, activation).await
                 }
                 Err(why) => ends(Refused::Unreadable.told(&why)),
@@ -300,17 +304,23 @@ impl OpenWhisk {
 
     /// What a request says of an activation, its own from here on.
     fn activation(&self, context: &Context<'_>, value: Json<'_>) -> Activation {
+        let payload = || payload(value, context, self.began, since_1970());
         Activation {
             names: context.names(),
-            payload: payload(value, context, self.began, since_1970()),
+            payload: self.action.load().is_some().then(payload),
+            is_held: true,
         }
     }
 
     /// Carries an activation out.
     async fn run(&self, invocation: Invocation, activation: Activation) -> Response<Body> {
-        let Activation { names, payload } = activation;
+        let Activation {
+            names,
+            payload,
+            is_held,
+        } = activation;
         let [activation_id, namespace, action_name, transaction_id] = names;
-        let Some(action) = self.action.load_full() else {
+        let (Some(action), Some(payload)) = (self.action.load_full(), payload) else {
             tracing::info!(
                 ?activation_id,
                 ?namespace,
@@ -320,7 +330,7 @@ impl OpenWhisk {
             );
             return ends(Refused::NotInitialized.told(NOT_INITIALIZED));
         };
-        match self.call(invocation, &action, payload).await {
+        match self.call(invocation, &action, payload, is_held).await {
             Ok(answer) => {
                 tracing::debug!(
                     ?activation_id,
@@ -353,13 +363,17 @@ impl OpenWhisk {
         invocation: Invocation,
         action: &Action,
         payload: Result<Payload, Problem>,
+        is_held: bool,
     ) -> Result<Answer, Problem> {
         let payload = payload?;
         let function = payload.function.unwrap_or(action.function);
         let defaults = action.options.fit(function);
         let input = payload.input;
         // What it came in.
-        let held_bytes = base64::encoded_len(input.len());
+        let held_bytes = match is_held {
+            true => base64::encoded_len(input.len()),
+            false => 0,
+        };
         let call = Call {
             function,
             options: payload.options.or(&defaults),

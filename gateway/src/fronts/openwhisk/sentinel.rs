@@ -4,7 +4,9 @@
 //! a log that nobody takes holds an answer up for [`SENTINEL_MAX`] and no longer. It does not know what an activation did.
 //!
 //! Where both streams are pipes, which platforms make them, a line that they have room for is written at once. All else is
-//! written by a thread of its own: a stream that is full would otherwise hold up the threads that serve.
+//! written by a thread of its own: a stream that is full would otherwise hold up the threads that serve. Standard error is
+//! the log's as well: its lock is held meanwhile, and asked for only where the pipe has room, for who holds it up is one who
+//! waits for room.
 
 use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,6 +14,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 use tokio::sync::{mpsc, oneshot};
@@ -58,8 +61,22 @@ impl Pipes {
 
     /// Ends an activation's log on as many streams as have room for it, and says on how many.
     fn end(&self) -> usize {
-        self.0.iter().take_while(|pipe| at_once(pipe)).count()
+        let [out, err] = &*self.0;
+        if !at_once(out) {
+            return 0;
+        }
+        if !has_room(err) {
+            return 1;
+        }
+        let _lock = io::stderr().lock();
+        1 + usize::from(at_once(err))
     }
+}
+
+/// Whether a pipe would take something now, or nobody reads it any more.
+fn has_room(pipe: &OwnedFd) -> bool {
+    let mut asked = [PollFd::new(pipe, PollFlags::OUT)];
+    matches!(poll(&mut asked, Some(&Timespec::default())), Ok(1..))
 }
 
 /// Whether a pipe has taken the line, or nobody reads it any more. So short a one is written whole or not at all (pipe(7),
