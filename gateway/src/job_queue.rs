@@ -46,8 +46,11 @@ mod serving;
 mod tenants;
 
 pub use self::image_lists::IMAGE_LISTS_MAX;
-pub(crate) use self::image_lists::{ImageList, KINDS, PlacedList, Served, SlotKernel, list_bit};
+pub(crate) use self::image_lists::{ImageList, KINDS, PlacedList, list_bit};
+// Told by a card's supervisor, which only a system with the driver has.
 use self::image_lists::{ImageLists, kinds_of, of_kernels, without_kernels};
+#[cfg(any(test, all(target_os = "linux", target_arch = "x86_64")))]
+pub(crate) use self::image_lists::{Served, SlotKernel};
 use self::kernel_waits::KernelWaits;
 pub(crate) use self::kernel_waits::{KERNELS, KernelDemand, KernelWait};
 pub(crate) use self::places::TenantPlace;

@@ -229,11 +229,16 @@ fn kubernetes_gets_a_whole_manifest() {
     let read = run(Command::new(python)
         .args([
             "-c",
-            "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout)",
+            "import json, sys, yaml; json.dump(list(yaml.safe_load_all(open(sys.argv[1]))), sys.stdout)",
         ])
         .arg(file.path()));
-    let set: serde_json::Value = serde_json::from_str(&read).expect("JSON");
+    let read: serde_json::Value = serde_json::from_str(&read).expect("JSON");
+    let [service, set] = read.as_array().expect("documents").as_slice() else {
+        panic!("a service and a set: {read}");
+    };
+    assert_eq!(set["spec"]["serviceName"], service["metadata"]["name"]);
     let pod = &set["spec"]["template"];
+    assert_eq!(service["spec"]["selector"], pod["metadata"]["labels"]);
     assert_eq!(
         set["spec"]["selector"]["matchLabels"],
         pod["metadata"]["labels"]

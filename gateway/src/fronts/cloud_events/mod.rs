@@ -152,8 +152,9 @@ pub async fn answer(
         }
         Mode::Structured => {
             let event = structured::read(&body.bytes)?;
+            let held = structured::held_with(&event.data, &body.bytes);
             body.let_go();
-            let reply = events.call(&event, limit.bytes_max, 0, 1).await?;
+            let reply = events.call(&event, limit.bytes_max, held, 1).await?;
             let body = reply.hold().body_of(structured::write(&reply));
             Ok(structured::response(body, STRUCTURED))
         }

@@ -95,6 +95,15 @@ fn inline(raw: Bytes, media_type: Option<&str>) -> Result<Bytes, Problem> {
     Ok(raw)
 }
 
+/// Bytes of an event's text beside its data that stay in memory as long as the data does: all, where the data is a part of it.
+pub(super) fn held_with(data: &Bytes, text: &Bytes) -> usize {
+    let is_part = !data.is_empty() && text.as_ptr_range().contains(&data.as_ptr());
+    match is_part {
+        true => text.len().saturating_sub(data.len()),
+        false => 0,
+    }
+}
+
 /// Whether a media type is of JSON (JSON event format, 3.1).
 fn is_json(media_type: &str) -> bool {
     let essence = media_type.split(';').next().unwrap_or_default().trim();
@@ -217,6 +226,20 @@ mod tests {
         event
             .map(|event| event.data.to_vec())
             .map_err(|problem| problem.detail().to_owned())
+    }
+
+    #[test]
+    fn data_that_is_a_part_of_the_text_holds_all_of_it() {
+        let held = |rest: &str| {
+            let text = Bytes::from(format!("{{{HEAD}{rest}}}"));
+            let event = read(&text).expect("an event");
+            (held_with(&event.data, &text), text.len())
+        };
+        let (held_by_part, text) = held(r#","data":[1,2,3]"#);
+        assert_eq!(held_by_part, text - "[1,2,3]".len());
+        assert_eq!(held(r#","data_base64":"AAH/""#).0, 0);
+        assert_eq!(held(r#","data":"x\n","datacontenttype":"text/plain""#).0, 0);
+        assert_eq!(held("").0, 0);
     }
 
     #[test]

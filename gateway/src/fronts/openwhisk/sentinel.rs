@@ -6,7 +6,7 @@
 //! Where both streams are pipes, which platforms make them, a line that they have room for is written at once. All else is
 //! written by a thread of its own: a stream that is full would otherwise hold up the threads that serve. Standard error is
 //! the log's as well: its lock is held meanwhile, and asked for only where the pipe has room, for who holds it up is one who
-//! waits for room.
+//! waits for room. Who fills the pipe between the two can hold it up, as it can each line of the log.
 
 use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, OwnedFd};
