@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -42,8 +42,6 @@ pub(crate) struct Offline {
     router: Router,
     store: Store,
     runtime: Runtime,
-    /// The data directory, where the store was made just now.
-    made: Option<PathBuf>,
     _lock: File,
 }
 
@@ -113,20 +111,6 @@ impl Operator {
         }
     }
 
-    /// What a person should know of where it was done: a store that was made for it, where somebody may have meant another one.
-    pub(crate) fn note(&self) -> String {
-        match self {
-            Self::Store(Offline {
-                made: Some(data_dir),
-                ..
-            }) => format!(
-                "in a new store: no gateway runs on {}, and there was none in it; --data-dir or FAAM_DATA_DIR names another\n",
-                data_dir.display()
-            ),
-            Self::Gateway(_) | Self::Store(_) => String::new(),
-        }
-    }
-
     /// Done with it.
     ///
     /// # Errors
@@ -149,7 +133,7 @@ impl Offline {
                 data_dir.display()
             );
         }
-        let made = (!path.exists()).then(|| data_dir.to_owned());
+        let is_new = !path.exists();
         let lock = lock_data_dir(data_dir)?;
         let keyring = Keyring::open(data_dir, Keyring::credentials_dir().as_deref())?;
         let runtime = runtime()?;
@@ -164,11 +148,17 @@ impl Offline {
             let directory = TenantDirectory::open(store.clone(), options).await?;
             anyhow::Ok((store, directory))
         })?;
+        if is_new {
+            // Whatever comes of what is asked: somebody may have meant another one.
+            eprintln!(
+                "note: a new store was made in {}, where there was none and no gateway runs; --data-dir or FAAM_DATA_DIR names another",
+                data_dir.display()
+            );
+        }
         Ok(Self {
             router: admin_tenants::offline(directory),
             store,
             runtime,
-            made,
             _lock: lock,
         })
     }

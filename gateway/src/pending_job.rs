@@ -22,6 +22,9 @@ pub(crate) struct PendingJob {
     pub(crate) spec: JobSpec,
     /// The tenant's scrub domain on a card.
     pub(crate) context: u32,
+    /// While it is queued and takes nothing but a card. Before its list: what is dropped first ends first, and a list's place is
+    /// another's only once nobody waits for it.
+    pub(crate) kernel_wait: Option<KernelWait>,
     /// The images that may serve it, where not every one may: its tenant's when it was queued.
     pub(crate) images: Option<Arc<ImageList>>,
     reply: oneshot::Sender<Result<BlockOutcome, JobError>>,
@@ -31,8 +34,6 @@ pub(crate) struct PendingJob {
     pub(crate) replays: u8,
     /// Times that it came back because no slot held its kernel any more.
     pub(crate) kernel_absent_replays: u8,
-    /// While it is queued and takes nothing but a card.
-    pub(crate) kernel_wait: Option<KernelWait>,
     /// The devices that it came back from for a fault of theirs, the first ones.
     failed_on: [Option<FailedOn>; FAILED_ON_MAX],
     pub(crate) fallback: Option<FallbackReason>,

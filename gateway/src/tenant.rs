@@ -196,12 +196,11 @@ impl Add {
             "limits": self.limits.changes(),
         });
         let answer = operator.ask(Method::POST, PATH, Some(&body))?;
-        let note = operator.note();
         operator.close()?;
         match self.json {
             true => print_json(&answer),
             false => print(&format!(
-                "{0}: made; `faam key add --tenant {0} --kind api` makes a key for it\n{note}",
+                "{0}: made; `faam key add --tenant {0} --kind api` makes a key for it\n",
                 plain(answer.get("name"))
             )),
         }

@@ -2,9 +2,10 @@
 //!
 //! Why the second: a caller can have its whole answer a moment before the connection has dropped the last of its bytes, and
 //! before the thread that made it has let go of its job. Who asks one thing after another would be refused by its own last
-//! request. Invariants: no more are in flight than the bound that each came in under, and no more than as many again are
-//! leaving beside them; one that leaves does so once, and none is in flight and leaving at once. It does not know when a request
-//! leaves.
+//! request. Through a front it leaves once its result is there, before that platform's answer is made of it. Invariants: no more
+//! are in flight than the bound that each came in under, and no more than twice the bound are there at all, leaving ones
+//! included; one that leaves does so once, and none is in flight and leaving at once. A day's quota of an engine's time is charged
+//! when a request has ended, so what may go over it is what twice the bound take. It does not know when a request leaves.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -48,6 +49,11 @@ impl Places {
         self.0.fetch_sub(one, Ordering::AcqRel);
     }
 
+    /// How many count against this bound, as the next one that enters finds them.
+    pub(super) fn in_the_way(&self, max: usize) -> usize {
+        in_the_way(self.0.load(Ordering::Acquire), max)
+    }
+
     /// How many are in flight, those that are leaving left out.
     pub(super) fn in_flight(&self) -> usize {
         size(in_flight(self.0.load(Ordering::Acquire)))
@@ -86,7 +92,7 @@ mod tests {
         assert_eq!(places.in_flight(), 2);
         // Two in flight and two leaving: a third that leaves is in the way until one of them has gone.
         places.leave();
-        assert_eq!(places.enter(2), Err(2));
+        assert_eq!((places.in_the_way(2), places.enter(2)), (2, Err(2)));
         places.end(true);
         assert_eq!(places.enter(2), Ok(()));
         for was_leaving in [true, true, false, false] {

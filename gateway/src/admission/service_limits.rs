@@ -59,13 +59,13 @@ impl Admission {
             (ledger.rates(limits, now), used)
         };
         let size = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
-        let in_flight = held.places.in_flight();
+        let in_the_way = held.places.in_the_way(limits.in_flight_max);
         let mut left = vec![ServiceLimit {
             name: "in_flight_max",
             quota: size(limits.in_flight_max),
             unit: Unit::InFlight,
             window_s: None,
-            left: size(limits.in_flight_max.saturating_sub(in_flight)),
+            left: size(limits.in_flight_max.saturating_sub(in_the_way)),
             more_after: None,
         }];
         let per_s = [

@@ -46,6 +46,8 @@ const ANSWER_UNIT_BYTES: usize = 64 << 10;
 /// How long an answer waits for room: who asks one thing after another has its last answer a moment before the memory of that is
 /// given back.
 const ROOM_MAX: Duration = Duration::from_millis(500);
+/// How often it looks. It does not stand in line: who needs much would take all that there is from those who need little.
+const ROOM_AGAIN: Duration = Duration::from_millis(5);
 /// How often it is asked why an answer broke off, and at what distance.
 const FACTS_ASKED_MAX: usize = 10;
 const FACTS_AGAIN: Duration = Duration::from_millis(50);
@@ -235,18 +237,24 @@ impl Forward {
     /// Room for so many units of answers, once there is.
     async fn room_of(&self, units: usize) -> Result<OwnedSemaphorePermit, Problem> {
         let units = u32::try_from(units).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.room).acquire_many_owned(units);
-        match timeout(ROOM_MAX, room).await {
-            Ok(Ok(room)) => Ok(room),
-            Ok(Err(_)) | Err(_) => Err(Problem::new(
-                ProblemKind::Saturated,
-                format!(
-                    "answers that have not left yet hold {ANSWERS_BYTES} bytes: expected some of them to leave; send the request \
-                     again after Retry-After"
-                ),
-            )
-            .come_back_after(COME_BACK)),
+        let until = Instant::now() + ROOM_MAX;
+        loop {
+            if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(units) {
+                return Ok(room);
+            }
+            if Instant::now() >= until {
+                break;
+            }
+            sleep(ROOM_AGAIN).await;
         }
+        Err(Problem::new(
+            ProblemKind::Saturated,
+            format!(
+                "answers that have not left yet hold {ANSWERS_BYTES} bytes: expected some of them to leave; send the request \
+                 again after Retry-After"
+            ),
+        )
+        .come_back_after(COME_BACK))
     }
 
     /// Why an answer ended in its middle, as the gateway remembers it.
@@ -397,8 +405,10 @@ mod tests {
             drop(last);
         });
         let next = next.expect("what the last one held is free");
-        // One that stays is not waited for.
-        let refused = forward.room_of(all / 2).await.expect_err("it is held");
+        // One that stays is not waited for long, and takes nothing from who needs less meanwhile.
+        let (refused, less) = tokio::join!(forward.room_of(all / 2), forward.room_of(1));
+        drop(less.expect("there is so much"));
+        let refused = refused.expect_err("it is held");
         assert_eq!(refused.kind(), ProblemKind::Saturated);
         drop(next);
         assert!(forward.room_of(all).await.is_ok());

@@ -3,7 +3,7 @@
 //! Invariants: at most `connections_max` connections are open, and the one that has been longest without a complete
 //! request head (silent, between requests, in its TLS handshake or in slow headers) ends in favour of a new one. A
 //! connection that is being answered, or that still takes bytes, never ends that way, but only with all others. Every step
-//! costs O(log n). It knows no sockets and no HTTP.
+//! costs O(log n), and has those few look again that wait. It knows no sockets and no HTTP.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -22,8 +22,9 @@ const PEER_BITS_IPV6: u32 = 64;
 /// How long a connection of a peer that has as many as it may waits for one of them to end: a peer that opens one after another
 /// has closed its last a moment before that is seen here.
 const PEER_PLACE_MAX: Duration = Duration::from_millis(500);
-/// Connections that wait so at once: each is a descriptor without a place.
-const PEER_WAITING_MAX: usize = 64;
+/// Connections that wait so at once, of all peers and of each: each is a descriptor without a place, of those that are reserved.
+const PEERS_WAITING_MAX: usize = 64;
+const PEER_WAITING_MAX: usize = 4;
 
 /// The places of one listener.
 #[derive(Debug)]
@@ -33,8 +34,6 @@ pub(super) struct Connections {
     state: Mutex<State>,
     /// A place became free, or its connection idle.
     changed: Notify,
-    /// Who may wait for a place among its peer's, of [`PEER_WAITING_MAX`].
-    peer_waits: Arc<Semaphore>,
     /// The parent of each place's: cancelled when all have to end.
     all_end: CancellationToken,
 }
@@ -51,6 +50,8 @@ struct State {
     waiting: BTreeMap<u64, CancellationToken>,
     /// Only where a bound a peer is set; as large as the open connections at most.
     peers: HashMap<IpAddr, usize>,
+    /// Connections that wait for a place among their peer's, of [`PEERS_WAITING_MAX`].
+    peer_waits: HashMap<IpAddr, usize>,
 }
 
 /// One open connection's place; it is free again once this is dropped.
@@ -89,7 +90,6 @@ impl Connections {
             peer_connections_max,
             state: Mutex::default(),
             changed: Notify::new(),
-            peer_waits: Arc::new(Semaphore::new(PEER_WAITING_MAX)),
             all_end: CancellationToken::new(),
         })
     }
@@ -141,11 +141,17 @@ impl Connections {
 
     /// What a connection waits in whose peer has as many as it may; `None` where too many wait already.
     pub(super) fn wait_for_peer(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<PeerWait> {
-        let held = Arc::clone(&self.peer_waits).try_acquire_owned().ok()?;
+        let peer = peer.map(peer_key)?;
+        let waits = &mut self.state.lock().peer_waits;
+        let all: usize = waits.values().sum();
+        let own = waits.get(&peer).copied().unwrap_or_default();
+        if all >= PEERS_WAITING_MAX || own >= PEER_WAITING_MAX {
+            return None;
+        }
+        waits.insert(peer, own + 1);
         Some(PeerWait {
             connections: Arc::clone(self),
             peer,
-            _held: held,
         })
     }
 
@@ -173,8 +179,19 @@ impl Connections {
 #[derive(Debug)]
 pub(super) struct PeerWait {
     connections: Arc<Connections>,
-    peer: Option<IpAddr>,
-    _held: OwnedSemaphorePermit,
+    peer: IpAddr,
+}
+
+impl Drop for PeerWait {
+    fn drop(&mut self) {
+        let waits = &mut self.connections.state.lock().peer_waits;
+        if let Some(own) = waits.get_mut(&self.peer) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                waits.remove(&self.peer);
+            }
+        }
+    }
 }
 
 impl PeerWait {
@@ -184,7 +201,7 @@ impl PeerWait {
             loop {
                 let mut changed = pin!(self.connections.changed.notified());
                 changed.as_mut().enable();
-                if let Some(place) = self.connections.take(self.peer).await {
+                if let Some(place) = self.connections.take(Some(self.peer)).await {
                     return place;
                 }
                 changed.await;
@@ -439,8 +456,15 @@ mod tests {
             .take(1 + PEER_WAITING_MAX)
             .collect();
         assert_eq!(waiting.len(), PEER_WAITING_MAX);
-        drop((next, waiting));
+        // Another's is not in their way, until all together are too many.
+        let others: Vec<_> = (0..PEERS_WAITING_MAX)
+            .map(|other| connections.wait_for_peer(format!("2001:db8:0:{other:x}::1").parse().ok()))
+            .collect();
+        let count = others.iter().flatten().count();
+        assert_eq!(count, PEERS_WAITING_MAX - PEER_WAITING_MAX);
+        drop((next, waiting, others));
         assert!(wait().is_some());
+        assert!(connections.state.lock().peer_waits.is_empty());
         assert_eq!(connections.open(), 0);
     }
 

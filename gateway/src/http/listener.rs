@@ -272,19 +272,24 @@ impl<S: Answers> Server<S> {
             };
             match place {
                 Some(place) => drop(tokio::spawn(self.connection(peer).serve(opening, place))),
-                None => self.spawn_late(opening, peer),
+                None => self.spawn_late(opening, peer, stop.clone()),
             }
         }
     }
 
     /// Has one served whose peer has as many as it may, where one of those ends in a moment.
-    fn spawn_late(&self, opening: Opening, peer: Option<IpAddr>) {
+    fn spawn_late(&self, opening: Opening, peer: Option<IpAddr>, stop: CancellationToken) {
         let Some(late) = self.connections.wait_for_peer(peer) else {
             return self.metrics.connection_ended("peer-bound");
         };
         let connection = self.connection(peer);
         tokio::spawn(async move {
-            match late.place().await {
+            // At a stop it is one that has no place yet.
+            let place = tokio::select! {
+                () = stop.cancelled() => return,
+                place = late.place() => place,
+            };
+            match place {
                 Some(place) => connection.serve(opening, place).await,
                 None => connection.metrics.connection_ended("peer-bound"),
             }

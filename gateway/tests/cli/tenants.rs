@@ -254,9 +254,9 @@ fn where_no_gateway_runs_the_store_is_opened_and_a_start_finds_all_of_it() {
         run(command, b"")
     };
     command(&["tenant", "ls"]).check(1, &["no store", "--data-dir"]);
-    json(command(&[
-        "tenant", "add", "acme", "--weight", "300", "--json",
-    ]));
+    // Somebody may have meant another directory.
+    command(&["tenant", "add", "acme", "--weight", "300", "--json"])
+        .check(0, &["a new store was made", "--data-dir"]);
     json(command(&["tenant", "add", "umbrella", "--json"]));
     let made = json(command(&[
         "key", "add", "--tenant", "acme", "--kind", "api", "--json",

@@ -5,8 +5,8 @@
 
 use super::{ImageView, KernelSet, LoadReason, SlotDecision, SlotView};
 
-/// Changes that are looked at for one decision: what is beyond waits until those before it are done. Far more than there are with
-/// some cards and a store of images, for what does the same is looked at once.
+/// Changes that are looked at for one decision: what is beyond is not looked at while those before it stand. Far more than there are
+/// with dozens of functions and a store of images, for what does the same is looked at once.
 pub(super) const OFFERS_MAX: usize = 8_192;
 
 /// An image is loaded into a slot, in place of what that holds.
