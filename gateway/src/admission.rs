@@ -3,7 +3,7 @@
 //! Owns the bounds: of the process, bytes of bodies in memory, bytes of answers on disk and the files that they are in; of
 //! each tenant, the same, requests in flight (`places`), and what `ledger` keeps: rates and quotas of a day. Invariants: an
 //! [`AdmissionPermit`] is shared by the response body and every job in flight, and everything that it holds goes back
-//! exactly once, when the last of them has ended, but for its place, which is the next one's from [`AdmissionPermit::leave`] on; a request that is refused takes nothing; one that is admitted has paid,
+//! exactly once, when the last of them has ended, but for its place, which is the next one's from `leave` on; a request that is refused takes nothing; one that is admitted has paid,
 //! whatever becomes of it. A tenant's limits are those of the tenant that a request comes with, so that a change acts at
 //! its next request. It does not know who the caller is or what the bytes mean.
 //!
