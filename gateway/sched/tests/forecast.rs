@@ -186,8 +186,9 @@ fn an_empty_pool_takes_as_long_as_the_work() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Whatever is queued: work that would end in time is not said to be late, by more than a tenth and two jobs; and what
-    /// is said to be in time is not later than twice as long.
+    /// Whatever is queued: work that would end in time is not said to be late, by more than a tenth, two jobs, and one of its own by
+    /// its share: what is told is by shares, as if jobs could be cut, and the last job of a light tenant may come at the
+    /// beginning of the time that its share has for it. And what is said to be in time is not later than twice as long.
     #[test]
     fn it_comes_true(
         servers in 1..5u32,
@@ -198,9 +199,13 @@ proptest! {
         let mut pool = Pool::new(servers);
         pool.learn();
         let tenants: Vec<_> = weights.iter().map(|weight| pool.tenant(*weight)).collect();
-        for (tenant, jobs) in tenants.iter().zip(queued) {
+        let mut competing = weights[0];
+        for ((tenant, jobs), weight) in tenants.iter().zip(queued).zip(&weights) {
             pool.push(*tenant, false, jobs);
+            let is_another = jobs > 0 && *tenant != tenants[0];
+            competing += if is_another { *weight } else { 0 };
         }
+        let own_by_share = JOB_NS * u64::from(competing) / u64::from(weights[0]);
         pool.take();
         let began = pool.now;
         let forecast = pool.scheduler.forecast(tenants[0], &pool.announced(jobs), Nanos(began));
@@ -212,7 +217,8 @@ proptest! {
             left -= u64::from(pool.end().unwrap());
         }
         let took = pool.now - began;
-        prop_assert!(told <= took + took / 10 + 2 * JOB_NS, "told {told}, took {took}");
+        let late = took + took / 10 + 2 * JOB_NS + own_by_share;
+        prop_assert!(told <= late, "told {told}, took {took}");
         prop_assert!(took <= 2 * told + 2 * JOB_NS, "told {told}, took {took}");
     }
 
