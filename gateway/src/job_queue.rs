@@ -238,6 +238,25 @@ impl JobQueue {
         })
     }
 
+    /// With one card, whose function 0 is in service.
+    #[cfg(test)]
+    pub(crate) fn with_one_card() -> Self {
+        use crate::cards::{CardSource, SimulatedFaults, SimulatedSlots};
+        let config = DispatchConfig {
+            cards: vec![CardSource::OwnSimulated {
+                model: faam_sim::Model::Functional,
+                engines: 1,
+                pace_mhz: None,
+                slots: SimulatedSlots::default(),
+                faults: SimulatedFaults::default(),
+            }],
+            ..DispatchConfig::default()
+        };
+        let queue = Self::new(&config, Arc::new(Metrics::new())).expect("a queue");
+        queue.set_in_service(0, 0, Some(Box::new(|| {})));
+        queue
+    }
+
     /// Where to report functions whose results are wrong, a sender a card.
     pub(crate) fn report_to(&self, card_events: Vec<Sender<CardEvent>>) {
         self.core.lock().card_events = card_events;

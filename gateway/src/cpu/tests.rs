@@ -9,10 +9,7 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 use super::held_answers::{HELD_ANSWERS_MAX, HELD_FOR_MICROS_MAX};
 use super::*;
 use crate::admission::{Admission, AdmissionLimits};
-use crate::cards::{CardSource, SimulatedFaults, SimulatedSlots};
-use crate::dispatch::DispatchConfig;
 use crate::job::Priority;
-use crate::metrics::Metrics;
 use crate::tenants::{Tenant, TenantLimits};
 
 /// An input that makes whoever works on it panic.
@@ -41,20 +38,9 @@ struct Rig {
 impl Rig {
     /// These workers, and one card whose function 0 is in service.
     fn start(workers: usize) -> Self {
-        let config = DispatchConfig {
-            cards: vec![CardSource::OwnSimulated {
-                model: faam_sim::Model::Functional,
-                engines: 1,
-                pace_mhz: None,
-                slots: SimulatedSlots::default(),
-                faults: SimulatedFaults::default(),
-            }],
-            ..DispatchConfig::default()
-        };
-        let jobs = Arc::new(JobQueue::new(&config, Arc::new(Metrics::new())).unwrap());
+        let jobs = Arc::new(JobQueue::with_one_card());
         let tenant = Tenant::demo(TenantLimits::default());
         jobs.set_tenant(&tenant);
-        jobs.set_in_service(0, 0, Some(Box::new(|| {})));
         Self {
             pool: CpuPool::start(&jobs, workers).unwrap(),
             jobs,

@@ -7,7 +7,6 @@ use super::gauges::{Queued, TENANTS_A_LOOK};
 use super::*;
 use crate::admission::{Admission, AdmissionLimits, AdmissionPermit};
 use crate::card_claim::CardResult;
-use crate::cards::{CardSource, SimulatedFaults, SimulatedSlots};
 use crate::job::{BlockOutcome, Kernel, Priority};
 use crate::tenants::{Tenant, TenantId, TenantLimits};
 use faam_codec::{Format, Level, Position};
@@ -26,20 +25,9 @@ struct Rig {
 impl Rig {
     /// One card whose function 0 is in service.
     fn new() -> Self {
-        let config = DispatchConfig {
-            cards: vec![CardSource::OwnSimulated {
-                model: faam_sim::Model::Functional,
-                engines: 1,
-                pace_mhz: None,
-                slots: SimulatedSlots::default(),
-                faults: SimulatedFaults::default(),
-            }],
-            ..DispatchConfig::default()
-        };
-        let queue = JobQueue::new(&config, Arc::new(Metrics::new())).unwrap();
+        let queue = JobQueue::with_one_card();
         let tenant = Tenant::demo(TenantLimits::default());
         queue.set_tenant(&tenant);
-        queue.set_in_service(0, 0, Some(Box::new(|| {})));
         Self {
             queue,
             tenant,

@@ -68,10 +68,7 @@ mod tests {
 
     use super::*;
     use crate::allowed_images::AllowedImages;
-    use crate::cards::{CardSource, SimulatedFaults, SimulatedSlots};
-    use crate::dispatch::DispatchConfig;
     use crate::job_queue::{JobQueue, KINDS, Served, SlotKernel};
-    use crate::metrics::Metrics;
     use crate::tenants::{Tenant, TenantId, TenantLimits};
 
     fn list(place: usize, names: &[&str]) -> PlacedList {
@@ -124,23 +121,6 @@ mod tests {
         assert_eq!(lists.told(vec![list(1, &["new"])]), KernelSet::EMPTY);
     }
 
-    /// A queue with one card, whose function 0 is in service.
-    fn queue() -> JobQueue {
-        let config = DispatchConfig {
-            cards: vec![CardSource::OwnSimulated {
-                model: faam_sim::Model::Functional,
-                engines: 1,
-                pace_mhz: None,
-                slots: SimulatedSlots::default(),
-                faults: SimulatedFaults::default(),
-            }],
-            ..DispatchConfig::default()
-        };
-        let queue = JobQueue::new(&config, Arc::new(Metrics::new())).expect("a queue");
-        queue.set_in_service(0, 0, Some(Box::new(|| {})));
-        queue
-    }
-
     /// What the policy takes a function to serve is what the queue gives it, whatever lists and slots are.
     #[test]
     fn the_policy_and_the_queue_agree_on_what_slots_serve_for_whom() {
@@ -151,7 +131,7 @@ mod tests {
         let mut below = |bound: u64| usize::try_from(random.below(bound)).expect("small");
         let (mut barred, mut served) = (0, 0);
         for round in 0..200 {
-            let queue = queue();
+            let queue = JobQueue::with_one_card();
             for tenant in 0..3 {
                 let names = NAMES.iter().filter(|_| below(2) == 0).copied();
                 let limits = TenantLimits {

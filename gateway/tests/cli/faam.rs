@@ -58,6 +58,12 @@ impl Place {
         }
     }
 
+    /// Its gateway is stopped; what stays: the data directory, and the one that commands run in.
+    pub(crate) fn stop(self) -> (TempDir, TempDir) {
+        self.gateway.stop();
+        (self.data, self.dir)
+    }
+
     pub(crate) fn url(&self) -> &str {
         &self.url
     }

@@ -85,13 +85,7 @@ fn images_come_back_and_no_security_version_is_taken_back() {
     let images = data.join("images");
     let files = names(&images);
     assert_eq!(files.len(), 3 + 1, "{files:?}");
-    let Place {
-        gateway: one,
-        data,
-        dir,
-        ..
-    } = place;
-    one.stop();
+    let (data, dir) = place.stop();
     let (dir, data_dir) = (dir.path(), data.path());
     // Without a gateway they are in it as well.
     let made = json_of(dir, data_dir, &["backup", "two.db"]);
@@ -107,8 +101,7 @@ fn images_come_back_and_no_security_version_is_taken_back() {
     assert_eq!(names(&images), files);
     let place = gateway(data, &[]);
     add(&place, "inflate", 4).check(1, &["one with 5 was accepted here before"]);
-    let Place { gateway: one, .. } = place;
-    one.stop();
+    drop(place.stop());
 
     // Where they are not: what was accepted before the backup is known.
     let fresh = tempfile::tempdir().expect("a directory");
@@ -146,10 +139,7 @@ fn images_come_back_and_no_security_version_is_taken_back() {
     assert_eq!(kept(&place), [good("deflate-fast", 1), good("inflate", 3)]);
     add(&place, "inflate", 2).check(1, &["one with 3 was accepted here before"]);
     add(&place, "inflate", 3).check(0, &[]);
-    let Place {
-        gateway: one, data, ..
-    } = place;
-    one.stop();
+    let (data, _) = place.stop();
     // Whom it trusts is the configuration's: what it brought is judged anew.
     let place = gateway(data, &[Revoked::Key(key().public().id())]);
     let codes: Vec<_> = kept(&place).into_iter().map(|(_, _, code)| code).collect();
@@ -162,13 +152,7 @@ fn what_cannot_say_which_versions_were_accepted_is_not_restored_into() {
     add(&place, "inflate", 3).check(0, &[]);
     let (dir, data) = (place.dir.path(), place.data.path());
     json_of(dir, data, &["backup", "one.db"]);
-    let Place {
-        gateway: one,
-        data,
-        dir,
-        ..
-    } = place;
-    one.stop();
+    let (data, dir) = place.stop();
     let (dir, data) = (dir.path(), data.path());
     let floors = data.join("images/floors.json");
     let before = fs::read(data.join("faam.db")).expect("a store");
@@ -210,13 +194,7 @@ fn a_package_that_cannot_be_taken_along_or_finds_no_room_is_named_and_stops_noth
     let detail = &events["events"].as_array().expect("events").last();
     let detail = &detail.expect("one")["detail"];
     assert_eq!(detail["left_out_names"], json!([in_backup]), "{events}");
-    let Place {
-        gateway: one,
-        data,
-        dir,
-        ..
-    } = place;
-    one.stop();
+    let (data, dir) = place.stop();
     let (dir, data) = (dir.path(), data.path());
     for_data(dir, data, &["backup", "again.db"]).check(0, &[]);
 

@@ -117,10 +117,7 @@ fn a_kernel_from_before_a_restart_is_shown_with_the_name_of_an_image_of_it() {
     faam(&place, &load);
     let before = slot(&place, "fpga0.0", 1);
     assert_eq!(before["image"], "inflate", "{before}");
-    let Place {
-        gateway: one, data, ..
-    } = place;
-    one.stop();
+    let (data, _) = place.stop();
 
     let place = gateway(data, &card);
     let shown = |image: Value| {
